@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "boot/chain.h"
+
+#include "boot/cpio.h"
+#include "boot/options.h"
+#include "lib/format.h"
+#include "lib/string.h"
+
+#define SUMS "SHA256SUMS"
+
+/* Nothing is placed below: the BIOS data area, the EBDA and legacy video memory are there. */
+#define LOWEST MIB
+
+/* Finds a file and holds it against the archive's own list of digests, which coreutils' `sha256sum -c` reads as well. */
+static enum status find_checked(const struct chain_world *world, const char *path, struct cpio_file *file)
+{
+	char want[SHA256_HEX_SIZE], have[SHA256_HEX_SIZE];
+	u8 digest[SHA256_SIZE];
+	struct cpio_file sums;
+	enum status s;
+
+	s = cpio_find(world->initrd, world->initrd_size, path, file);
+	if (s != OK)
+		return s;
+	s = cpio_find(world->initrd, world->initrd_size, SUMS, &sums);
+	if (s == ERR_INVALID)
+		return s;
+	if (s != OK || !sha256_listed((const char *)sums.data, sums.size, path, want)) {
+		log_line("initrd: " SUMS " has no line for %s", path);
+		return ERR_INVALID;
+	}
+	sha256(file->data, file->size, digest);
+	sha256_hex(digest, have);
+	if (strcmp(want, have)) {
+		log_line("initrd: %s refused: SHA-256 is %s, " SUMS " says %s", path, have, want);
+		return ERR_INVALID;
+	}
+	return OK;
+}
+
+/* Takes memory for a region: at or above the preferred address if there is room, else anywhere. */
+static enum status take(struct chain *chain, const struct chain_world *world, struct chain_region region, u64 preferred, u64 align)
+{
+	struct memmap *map = world->memmap;
+	enum status s;
+
+	s = memmap_take(map, region.memory, align, preferred > LOWEST ? preferred : LOWEST, UINT64_MAX, MEM_USED, &region.address);
+	if (s == ERR_RANGE)
+		s = memmap_take(map, region.memory, align, LOWEST, UINT64_MAX, MEM_USED, &region.address);
+	if (s != OK) {
+		log_line("image %s refused: no free memory for its %s, %lu KiB", chain->name, region.name, region.memory / KIB);
+		return s;
+	}
+	sha256(region.source, region.size, region.digest);
+	chain->region[chain->regions++] = region;
+	return world->map(region.address, region.memory);
+}
+
+static struct chain_region region(const char *name, const void *source, u64 size)
+{
+	return (struct chain_region){ .name = name, .source = source, .size = size, .memory = ALIGN_UP(size, PAGE_SIZE) };
+}
+
+/* The command line and the initrd: an image of this project goes on with ours, a foreign one has its own. */
+static enum status give_words(struct chain *chain, const char *rest, const struct chain_world *world, struct boot_request *request)
+{
+	struct cpio_file initrd;
+	char path[80];
+	enum status s;
+
+	if (chain->image.ours) {
+		request->ramdisk = (u64)(uintptr_t)world->initrd;
+		request->ramdisk_size = world->initrd_size;
+		s = options_replace(world->cmdline, "next", rest, chain->cmdline, sizeof(chain->cmdline));
+		if (s != OK)
+			return s;
+	} else {
+		format(path, sizeof(path), "%s/initrd", chain->name);
+		s = find_checked(world, path, &initrd);
+		if (s == OK) {
+			s = take(chain, world, region("initrd", initrd.data, initrd.size), LOWEST, PAGE_SIZE);
+			request->ramdisk = chain->region[chain->regions - 1].address;
+			request->ramdisk_size = initrd.size;
+		}
+		if (s != OK && s != ERR_ABSENT)
+			return s;
+		if (!str_copy(chain->cmdline, sizeof(chain->cmdline), options_foreign(world->cmdline))) {
+			log_line("command line for %s: more than %lu characters", chain->name, sizeof(chain->cmdline) - 1);
+			return ERR_RANGE;
+		}
+	}
+	if (strlen(chain->cmdline) > chain->image.cmdline_size) {
+		log_line("command line for %s: %lu characters, it takes %u", chain->name, strlen(chain->cmdline),
+			 chain->image.cmdline_size);
+		return ERR_RANGE;
+	}
+	s = take(chain, world, region("command line", chain->cmdline, strlen(chain->cmdline) + 1), LOWEST, PAGE_SIZE);
+	request->cmdline = s == OK ? chain->region[chain->regions - 1].address : 0;
+	return s;
+}
+
+static enum status prepare(struct chain *chain, const char *rest, const struct chain_world *world)
+{
+	struct boot_request request = { .rsdp = world->rsdp, .setup_data = world->setup_data, .e820 = chain->e820 };
+	struct chain_region image, params;
+	struct cpio_file file;
+	char path[80];
+	enum status s;
+
+	format(path, sizeof(path), "%s/image", chain->name);
+	s = find_checked(world, path, &file);
+	if (s == ERR_ABSENT)
+		log_line("initrd: no %s", path);
+	if (s != OK)
+		return s;
+	s = image_check(&chain->image, chain->name, file.data, file.size, world->la57);
+	if (s != OK)
+		return s;
+
+	image = region("image", chain->image.load, chain->image.load_size);
+	image.memory = chain->image.memory_size;
+	s = take(chain, world, image, chain->image.preferred, chain->image.alignment);
+	if (s != OK)
+		return s;
+	chain->load_address = request.load_address = chain->region[0].address;
+	s = give_words(chain, rest, world, &request);
+	if (s != OK)
+		return s;
+	/* Last, because the memory map that it carries must know of all the others; its own page is free RAM to the next kernel. */
+	s = memmap_to_e820(world->memmap, chain->e820, E820_MAX, &request.e820_entries);
+	if (s != OK)
+		return s;
+	image_fill_params(&chain->image, &request, &chain->params_source);
+	params = region("boot_params", &chain->params_source, sizeof(chain->params_source));
+	s = take(chain, world, params, LOWEST, PAGE_SIZE);
+	chain->params = (const void *)(uintptr_t)chain->region[chain->regions - 1].address;
+	return s;
+}
+
+enum status chain_prepare(struct chain *chain, const char *name, const char *rest, const struct chain_world *world)
+{
+	enum status s;
+
+	chain->regions = 0;
+	chain->before = *world->memmap;
+	if (!str_copy(chain->name, sizeof(chain->name), name)) {
+		log_line("image %s refused: its name has more than %lu characters", chain->name, sizeof(chain->name) - 1);
+		return ERR_INVALID;
+	}
+	s = prepare(chain, rest, world);
+	if (s != OK)
+		*world->memmap = chain->before;
+	return s;
+}
+
+void chain_place(const struct chain *chain)
+{
+	for (unsigned int i = 0; i < chain->regions; i++) {
+		const struct chain_region *r = &chain->region[i];
+
+		memcpy((void *)(uintptr_t)r->address, r->source, r->size);
+	}
+}
+
+enum status chain_verify(const struct chain *chain)
+{
+	for (unsigned int i = 0; i < chain->regions; i++) {
+		const struct chain_region *r = &chain->region[i];
+		char want[SHA256_HEX_SIZE], have[SHA256_HEX_SIZE];
+		u8 digest[SHA256_SIZE];
+
+		sha256((const void *)(uintptr_t)r->address, r->size, digest);
+		if (!memcmp(digest, r->digest, sizeof(digest)))
+			continue;
+		sha256_hex(r->digest, want);
+		sha256_hex(digest, have);
+		log_line("image %s: %s at 0x%lx: SHA-256 is %s, should be %s", chain->name, r->name, r->address, have, want);
+		return ERR_INVALID;
+	}
+	return OK;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef BOOT_CHAIN_H
+#define BOOT_CHAIN_H
+
+#include "boot/image.h"
+#include "boot/memmap.h"
+#include "boot/sha256.h"
+#include "lib/log.h"
+
+/*
+ * The chain-load, in the two halves that the point of no return separates. chain_prepare does all that can fail while the running
+ * kernel still has its devices; chain_place and chain_verify run when it has let go of them.
+ */
+
+/* A piece of the next kernel's world: where it comes from, where it goes, and what it must hash to when it is there. */
+struct chain_region {
+	const char *name;
+	const void *source;
+	u64 size;
+	u64 memory; /* bytes taken at address, at least size; what follows the copy is left as it is */
+	u64 address;
+	u8 digest[SHA256_SIZE]; /* of the source when everything was still at rest */
+};
+#define CHAIN_REGIONS_MAX 4
+
+/* What the running kernel knows and the next one needs. All borrowed. */
+struct chain_world {
+	struct memmap *memmap;
+	enum status (*map)(u64 start, u64 size); /* makes RAM writable at its own address */
+	bool la57;
+	const u8 *initrd; /* the archive that holds the images */
+	u64 initrd_size;
+	u64 rsdp;
+	u64 setup_data;
+	const char *cmdline; /* of the running kernel */
+};
+
+struct chain {
+	char name[64];
+	struct image image;
+	struct chain_region region[CHAIN_REGIONS_MAX];
+	unsigned int regions;
+	u64 load_address;
+	const struct boot_params *params; /* where they will be */
+	struct boot_params params_source;
+	char cmdline[2048]; /* Linux's COMMAND_LINE_SIZE on x86 */
+	struct e820_entry e820[E820_MAX];
+	struct memmap before; /* to go back to on failure */
+};
+
+/*
+ * Finds NAME/image (and NAME/initrd) in the archive, checks them against the archive's SHA256SUMS and by image_check, takes memory
+ * for them, and makes boot_params and the command line. An image of this project gets the archive on and the command line with
+ * handoff.next=rest; a foreign one gets its own initrd and what follows ` -- `. No device is touched and nothing is written to the
+ * memory that was taken. On failure one line says why, and the memory map is as before.
+ */
+enum status chain_prepare(struct chain *chain, const char *name, const char *rest, const struct chain_world *world);
+
+/* Copies every region into place. */
+void chain_place(const struct chain *chain);
+
+/* Hashes every region where it now is. ERR_INVALID after a line that names the region and both digests. */
+enum status chain_verify(const struct chain *chain);
+
+#endif

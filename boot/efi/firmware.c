@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "boot/efi/firmware.h"
+
+#include "boot/memmap.h"
+#include "lib/console.h"
+#include "lib/log.h"
+#include "lib/qemu.h"
+#include "lib/string.h"
+#include "lib/x86.h"
+
+/* PE/COFF (Microsoft, revision 11): 2.1 offset of the signature, 3.3 COFF header behind it, 4 section table. */
+#define PE_POINTER 0x3c
+struct coff {
+	u32 signature; /* "PE\0\0" */
+	u16 machine;
+	u16 sections;
+	u32 timestamp;
+	u32 symbols;
+	u32 symbol_count;
+	u16 optional_size; /* of what stands between this and the section table */
+	u16 characteristics;
+};
+struct pe_section {
+	char name[8]; /* terminated only when shorter */
+	u32 size;     /* in memory */
+	u32 address;  /* from the image's base */
+	u32 rest[6];
+};
+_Static_assert(sizeof(struct coff) == 24 && sizeof(struct pe_section) == 40, "PE/COFF");
+
+static EFI_SYSTEM_TABLE *st; /* NULL once boot services have ended */
+static EFI_BOOT_SERVICES *bs;
+static EFI_HANDLE self;
+static EFI_LOADED_IMAGE *loaded;
+static bool in_qemu;
+
+/* UEFI 2.5; GNU-EFI 3.0 ends before it. */
+#define EFI_PERSISTENT_MEMORY_TYPE 14
+
+/* CompareGuid of GNU-EFI 4 means the opposite of GNU-EFI 3's. */
+static bool guid_equal(const EFI_GUID *a, const EFI_GUID *b)
+{
+	return !memcmp(a, b, sizeof(*a));
+}
+
+void firmware_write(const char *text, size_t n)
+{
+	if (!st) {
+		console_write(text, n);
+		return;
+	}
+	if (in_qemu)
+		for (size_t i = 0; i < n; i++)
+			x86_outb(QEMU_DEBUGCON_PORT, (u8)text[i]);
+	for (size_t i = 0; i < n; i++) {
+		CHAR16 c[3] = { (u8)text[i] };
+
+		if (text[i] == '\n') {
+			c[0] = '\r';
+			c[1] = '\n';
+		}
+		st->ConOut->OutputString(st->ConOut, c);
+	}
+}
+
+void firmware_init(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
+{
+	EFI_GUID guid = EFI_LOADED_IMAGE_PROTOCOL_GUID;
+
+	st = system;
+	bs = system->BootServices;
+	self = handle;
+	in_qemu = qemu_present();
+	bs->SetWatchdogTimer(0, 0, 0, NULL); /* it would reset the machine five minutes from now, under another kernel */
+	if (EFI_ERROR(bs->HandleProtocol(handle, &guid, (void **)&loaded)))
+		loaded = NULL;
+}
+
+enum status firmware_section(const char *name, const void **data, u64 *size)
+{
+	const u8 *base = loaded ? loaded->ImageBase : NULL;
+	const struct pe_section *section;
+	const struct coff *coff;
+	u32 at;
+
+	if (!base)
+		return ERR_ABSENT;
+	memcpy(&at, base + PE_POINTER, sizeof(at)); /* the firmware has loaded the file: it is well-formed */
+	coff = (const void *)(base + at);
+	section = (const void *)((const u8 *)(coff + 1) + coff->optional_size);
+	for (unsigned int i = 0; i < coff->sections; i++) {
+		if (strncmp(section[i].name, name, sizeof(section[i].name)))
+			continue;
+		*data = base + section[i].address;
+		*size = section[i].size;
+		return OK;
+	}
+	return ERR_ABSENT;
+}
+
+/* Appends UTF-16 as ASCII; false when it is not printable text or does not fit. */
+static bool append(char *buf, size_t size, size_t *n, const CHAR16 *text, size_t max)
+{
+	for (size_t i = 0; i < max && text[i]; i++) {
+		if (text[i] < ' ' || text[i] > '~' || *n + 1 >= size)
+			return false;
+		buf[(*n)++] = (char)text[i];
+	}
+	buf[*n] = '\0';
+	return true;
+}
+
+enum status firmware_options(char *buf, size_t size)
+{
+	EFI_GUID guid = EFI_SHELL_PARAMETERS_PROTOCOL_GUID;
+	EFI_SHELL_PARAMETERS_PROTOCOL *shell;
+	size_t n = 0;
+
+	if (!EFI_ERROR(bs->HandleProtocol(self, &guid, (void **)&shell))) {
+		for (UINTN i = 1; i < shell->Argc; i++) {
+			static const CHAR16 space[] = { ' ', 0 };
+
+			if ((i > 1 && !append(buf, size, &n, space, 1)) || !append(buf, size, &n, shell->Argv[i], size))
+				return ERR_ABSENT;
+		}
+		return n ? OK : ERR_ABSENT;
+	}
+	if (!loaded || !loaded->LoadOptions || loaded->LoadOptionsSize % sizeof(CHAR16))
+		return ERR_ABSENT;
+	if (!append(buf, size, &n, loaded->LoadOptions, loaded->LoadOptionsSize / sizeof(CHAR16)))
+		return ERR_ABSENT;
+	return n ? OK : ERR_ABSENT;
+}
+
+u64 firmware_rsdp(void)
+{
+	const EFI_GUID acpi_20 = ACPI_20_TABLE_GUID;
+
+	for (UINTN i = 0; i < st->NumberOfTableEntries; i++)
+		if (guid_equal(&st->ConfigurationTable[i].VendorGuid, &acpi_20))
+			return (u64)(uintptr_t)st->ConfigurationTable[i].VendorTable;
+	return 0;
+}
+
+enum status firmware_allocate(const char *what, u64 size, u64 align, u64 preferred, u64 *address)
+{
+	u64 pages = ALIGN_UP(size, PAGE_SIZE) / PAGE_SIZE;
+	EFI_PHYSICAL_ADDRESS at = preferred;
+
+	if (preferred && !EFI_ERROR(bs->AllocatePages(AllocateAddress, EfiLoaderData, pages, &at))) {
+		*address = at;
+		return OK;
+	}
+	pages += align / PAGE_SIZE - 1; /* pages are aligned to 4 KiB only */
+	if (EFI_ERROR(bs->AllocatePages(AllocateAnyPages, EfiLoaderData, pages, &at))) {
+		log_line("no memory for %s: %lu KiB", what, pages * PAGE_SIZE / KIB);
+		return ERR_RANGE;
+	}
+	*address = ALIGN_UP(at, align);
+	return OK;
+}
+
+static u32 e820_type(const EFI_MEMORY_DESCRIPTOR *d)
+{
+	switch (d->Type) {
+	case EfiLoaderCode:
+	case EfiLoaderData:
+	case EfiBootServicesCode:
+	case EfiBootServicesData:
+	case EfiConventionalMemory:
+		return d->Attribute & EFI_MEMORY_WB ? E820_RAM : E820_RESERVED;
+	case EfiACPIReclaimMemory:
+		return E820_ACPI;
+	case EfiACPIMemoryNVS:
+		return E820_NVS;
+	case EfiUnusableMemory:
+		return E820_UNUSABLE;
+	case EFI_PERSISTENT_MEMORY_TYPE:
+		return E820_PMEM;
+	default:
+		return E820_RESERVED;
+	}
+}
+
+/* The firmware's map has an entry for each of its own allocations; neighbours of one e820 type become one. */
+static enum status convert(const u8 *map, UINTN size, UINTN stride, struct e820_entry *e820, unsigned int max, unsigned int *count)
+{
+	static struct memmap memmap;
+	static struct e820_entry entry[1024];
+	unsigned int n = 0;
+	enum status s;
+
+	for (UINTN at = 0; at + stride <= size && n < ARRAY_SIZE(entry); at += stride) {
+		const EFI_MEMORY_DESCRIPTOR *d = (const void *)(map + at);
+		struct e820_entry e = { d->PhysicalStart, d->NumberOfPages * PAGE_SIZE, e820_type(d) };
+
+		if (n && entry[n - 1].type == e.type && entry[n - 1].addr + entry[n - 1].size == e.addr)
+			entry[n - 1].size += e.size;
+		else
+			entry[n++] = e;
+	}
+	s = memmap_init(&memmap, entry, n);
+	return s == OK ? memmap_to_e820(&memmap, e820, max, count) : s;
+}
+
+/* Any event handler may change the map between GetMemoryMap and ExitBootServices; the key then is stale and both are tried again. */
+#define EXIT_TRIES 16
+
+enum status firmware_exit(struct e820_entry *e820, unsigned int max, unsigned int *count)
+{
+	UINTN capacity = 0, size, key, stride = 0;
+	EFI_STATUS status;
+	UINT32 version;
+	void *map;
+
+	bs->GetMemoryMap(&capacity, NULL, &key, &stride, &version);
+	capacity += 32 * stride; /* the allocation itself, and what a failed try adds: afterwards none can be made */
+	if (EFI_ERROR(bs->AllocatePool(EfiLoaderData, capacity, &map))) {
+		log_line("no memory for the memory map: %lu bytes", capacity);
+		return ERR_RANGE;
+	}
+	for (int i = 0; i < EXIT_TRIES; i++) {
+		size = capacity;
+		status = bs->GetMemoryMap(&size, map, &key, &stride, &version);
+		if (EFI_ERROR(status))
+			break;
+		status = bs->ExitBootServices(self, key);
+		if (EFI_ERROR(status))
+			continue;
+		st = NULL;
+		console_init(in_qemu);
+		return convert(map, size, stride, e820, max, count);
+	}
+	log_line("ExitBootServices: status 0x%lx", status);
+	return ERR_STATE;
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The file's first page: the setup header of the Linux/x86 boot protocol (Documentation/x86/boot.rst). kexec, and our own loader,
+ * read it; only a BIOS-style loader such as `qemu -kernel` would run the 16-bit entry, and gets told how to start the image.
+ *
+ * IMAGE_NAME comes from the Makefile. The addresses come from linker.ld; the image is linked at 0, the loaded part at SETUP_SIZE.
+ */
+#define SETUP_SIZE	4096
+#define COM1		0x3f8
+#define UART_LSR	5
+#define UART_LSR_THRE	0x20
+#define CPUID1_ECX_HYPERVISOR 0x80000000
+#define DEBUG_EXIT	0xf4
+#define DEBUG_EXIT_ERROR 0x30
+#define HINT \
+	"pci-handoff " IMAGE_NAME ": enter me by the 64-bit boot protocol: " \
+	"qemu -kernel build/handoff.efi, or kexec -l --entry-64bit\r\n"
+
+/* The same source in 16 and in 32 bits: prints the text at ESI on COM1, leaves QEMU if this is one, and stops. */
+	.macro	say_and_stop
+1:	lodsb
+	test	%al, %al
+	jz	3f
+	mov	%al, %ah
+	mov	$0xffff, %ecx		/* a UART that never gets ready must not hang the message */
+2:	mov	$(COM1 + UART_LSR), %dx
+	inb	%dx, %al
+	test	$UART_LSR_THRE, %al
+	loopz	2b
+	mov	%ah, %al
+	mov	$COM1, %dx
+	outb	%al, %dx
+	jmp	1b
+3:	mov	$1, %eax
+	cpuid
+	test	$CPUID1_ECX_HYPERVISOR, %ecx
+	jz	4f
+	mov	$DEBUG_EXIT_ERROR, %eax
+	mov	$DEBUG_EXIT, %dx
+	outl	%eax, %dx
+4:	cli
+	hlt
+	jmp	4b
+	.endm
+
+/*
+ * Three fields depend on the link (syssize, pref_address, init_size) and a relocation could not express them in a static-pie, so
+ * linker.ld writes them between the pieces of this page.
+ */
+#define HEADER_BASE	0x202
+#define HEADER_END	0x268
+#define TAIL		0x264	/* behind init_size */
+
+	.section .setup.head, "a", @progbits
+	.org	0x1f1
+	.byte	SETUP_SIZE / 512 - 1	/* setup_sects */
+	.word	0			/* root_flags */
+	/* syssize */
+
+	.section .setup.middle, "a", @progbits
+	.word	0, 0, 0			/* ram_size, vid_mode, root_dev */
+	.word	0xaa55			/* boot_flag */
+	.byte	0xeb, HEADER_END - HEADER_BASE	/* jump: to the 16-bit entry */
+	.ascii	"HdrS"
+	.word	0x020f			/* version 2.15 */
+	.long	0			/* realmode_swtch */
+	.word	0			/* start_sys_seg */
+	.word	TAIL + version - tail - 0x200	/* kernel_version */
+	.byte	0			/* type_of_loader */
+	.byte	1			/* loadflags: LOADED_HIGH */
+	.word	0			/* setup_move_size */
+	.long	0x100000		/* code32_start */
+	.long	0, 0			/* ramdisk_image, ramdisk_size */
+	.long	0			/* bootsect_kludge */
+	.word	0			/* heap_end_ptr */
+	.byte	0, 0			/* ext_loader_ver, ext_loader_type */
+	.long	0			/* cmd_line_ptr */
+	.long	0x7fffffff		/* initrd_addr_max: as Linux has it */
+	.long	4096			/* kernel_alignment */
+	.byte	1			/* relocatable_kernel */
+	.byte	12			/* min_alignment: 2^12 */
+	.word	0x0023			/* xloadflags: KERNEL_64, CAN_BE_LOADED_ABOVE_4G, 5LEVEL */
+	.long	2047			/* cmdline_size */
+	.long	0			/* hardware_subarch: PC */
+	.quad	0			/* hardware_subarch_data */
+	.long	0, 0			/* payload_offset, payload_length */
+	.quad	0			/* setup_data */
+	/* pref_address, init_size */
+
+	.section .setup.tail, "a", @progbits
+	.code16
+tail:
+	.long	0			/* handover_offset */
+
+	/* 16-bit entry: DS is the segment of this page, SS:SP a stack (boot.rst, "RUNNING THE KERNEL"). */
+	mov	$(TAIL + hint16 - tail), %esi
+	say_and_stop
+
+version:
+	.asciz	"pci-handoff " IMAGE_NAME
+hint16:	.asciz	HINT
+	.org	SETUP_SIZE - TAIL
+
+	.section .head, "ax", @progbits
+	.code32
+	/* 32-bit entry, at +0: ESI = boot_params, flat segments, paging off, no stack: boot_params.scratch (0x1e4) serves for one call. */
+head:
+	lea	0x1e8(%esi), %esp
+	call	1f
+1:	pop	%esi
+	add	$(hint32 - 1b), %esi
+	say_and_stop
+hint32:	.asciz	HINT
+
+	/*
+	 * 64-bit entry, at +0x200: RSI = boot_params, CS 0x10, DS/ES/SS 0x18, IF=0, paging on with at least the image, boot_params and
+	 * the command line mapped at their own addresses. CR4, PAT, IDT and the stack are whatever they are (kexec leaves CR4 =
+	 * PAE and no IDT).
+	 */
+	.org	0x200
+	.code64
+	.globl	entry64
+entry64:
+	cli
+	cld
+	lea	stack_top(%rip), %rsp
+	xor	%ebp, %ebp		/* the stack walk ends here */
+
+	/* Neither the boot protocol nor kexec promises zeroed memory behind the file. */
+	mov	%rsi, %rbx
+	lea	bss_start(%rip), %rdi
+	lea	bss_end(%rip), %rcx
+	sub	%rdi, %rcx
+	xor	%eax, %eax
+	rep stosb
+
+	/* static-pie: apply R_X86_64_RELATIVE, the only kind that linker.ld lets through. Elf64_Rela: offset, info, addend. */
+	lea	head-SETUP_SIZE(%rip), %rdx	/* the load bias: the image is linked at 0 */
+	lea	rela_start(%rip), %rdi
+	lea	rela_end(%rip), %rcx
+1:	cmp	%rcx, %rdi
+	jae	2f
+	mov	(%rdi), %rax
+	mov	16(%rdi), %r8
+	add	%rdx, %r8
+	mov	%r8, (%rdx,%rax)
+	add	$24, %rdi
+	jmp	1b
+2:
+	call	gdt_load
+	mov	%rbx, %rdi
+	call	boot_start
+	ud2				/* boot_start does not return */
+
+	.bss
+	.balign	16
+	.skip	65536
+	.globl	stack_top
+stack_top:
+
+	.section .note.GNU-stack, "", @progbits

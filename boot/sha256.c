@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "boot/sha256.h"
+
+#include "lib/format.h"
+#include "lib/string.h"
+
+#define BLOCK 64
+
+/* FIPS 180-4, 4.2.2: the first 32 bits of the fractional parts of the cube roots of the first 64 primes. */
+static const u32 k[64] = {
+	0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5, 0xd807aa98, 0x12835b01, 0x243185be,
+	0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa,
+	0x5cb0a9dc, 0x76f988da, 0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967, 0x27b70a85,
+	0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85, 0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3,
+	0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070, 0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f,
+	0x682e6ff3, 0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
+};
+
+static u32 rotr(u32 v, int n)
+{
+	return v >> n | v << (32 - n);
+}
+
+static u32 load_be32(const u8 *p)
+{
+	return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3];
+}
+
+static void hash_block(u32 h[8], const u8 *p)
+{
+	u32 w[64], v[8];
+
+	for (int t = 0; t < 16; t++)
+		w[t] = load_be32(p + t * 4);
+	for (int t = 16; t < 64; t++) {
+		u32 s0 = rotr(w[t - 15], 7) ^ rotr(w[t - 15], 18) ^ w[t - 15] >> 3;
+		u32 s1 = rotr(w[t - 2], 17) ^ rotr(w[t - 2], 19) ^ w[t - 2] >> 10;
+
+		w[t] = w[t - 16] + s0 + w[t - 7] + s1;
+	}
+	memcpy(v, h, sizeof(v));
+	for (int t = 0; t < 64; t++) {
+		u32 s1 = rotr(v[4], 6) ^ rotr(v[4], 11) ^ rotr(v[4], 25);
+		u32 ch = (v[4] & v[5]) ^ (~v[4] & v[6]);
+		u32 t1 = v[7] + s1 + ch + k[t] + w[t];
+		u32 s0 = rotr(v[0], 2) ^ rotr(v[0], 13) ^ rotr(v[0], 22);
+		u32 maj = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]);
+
+		memmove(v + 1, v, 7 * sizeof(v[0]));
+		v[4] += t1;
+		v[0] = t1 + s0 + maj;
+	}
+	for (int i = 0; i < 8; i++)
+		h[i] += v[i];
+}
+
+void sha256(const void *data, u64 size, u8 digest[SHA256_SIZE])
+{
+	u32 h[8] = { 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19 };
+	const u8 *p = data;
+	u64 left = size;
+	u8 last[2 * BLOCK] = { 0 };
+	size_t last_size;
+
+	for (; left >= BLOCK; left -= BLOCK, p += BLOCK)
+		hash_block(h, p);
+	/* 5.1.1: a 1 bit, zeros, and the length in bits as the last 8 bytes of a block. */
+	memcpy(last, p, left);
+	last[left] = 0x80;
+	last_size = left < BLOCK - 8 ? BLOCK : 2 * BLOCK;
+	for (int i = 0; i < 8; i++)
+		last[last_size - 1 - (size_t)i] = (u8)(size * 8 >> 8 * i);
+	for (size_t at = 0; at < last_size; at += BLOCK)
+		hash_block(h, last + at);
+	for (int i = 0; i < SHA256_SIZE; i++)
+		digest[i] = (u8)(h[i / 4] >> (24 - 8 * (i % 4)));
+}
+
+void sha256_hex(const u8 digest[SHA256_SIZE], char hex[SHA256_HEX_SIZE])
+{
+	for (size_t i = 0; i < SHA256_SIZE; i++)
+		format(hex + 2 * i, 3, "%02x", digest[i]);
+}
+
+bool sha256_listed(const char *sums, u64 size, const char *path, char hex[SHA256_HEX_SIZE])
+{
+	const u64 digits = SHA256_HEX_SIZE - 1, name = digits + 2, path_size = strlen(path);
+
+	while (size) {
+		u64 line = 0;
+
+		while (line < size && sums[line] != '\n')
+			line++;
+		if (line == name + path_size && !memcmp(sums + name, path, path_size)) {
+			memcpy(hex, sums, digits);
+			hex[digits] = '\0';
+			return true;
+		}
+		if (line < size)
+			line++;
+		sums += line;
+		size -= line;
+	}
+	return false;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef DRIVERS_DRIVER_H
+#define DRIVERS_DRIVER_H
+
+#include "irq/vector.h"
+#include "lib/arena.h"
+#include "pci/dev.h"
+
+/* What drivers are given at probe. Both arenas outlive the drivers. */
+struct driver_env {
+	struct arena *heap;
+	struct arena *dma; /* devices may access it; it stays reserved under the next kernel until the devices have been reset */
+};
+
+/*
+ * A pci_driver, and what this project asks of a device beside being bound: real work that shows that it functions, and work that is
+ * left in flight when the kernel goes.
+ */
+struct driver {
+	struct pci_driver pci;
+	/* Real I/O with completion by interrupt, each counted and compared; says in one line what was done. write: may change a disk. */
+	enum status (*work)(struct pci_dev *dev, bool write);
+	/* Starts requests and does not wait for them; says in one line what it started. The same under every policy. */
+	enum status (*arm)(struct pci_dev *dev);
+	/* Requests started by arm that have not completed. */
+	unsigned int (*in_flight)(const struct pci_dev *dev);
+};
+
+/* Every driver, in the order in which a kernel brings devices up; NULL at the end. */
+extern const struct driver *const drivers[];
+
+static inline const struct driver *driver_of(const struct pci_dev *dev)
+{
+	return (const struct driver *)dev->driver; /* pci is its first member */
+}
+
+/* Waits for *count to reach want, by interrupt. ERR_TIMEOUT after one line that says what was awaited and how far it came. */
+enum status driver_await(const struct pci_dev *dev, const char *what, const volatile u32 *count, u32 want, u64 bound_us);
+
+/* Routes INTx of a function to a handler. ERR_ABSENT, after one line, where firmware gave it no line. */
+enum status driver_request_intx(const struct pci_dev *dev, irq_handler handler, void *context, u8 *line);
+
+#endif

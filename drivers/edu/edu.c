@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "drivers/edu/edu.h"
+
+#include "irq/i8259.h"
+#include "irq/lapic.h"
+#include "lib/log.h"
+#include "lib/string.h"
+#include "lib/time.h"
+
+/* docs/specs/edu.txt of QEMU. Below 0x80 accesses have 4 bytes. */
+#define EDU_VENDOR	   0x1234
+#define EDU_DEVICE	   0x11e8
+#define EDU_ID		   0x00
+#define   EDU_ID_MASK	   0xffff /* the upper half is the version */
+#define   EDU_ID_VALUE	   0x00ed
+#define EDU_IRQ_STATUS	   0x24
+#define EDU_IRQ_RAISE	   0x60
+#define EDU_IRQ_ACK	   0x64
+#define   EDU_IRQ_OURS	   0x001 /* any value; it is what EDU_IRQ_STATUS then shows */
+#define   EDU_IRQ_DMA	   0x100 /* raised by a finished DMA */
+#define EDU_DMA_SOURCE	   0x80
+#define EDU_DMA_TARGET	   0x88
+#define EDU_DMA_COUNT	   0x90
+#define EDU_DMA_COMMAND	   0x98
+#define   EDU_DMA_RUN	   0x1 /* reads as 1 while a transfer is under way */
+#define   EDU_DMA_TO_RAM   0x2
+#define   EDU_DMA_IRQ	   0x4
+#define EDU_BUFFER	   0x40000 /* inside the device, 4096 bytes; QEMU 7.2 aborts at a transfer that ends with the last one */
+#define EDU_TRANSFER	   2048
+#define EDU_DMA_MASK	   ((1UL << 28) - 1) /* the default; beyond it the device clamps silently */
+#define EDU_BAR_SIZE	   MIB
+
+/* A transfer takes 100 ms of the machine's time; ten times that is no longer busy but stuck. */
+#define EDU_DMA_WAIT_US	   1000000
+#define EDU_IRQ_WAIT_US	   1000000
+
+struct edu {
+	u64 bar;
+	u8 *buffer; /* 2 * EDU_TRANSFER for DMA: what goes out, and what comes back */
+	u8 vector;
+	u8 line;
+	bool intx;
+	volatile u32 interrupts; /* that were ours */
+	volatile u32 transfers;	 /* of those, how many said that a DMA was finished */
+};
+
+static u32 edu_read(const struct pci_dev *dev, u64 bar, u32 reg)
+{
+	return dev->access->ops->mem_read(dev->access, bar + reg, 4);
+}
+
+static void edu_write(const struct pci_dev *dev, u64 bar, u32 reg, u32 value)
+{
+	dev->access->ops->mem_write(dev->access, bar + reg, 4, value);
+}
+
+static bool match(const struct pci_dev *dev)
+{
+	return dev->vendor == EDU_VENDOR && dev->device == EDU_DEVICE;
+}
+
+static enum status map(struct pci_dev *dev, u64 *bar)
+{
+	enum status s = pci_bar_address(dev, 0, bar);
+
+	if (s == OK)
+		s = dev->access->map(*bar, EDU_BAR_SIZE);
+	if (s != OK) {
+		log_line(PCI_FMT " edu: BAR 0 is not assigned", PCI_ARGS(dev));
+		return s;
+	}
+	pci_enable_memory(dev);
+	if ((edu_read(dev, *bar, EDU_ID) & EDU_ID_MASK) != EDU_ID_VALUE) {
+		log_line(PCI_FMT " edu: identification 0x%08x", PCI_ARGS(dev), edu_read(dev, *bar, EDU_ID));
+		return ERR_IO;
+	}
+	return OK;
+}
+
+/*
+ * edu has no reset: a transfer that was armed survives secondary-bus reset and command writes, and lands once bus master is on. What
+ * can be done is to wait, with bus master off as the previous kernel left it, until the engine has run dry.
+ */
+static enum status reset(struct pci_dev *dev)
+{
+	struct deadline deadline;
+	enum status s;
+	u64 bar;
+
+	s = map(dev, &bar);
+	if (s != OK)
+		return s;
+	deadline = deadline_after_us(EDU_DMA_WAIT_US);
+	while (edu_read(dev, bar, EDU_DMA_COMMAND) & EDU_DMA_RUN) {
+		if (deadline_passed(&deadline)) {
+			log_line(PCI_FMT " edu: DMA still runs after %u ms, command 0x%x", PCI_ARGS(dev), EDU_DMA_WAIT_US / 1000,
+				 edu_read(dev, bar, EDU_DMA_COMMAND));
+			return ERR_TIMEOUT;
+		}
+	}
+	/* An interrupt that nobody took holds INTx until it is acknowledged. */
+	edu_write(dev, bar, EDU_IRQ_ACK, edu_read(dev, bar, EDU_IRQ_STATUS));
+	return OK;
+}
+
+static bool interrupt(void *context)
+{
+	struct pci_dev *dev = context;
+	struct edu *edu = dev->driver_data;
+	u32 status = edu_read(dev, edu->bar, EDU_IRQ_STATUS);
+
+	if (!status)
+		return false; /* the line is shared, and it was another */
+	edu_write(dev, edu->bar, EDU_IRQ_ACK, status);
+	if (status & EDU_IRQ_DMA)
+		edu->transfers++;
+	edu->interrupts++;
+	return true;
+}
+
+static enum status probe(struct pci_dev *dev, void *context)
+{
+	struct driver_env *env = context;
+	struct edu *edu = arena_alloc(env->heap, sizeof(*edu), 8);
+	enum status s;
+
+	if (!edu)
+		return ERR_RANGE;
+	dev->driver_data = edu;
+	s = map(dev, &edu->bar);
+	if (s != OK)
+		return s;
+	edu->buffer = arena_alloc(env->dma, 2UL * EDU_TRANSFER, PAGE_SIZE);
+	if (!edu->buffer)
+		return ERR_RANGE;
+	if ((uintptr_t)edu->buffer + 2UL * EDU_TRANSFER - 1 > EDU_DMA_MASK) {
+		log_line(PCI_FMT " edu: no DMA memory below 256 MiB, the device reaches no further", PCI_ARGS(dev));
+		return ERR_RANGE;
+	}
+	s = driver_request_intx(dev, interrupt, dev, &edu->line);
+	edu->intx = s == OK;
+	return s == ERR_ABSENT ? OK : s;
+}
+
+static enum status raise(struct pci_dev *dev, const char *kind)
+{
+	struct edu *edu = dev->driver_data;
+	u32 want = edu->interrupts + 1;
+
+	edu_write(dev, edu->bar, EDU_IRQ_RAISE, EDU_IRQ_OURS);
+	return driver_await(dev, kind, &edu->interrupts, want, EDU_IRQ_WAIT_US);
+}
+
+static void start_dma(struct pci_dev *dev, u32 source, u32 target, u32 direction)
+{
+	struct edu *edu = dev->driver_data;
+
+	edu_write(dev, edu->bar, EDU_DMA_SOURCE, source);
+	edu_write(dev, edu->bar, EDU_DMA_TARGET, target);
+	edu_write(dev, edu->bar, EDU_DMA_COUNT, EDU_TRANSFER);
+	edu_write(dev, edu->bar, EDU_DMA_COMMAND, EDU_DMA_RUN | EDU_DMA_IRQ | direction);
+}
+
+/* Out to the device and back to another place; every byte must match. */
+static enum status transfer(struct pci_dev *dev)
+{
+	struct edu *edu = dev->driver_data;
+	u8 *out = edu->buffer, *back = edu->buffer + EDU_TRANSFER;
+	u32 want = edu->transfers;
+	enum status s;
+
+	for (u32 i = 0; i < EDU_TRANSFER; i++)
+		out[i] = (u8)(i * 7 + PCI_DEV(dev->bdf));
+	memset(back, 0, EDU_TRANSFER);
+	start_dma(dev, (u32)(uintptr_t)out, EDU_BUFFER, 0);
+	s = driver_await(dev, "interrupt of the DMA out", &edu->transfers, ++want, EDU_DMA_WAIT_US);
+	if (s != OK)
+		return s;
+	start_dma(dev, EDU_BUFFER, (u32)(uintptr_t)back, EDU_DMA_TO_RAM);
+	s = driver_await(dev, "interrupt of the DMA back", &edu->transfers, ++want, EDU_DMA_WAIT_US);
+	if (s != OK)
+		return s;
+	for (u32 i = 0; i < EDU_TRANSFER; i++) {
+		if (out[i] != back[i]) {
+			log_line(PCI_FMT " edu: DMA brought back 0x%02x for 0x%02x at byte %u", PCI_ARGS(dev), back[i], out[i], i);
+			return ERR_IO;
+		}
+	}
+	return OK;
+}
+
+/* INTx, then MSI, then both directions of DMA with MSI. */
+static enum status work(struct pci_dev *dev, bool write)
+{
+	struct edu *edu = dev->driver_data;
+	struct msi_message message;
+	enum status intx = OK, s;
+
+	(void)write;
+	if (edu->intx) {
+		pci_intx(dev, true);
+		intx = raise(dev, "INTx interrupt"); /* a line that others spoiled says nothing about the rest of the device */
+		i8259_release(edu->line, interrupt, dev);
+	}
+	s = vector_alloc(interrupt, dev, &edu->vector);
+	if (s == OK)
+		s = lapic_msi_message(edu->vector, &message);
+	if (s == OK)
+		s = pci_enable_msi(dev, message);
+	if (s == OK)
+		s = raise(dev, "MSI");
+	if (s == OK)
+		s = transfer(dev);
+	if (s != OK || intx != OK)
+		return s != OK ? s : intx;
+	log_line(PCI_FMT " edu: INTx on irq %u %s, MSI vector 0x%02x taken %lu times, DMA out and back %u bytes equal", PCI_ARGS(dev),
+		 edu->line, edu->intx ? "taken" : "unavailable", edu->vector, vector_count(edu->vector), EDU_TRANSFER);
+	return OK;
+}
+
+static enum status arm(struct pci_dev *dev)
+{
+	struct edu *edu = dev->driver_data;
+
+	/* What the transfer would bring differs from what is there, so that it is seen if it lands. */
+	memset(edu->buffer + EDU_TRANSFER, 0xa5, EDU_TRANSFER);
+	edu->transfers = 0;
+	start_dma(dev, EDU_BUFFER, (u32)(uintptr_t)(edu->buffer + EDU_TRANSFER), EDU_DMA_TO_RAM);
+	return OK;
+}
+
+static unsigned int in_flight(const struct pci_dev *dev)
+{
+	const struct edu *edu = dev->driver_data;
+
+	return edu->transfers ? 0 : 1;
+}
+
+const struct driver edu_driver = {
+	.pci = { .name = "edu", .match = match, .reset = reset, .probe = probe },
+	.work = work,
+	.arm = arm,
+	.in_flight = in_flight,
+};

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "drivers/virtio/blk.h"
+
+#include "drivers/virtio/pattern.h"
+#include "drivers/virtio/queue.h"
+#include "irq/i8259.h"
+#include "irq/lapic.h"
+#include "lib/log.h"
+#include "lib/string.h"
+#include "lib/time.h"
+
+#include <linux/virtio_blk.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_pci.h>
+
+/* Requests that can be under way at once; each has three descriptors (header, data, status) and a buffer of its own. */
+#define SLOTS	     8
+#define DESCRIPTORS  3
+#define TRANSFER     (64 * KIB)
+#define SAFE_SECTORS (MIB / SECTOR_SIZE)
+
+/* A request takes microseconds here and, behind a throttle, a second; ten are an answer that does not come. */
+#define REQUEST_WAIT_US 10000000
+
+/* What lies in a buffer before a read: bytes that a disk is unlikely to hold, so that data that lands is seen. */
+#define CANARY 0x5c
+
+_Static_assert(SLOTS *DESCRIPTORS <= VIRTQUEUE_SIZE_MAX, "a descriptor for each part of each request");
+
+struct blk {
+	struct virtio_pci v;
+	struct virtqueue q;
+	struct slot {
+		struct virtio_blk_outhdr *header;
+		u8 *data;
+		volatile u8 *status;
+		volatile bool busy;
+	} slot[SLOTS];
+	unsigned int slots;
+	u64 sectors;
+	bool read_only;
+	bool msix;
+	u8 vector; /* or 8259 line */
+	u32 requests;
+	volatile u32 completed;
+	volatile u32 interrupts;
+};
+
+static bool match(const struct pci_dev *dev)
+{
+	return dev->vendor == VIRTIO_PCI_VENDOR &&
+	       (dev->device == VIRTIO_PCI_DEVICE(VIRTIO_ID_BLOCK) || dev->device == VIRTIO_TRANS_ID_BLOCK);
+}
+
+/* Whatever the previous kernel had submitted ends here: QEMU drains it, and data may still land in that kernel's buffers meanwhile. */
+static enum status reset(struct pci_dev *dev)
+{
+	struct virtio_pci v;
+	enum status s = virtio_pci_find(&v, dev);
+
+	return s == OK ? virtio_reset(&v) : s;
+}
+
+static bool complete(void *context)
+{
+	struct blk *blk = context;
+	bool ours = blk->msix || virtio_read(&blk->v, blk->v.isr, 1); /* reading ISR lowers INTx (4.1.4.5.1) */
+	u16 head;
+
+	if (!ours)
+		return false;
+	blk->interrupts++;
+	while (virtqueue_take(&blk->q, &head)) {
+		if (head % DESCRIPTORS || head / DESCRIPTORS >= SLOTS)
+			continue; /* a chain that was never made available */
+		blk->slot[head / DESCRIPTORS].busy = false;
+		blk->completed++;
+	}
+	return true;
+}
+
+static enum status connect_interrupt(struct blk *blk, struct pci_dev *dev)
+{
+	struct msi_message message;
+	enum status s;
+
+	if (!dev->msix)
+		return driver_request_intx(dev, complete, blk, &blk->vector);
+	s = vector_alloc(complete, blk, &blk->vector);
+	if (s == OK)
+		s = lapic_msi_message(blk->vector, &message);
+	if (s == OK)
+		s = pci_enable_msix(dev, &message, 1);
+	blk->msix = s == OK;
+	return s;
+}
+
+static enum status allocate_slots(struct blk *blk, struct arena *dma)
+{
+	blk->slots = MIN(SLOTS, blk->q.size / DESCRIPTORS);
+	for (unsigned int i = 0; i < blk->slots; i++) {
+		struct slot *slot = &blk->slot[i];
+
+		slot->header = arena_alloc(dma, sizeof(*slot->header), 16);
+		slot->status = arena_alloc(dma, 1, 1);
+		slot->data = arena_alloc(dma, TRANSFER, PAGE_SIZE);
+		if (!slot->header || !slot->status || !slot->data)
+			return ERR_RANGE;
+	}
+	return OK;
+}
+
+static enum status probe(struct pci_dev *dev, void *context)
+{
+	struct driver_env *env = context;
+	struct blk *blk = arena_alloc(env->heap, sizeof(*blk), 8);
+	u64 features;
+	enum status s;
+
+	if (!blk)
+		return ERR_RANGE;
+	dev->driver_data = blk;
+	s = virtio_pci_find(&blk->v, dev);
+	if (s == OK)
+		s = virtio_negotiate(&blk->v, 1ULL << VIRTIO_BLK_F_RO | 1ULL << VIRTIO_BLK_F_FLUSH, &features);
+	if (s == OK)
+		s = connect_interrupt(blk, dev);
+	if (s == OK)
+		s = virtqueue_init(&blk->q, &blk->v, 0, blk->msix ? 0 : VIRTIO_MSI_NO_VECTOR, env->dma);
+	if (s == OK)
+		s = allocate_slots(blk, env->dma);
+	if (s != OK)
+		return s;
+	virtio_driver_ok(&blk->v);
+	blk->read_only = features & 1ULL << VIRTIO_BLK_F_RO;
+	/* Two 32-bit reads (4.1.3.1); the capacity of a disk does not change under us. */
+	blk->sectors = virtio_read(&blk->v, blk->v.config, 4) | (u64)virtio_read(&blk->v, blk->v.config + 4, 4) << 32;
+	return OK;
+}
+
+/* Makes slot's request available; size is in bytes. */
+static void submit(struct blk *blk, unsigned int slot_number, u32 type, u64 sector, u32 size)
+{
+	struct slot *slot = &blk->slot[slot_number];
+	u16 head = (u16)(slot_number * DESCRIPTORS);
+	volatile struct vring_desc *d = &blk->q.desc[head];
+	u16 direction = type == VIRTIO_BLK_T_IN ? VRING_DESC_F_WRITE : 0;
+
+	*slot->header = (struct virtio_blk_outhdr){ .type = type, .sector = sector };
+	*slot->status = 0xff;
+	slot->busy = true;
+	d[0] = (struct vring_desc){ (uintptr_t)slot->header, sizeof(*slot->header), VRING_DESC_F_NEXT, (u16)(head + 1) };
+	d[1] = (struct vring_desc){ (uintptr_t)slot->data, size, VRING_DESC_F_NEXT | direction, (u16)(head + 2) };
+	if (!size)
+		d[0].next = (u16)(head + 2);
+	d[2] = (struct vring_desc){ (uintptr_t)slot->status, 1, VRING_DESC_F_WRITE, 0 };
+	blk->requests++;
+	virtqueue_add(&blk->q, head);
+}
+
+/* One request in slot 0, from submission to its interrupt. */
+static enum status transfer(struct pci_dev *dev, u32 type, u64 sector, u32 size)
+{
+	struct blk *blk = dev->driver_data;
+	u32 want = blk->completed + 1;
+	enum status s;
+
+	submit(blk, 0, type, sector, size);
+	virtqueue_kick(&blk->q);
+	s = driver_await(dev, "completed request", &blk->completed, want, REQUEST_WAIT_US);
+	if (s == OK && *blk->slot[0].status != VIRTIO_BLK_S_OK) {
+		log_line(PCI_FMT " virtio-blk: request type %u sector %lu: status %u", PCI_ARGS(dev), type, sector, *blk->slot[0].status);
+		return ERR_IO;
+	}
+	return s;
+}
+
+static bool all_zero(const u8 *p, size_t n)
+{
+	while (n && !*p)
+		p++, n--;
+	return !n;
+}
+
+/* Leaves the disk's first sectors in slot 0. *seed_found: our pattern is there. *free: we may write. */
+static enum status look(struct pci_dev *dev, bool *free, bool *found, u64 *seed)
+{
+	struct blk *blk = dev->driver_data;
+	const u8 *data = blk->slot[0].data;
+	enum status s = OK;
+
+	*free = !blk->read_only && blk->sectors >= SAFE_SECTORS;
+	s = transfer(dev, VIRTIO_BLK_T_IN, 0, TRANSFER);
+	*found = s == OK && pattern_seed(data, seed);
+	for (u64 sector = PATTERN_SECTORS; s == OK && *free && !*found && sector < SAFE_SECTORS; sector += PATTERN_SECTORS) {
+		*free = all_zero(data, TRANSFER);
+		s = transfer(dev, VIRTIO_BLK_T_IN, sector, TRANSFER);
+	}
+	if (!*found)
+		*free = *free && all_zero(data, TRANSFER);
+	return s;
+}
+
+static enum status compare(struct pci_dev *dev, u64 seed)
+{
+	struct blk *blk = dev->driver_data;
+	u8 want[SECTOR_SIZE];
+	enum status s = transfer(dev, VIRTIO_BLK_T_IN, 0, TRANSFER);
+
+	for (u32 n = 0; s == OK && n < PATTERN_SECTORS; n++) {
+		pattern_fill(want, n, seed);
+		if (memcmp(want, blk->slot[0].data + n * SECTOR_SIZE, SECTOR_SIZE)) {
+			log_line(PCI_FMT " virtio-blk: sector %u differs from the pattern of seed 0x%lx", PCI_ARGS(dev), n, seed);
+			return ERR_IO;
+		}
+	}
+	return s;
+}
+
+static enum status write_pattern(struct pci_dev *dev, u64 seed)
+{
+	struct blk *blk = dev->driver_data;
+	enum status s;
+
+	for (u32 n = 0; n < PATTERN_SECTORS; n++)
+		pattern_fill(blk->slot[0].data + n * SECTOR_SIZE, n, seed);
+	s = transfer(dev, VIRTIO_BLK_T_OUT, 0, TRANSFER);
+	if (s == OK)
+		s = transfer(dev, VIRTIO_BLK_T_FLUSH, 0, 0);
+	memset(blk->slot[0].data, CANARY, TRANSFER);
+	return s;
+}
+
+static enum status work(struct pci_dev *dev, bool write)
+{
+	struct blk *blk = dev->driver_data;
+	const char *done = "read, nothing of ours on it";
+	bool free, found;
+	enum status s;
+	u64 seed = 0;
+
+	if (blk->sectors < PATTERN_SECTORS) {
+		log_line(PCI_FMT " virtio-blk: only %lu sectors, left alone", PCI_ARGS(dev), blk->sectors);
+		return OK;
+	}
+	s = look(dev, &free, &found, &seed);
+	if (s == OK && write && free) {
+		seed = time_us() + 1;
+		s = write_pattern(dev, seed);
+		found = true;
+		done = "pattern written and read back";
+	} else if (found) {
+		done = "pattern read, every byte matches";
+	}
+	if (s == OK && found)
+		s = compare(dev, seed);
+	if (s != OK)
+		return s;
+	log_line(PCI_FMT " virtio-blk: %lu KiB%s, %s %s 0x%02x: %u requests, %u interrupts, %s", PCI_ARGS(dev),
+		 blk->sectors * SECTOR_SIZE / KIB, blk->read_only ? " read-only" : "", blk->msix ? "MSI-X" : "INTx",
+		 blk->msix ? "vector" : "irq", blk->vector, blk->requests, blk->interrupts, done);
+	return OK;
+}
+
+/* Reads, because what lands is then told from what was there. */
+static enum status arm(struct pci_dev *dev)
+{
+	struct blk *blk = dev->driver_data;
+	u64 sector = 0;
+
+	for (unsigned int i = 0; i < blk->slots && sector + PATTERN_SECTORS <= blk->sectors; i++) {
+		memset(blk->slot[i].data, CANARY, TRANSFER);
+		submit(blk, i, VIRTIO_BLK_T_IN, sector, TRANSFER);
+		sector += PATTERN_SECTORS;
+	}
+	virtqueue_kick(&blk->q);
+	return OK;
+}
+
+static unsigned int in_flight(const struct pci_dev *dev)
+{
+	const struct blk *blk = dev->driver_data;
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < blk->slots; i++)
+		n += blk->slot[i].busy;
+	return n;
+}
+
+const struct driver virtio_blk_driver = {
+	.pci = { .name = "virtio-blk", .match = match, .reset = reset, .probe = probe },
+	.work = work,
+	.arm = arm,
+	.in_flight = in_flight,
+};

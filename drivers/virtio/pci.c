@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "drivers/virtio/pci.h"
+
+#include "lib/log.h"
+#include "lib/time.h"
+
+#include <linux/virtio_config.h>
+
+/* The standard gives no limit. QEMU answers at once, but drains requests first: a slow disk's may take a second. */
+#define VIRTIO_RESET_WAIT_US 5000000
+
+#define CAP_CFG_TYPE offsetof(struct virtio_pci_cap, cfg_type)
+#define CAP_BAR	     offsetof(struct virtio_pci_cap, bar)
+#define CAP_OFFSET   offsetof(struct virtio_pci_cap, offset)
+#define CAP_LENGTH   offsetof(struct virtio_pci_cap, length)
+#define CAP_NOTIFY   offsetof(struct virtio_pci_notify_cap, notify_off_multiplier)
+
+u32 virtio_read(const struct virtio_pci *v, u64 address, unsigned int size)
+{
+	return v->dev->access->ops->mem_read(v->dev->access, address, size);
+}
+
+void virtio_write(const struct virtio_pci *v, u64 address, unsigned int size, u32 value)
+{
+	v->dev->access->ops->mem_write(v->dev->access, address, size, value);
+}
+
+static enum status map_structure(const struct virtio_pci *v, u8 cap, u64 *address)
+{
+	unsigned int bar = pci_read_config_byte(v->dev, (u16)(cap + CAP_BAR));
+	u32 offset = pci_read_config_dword(v->dev, (u16)(cap + CAP_OFFSET));
+	u32 length = pci_read_config_dword(v->dev, (u16)(cap + CAP_LENGTH));
+	enum status s = pci_bar_address(v->dev, bar, address);
+
+	if (s != OK) {
+		log_line(PCI_FMT " virtio: capability 0x%02x names BAR %u, which is no assigned memory BAR", PCI_ARGS(v->dev), cap, bar);
+		return s;
+	}
+	*address += offset;
+	return v->dev->access->map(*address, length);
+}
+
+enum status virtio_pci_find(struct virtio_pci *v, struct pci_dev *dev)
+{
+	*v = (struct virtio_pci){ .dev = dev };
+	for (struct pci_cap cap = { 0 }; pci_next_capability(dev, &cap);) {
+		u64 *where = NULL;
+		enum status s;
+
+		if (cap.id != PCI_CAP_ID_VNDR)
+			continue;
+		switch (pci_read_config_byte(dev, (u16)(cap.pos + CAP_CFG_TYPE))) {
+		case VIRTIO_PCI_CAP_COMMON_CFG:
+			where = &v->common;
+			break;
+		case VIRTIO_PCI_CAP_NOTIFY_CFG:
+			where = &v->notify;
+			break;
+		case VIRTIO_PCI_CAP_ISR_CFG:
+			where = &v->isr;
+			break;
+		case VIRTIO_PCI_CAP_DEVICE_CFG:
+			where = &v->config;
+			break;
+		}
+		if (!where || *where)
+			continue; /* 4.1.4.1: of several of one type the first is preferred */
+		s = map_structure(v, cap.pos, where);
+		if (s != OK)
+			return s;
+		if (where == &v->notify)
+			v->notify_multiplier = pci_read_config_dword(dev, (u16)(cap.pos + CAP_NOTIFY));
+	}
+	if (!v->common || !v->notify || !v->isr) {
+		log_line(PCI_FMT " virtio: no modern transport", PCI_ARGS(dev));
+		return ERR_ABSENT;
+	}
+	pci_enable_memory(dev);
+	return OK;
+}
+
+enum status virtio_reset(const struct virtio_pci *v)
+{
+	struct deadline deadline = deadline_after_us(VIRTIO_RESET_WAIT_US);
+	u32 status;
+
+	virtio_write(v, virtio_common(v, device_status), 0);
+	while ((status = virtio_read(v, virtio_common(v, device_status)))) {
+		if (deadline_passed(&deadline)) {
+			log_line(PCI_FMT " virtio: reset not done after %u ms, status 0x%02x", PCI_ARGS(v->dev),
+				 VIRTIO_RESET_WAIT_US / 1000, status);
+			return ERR_TIMEOUT;
+		}
+	}
+	return OK;
+}
+
+static void add_status(const struct virtio_pci *v, u32 bits)
+{
+	virtio_write(v, virtio_common(v, device_status), virtio_read(v, virtio_common(v, device_status)) | bits);
+}
+
+enum status virtio_negotiate(const struct virtio_pci *v, u64 wanted, u64 *accepted)
+{
+	const u64 version_1 = 1ULL << VIRTIO_F_VERSION_1;
+	u64 offered = 0;
+
+	add_status(v, VIRTIO_CONFIG_S_ACKNOWLEDGE);
+	add_status(v, VIRTIO_CONFIG_S_DRIVER);
+	for (u32 half = 0; half < 2; half++) {
+		virtio_write(v, virtio_common(v, device_feature_select), half);
+		offered |= (u64)virtio_read(v, virtio_common(v, device_feature)) << 32 * half;
+	}
+	*accepted = offered & (wanted | version_1);
+	for (u32 half = 0; half < 2; half++) {
+		virtio_write(v, virtio_common(v, guest_feature_select), half);
+		virtio_write(v, virtio_common(v, guest_feature), (u32)(*accepted >> 32 * half));
+	}
+	add_status(v, VIRTIO_CONFIG_S_FEATURES_OK);
+	if (*accepted & version_1 && virtio_read(v, virtio_common(v, device_status)) & VIRTIO_CONFIG_S_FEATURES_OK)
+		return OK;
+	log_line(PCI_FMT " virtio: features 0x%lx refused, 0x%lx offered", PCI_ARGS(v->dev), *accepted, offered);
+	add_status(v, VIRTIO_CONFIG_S_FAILED);
+	return ERR_IO;
+}
+
+void virtio_driver_ok(const struct virtio_pci *v)
+{
+	add_status(v, VIRTIO_CONFIG_S_DRIVER_OK);
+}

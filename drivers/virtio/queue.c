@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "drivers/virtio/queue.h"
+
+#include "lib/log.h"
+
+/* Stores before must be seen before stores after, and loads likewise: on x86 only the compiler could reorder them. */
+#define barrier() __asm__ volatile("" : : : "memory")
+
+static void write_address(const struct virtio_pci *v, u64 field, const volatile void *ring)
+{
+	u64 address = (u64)(uintptr_t)ring;
+
+	virtio_write(v, field, 4, (u32)address);
+	virtio_write(v, field + 4, 4, (u32)(address >> 32));
+}
+
+enum status virtqueue_init(struct virtqueue *q, const struct virtio_pci *v, u16 index, u16 vector, struct arena *dma)
+{
+	u32 size, got;
+
+	virtio_write(v, virtio_common(v, queue_select), index);
+	size = virtio_read(v, virtio_common(v, queue_size));
+	if (!size || size & (size - 1)) {
+		log_line(PCI_FMT " virtio: queue %u has %u entries", PCI_ARGS(v->dev), index, size);
+		return ERR_IO;
+	}
+	size = MIN(size, VIRTQUEUE_SIZE_MAX);
+	*q = (struct virtqueue){ .v = v, .index = index, .size = (u16)size };
+	q->desc = arena_alloc(dma, size * sizeof(struct vring_desc), VRING_DESC_ALIGN_SIZE);
+	q->avail = arena_alloc(dma, sizeof(struct vring_avail) + size * sizeof(u16) + sizeof(u16), VRING_AVAIL_ALIGN_SIZE);
+	q->used = arena_alloc(dma, sizeof(struct vring_used) + size * sizeof(struct vring_used_elem) + sizeof(u16), VRING_USED_ALIGN_SIZE);
+	if (!q->desc || !q->avail || !q->used)
+		return ERR_RANGE;
+
+	virtio_write(v, virtio_common(v, queue_size), size);
+	virtio_write(v, virtio_common(v, queue_msix_vector), vector);
+	got = virtio_read(v, virtio_common(v, queue_msix_vector));
+	if (got != vector) {
+		log_line(PCI_FMT " virtio: queue %u asked for MSI-X entry %u, got 0x%x", PCI_ARGS(v->dev), index, vector, got);
+		return ERR_IO;
+	}
+	write_address(v, v->common + offsetof(struct virtio_pci_common_cfg, queue_desc_lo), q->desc);
+	write_address(v, v->common + offsetof(struct virtio_pci_common_cfg, queue_avail_lo), q->avail);
+	write_address(v, v->common + offsetof(struct virtio_pci_common_cfg, queue_used_lo), q->used);
+	q->notify = v->notify + (u64)virtio_read(v, virtio_common(v, queue_notify_off)) * v->notify_multiplier;
+	virtio_write(v, virtio_common(v, queue_enable), 1);
+	return OK;
+}
+
+void virtqueue_add(struct virtqueue *q, u16 head)
+{
+	q->avail->ring[q->avail->idx % q->size] = head;
+	barrier();
+	q->avail->idx++;
+}
+
+void virtqueue_kick(const struct virtqueue *q)
+{
+	barrier();
+	virtio_write(q->v, q->notify, 2, q->index);
+}
+
+bool virtqueue_take(struct virtqueue *q, u16 *head)
+{
+	if (q->used_seen == q->used->idx)
+		return false;
+	barrier();
+	*head = (u16)q->used->ring[q->used_seen % q->size].id;
+	q->used_seen++;
+	return true;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef DRIVERS_VIRTIO_QUEUE_H
+#define DRIVERS_VIRTIO_QUEUE_H
+
+#include "drivers/virtio/pci.h"
+#include "lib/arena.h"
+
+#include <linux/virtio_ring.h>
+
+/* A split virtqueue (virtio 1.2, 2.7). Whoever uses it decides which descriptors a request takes. */
+struct virtqueue {
+	const struct virtio_pci *v;
+	u16 index;
+	u16 size; /* entries, a power of two */
+	volatile struct vring_desc *desc;
+	volatile struct vring_avail *avail;
+	volatile struct vring_used *used;
+	u16 used_seen;
+	u64 notify;
+};
+
+#define VIRTQUEUE_SIZE_MAX 32
+
+/*
+ * Allocates the rings from DMA memory, tells the device, gives it the MSI-X table entry (or VIRTIO_MSI_NO_VECTOR) and enables the
+ * queue. After FEATURES_OK, before DRIVER_OK. ERR_IO after one line where the device has no such queue or no such vector.
+ */
+enum status virtqueue_init(struct virtqueue *q, const struct virtio_pci *v, u16 index, u16 vector, struct arena *dma);
+
+/* Makes the chain that begins at descriptor head available. The device is told by virtqueue_kick. */
+void virtqueue_add(struct virtqueue *q, u16 head);
+void virtqueue_kick(const struct virtqueue *q);
+
+/* Takes the next completed chain; false when there is none. */
+bool virtqueue_take(struct virtqueue *q, u16 *head);
+
+#endif

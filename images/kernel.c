@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "images/kernel.h"
+
+#include "boot/paging.h"
+#include "boot/start.h"
+#include "images/scope.h"
+#include "irq/i8259.h"
+#include "irq/idt.h"
+#include "irq/lapic.h"
+#include "lib/console.h"
+#include "lib/format.h"
+#include "lib/log.h"
+#include "lib/qemu.h"
+#include "lib/string.h"
+#include "lib/time.h"
+#include "lib/x86.h"
+#include "shutdown/policies.h"
+#include "startup/policies.h"
+
+/* For struct pci_dev and the drivers' own state: 4096 functions, and a few KiB a device. */
+#define HEAP_SIZE     (2 * MIB)
+#define FUNCTIONS_MAX 4096
+
+/* 0.5 MiB a disk. Below 256 MiB if it can be had there: edu reaches no further. */
+#define DMA_SIZE      (8 * MIB)
+#define DMA_PREFERRED (256 * MIB)
+
+/* On hardware nobody takes the exit code: the last lines are to be read before the machine resets. */
+#define RESET_AFTER_US 30000000
+
+static const struct pci_policy *const shutdown_policies[] = { &shutdown_keep_msi, &shutdown_disable_msi, &shutdown_none };
+static const struct pci_policy *const startup_policies[] = { &startup_disable_msi, &startup_none };
+
+/* What the previous image held back, and what this one holds; handed on in the chain of setup_data. */
+static struct {
+	struct setup_data node;
+	struct log_ram log;
+} handed_log;
+
+static enum status map_ram(u64 start, u64 size)
+{
+	return paging_map(start, size, PAGING_CACHED);
+}
+
+static enum status map_mmio(u64 start, u64 size)
+{
+	return paging_map(start, size, PAGING_UNCACHED);
+}
+
+/* --- the end --- */
+
+static _Noreturn void leave(const struct kernel *kernel, enum qemu_exit code, const char *verdict)
+{
+	struct deadline deadline;
+
+	log_release();
+	log_verdict(verdict);
+	if (kernel->in_qemu) {
+		x86_outl(QEMU_EXIT_PORT, code);
+		x86_halt(); /* a machine without isa-debug-exit: the log has said it */
+	}
+	log_line("the machine resets in %u s", RESET_AFTER_US / 1000000);
+	deadline = deadline_after_us(RESET_AFTER_US);
+	while (!deadline_passed(&deadline))
+		;
+	x86_triple_fault();
+}
+
+_Noreturn void kernel_exit(struct kernel *kernel)
+{
+	u64 strays = vector_strays();
+
+	x86_irq_disable();
+	if (strays) {
+		log_line("irq: %lu interrupts that nobody had asked for", strays);
+		kernel->failed = true;
+	}
+	if (kernel->failed)
+		leave(kernel, QEMU_EXIT_FAIL, "fail");
+	leave(kernel, QEMU_EXIT_PASS, "pass");
+}
+
+/* Where going on makes no sense; the reason is in the log. */
+static _Noreturn void give_up(const struct kernel *kernel, const char *what)
+{
+	char verdict[64];
+
+	format(verdict, sizeof(verdict), "error %s", what);
+	leave(kernel, QEMU_EXIT_ERROR, verdict);
+}
+
+/* --- the beginning --- */
+
+static void adopt_log(const struct kernel *kernel)
+{
+	u64 at = kernel->params->hdr.setup_data;
+
+	/* The list is short, and what it says of its own length is not to be trusted. */
+	for (int i = 0; at && i < 16; i++) {
+		const struct setup_data *node = (const void *)(uintptr_t)at;
+
+		if (map_ram(at, sizeof(*node)) != OK)
+			return;
+		if (node->type == SETUP_HANDOFF_LOG && node->len == sizeof(struct log_ram) && map_ram(at, node->len) == OK) {
+			log_hold();
+			log_adopt((const void *)(node + 1));
+			return;
+		}
+		at = node->next;
+	}
+}
+
+static void policy_names(const struct pci_policy *const *policies, size_t count, const char **names)
+{
+	for (size_t i = 0; i < count; i++)
+		names[i] = policies[i]->name;
+	names[count] = NULL;
+}
+
+static const struct pci_policy *policy_named(const struct pci_policy *const *policies, const char *name)
+{
+	while (strcmp((*policies)->name, name))
+		policies++; /* options_parse has let through what is in the list */
+	return *policies;
+}
+
+static enum status read_options(struct kernel *kernel, const char *default_next)
+{
+	static const char *const scopes[] = { "all", "bound", NULL };
+	const char *shutdowns[ARRAY_SIZE(shutdown_policies) + 1], *startups[ARRAY_SIZE(startup_policies) + 1];
+	struct options *o = &kernel->options;
+	const struct option table[] = {
+		{ "shutdown", shutdowns, o->shutdown }, { "startup", startups, o->startup }, { "next", NULL, o->next },
+		{ "scope", scopes, o->scope },		{ "allow", NULL, o->allow },
+	};
+	u64 cmdline = boot_cmd_line(kernel->params);
+	enum status s;
+
+	kernel->cmdline = cmdline ? (const char *)(uintptr_t)cmdline : "";
+	policy_names(shutdown_policies, ARRAY_SIZE(shutdown_policies), shutdowns);
+	policy_names(startup_policies, ARRAY_SIZE(startup_policies), startups);
+	str_copy(o->shutdown, sizeof(o->shutdown), shutdown_keep_msi.name);
+	str_copy(o->startup, sizeof(o->startup), startup_disable_msi.name);
+	str_copy(o->next, sizeof(o->next), default_next);
+	str_copy(o->scope, sizeof(o->scope), kernel->in_qemu ? "all" : "bound");
+	s = options_parse(kernel->cmdline, table, ARRAY_SIZE(table));
+	if (s == OK)
+		s = scope_check(o->allow);
+	if (s != OK)
+		return s;
+	kernel->shutdown = policy_named(shutdown_policies, o->shutdown);
+	kernel->startup = policy_named(startup_policies, o->startup);
+	return OK;
+}
+
+static enum status take_arena(struct kernel *kernel, struct arena *arena, u64 size, u64 max)
+{
+	enum status s = memmap_take(&kernel->memmap, size, PAGE_SIZE, MIB, max, MEM_USED, &arena->base);
+
+	arena->size = size;
+	return s == OK ? map_ram(arena->base, size) : s;
+}
+
+/* Everything that we were given stays ours until we have read it; what we need beside is taken from what is left. */
+static enum status take_memory(struct kernel *kernel)
+{
+	const struct boot_params *p = kernel->params;
+	struct boot_extent image = boot_image_extent();
+	const struct {
+		u64 start;
+		u64 size;
+	} given[] = {
+		{ image.start, image.size },
+		{ (u64)(uintptr_t)p, sizeof(*p) },
+		{ boot_cmd_line(p), strlen(kernel->cmdline) + 1 },
+		{ boot_ramdisk_image(p), boot_ramdisk_size(p) },
+	};
+	enum status s = memmap_init(&kernel->memmap, p->e820_table, MIN(p->e820_entries, E820_MAX));
+
+	for (unsigned int i = 0; s == OK && i < ARRAY_SIZE(given); i++) {
+		if (!given[i].start || !given[i].size)
+			continue;
+		s = memmap_mark(&kernel->memmap, given[i].start, given[i].size, MEM_USED);
+		if (s == OK)
+			s = map_ram(given[i].start, given[i].size);
+	}
+	if (s == OK)
+		s = take_arena(kernel, &kernel->heap, HEAP_SIZE, UINT64_MAX);
+	if (s == OK)
+		s = take_arena(kernel, &kernel->dma, DMA_SIZE, DMA_PREFERRED);
+	if (s == ERR_RANGE)
+		s = take_arena(kernel, &kernel->dma, DMA_SIZE, UINT64_MAX);
+	return s;
+}
+
+static void start_interrupts(struct kernel *kernel)
+{
+	unsigned int stale;
+
+	i8259_init();
+	kernel->interrupts = lapic_init(map_mmio) == OK;
+	if (!kernel->interrupts)
+		return;
+	stale = lapic_drain();
+	log_line("irq: local APIC ID %u, %u stale interrupts taken; 8259 masked", lapic_id(), stale);
+	x86_irq_enable();
+}
+
+void kernel_start(struct kernel *kernel, const char *name, const char *default_next, const struct boot_params *params)
+{
+	struct boot_extent image = boot_image_extent();
+
+	kernel->name = name;
+	kernel->params = params;
+	idt_init();
+	fault_init(image.start, image.size);
+	kernel->in_qemu = qemu_present();
+	console_init(kernel->in_qemu);
+	handed_log.node = (struct setup_data){ .type = SETUP_HANDOFF_LOG, .len = sizeof(struct log_ram) };
+	log_init(name, console_write, &handed_log.log);
+	adopt_log(kernel);
+	log_line("image %s@0x%lx", name, image.start);
+	if (read_options(kernel, default_next) != OK)
+		give_up(kernel, "options");
+	if (take_memory(kernel) != OK)
+		give_up(kernel, "memory");
+	acpi_read(&kernel->acpi, params->acpi_rsdp_addr, map_ram);
+	time_init(kernel->acpi.pm_timer_port);
+	log_line("machine: %s, %lu MiB of memory free, time by %s", kernel->in_qemu ? "QEMU" : "not QEMU",
+		 memmap_total(&kernel->memmap, E820_RAM) / MIB, time_source());
+	start_interrupts(kernel);
+}
+
+/* --- devices --- */
+
+static const struct driver *find_driver(const struct pci_dev *dev)
+{
+	for (const struct driver *const *driver = drivers; *driver; driver++)
+		if ((*driver)->pci.match(dev))
+			return *driver;
+	return NULL;
+}
+
+static bool found_msi(const struct pci_dev *dev)
+{
+	return dev->msi && dev->found.msi_flags & PCI_MSI_FLAGS_ENABLE;
+}
+
+static bool found_msix(const struct pci_dev *dev)
+{
+	return dev->msix && dev->found.msix_flags & PCI_MSIX_FLAGS_ENABLE;
+}
+
+/* A line for each function that has a driver, one for all the others. */
+static void report_found(const struct kernel *kernel)
+{
+	unsigned int masters = 0, msi = 0, msix = 0, pending = 0;
+
+	for (unsigned int i = 0; i < kernel->pci.count; i++) {
+		const struct pci_dev *dev = &kernel->pci.dev[i];
+
+		masters += !!(dev->found.command & PCI_COMMAND_MASTER);
+		msi += found_msi(dev);
+		msix += found_msix(dev);
+		pending += !!(dev->found.status & PCI_STATUS_INTERRUPT);
+		if (dev->driver && dev->driver->probe)
+			log_line("handed " PCI_FMT " %s: bus master %s, MSI %s, MSI-X %s, INTx %s%s", PCI_ARGS(dev), dev->driver->name,
+				 dev->found.command & PCI_COMMAND_MASTER ? "on" : "off", !dev->msi ? "absent" : found_msi(dev) ? "on" : "off",
+				 !dev->msix ? "absent" : found_msix(dev) ? "on" : "off",
+				 dev->found.command & PCI_COMMAND_INTX_DISABLE ? "disabled" : "enabled",
+				 dev->found.status & PCI_STATUS_INTERRUPT ? ", interrupt pending" : "");
+	}
+	log_line("handed %u functions: bus master on for %u, MSI on for %u, MSI-X on for %u, interrupt pending in %u", kernel->pci.count,
+		 masters, msi, msix, pending);
+}
+
+static enum status open_config_space(struct kernel *kernel)
+{
+	for (unsigned int i = 0; i < kernel->acpi.ecam_count; i++) {
+		const struct acpi_ecam *e = &kernel->acpi.ecam[i];
+
+		if (pci_access_ecam(&kernel->access[kernel->accesses], map_mmio, e->base, e->segment, e->first_bus, e->last_bus) == OK)
+			kernel->accesses++;
+	}
+	if (!kernel->accesses)
+		pci_access_cf8(&kernel->access[kernel->accesses++], map_mmio);
+	kernel->pci.capacity = FUNCTIONS_MAX;
+	kernel->pci.dev = arena_alloc(&kernel->heap, FUNCTIONS_MAX * sizeof(struct pci_dev), 8);
+	return kernel->pci.dev ? OK : ERR_RANGE;
+}
+
+void kernel_find_devices(struct kernel *kernel)
+{
+	if (open_config_space(kernel) != OK)
+		give_up(kernel, "memory");
+	for (unsigned int i = 0; i < kernel->accesses; i++) {
+		const struct pci_access *a = &kernel->access[i];
+
+		log_line("PCI segment %04x buses %02x-%02x by %s", a->segment, a->first_bus, a->last_bus, a->ops->name);
+		if (pci_enumerate(&kernel->pci, a) != OK)
+			kernel->failed = true;
+	}
+	for (unsigned int i = 0; i < kernel->pci.count; i++) {
+		const struct driver *driver = find_driver(&kernel->pci.dev[i]);
+
+		kernel->pci.dev[i].driver = driver ? &driver->pci : NULL;
+	}
+	scope_apply(&kernel->pci, kernel->in_qemu, !strcmp(kernel->options.scope, "bound"), kernel->options.allow);
+	report_found(kernel);
+}
+
+void kernel_startup(struct kernel *kernel)
+{
+	unsigned int msi = 0;
+
+	for (unsigned int i = 0; i < kernel->pci.count; i++)
+		msi += !kernel->pci.dev[i].hands_off && (found_msi(&kernel->pci.dev[i]) || found_msix(&kernel->pci.dev[i]));
+	pci_apply_forward(&kernel->pci, kernel->startup);
+	log_line("startup %s: %u functions, MSI or MSI-X was on for %u", kernel->startup->name, kernel->pci.count, msi);
+}
+
+/* The order is the point: what the previous kernel left running must have ended before bus master lets it reach memory again. */
+static enum status bring_up(struct kernel *kernel, struct pci_dev *dev, bool write)
+{
+	struct driver_env env = { &kernel->heap, &kernel->dma };
+	enum status s = dev->driver->reset(dev);
+
+	if (s != OK || !dev->driver->probe)
+		return s;
+	pci_set_master(dev);
+	s = dev->driver->probe(dev, &env);
+	if (s == OK)
+		s = driver_of(dev)->work(dev, write);
+	/* The first I/O is done: the silence of the handoff is over. */
+	log_release();
+	return s;
+}
+
+void kernel_drive(struct kernel *kernel, bool write)
+{
+	bool all_reset = true;
+
+	for (const struct driver *const *driver = drivers; *driver; driver++) {
+		for (unsigned int i = 0; i < kernel->pci.count; i++) {
+			struct pci_dev *dev = &kernel->pci.dev[i];
+			enum status s;
+
+			if (dev->driver != &(*driver)->pci)
+				continue;
+			s = kernel->interrupts ? bring_up(kernel, dev, write) : ERR_ABSENT;
+			if (s == OK)
+				continue;
+			log_line(PCI_FMT " %s: failed, %s", PCI_ARGS(dev), dev->driver->name, status_text(s));
+			kernel->failed = true;
+			all_reset = false;
+		}
+	}
+	/* The previous kernel's DMA buffers can be free again, ours must not be to the next one. */
+	if (all_reset)
+		memmap_retype(&kernel->memmap, E820_DMA, E820_RAM);
+	if (memmap_mark(&kernel->memmap, kernel->dma.base, kernel->dma.size, E820_DMA) != OK)
+		kernel->failed = true;
+}
+
+/* --- the handoff --- */
+
+bool kernel_prepare_next(struct kernel *kernel)
+{
+	const struct chain_world world = {
+		.memmap = &kernel->memmap,
+		.map = map_ram,
+		.la57 = x86_la57(),
+		.initrd = (const u8 *)(uintptr_t)boot_ramdisk_image(kernel->params),
+		.initrd_size = boot_ramdisk_size(kernel->params),
+		.rsdp = kernel->params->acpi_rsdp_addr,
+		.setup_data = (u64)(uintptr_t)&handed_log.node,
+		.cmdline = kernel->cmdline,
+	};
+	struct chain *chain = &kernel->chain;
+	char head[OPTIONS_VALUE_MAX + 1], digest[SHA256_HEX_SIZE];
+
+	if (!options_take(kernel->options.next, head))
+		return false;
+	if (chain_prepare(chain, head, kernel->options.next, &world) != OK) {
+		log_line("next image %s refused, no device was touched; %s goes on", head, kernel->name);
+		kernel->failed = true;
+		return false;
+	}
+	sha256_hex(chain->region[0].digest, digest);
+	log_line("next image %s: %lu KiB for 0x%lx, SHA-256 %.16s...", head, chain->image.load_size / KIB, chain->load_address, digest);
+	return true;
+}
+
+void kernel_arm(struct kernel *kernel)
+{
+	for (unsigned int i = 0; i < kernel->pci.count; i++) {
+		struct pci_dev *dev = &kernel->pci.dev[i];
+
+		if (dev->driver && dev->driver_data && driver_of(dev)->arm && driver_of(dev)->arm(dev) != OK)
+			kernel->failed = true;
+	}
+	for (unsigned int i = 0; i < kernel->pci.count; i++) {
+		const struct pci_dev *dev = &kernel->pci.dev[i];
+
+		if (dev->driver && dev->driver_data && driver_of(dev)->arm)
+			log_line("load " PCI_FMT " %s: %u requests in flight", PCI_ARGS(dev), dev->driver->name, driver_of(dev)->in_flight(dev));
+	}
+}
+
+void kernel_shutdown(struct kernel *kernel)
+{
+	log_line("shutdown %s: %u functions, children first", kernel->shutdown->name, kernel->pci.count);
+	pci_apply_backward(&kernel->pci, kernel->shutdown);
+	log_hold();
+	x86_irq_disable();
+	i8259_quiet();
+	if (kernel->interrupts)
+		lapic_quiet();
+}
+
+_Noreturn void kernel_jump(struct kernel *kernel)
+{
+	const struct chain *chain = &kernel->chain;
+
+	chain_place(chain);
+	if (chain_verify(chain) != OK)
+		give_up(kernel, "digest");
+	log_line("jump to %s@0x%lx", chain->name, chain->load_address);
+	image_enter(chain->load_address + SETUP_ENTRY64, chain->params);
+}

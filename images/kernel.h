@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef IMAGES_KERNEL_H
+#define IMAGES_KERNEL_H
+
+#include "boot/acpi.h"
+#include "boot/chain.h"
+#include "boot/memmap.h"
+#include "boot/options.h"
+#include "drivers/driver.h"
+#include "pci/dev.h"
+
+/*
+ * What first and second have in common: a kernel that is entered by the boot protocol, drives PCI devices, and hands them over. Each
+ * function is a chapter of the story that images/first.c and images/second.c tell; each says in the log what it found and did.
+ */
+struct kernel {
+	const char *name;
+	const struct boot_params *params;
+	bool in_qemu;
+	bool interrupts; /* there is a local APIC to take them */
+	bool failed;	 /* something that should have worked did not: the run's verdict */
+
+	struct options {
+		char shutdown[OPTIONS_VALUE_MAX + 1];
+		char startup[OPTIONS_VALUE_MAX + 1];
+		char next[OPTIONS_VALUE_MAX + 1];
+		char scope[OPTIONS_VALUE_MAX + 1];
+		char allow[OPTIONS_VALUE_MAX + 1];
+	} options;
+	const char *cmdline;
+	const struct pci_policy *shutdown;
+	const struct pci_policy *startup;
+
+	struct memmap memmap;
+	struct acpi acpi;
+	struct arena heap;
+	struct arena dma;
+
+	struct pci_access access[ACPI_ECAM_MAX];
+	unsigned int accesses;
+	struct pci pci;
+
+	struct chain chain;
+};
+
+/*
+ * Console, IDT, options, memory map, ACPI, time, local APIC and 8259. default_next: what handoff.next is where the command line does
+ * not say. Does not return when it cannot go on, such as for an option that it does not know.
+ */
+void kernel_start(struct kernel *kernel, const char *name, const char *default_next, const struct boot_params *params);
+
+/* Enumerates, binds drivers, and says how the functions were found: bus master, MSI, MSI-X, INTx. Writes nothing to any of them. */
+void kernel_find_devices(struct kernel *kernel);
+
+/* The policy on the way in, on every function, before any driver. */
+void kernel_startup(struct kernel *kernel);
+
+/* Per device: reset, bus master (upstream first), probe, real work. write: disks may be written where that is safe. */
+void kernel_drive(struct kernel *kernel, bool write);
+
+/*
+ * Takes the head of handoff.next, checks that image completely and makes it ready to be placed; no device is touched. False when the
+ * list is empty, or when the image is refused: the kernel goes on as it is.
+ */
+bool kernel_prepare_next(struct kernel *kernel);
+
+/* Leaves work in flight on every device that can: the same load under every policy. */
+void kernel_arm(struct kernel *kernel);
+
+/* The point of no return: the policy on the way out, children first; then interrupts, local APIC and 8259 are off. */
+void kernel_shutdown(struct kernel *kernel);
+
+/* Places the image, verifies what was placed, and enters it. */
+_Noreturn void kernel_jump(struct kernel *kernel);
+
+/* The end of the chain: the verdict as the log's last line, and out. */
+_Noreturn void kernel_exit(struct kernel *kernel);
+
+#endif

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef IMAGES_SCOPE_H
+#define IMAGES_SCOPE_H
+
+#include "pci/dev.h"
+
+/*
+ * Which functions this kernel may write to. In QEMU all of them; anywhere else none but those that handoff.allow names, because a
+ * machine's other devices belong to somebody. handoff.scope=bound leaves out those without a driver, as Linux does at kexec.
+ */
+
+/* Whether a comma-separated list such as "0000:00:03.0,00:04.0" names the function. */
+bool scope_listed(const char *list, const struct pci_dev *dev);
+
+/* Checks such a list. ERR_INVALID after one line that names the item that is no BDF. */
+enum status scope_check(const char *list);
+
+/* Sets hands_off of every function, and takes the driver from those that are not ours. */
+void scope_apply(struct pci *pci, bool in_qemu, bool bound_only, const char *allow);
+
+#endif

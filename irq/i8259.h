@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef IRQ_I8259_H
+#define IRQ_I8259_H
+
+#include "irq/vector.h"
+
+/*
+ * INTx, by way of the two 8259s: the one routing that needs no AML interpreter, because firmware leaves it programmed and writes the
+ * input that it chose into each function's Interrupt Line.
+ */
+
+/* Both controllers initialised at VECTOR_8259, all lines masked. */
+void i8259_init(void);
+
+/*
+ * Adds a handler to a line, sets the line level-triggered (ELCR) and unmasks it. Lines are shared: each handler of a line is asked
+ * whether the interrupt was its device's. ERR_RANGE, after one line: a line that PCI cannot have, or no room for a handler.
+ */
+enum status i8259_request(u8 line, irq_handler handler, void *context);
+
+/* Takes a handler off its line again; the line is masked when it was the last. A function that goes on with MSI has none on its line. */
+void i8259_release(u8 line, irq_handler handler, void *context);
+
+/* How often a line interrupted; whether it was given up because nobody cared. */
+u64 i8259_count(u8 line);
+bool i8259_given_up(u8 line);
+
+/* All lines masked, for the jump. */
+void i8259_quiet(void);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef IRQ_LAPIC_H
+#define IRQ_LAPIC_H
+
+#include "lib/msi_message.h"
+#include "lib/status.h"
+#include "lib/types.h"
+
+/*
+ * The local APIC of the CPU that runs (Intel SDM Vol. 3, chapter 10), in the mode that it was left in: xAPIC through memory, x2APIC
+ * through MSRs. Leaving x2APIC is possible only by way of disabling it, so nobody here changes the mode.
+ */
+
+/* map makes the xAPIC's page accessible. ERR_ABSENT, after one line, when the local APIC is globally disabled. */
+enum status lapic_init(enum status (*map)(u64 address, u64 size));
+
+u32 lapic_id(void);
+void lapic_eoi(void);
+
+/*
+ * Takes what earlier kernels left: interrupts that they had begun (ISR) are ended, messages that the local APIC had accepted for them
+ * (IRR) are delivered into the counting sink. Those outlive the jump, the disabled device and a software-disabled APIC; only taking
+ * them with IF=1 consumes them. Returns how many there were. Call with IF=0, an IDT, and no handlers installed.
+ */
+unsigned int lapic_drain(void);
+
+/* No interrupt from here on: local sources masked, APIC software-disabled. For the jump. */
+void lapic_quiet(void);
+
+/* The message that delivers a vector to this CPU: fixed, edge, physical destination. ERR_RANGE when its ID needs remapping. */
+enum status lapic_msi_message(u8 vector, struct msi_message *message);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef IRQ_VECTOR_H
+#define IRQ_VECTOR_H
+
+#include "lib/status.h"
+#include "lib/types.h"
+
+/* The CPU's interrupt vectors: who takes each, and how often it came. */
+#define VECTOR_8259	0x20 /* 16 lines */
+#define VECTOR_MSI	0x40 /* to VECTOR_MSI_LAST, handed out in order */
+#define VECTOR_MSI_LAST 0xdf
+#define VECTOR_SPURIOUS 0xff /* of the local APIC */
+
+/* Runs with IF=0. Returns whether the interrupt was its device's: what Linux calls IRQ_HANDLED and IRQ_NONE. */
+typedef bool (*irq_handler)(void *context);
+
+/* Takes a vector for messages. ERR_RANGE, after one line, when none is left. */
+enum status vector_alloc(irq_handler handler, void *context, u8 *vector);
+
+/* Gives the sixteen 8259 vectors to whoever serves the lines (i8259.c). */
+typedef void (*line_handler)(u8 line);
+void vector_route_8259(line_handler handler);
+
+/* How often a vector was delivered. */
+u64 vector_count(u8 vector);
+
+/* Interrupts on vectors that nobody had taken, since the last call of vector_forget_strays. */
+u64 vector_strays(void);
+void vector_forget_strays(void);
+
+/* Called by the IDT. */
+void vector_dispatch(u8 vector);
+
+#endif

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "lib/log.h"
+
+#include "lib/format.h"
+#include "lib/string.h"
+#include "lib/x86.h"
+
+static struct {
+	const char *tag;
+	log_sink sink;
+	struct log_ram *ram;
+	bool held;
+} state;
+
+void log_init(const char *tag, log_sink sink, struct log_ram *ram)
+{
+	state.tag = tag;
+	state.sink = sink;
+	state.ram = ram;
+	state.held = false;
+}
+
+static void keep(const char *text, size_t n)
+{
+	if (n > LOG_RAM_SIZE - state.ram->used) {
+		state.ram->dropped++;
+		return;
+	}
+	memcpy(state.ram->text + state.ram->used, text, n);
+	state.ram->used += (u32)n;
+}
+
+static void emit(const char *text, size_t n)
+{
+	u64 flags = x86_irq_save(); /* a line of an interrupt handler must not fall into another */
+
+	if (state.held)
+		keep(text, n);
+	else if (state.sink)
+		state.sink(text, n);
+	x86_irq_restore(flags);
+}
+
+void log_line(const char *fmt, ...)
+{
+	char line[LOG_LINE_MAX + 1]; /* the newline takes the terminator's place */
+	va_list args;
+	size_t n;
+
+	n = format(line, sizeof(line), "%-6s ", state.tag);
+	va_start(args, fmt);
+	n += format_va(line + n, sizeof(line) - n, fmt, args);
+	va_end(args);
+	n = MIN(n, sizeof(line) - 1);
+	line[n++] = '\n';
+	emit(line, n);
+}
+
+void log_verdict(const char *verdict)
+{
+	char line[LOG_LINE_MAX];
+
+	emit(line, MIN(format(line, sizeof(line), "GUEST: %s\n", verdict), sizeof(line) - 1));
+}
+
+void log_hold(void)
+{
+	state.held = true;
+}
+
+void log_adopt(const struct log_ram *earlier)
+{
+	if (earlier->used <= LOG_RAM_SIZE)
+		keep(earlier->text, earlier->used);
+}
+
+void log_release(void)
+{
+	if (!state.held)
+		return;
+	state.held = false;
+	emit(state.ram->text, state.ram->used);
+	if (state.ram->dropped)
+		log_line("log: %u lines lost, %lu bytes of RAM were full", state.ram->dropped, LOG_RAM_SIZE);
+	state.ram->used = 0;
+	state.ram->dropped = 0;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef LIB_LOG_H
+#define LIB_LOG_H
+
+#include "lib/types.h"
+
+/*
+ * The log: one fact a line, `<tag, padded to 6> <text>`. It goes to a sink at once, or into RAM while it is held. It is held between
+ * the last bus-master clear and the next image's first I/O, because a character costs more than a configuration cycle there and
+ * because what happens in that window should be the handoff and nothing else.
+ *
+ * The held text outlives the jump: it stands in a struct log_ram that the next image finds in the chain of setup_data.
+ */
+#define LOG_LINE_MAX 240 /* characters of a line; the rest of a longer one is cut */
+#define LOG_RAM_SIZE (32 * KIB)
+
+struct log_ram {
+	u32 used;    /* bytes of text that are valid, at most LOG_RAM_SIZE */
+	u32 dropped; /* lines that found no room */
+	char text[LOG_RAM_SIZE];
+};
+
+typedef void (*log_sink)(const char *text, size_t n);
+
+/* tag: who speaks, such as "first"; kept by reference. ram: where held lines go. */
+void log_init(const char *tag, log_sink sink, struct log_ram *ram);
+
+void log_line(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* The guest's last line, `GUEST: <verdict>`: untagged, it speaks for the whole chain of images. */
+void log_verdict(const char *verdict);
+
+/* From here on lines go to RAM. */
+void log_hold(void);
+
+/* Puts what another image held before what this one holds. Ignores a text that does not fit its own bounds. */
+void log_adopt(const struct log_ram *earlier);
+
+/* Prints what was held and goes on without holding. */
+void log_release(void);
+
+#endif

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef LIB_MSI_MESSAGE_H
+#define LIB_MSI_MESSAGE_H
+
+#include "lib/types.h"
+
+/*
+ * A message-signalled interrupt is a memory write that the device makes: data to address. irq/ composes it (what the interrupt
+ * controller wants to see), pci/ programs it (where the capability keeps it); neither needs to know the other.
+ */
+struct msi_message {
+	u64 address;
+	u32 data;
+};
+
+#endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "pci/access.h"
+
+#include "lib/x86.h"
+
+#define CF8_ADDRESS 0xcf8
+#define CF8_DATA    0xcfc
+#define CF8_ENABLE  0x80000000U
+
+static u32 mmio_read(u64 address, unsigned int size)
+{
+	const volatile void *p = (const volatile void *)(uintptr_t)address;
+
+	return size == 1 ? *(const volatile u8 *)p : size == 2 ? *(const volatile u16 *)p : *(const volatile u32 *)p;
+}
+
+static void mmio_write(u64 address, unsigned int size, u32 value)
+{
+	volatile void *p = (volatile void *)(uintptr_t)address;
+
+	if (size == 1)
+		*(volatile u8 *)p = (u8)value;
+	else if (size == 2)
+		*(volatile u16 *)p = (u16)value;
+	else
+		*(volatile u32 *)p = value;
+}
+
+static u32 mem_read(const struct pci_access *access, u64 address, unsigned int size)
+{
+	(void)access;
+	return mmio_read(address, size);
+}
+
+static void mem_write(const struct pci_access *access, u64 address, unsigned int size, u32 value)
+{
+	(void)access;
+	mmio_write(address, size, value);
+}
+
+static u64 ecam_address(const struct pci_access *access, u16 bdf, u16 reg)
+{
+	return access->ecam_base + ((u64)bdf << 12) + reg;
+}
+
+static u32 ecam_read(const struct pci_access *access, u16 bdf, u16 reg, unsigned int size)
+{
+	return mmio_read(ecam_address(access, bdf, reg), size);
+}
+
+static void ecam_write(const struct pci_access *access, u16 bdf, u16 reg, unsigned int size, u32 value)
+{
+	mmio_write(ecam_address(access, bdf, reg), size, value);
+}
+
+/* The address port takes a doubleword register; which bytes of it are meant is said by the data port's own address. */
+static u16 cf8_select(u16 bdf, u16 reg)
+{
+	x86_outl(CF8_ADDRESS, CF8_ENABLE | (u32)bdf << 8 | (reg & 0xfcU));
+	return (u16)(CF8_DATA + (reg & 3));
+}
+
+static u32 cf8_read(const struct pci_access *access, u16 bdf, u16 reg, unsigned int size)
+{
+	(void)access;
+	return x86_in(cf8_select(bdf, reg), size);
+}
+
+static void cf8_write(const struct pci_access *access, u16 bdf, u16 reg, unsigned int size, u32 value)
+{
+	(void)access;
+	x86_out(cf8_select(bdf, reg), size, value);
+}
+
+enum status pci_access_ecam(struct pci_access *access, enum status (*map)(u64 address, u64 size), u64 base, u16 segment, u8 first_bus,
+			    u8 last_bus)
+{
+	static const struct pci_access_ops ops = { "ECAM", ecam_read, ecam_write, mem_read, mem_write };
+
+	*access = (struct pci_access){ &ops, map, base, segment, first_bus, last_bus, 4096 };
+	return map(base + ((u64)first_bus << 20), (last_bus - first_bus + 1UL) << 20);
+}
+
+void pci_access_cf8(struct pci_access *access, enum status (*map)(u64 address, u64 size))
+{
+	static const struct pci_access_ops ops = { "CF8/CFC", cf8_read, cf8_write, mem_read, mem_write };
+
+	*access = (struct pci_access){ &ops, map, 0, 0, 0, 255, 256 };
+}

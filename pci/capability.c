@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "lib/log.h"
+#include "pci/dev.h"
+
+/* Below 0x40 is the header; a capability takes 4 bytes or more, so a list without a loop has no more than these. */
+#define CAP_FIRST     0x40
+#define CAP_COUNT_MAX ((PCI_CFG_SPACE_SIZE - CAP_FIRST) / 4)
+#define EXT_COUNT_MAX ((PCI_CFG_SPACE_EXP_SIZE - PCI_EXT_CAP_START) / 8)
+
+bool pci_next_capability(const struct pci_dev *dev, struct pci_cap *cap)
+{
+	u16 header;
+
+	if (!cap->seen) {
+		if (!(dev->found.status & PCI_STATUS_CAP_LIST))
+			return false;
+		cap->next = pci_read_config_byte(dev, PCI_CAPABILITY_LIST);
+	}
+	cap->pos = cap->next & 0xfc; /* PCI 6.7: the low two bits are reserved */
+	if (cap->pos < CAP_FIRST)
+		return false;
+	if (cap->seen == CAP_COUNT_MAX) {
+		log_line("pci " PCI_FMT " capability list loops, %u entries seen", PCI_ARGS(dev), CAP_COUNT_MAX);
+		return false;
+	}
+	header = pci_read_config_word(dev, cap->pos);
+	cap->id = (u8)header;
+	cap->next = (u8)(header >> 8);
+	cap->seen++;
+	return header != 0xffff; /* else the function has gone */
+}
+
+enum status pci_find_ext_capability(const struct pci_dev *dev, u16 id, u16 *pos)
+{
+	u16 at = PCI_EXT_CAP_START;
+
+	if (!dev->pcie || dev->access->cfg_size < PCI_CFG_SPACE_EXP_SIZE)
+		return ERR_ABSENT;
+	for (unsigned int i = 0; i < EXT_COUNT_MAX && at >= PCI_EXT_CAP_START; i++) {
+		u32 header = pci_read_config_dword(dev, at);
+
+		if (!header || header == 0xffffffff)
+			return ERR_ABSENT;
+		if ((header & 0xffff) == id) {
+			*pos = at;
+			return OK;
+		}
+		at = header >> 20 & 0xffc;
+	}
+	return ERR_ABSENT;
+}

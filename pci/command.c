@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "lib/log.h"
+#include "pci/dev.h"
+
+/*
+ * 16 bits: a 32-bit write would write Status back, whose error bits are write-1-to-clear. A function that is gone reads all ones, and
+ * what is written to it then is noise. No read-back: a configuration write is non-posted, and the next kernel's report is the proof.
+ */
+static void update(struct pci_dev *dev, u16 clear, u16 set, const char *why)
+{
+	u16 old = pci_read_config_word(dev, PCI_COMMAND);
+	u16 new = (u16)((old & ~clear) | set);
+
+	if (old == 0xffff || old == new)
+		return;
+	pci_write_config_word(dev, PCI_COMMAND, new);
+	log_line("pci " PCI_FMT " command 0x%04x -> 0x%04x (%s)", PCI_ARGS(dev), old, new, why);
+}
+
+void pci_set_master(struct pci_dev *dev)
+{
+	if (dev->bridge)
+		pci_set_master(dev->bridge);
+	update(dev, 0, PCI_COMMAND_MASTER, "set bus master");
+}
+
+void pci_clear_master(struct pci_dev *dev)
+{
+	update(dev, PCI_COMMAND_MASTER, 0, "clear bus master");
+}
+
+void pci_enable_memory(struct pci_dev *dev)
+{
+	update(dev, 0, PCI_COMMAND_MEMORY, "enable memory");
+}
+
+void pci_intx(struct pci_dev *dev, bool enable)
+{
+	if (enable)
+		update(dev, PCI_COMMAND_INTX_DISABLE, 0, "enable INTx");
+	else
+		update(dev, 0, PCI_COMMAND_INTX_DISABLE, "disable INTx");
+}

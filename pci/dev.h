@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef PCI_DEV_H
+#define PCI_DEV_H
+
+#include "lib/msi_message.h"
+#include "pci/access.h"
+#include "pci/regs.h"
+
+/*
+ * A PCI function, what may be done to it, and the policy that a kernel applies to all of them on its way out or in. Functions of this
+ * header are spelled as in Linux's drivers/pci where Linux has them.
+ */
+
+struct pci_dev;
+
+struct pci_driver {
+	const char *name;
+	bool (*match)(const struct pci_dev *dev);
+	/*
+	 * Ends whatever the previous owner left running, and is called before this owner sets bus master: clearing bus master had
+	 * only paused the device, and what was armed would fire when it comes back. Bounded.
+	 */
+	enum status (*reset)(struct pci_dev *dev);
+	/* Brings the device up; NULL where reset is all. env is what the driver's own header says; pci/ only hands it through. */
+	enum status (*probe)(struct pci_dev *dev, void *env);
+	/* On the way out, before the policy goes on; NULL where the driver needs none. */
+	void (*shutdown)(struct pci_dev *dev);
+};
+
+struct pci_dev {
+	const struct pci_access *access;
+	struct pci_dev *bridge; /* above it; NULL on a root bus */
+	u16 bdf;
+	u16 vendor;
+	u16 device;
+	u32 class; /* base class 23..16, subclass 15..8, programming interface 7..0 */
+	u8 header_type; /* without the multifunction bit */
+	bool multifunction;
+	bool is_vf;
+	u8 msi; /* capability offsets, 0 where absent */
+	u8 msix;
+	u8 pcie;
+	bool hands_off; /* not ours to write to: see images/scope.h. Policies and drivers pass it over. */
+	struct pci_found {
+		u16 command;
+		u16 status;
+		u16 msi_flags;
+		u16 msix_flags;
+	} found; /* as handed over: read by the enumeration, before anything was written */
+	u64 msix_table; /* where pci_msix_enable mapped it; 0 before */
+	u16 msix_used;	/* entries that this kernel programmed */
+	const struct pci_driver *driver;
+	void *driver_data;
+};
+
+struct pci {
+	struct pci_dev *dev; /* each bridge before what is behind it */
+	unsigned int count;
+	unsigned int capacity;
+};
+
+/* How a function is written in every line of the log: 0000:00:03.0 */
+#define PCI_FMT	      "%04x:%02x:%02x.%x"
+#define PCI_ARGS(dev) (dev)->access->segment, PCI_BUS((dev)->bdf), PCI_DEV((dev)->bdf), PCI_FN((dev)->bdf)
+
+/* --- enumerate.c --- */
+
+/*
+ * Adds every function that this access reaches: all its buses, since extra root buses hang under no bridge; multifunction devices,
+ * ARI, and the VFs of every PF that has them enabled. Reads only. ERR_RANGE, after one line, when capacity is too small: the
+ * functions that fit are there.
+ */
+enum status pci_enumerate(struct pci *pci, const struct pci_access *access);
+
+/* --- config.c: exact widths, see access.h --- */
+u8 pci_read_config_byte(const struct pci_dev *dev, u16 reg);
+u16 pci_read_config_word(const struct pci_dev *dev, u16 reg);
+u32 pci_read_config_dword(const struct pci_dev *dev, u16 reg);
+void pci_write_config_byte(const struct pci_dev *dev, u16 reg, u8 value);
+void pci_write_config_word(const struct pci_dev *dev, u16 reg, u16 value);
+void pci_write_config_dword(const struct pci_dev *dev, u16 reg, u32 value);
+
+/* --- capability.c: bounded, whatever the list says --- */
+
+/*
+ * Steps through the list: for (struct pci_cap cap = { 0 }; pci_next_capability(dev, &cap);). Ends, after one line, where a list loops.
+ */
+struct pci_cap {
+	u8 id;
+	u8 pos; /* of the capability */
+	u8 next;
+	u8 seen;
+};
+bool pci_next_capability(const struct pci_dev *dev, struct pci_cap *cap);
+
+/* PCIe functions behind ECAM only. */
+enum status pci_find_ext_capability(const struct pci_dev *dev, u16 id, u16 *pos);
+
+/* --- bar.c --- */
+
+/* The address in a memory BAR, 64-bit ones included. ERR_ABSENT: no such BAR, an I/O BAR, or none assigned. */
+enum status pci_bar_address(const struct pci_dev *dev, unsigned int bar, u64 *address);
+
+/* --- command.c: the only writer of the command register. 16 bits; no write when nothing changes or the function is gone --- */
+void pci_set_master(struct pci_dev *dev); /* upstream bridges first: without them the function's requests go nowhere */
+void pci_clear_master(struct pci_dev *dev);
+void pci_enable_memory(struct pci_dev *dev);
+void pci_intx(struct pci_dev *dev, bool enable);
+
+/* --- msi.c, msix.c --- */
+
+/*
+ * Programs and enables message-signalled interrupts in Linux's order, INTx disabled. ERR_ABSENT without the capability; ERR_RANGE
+ * when the function has fewer vectors, or the message does not fit its address width.
+ */
+enum status pci_enable_msi(struct pci_dev *dev, struct msi_message message);
+enum status pci_enable_msix(struct pci_dev *dev, const struct msi_message *messages, unsigned int count);
+
+/*
+ * What d52877c7b1af called at shutdown: off, and INTx enabled again. Nothing when it is not on. pci_msix_shutdown masks the entries
+ * that this kernel programmed first.
+ */
+void pci_msi_shutdown(struct pci_dev *dev);
+void pci_msix_shutdown(struct pci_dev *dev);
+
+/* What d5dea7d95c48 does when a kernel meets a function: the enable bit off, and nothing else. */
+void pci_msi_init(struct pci_dev *dev);
+void pci_msix_init(struct pci_dev *dev);
+
+/* --- policy.c --- */
+
+/* A policy: what a kernel does to one function, going out or coming in. */
+struct pci_policy {
+	const char *name;
+	void (*apply)(struct pci_dev *dev);
+};
+
+void pci_driver_shutdown(struct pci_dev *dev); /* the driver's callback, where it has one */
+
+/* Enumeration stores each bridge before what is behind it, so forward is parents first and backward children first. */
+void pci_apply_forward(struct pci *pci, const struct pci_policy *policy);
+void pci_apply_backward(struct pci *pci, const struct pci_policy *policy);
+
+#endif

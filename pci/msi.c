@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "lib/log.h"
+#include "pci/dev.h"
+
+/*
+ * MSI (PCIe 6.1.4): the function signals an interrupt by writing Data to Address. The write is a request like any DMA, so a cleared
+ * bus master suppresses it; INTx is not a request of the function and goes on.
+ */
+
+static void write_flags(struct pci_dev *dev, u16 old, u16 new, const char *why)
+{
+	pci_write_config_word(dev, (u16)(dev->msi + PCI_MSI_FLAGS), new);
+	log_line("pci " PCI_FMT " msi control 0x%04x -> 0x%04x (%s)", PCI_ARGS(dev), old, new, why);
+}
+
+/* Clears the enable bit where it is set; says whether it was. */
+static bool disable(struct pci_dev *dev)
+{
+	u16 flags;
+
+	if (!dev->msi)
+		return false;
+	flags = pci_read_config_word(dev, (u16)(dev->msi + PCI_MSI_FLAGS));
+	if (flags == 0xffff || !(flags & PCI_MSI_FLAGS_ENABLE))
+		return false;
+	write_flags(dev, flags, flags & (u16)~PCI_MSI_FLAGS_ENABLE, "disable MSI");
+	return true;
+}
+
+enum status pci_enable_msi(struct pci_dev *dev, struct msi_message message)
+{
+	u16 pos = dev->msi, flags, mask;
+	bool wide;
+
+	if (!pos)
+		return ERR_ABSENT;
+	flags = pci_read_config_word(dev, (u16)(pos + PCI_MSI_FLAGS));
+	if (flags == 0xffff)
+		return ERR_ABSENT;
+	wide = flags & PCI_MSI_FLAGS_64BIT;
+	if (!wide && message.address >> 32) {
+		log_line("pci " PCI_FMT " msi address 0x%lx does not fit 32 bits", PCI_ARGS(dev), message.address);
+		return ERR_RANGE;
+	}
+	disable(dev);
+	mask = (u16)(pos + (wide ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32));
+	if (flags & PCI_MSI_FLAGS_MASKBIT)
+		pci_write_config_dword(dev, mask, 0xffffffff);
+	pci_write_config_dword(dev, (u16)(pos + PCI_MSI_ADDRESS_LO), (u32)message.address);
+	if (wide)
+		pci_write_config_dword(dev, (u16)(pos + PCI_MSI_ADDRESS_HI), (u32)(message.address >> 32));
+	pci_write_config_word(dev, (u16)(pos + (wide ? PCI_MSI_DATA_64 : PCI_MSI_DATA_32)), (u16)message.data);
+	/* Before enabling: a function that sees an event in between signals it by neither means, as it does while MSI is masked. */
+	pci_intx(dev, false);
+	flags &= (u16) ~(PCI_MSI_FLAGS_QSIZE | PCI_MSI_FLAGS_ENABLE); /* one vector */
+	write_flags(dev, flags, flags | PCI_MSI_FLAGS_ENABLE, "enable MSI");
+	if (flags & PCI_MSI_FLAGS_MASKBIT)
+		pci_write_config_dword(dev, mask, 0xfffffffe);
+	return OK;
+}
+
+void pci_msi_shutdown(struct pci_dev *dev)
+{
+	if (disable(dev))
+		pci_intx(dev, true);
+}
+
+void pci_msi_init(struct pci_dev *dev)
+{
+	disable(dev);
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "lib/log.h"
+#include "pci/dev.h"
+
+/*
+ * MSI-X (PCIe 6.1.4): as MSI, but the messages stand in a table in the function's memory, an entry a vector, each with a mask bit.
+ * The entries survive the disable bit: what the previous kernel wrote there fires again if MSI-X is enabled without masking first.
+ */
+
+static u16 read_flags(const struct pci_dev *dev)
+{
+	return pci_read_config_word(dev, (u16)(dev->msix + PCI_MSIX_FLAGS));
+}
+
+static void write_flags(struct pci_dev *dev, u16 old, u16 new, const char *why)
+{
+	pci_write_config_word(dev, (u16)(dev->msix + PCI_MSIX_FLAGS), new);
+	log_line("pci " PCI_FMT " msix control 0x%04x -> 0x%04x (%s)", PCI_ARGS(dev), old, new, why);
+}
+
+static bool enabled(const struct pci_dev *dev, u16 *flags)
+{
+	if (!dev->msix)
+		return false;
+	*flags = read_flags(dev);
+	return *flags != 0xffff && *flags & PCI_MSIX_FLAGS_ENABLE;
+}
+
+static void write_entry(const struct pci_dev *dev, unsigned int entry, u32 field, u32 value)
+{
+	dev->access->ops->mem_write(dev->access, dev->msix_table + (u64)entry * PCI_MSIX_ENTRY_SIZE + field, 4, value);
+}
+
+static enum status map_table(struct pci_dev *dev, unsigned int entries)
+{
+	u32 table = pci_read_config_dword(dev, (u16)(dev->msix + PCI_MSIX_TABLE));
+	enum status s;
+	u64 bar;
+
+	s = pci_bar_address(dev, table & PCI_MSIX_TABLE_BIR, &bar);
+	if (s != OK) {
+		log_line("pci " PCI_FMT " msix table is in BAR %u, which is no assigned memory BAR", PCI_ARGS(dev),
+			 table & PCI_MSIX_TABLE_BIR);
+		return ERR_RANGE;
+	}
+	dev->msix_table = bar + (table & PCI_MSIX_TABLE_OFFSET);
+	return dev->access->map(dev->msix_table, (u64)entries * PCI_MSIX_ENTRY_SIZE);
+}
+
+enum status pci_enable_msix(struct pci_dev *dev, const struct msi_message *messages, unsigned int count)
+{
+	unsigned int entries;
+	enum status s;
+	u16 flags, masked;
+
+	if (!dev->msix)
+		return ERR_ABSENT;
+	flags = read_flags(dev);
+	if (flags == 0xffff)
+		return ERR_ABSENT;
+	entries = (flags & PCI_MSIX_FLAGS_QSIZE) + 1U;
+	if (count > entries) {
+		log_line("pci " PCI_FMT " msix has %u vectors, %u are needed", PCI_ARGS(dev), entries, count);
+		return ERR_RANGE;
+	}
+	s = map_table(dev, entries);
+	if (s != OK)
+		return s;
+
+	/* Enabled and masked as a whole first: some devices want MSI-X on before the table is touched (Linux, msix_capability_init). */
+	masked = flags | PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL;
+	write_flags(dev, flags, masked, "enable MSI-X, all masked");
+	for (unsigned int i = 0; i < count; i++) {
+		write_entry(dev, i, PCI_MSIX_ENTRY_LOWER_ADDR, (u32)messages[i].address);
+		write_entry(dev, i, PCI_MSIX_ENTRY_UPPER_ADDR, (u32)(messages[i].address >> 32));
+		write_entry(dev, i, PCI_MSIX_ENTRY_DATA, messages[i].data);
+	}
+	pci_intx(dev, false);
+	/* Every entry gets its mask bit written: those beyond count may hold the previous kernel's messages, unmasked. */
+	for (unsigned int i = 0; i < entries; i++)
+		write_entry(dev, i, PCI_MSIX_ENTRY_VECTOR_CTRL, i < count ? 0 : PCI_MSIX_ENTRY_CTRL_MASKBIT);
+	dev->msix_used = (u16)count;
+	write_flags(dev, masked, masked & (u16)~PCI_MSIX_FLAGS_MASKALL, "unmask MSI-X");
+	return OK;
+}
+
+void pci_msix_shutdown(struct pci_dev *dev)
+{
+	u16 flags;
+
+	if (!enabled(dev, &flags))
+		return;
+	for (unsigned int i = 0; i < dev->msix_used; i++)
+		write_entry(dev, i, PCI_MSIX_ENTRY_VECTOR_CTRL, PCI_MSIX_ENTRY_CTRL_MASKBIT);
+	write_flags(dev, flags, flags & (u16)~PCI_MSIX_FLAGS_ENABLE, "disable MSI-X");
+	pci_intx(dev, true);
+}
+
+void pci_msix_init(struct pci_dev *dev)
+{
+	u16 flags;
+
+	if (enabled(dev, &flags))
+		write_flags(dev, flags, flags & (u16)~PCI_MSIX_FLAGS_ENABLE, "disable MSI-X");
+}

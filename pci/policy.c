@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "pci/dev.h"
+
+void pci_driver_shutdown(struct pci_dev *dev)
+{
+	if (dev->driver && dev->driver->shutdown)
+		dev->driver->shutdown(dev);
+}
+
+void pci_apply_forward(struct pci *pci, const struct pci_policy *policy)
+{
+	for (unsigned int i = 0; i < pci->count; i++)
+		if (!pci->dev[i].hands_off)
+			policy->apply(&pci->dev[i]);
+}
+
+void pci_apply_backward(struct pci *pci, const struct pci_policy *policy)
+{
+	for (unsigned int i = pci->count; i-- > 0;)
+		if (!pci->dev[i].hands_off)
+			policy->apply(&pci->dev[i]);
+}
