@@ -1,83 +1,134 @@
 # SPDX-License-Identifier: BSD-2-Clause
-MAKEFLAGS += -r
+#
+# One Makefile for everything; `make help` lists what it makes. Variables: V=1 shows commands, O=dir builds elsewhere,
+# CROSS_COMPILE=x86_64-linux-gnu- or CC=clang chooses the compiler, CMDLINE= the options that are built into handoff.efi.
+
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+
 O ?= build
 Q := $(if $(V),,@)
-say := @$(if $(V),:,echo '  ')
+say = @$(if $(V),:,printf '  %-5s %s\n' $(1) $@)
+
+ifneq ($(filter default undefined,$(origin CC)),)
 CC := $(CROSS_COMPILE)gcc
+endif
 LD := $(CROSS_COMPILE)ld
 OBJCOPY := $(CROSS_COMPILE)objcopy
+NM := $(CROSS_COMPILE)nm
 
-CFLAGS_COMMON = -std=c11 -O2 -g -I. -ffreestanding -fno-stack-protector -fno-strict-aliasing -mno-red-zone -mgeneral-regs-only \
-	-fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fcf-protection=none -fvisibility=hidden \
-	-Wall -Wextra -Wshadow -Wundef -Wstrict-prototypes -Wmissing-prototypes -Wframe-larger-than=2048 -Werror -MMD -MP
-CFLAGS_IMAGE = $(CFLAGS_COMMON) -fpie -mcmodel=small
-LDFLAGS_IMAGE = -pie --no-dynamic-linker -z text -z noexecstack -T linker.ld --fatal-warnings --no-undefined --build-id=none
+# The PE header carries a time; the same source gives the same bytes.
+export SOURCE_DATE_EPOCH ?= 0
+
+all: $(O)/handoff.efi ## everything that boots
+
+# --- flags, each odd one with its reason ---
+
+CFLAGS_COMMON := -std=c11 -Os -g -I. -ffreestanding -MMD -MP
+# the same source gives the same bytes wherever it lies
+CFLAGS_COMMON += -ffile-prefix-map=$(CURDIR)=.
+# no libc that keeps a canary; tables and device memory are read through casts
+CFLAGS_COMMON += -fno-stack-protector -fno-strict-aliasing
+# interrupt handlers run on the interrupted stack; kexec enters with CR4.OSFXSR clear, where SSE faults
+CFLAGS_COMMON += -mno-red-zone -mgeneral-regs-only
+# the fault handler walks the frames, and nothing here unwinds
+CFLAGS_COMMON += -fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fcf-protection=none
+# hidden symbols need no GOT
+CFLAGS_COMMON += -fvisibility=hidden
+CFLAGS_COMMON += -Wall -Wextra -Wshadow -Wundef -Wstrict-prototypes -Wmissing-prototypes -Wframe-larger-than=2048 -Werror
+CFLAGS_IMAGE := $(CFLAGS_COMMON) -fpie
+LDFLAGS_IMAGE := -T linker.ld -pie --no-dynamic-linker -z text -z noexecstack --build-id=none \
+	--fatal-warnings --no-undefined --orphan-handling=error
+
+# --- the rooms ---
 
 room = $(wildcard $(1)/*.c $(1)/*.S $(1)/*/*.c)
-IMAGE_SRC = $(call room,lib) $(filter-out boot/efi/% boot/header.S,$(call room,boot)) $(call room,pci) $(call room,irq) \
-	$(call room,drivers) $(call room,shutdown) $(call room,startup) images/kernel.c images/scope.c
-IMAGE_OBJ = $(patsubst %,$(O)/image/%.o,$(basename $(IMAGE_SRC)))
+objects = $(patsubst %,$(O)/$(1)/%.o,$(basename $(2)))
 
-all: $(O)/handoff.efi
+ROOMS := $(call room,lib) $(filter-out boot/efi/% boot/header.S,$(call room,boot)) $(call room,pci) $(call room,irq) $(call room,drivers) \
+	$(call room,shutdown) $(call room,startup)
+IMAGES := first second
+IMAGE_OBJ := $(call objects,image,$(ROOMS) images/kernel.c images/scope.c)
+EFI_OBJ := $(call objects,efi,$(call room,lib) boot/image.c boot/memmap.c boot/enter.S $(wildcard boot/efi/*.c))
 
-$(O)/image/%.o: %.c
+$(O)/image/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(say) CC $@
+	$(call say,CC)
 	$(Q)$(CC) $(CFLAGS_IMAGE) -c -o $@ $<
-$(O)/image/%.o: %.S
+$(O)/image/%.o: %.S Makefile
 	@mkdir -p $(@D)
-	$(say) CC $@
+	$(call say,AS)
 	$(Q)$(CC) $(CFLAGS_IMAGE) -c -o $@ $<
-$(O)/image/boot/header-%.o: boot/header.S
+
+# --- images: position-independent, in the boot protocol's format ---
+
+# Where each wants to be; they run anywhere.
+PREF_first := 0x2000000
+PREF_second := 0x3000000
+
+HEADERS := $(IMAGES:%=$(O)/image/boot/header-%.o)
+$(HEADERS): $(O)/image/boot/header-%.o: boot/header.S Makefile
 	@mkdir -p $(@D)
-	$(say) CC $@
+	$(call say,AS)
 	$(Q)$(CC) $(CFLAGS_IMAGE) -DIMAGE_NAME='"$*"' -c -o $@ $<
 
-PREF_first = 0x2000000
-PREF_second = 0x3000000
-$(O)/%.elf: $(O)/image/boot/header-%.o $(O)/image/images/%.o $(IMAGE_OBJ) linker.ld
-	$(say) LD $@
+ELFS := $(IMAGES:%=$(O)/%.elf)
+$(ELFS): $(O)/%.elf: $(O)/image/boot/header-%.o $(O)/image/images/%.o $(IMAGE_OBJ) linker.ld
+	$(call say,LD)
 	$(Q)$(LD) $(LDFLAGS_IMAGE) --defsym=image_pref_address=$(PREF_$*) -Map $(O)/$*.map -o $@ $(filter %.o,$^)
-$(O)/%.bin: $(O)/%.elf
-	$(say) BIN $@
+
+BINS := $(IMAGES:%=$(O)/%.bin)
+$(BINS): $(O)/%.bin: $(O)/%.elf
+	$(call say,BIN)
 	$(Q)$(OBJCOPY) -O binary -R .dynamic -R .dynsym -R .dynstr -R .hash $< $@
 
-# --- the UEFI loader ---
-EFI_CFLAGS = $(CFLAGS_COMMON) -fpic -fshort-wchar -DGNU_EFI_USE_MS_ABI -isystem /usr/include/efi -isystem /usr/include/efi/x86_64
-EFI_LDFLAGS = -shared -Bsymbolic -nostdlib -z noexecstack --no-undefined -T $(EFI_LIB)/elf_x86_64_efi.lds
-EFI_LIB = /usr/lib
-EFI_SRC = $(call room,lib) boot/image.c boot/memmap.c boot/enter.S boot/efi/loader.c boot/efi/firmware.c
-EFI_OBJ = $(patsubst %,$(O)/efi/%.o,$(basename $(EFI_SRC)))
-EFI_SECTIONS = .text .sdata .data .rodata .dynamic .dynsym .rel .rela .rel.* .rela.* .reloc
-
-$(O)/efi/%.o: %.c
-	@mkdir -p $(@D)
-	$(say) CC $@
-	$(Q)$(CC) $(EFI_CFLAGS) -c -o $@ $<
-$(O)/efi/%.o: %.S
-	@mkdir -p $(@D)
-	$(say) CC $@
-	$(Q)$(CC) $(EFI_CFLAGS) -c -o $@ $<
-$(O)/loader.so: $(EFI_OBJ)
-	$(say) LD $@
-	$(Q)$(LD) $(EFI_LDFLAGS) -o $@ $(EFI_LIB)/crt0-efi-x86_64.o $^ $(EFI_LIB)/libgnuefi.a
-$(O)/loader.efi: $(O)/loader.so
-	$(say) EFI $@
-	$(Q)$(OBJCOPY) $(addprefix -j ,$(EFI_SECTIONS)) --target efi-app-x86_64 $< $@
-
-# newc, as Linux's initramfs; SHA256SUMS is what `sha256sum -c` reads
+# What first carries for its successors: newc, as Linux's initramfs. `sha256sum -c SHA256SUMS` checks it, and so does first.
 $(O)/next.cpio: $(O)/second.bin
-	$(say) CPIO $@
-	$(Q)rm -rf $(O)/next && mkdir -p $(O)/next/second && cp $(O)/second.bin $(O)/next/second/image
-	$(Q)cd $(O)/next && sha256sum second/image > SHA256SUMS
-	$(Q)cd $(O)/next && printf '%s\n' SHA256SUMS second second/image | cpio --quiet -o -H newc --reproducible -R 0:0 > ../next.cpio
-$(O)/cmdline: 
-	$(Q)printf '%s' '$(CMDLINE)' > $@
-$(O)/handoff.efi: $(O)/loader.efi $(O)/first.bin $(O)/next.cpio $(O)/cmdline
-	$(say) EFI $@
-	$(Q)$(OBJCOPY) --add-section .linux=$(O)/first.bin --change-section-vma .linux=0x100000 \
-		--add-section .initrd=$(O)/next.cpio --change-section-vma .initrd=0x200000 \
-		--add-section .cmdline=$(O)/cmdline --change-section-vma .cmdline=0x80000 $< $@
+	$(call say,CPIO)
+	$(Q)rm -rf $(O)/next && mkdir -p $(O)/next/second && cp $< $(O)/next/second/image
+	$(Q)cd $(O)/next && sha256sum second/image > SHA256SUMS && find . -exec touch -d @0 {} +
+	$(Q)cd $(O)/next && printf '%s\n' SHA256SUMS second second/image | \
+		cpio --quiet --create --format=newc --reproducible --owner=0:0 > $(abspath $@)
 
--include $(shell find $(O) -name '*.d' 2>/dev/null)
-.SECONDARY:
+# --- the UEFI loader, and the chain inside it ---
+
+EFI_LIB ?= /usr/lib
+# UEFI text is UTF-16, and boot services are called directly
+CFLAGS_EFI := $(CFLAGS_COMMON) -fpic -fshort-wchar -DGNU_EFI_USE_MS_ABI -isystem /usr/include/efi -isystem /usr/include/efi/x86_64
+# ld -shared would accept an undefined memmove silently, and crash at run time
+LDFLAGS_EFI := -shared -Bsymbolic -nostdlib -z noexecstack --no-undefined -T $(EFI_LIB)/elf_x86_64_efi.lds
+SECTIONS_EFI := .text .sdata .data .rodata .dynamic .dynsym .rel .rela .rel.* .rela.* .reloc
+
+$(O)/efi/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(CC) $(CFLAGS_EFI) -c -o $@ $<
+$(O)/efi/%.o: %.S Makefile
+	@mkdir -p $(@D)
+	$(call say,AS)
+	$(Q)$(CC) $(CFLAGS_EFI) -c -o $@ $<
+$(O)/loader.elf: $(EFI_OBJ)
+	$(call say,LD)
+	$(Q)$(LD) $(LDFLAGS_EFI) -o $@ $(EFI_LIB)/crt0-efi-x86_64.o $^ $(EFI_LIB)/libgnuefi.a
+
+# Rewritten only when the words change, so that CMDLINE= rebuilds what it must and nothing else.
+.PHONY: FORCE
+$(O)/cmdline: FORCE
+	@mkdir -p $(@D)
+	@printf '%s' '$(CMDLINE)' | cmp -s - $@ || printf '%s' '$(CMDLINE)' > $@
+
+# Section addresses leave room for growth; .initrd is last because a Linux in it takes tens of MiB.
+$(O)/handoff.efi: $(O)/loader.elf $(O)/first.bin $(O)/next.cpio $(O)/cmdline
+	$(call say,EFI)
+	$(Q)$(OBJCOPY) $(addprefix -j ,$(SECTIONS_EFI)) --target efi-app-x86_64 $< $@.loader
+	$(Q)$(OBJCOPY) --add-section .cmdline=$(O)/cmdline --change-section-vma .cmdline=0x80000 \
+		--add-section .linux=$(O)/first.bin --change-section-vma .linux=0x100000 \
+		--add-section .initrd=$(O)/next.cpio --change-section-vma .initrd=0x200000 $@.loader $@
+	@rm $@.loader
+
+.PHONY: all clean
+clean:
+	$(Q)rm -rf $(O)
+
+-include $(shell find $(O)/image $(O)/efi -name '*.d' 2>/dev/null)

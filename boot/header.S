@@ -13,8 +13,8 @@
 #define DEBUG_EXIT	0xf4
 #define DEBUG_EXIT_ERROR 0x30
 #define HINT \
-	"pci-handoff " IMAGE_NAME ": enter me by the 64-bit boot protocol: " \
-	"qemu -kernel build/handoff.efi, or kexec -l --entry-64bit\r\n"
+	"pci-handoff ", IMAGE_NAME, ": enter me by the 64-bit boot protocol: ", \
+	"qemu -kernel build/handoff.efi, or kexec -l --entry-64bit\r\n\0"
 
 /* The same source in 16 and in 32 bits: prints the text at ESI on COM1, leaves QEMU if this is one, and stops. */
 	.macro	say_and_stop
@@ -97,8 +97,8 @@ tail:
 	say_and_stop
 
 version:
-	.asciz	"pci-handoff " IMAGE_NAME
-hint16:	.asciz	HINT
+	.ascii	"pci-handoff ", IMAGE_NAME, "\0"
+hint16:	.ascii	HINT
 	.org	SETUP_SIZE - TAIL
 
 	.section .head, "ax", @progbits
@@ -110,7 +110,7 @@ head:
 1:	pop	%esi
 	add	$(hint32 - 1b), %esi
 	say_and_stop
-hint32:	.asciz	HINT
+hint32:	.ascii	HINT
 
 	/*
 	 * 64-bit entry, at +0x200: RSI = boot_params, CS 0x10, DS/ES/SS 0x18, IF=0, paging on with at least the image, boot_params and
