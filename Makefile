@@ -18,9 +18,6 @@ LD := $(CROSS_COMPILE)ld
 OBJCOPY := $(CROSS_COMPILE)objcopy
 NM := $(CROSS_COMPILE)nm
 
-# The PE header carries a time; the same source gives the same bytes.
-export SOURCE_DATE_EPOCH ?= 0
-
 all: $(O)/handoff.efi ## everything that boots
 
 # --- flags, each odd one with its reason ---
@@ -121,11 +118,10 @@ $(O)/cmdline: FORCE
 # Section addresses leave room for growth; .initrd is last because a Linux in it takes tens of MiB.
 $(O)/handoff.efi: $(O)/loader.elf $(O)/first.bin $(O)/next.cpio $(O)/cmdline
 	$(call say,EFI)
-	$(Q)$(OBJCOPY) $(addprefix -j ,$(SECTIONS_EFI)) --target efi-app-x86_64 $< $@.loader
-	$(Q)$(OBJCOPY) --add-section .cmdline=$(O)/cmdline --change-section-vma .cmdline=0x80000 \
+	$(Q)$(OBJCOPY) --target efi-app-x86_64 $(addprefix -j ,$(SECTIONS_EFI) .cmdline .linux .initrd) \
+		--add-section .cmdline=$(O)/cmdline --change-section-vma .cmdline=0x80000 \
 		--add-section .linux=$(O)/first.bin --change-section-vma .linux=0x100000 \
-		--add-section .initrd=$(O)/next.cpio --change-section-vma .initrd=0x200000 $@.loader $@
-	@rm $@.loader
+		--add-section .initrd=$(O)/next.cpio --change-section-vma .initrd=0x200000 $< $@
 
 .PHONY: all clean
 clean:
