@@ -197,11 +197,13 @@ static void start_interrupts(struct kernel *kernel)
 {
 	unsigned int stale;
 
-	i8259_init();
+	/* Silent before the drain opens IF, and set up after it: a stale vector may be one that the 8259's lines get here. */
+	i8259_quiet();
 	kernel->interrupts = lapic_init(map_mmio) == OK;
 	if (!kernel->interrupts)
 		return;
 	stale = lapic_drain();
+	i8259_init();
 	log_line("irq: local APIC ID %u, %u stale interrupts taken; 8259 masked", lapic_id(), stale);
 	x86_irq_enable();
 }
@@ -411,7 +413,8 @@ void kernel_shutdown(struct kernel *kernel)
 {
 	log_line("shutdown %s: %u functions, children first", kernel->shutdown->name, kernel->pci.count);
 	pci_apply_backward(&kernel->pci, kernel->shutdown);
-	log_hold();
+	if (kernel->chain.image.ours)
+		log_hold(); /* nobody else would print it */
 	x86_irq_disable();
 	i8259_quiet();
 	if (kernel->interrupts)
