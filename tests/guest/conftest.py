@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The real images on real (QEMU) machines. A test boots what it needs; a file's tests share a boot where they only read it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT))
+
+from witness.judge import Result, judge  # noqa: E402  (found by the path above)
+from witness.machine import REFERENCE, Machine  # noqa: E402
+from witness.qemu import AtEntry, run  # noqa: E402
+from witness.record import Run  # noqa: E402
+
+BUILD = Path(os.environ.get("O") or ROOT / "build")
+
+Boot = Callable[..., Run]
+
+
+def boot_into(directory: Path, machine: Machine = REFERENCE, cmdline: str = "", build: Path = BUILD,
+              at_entry: AtEntry | None = None) -> Run:
+    return run(machine, build, directory, cmdline, at_entry=at_entry)
+
+
+@pytest.fixture
+def boot(request: pytest.FixtureRequest) -> Boot:
+    """boot(machine=…, cmdline=…, at_entry=…) -> Run, in a directory that is named after the test."""
+    directory = BUILD / "test" / request.node.name
+    return lambda **arguments: boot_into(directory, **arguments)
+
+
+@pytest.fixture(scope="module")
+def shared(request: pytest.FixtureRequest) -> Boot:
+    """The same for a boot that all tests of a file look at."""
+    directory = BUILD / "test" / request.module.__name__
+    return lambda **arguments: boot_into(directory, **arguments)
+
+
+def results(record: Run) -> dict[str, Result]:
+    return {verdict.id: verdict.result for verdict in judge(record)}
+
+
+def failures(record: Run) -> list[str]:
+    return [f"{v.id}: {v.result.value}: {v.evidence}" for v in judge(record) if v.result is not Result.PASS]
+
+
+def log_has(record: Run, text: str) -> bool:
+    return any(text in line for line in record.log)
+
+
+def symbol(image: str, name: str) -> int:
+    """A function's address relative to the image's load address: images are linked at 0 behind their 4 KiB setup page."""
+    listing = subprocess.run(["nm", str(BUILD / f"{image}.elf")], check=True, capture_output=True, text=True).stdout
+    address = next(line.split()[0] for line in listing.splitlines() if line.endswith(f" {name}"))
+    return int(address, 16) - 0x1000

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Claim: what Linux did from 2012 to 2017 lets INTx loose: the control of the whole comparison.
+
+False if no line rises, if somebody handles it, or if the line stays usable in the next kernel. Provoked by the same machine and load
+as in test_keep_msi.py; only the policy differs. The witness is QEMU's interrupt controller trace; "nobody cared" is the guest's word
+and must agree.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from conftest import Boot, log_has, results
+
+from witness.case import Case
+from witness.hazards import stray_msis, unhandled_intx
+from witness.judge import Result
+from witness.record import Outcome, Run
+
+
+@pytest.fixture(scope="module")
+def record(shared: Boot) -> Run:
+    return shared(cmdline="handoff.shutdown=disable-msi")
+
+
+def test_its_register_writes_are_the_policy(record: Run) -> None:
+    assert results(record)["out-signature"] is Result.PASS
+
+
+def test_twin_they_are_not_those_of_keep_msi(record: Run) -> None:
+    other = dataclasses.replace(record, cmdline="")
+    assert results(other)["out-signature"] is Result.FAIL
+
+
+def test_intx_rises_and_nobody_handles_it(record: Run) -> None:
+    case = Case(record)
+    assert unhandled_intx(case, case.hops[0])
+    assert not stray_msis(case, case.hops[0])
+
+
+def test_a_shared_line_storms_until_it_is_given_up(record: Run) -> None:
+    """Level-triggered (ELCR), so a line that stays high interrupts again and again."""
+    case = Case(record)
+    assert max(hazard.delivered for hazard in unhandled_intx(case, case.hops[0])) >= 100_000
+    assert log_has(record, "nobody cared")
+
+
+def test_the_innocent_sharer_fails(record: Run) -> None:
+    assert record.outcome is Outcome.FAIL
+    assert log_has(record, "edu: no INTx interrupt within")

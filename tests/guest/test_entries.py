@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Claim: who starts an image by the wrong entry, or the loader from a shell, is served or told.
+
+False if the 16-bit entry hangs silently (`qemu -kernel first.bin` is the obvious mistake), or if shell arguments do not reach first.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from conftest import BUILD, Boot, log_has
+
+from witness.machine import REFERENCE, Machine
+from witness.record import Outcome
+
+
+def test_the_16_bit_entry_says_how_to_start_the_image() -> None:
+    command = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-serial", "stdio", "-m", "64M"]
+    command += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-kernel", str(BUILD / "first.bin")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "pci-handoff first: enter me by the 64-bit boot protocol" in ended.stdout
+    assert ended.returncode == 97
+
+
+def test_shell_arguments_are_options(boot: Boot, tmp_path: Path) -> None:
+    """As a firmware developer would: a disk with the file, a startup.nsh, the firmware's own shell."""
+    shutil.copy(BUILD / "handoff.efi", tmp_path)
+    (tmp_path / "startup.nsh").write_text("fs0:\r\nhandoff.efi handoff.next= handoff.startup=none\r\n")
+    esp = f"if=none,id=esp,format=raw,read-only=on,file=fat:{tmp_path}"
+    shell = Machine(extra=("-drive", esp, "-device", "virtio-blk-pci,drive=esp"), disks=REFERENCE.disks[:1])
+    record = boot(machine=shell, build=shell_build(tmp_path / "build"))
+    assert log_has(record, 'command line "handoff.next= handoff.startup=none"')
+    assert record.outcome is Outcome.PASS, record.log
+
+
+def shell_build(build: Path) -> Path:
+    """Something that the firmware refuses to boot, so that it goes on to its shell."""
+    build.mkdir()
+    (build / "handoff.efi").write_bytes(bytes(4096))
+    for name in ("first.bin", "second.bin"):
+        shutil.copy(BUILD / name, build)
+    return build
