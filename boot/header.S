@@ -131,8 +131,9 @@ entry64:
 	lea	bss_start(%rip), %rdi
 	lea	bss_end(%rip), %rcx
 	sub	%rdi, %rcx
+	shr	$3, %rcx		/* whole pages, see linker.ld */
 	xor	%eax, %eax
-	rep stosb
+	rep stosq
 
 	/* static-pie: apply R_X86_64_RELATIVE, the only kind that linker.ld lets through. Elf64_Rela: offset, info, addend. */
 	lea	head-SETUP_SIZE(%rip), %rdx	/* the load bias: the image is linked at 0 */

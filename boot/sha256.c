@@ -39,16 +39,13 @@ static void hash_block(u32 h[8], const u8 *p)
 		w[t] = w[t - 16] + s0 + w[t - 7] + s1;
 	}
 	memcpy(v, h, sizeof(v));
-	for (int t = 0; t < 64; t++) {
-		u32 s1 = rotr(v[4], 6) ^ rotr(v[4], 11) ^ rotr(v[4], 25);
-		u32 ch = (v[4] & v[5]) ^ (~v[4] & v[6]);
-		u32 t1 = v[7] + s1 + ch + k[t] + w[t];
-		u32 s0 = rotr(v[0], 2) ^ rotr(v[0], 13) ^ rotr(v[0], 22);
-		u32 maj = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]);
+	for (unsigned int t = 0; t < 64; t++) {
+		/* 6.2.2 step 3 moves a..h on by one each round; here the names move, and the values stay. */
+		u32 a = v[-t & 7], b = v[(1 - t) & 7], c = v[(2 - t) & 7], e = v[(4 - t) & 7], f = v[(5 - t) & 7], g = v[(6 - t) & 7];
+		u32 t1 = v[(7 - t) & 7] + (rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25)) + ((e & f) ^ (~e & g)) + k[t] + w[t];
 
-		memmove(v + 1, v, 7 * sizeof(v[0]));
-		v[4] += t1;
-		v[0] = t1 + s0 + maj;
+		v[(3 - t) & 7] += t1;
+		v[(7 - t) & 7] = t1 + (rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
 	}
 	for (int i = 0; i < 8; i++)
 		h[i] += v[i];

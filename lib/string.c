@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "lib/string.h"
 
-/* `rep movsb/stosb` and not loops: gcc would turn a loop into a call of the very function that it stands in. */
+/*
+ * String instructions and not loops: gcc would turn a loop into a call of the very function that it stands in. By words first, because
+ * an emulated CPU takes them one at a time.
+ */
 void *memcpy(void *restrict dst, const void *restrict src, size_t n)
 {
 	void *d = dst;
+	size_t words = n / 8, rest = n % 8;
 
-	__asm__ volatile("rep movsb" : "+D"(d), "+S"(src), "+c"(n) : : "memory");
+	__asm__ volatile("rep movsq; mov %3, %2; rep movsb" : "+D"(d), "+S"(src), "+c"(words) : "r"(rest) : "memory");
 	return dst;
 }
 
@@ -27,8 +31,12 @@ void *memmove(void *dst, const void *src, size_t n)
 void *memset(void *dst, int c, size_t n)
 {
 	void *d = dst;
+	size_t words = n / 8, rest = n % 8;
 
-	__asm__ volatile("rep stosb" : "+D"(d), "+c"(n) : "a"(c) : "memory");
+	__asm__ volatile("rep stosq; mov %2, %1; rep stosb"
+			 : "+D"(d), "+c"(words)
+			 : "r"(rest), "a"((u8)c * 0x0101010101010101ULL)
+			 : "memory");
 	return dst;
 }
 

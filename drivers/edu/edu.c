@@ -166,11 +166,12 @@ static enum status transfer(struct pci_dev *dev)
 {
 	struct edu *edu = dev->driver_data;
 	u8 *out = edu->buffer, *back = edu->buffer + EDU_TRANSFER;
-	u32 want = edu->transfers;
+	u32 want = edu->transfers, now = (u32)time_us();
 	enum status s;
 
-	for (u32 i = 0; i < EDU_TRANSFER; i++)
-		out[i] = (u8)(i * 7 + PCI_DEV(dev->bdf));
+	/* Other words each time: those of an earlier transfer must not pass for these. */
+	for (u32 i = 0; i < EDU_TRANSFER; i += sizeof(u32))
+		*(u32 *)(out + i) = now + i;
 	memset(back, 0, EDU_TRANSFER);
 	start_dma(dev, (u32)(uintptr_t)out, EDU_BUFFER, 0);
 	s = driver_await(dev, "interrupt of the DMA out", &edu->transfers, ++want, EDU_DMA_WAIT_US);

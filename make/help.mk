@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# The list is what the makefiles say: `target: prerequisites ## description`.
+
+.PHONY: help
+help: ## this list
+	@sed -nE 's/^([a-z][a-z-]*):[^#=]*## (.*)/  make \1@\2/p' $(MAKEFILE_LIST) | sort -u | awk -F@ '{ printf "%-16s %s\n", $$1, $$2 }'
+	@printf '%s\n' '' 'Variables:' \
+		'  V=1              show the commands' \
+		'  O=dir            build in dir instead of build/' \
+		'  CROSS_COMPILE=   prefix of the compiler, such as x86_64-linux-gnu-; or CC=clang' \
+		'  CMDLINE=         options, such as "handoff.shutdown=disable-msi handoff.next=second,second"' \
+		'  QEMU=            the emulator                 OVMF_CODE= OVMF_VARS=  the firmware' \
+		'  ACCEL=tcg        the accelerator              TIMEOUT=               seconds for one run' \
+		'  QEMUFLAGS=       appended to QEMU'"'"'s command line' \
+		'  NO_INSTALL=1     say which packages are missing instead of installing them'

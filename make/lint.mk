@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Everything that can be said about the sources without running them. Each check is a target of its own, prints one line when it
+# holds, and can run beside the others.
+
+PYTHON ?= /usr/bin/python3
+CPUS := $(shell nproc)
+LINTS := $(addprefix lint-,rooms headers policies images format tidy cppcheck shell python spdx)
+linted = @printf '  LINT  %s\n' $(@:lint-%=%)
+
+# The files of the tree, committed or not yet; and those of them that are scripts of this interpreter.
+files = git ls-files --cached --others --exclude-standard -- $(1) | while read -r f; do [ ! -f "$$f" ] || echo "$$f"; done
+scripts = $(call files) | xargs awk 'FNR == 1 && /^\#!.*$(1)/ { print FILENAME } { nextfile }'
+python = { $(call files,'*.py'); $(call scripts,python3$$); } | sort -u
+
+C_ROOMS := lib boot pci irq drivers shutdown startup images
+lint_files = $(filter-out boot/efi/%,$(foreach room,$(C_ROOMS),$(wildcard $(room)/*.$(1) $(room)/*/*.$(1))))
+LINT_CFLAGS = $(filter-out -MMD -MP,$(CFLAGS_IMAGE))
+LINT_CFLAGS_EFI = $(filter-out -MMD -MP,$(CFLAGS_EFI))
+# A command for each of these files, as many at once as there are CPUs; {} is the file.
+each = printf '%s\n' $(1) | xargs -P $(CPUS) -I{}
+
+.PHONY: lint $(LINTS)
+lint: $(LINTS) ## all checks of the sources
+$(LINTS): | setup-lint
+
+lint-rooms:
+	@tools/lint/rooms
+	$(linted)
+
+# Each header compiles alone.
+lint-headers:
+	@$(call each,$(call lint_files,h)) $(CC) $(LINT_CFLAGS) -fsyntax-only -include {} -x c /dev/null
+	@$(call each,$(wildcard boot/efi/*.h)) $(CC) $(LINT_CFLAGS_EFI) -fsyntax-only -include {} -x c /dev/null
+	$(linted)
+
+# diff's status 1 says that the files differ.
+.PHONY: patch
+patch: ## the patch that this project proves: from one policy to the other
+	@diff -u shutdown/disable_msi.c shutdown/keep_msi.c || [ $$? = 1 ]
+
+lint-policies: $(patsubst %.c,$(O)/image/%.o,$(wildcard shutdown/*.c startup/*.c))
+	@tools/lint/policies $(O)/image
+	$(linted)
+
+# Small, and without the registers that nobody saves or enables.
+IMAGE_MAX := 65536
+lint-images: $(O)/first.bin $(O)/second.bin
+	@for image in $^; do \
+		[ $$(stat -c %s $$image) -le $(IMAGE_MAX) ] || { echo "$$image is larger than $(IMAGE_MAX) bytes"; exit 1; }; \
+		! objdump -d $${image%.bin}.elf | grep -E '%([xyz]?mm[0-9]|st\b)' || exit 1; \
+	done
+	$(linted)
+
+.PHONY: format
+format: | setup-lint ## lay out all C as lint wants it
+	$(Q)$(call files,'*.c' '*.h') | xargs clang-format -i
+
+lint-format:
+	@$(call files,'*.c' '*.h') | xargs clang-format --dry-run -Werror
+	$(linted)
+
+lint-tidy:
+	@$(call each,$(call lint_files,c)) clang-tidy --quiet {} -- $(LINT_CFLAGS) 2>/dev/null
+	@$(call each,$(wildcard boot/efi/*.c)) clang-tidy --quiet {} -- $(LINT_CFLAGS_EFI) 2>/dev/null
+	$(linted)
+
+# start.c subtracts the linker's symbols.
+lint-cppcheck:
+	@cppcheck --quiet -j $(CPUS) --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+		--suppress=comparePointers:boot/start.c -I. $(C_ROOMS)
+	$(linted)
+
+lint-shell:
+	@$(call scripts,sh$$) | xargs shellcheck
+	$(linted)
+
+lint-python:
+	@$(python) | xargs $(PYTHON) -m flake8
+	@$(python) | xargs $(PYTHON) -m mypy --cache-dir $(O)/mypy --no-error-summary
+	$(linted)
+
+# The licence itself needs none, and JSON can hold none.
+lint-spdx:
+	@missing=$$($(call files) | grep -vE '^LICENSE$$|\.json$$' | xargs grep -LI 'SPDX-License-Identifier: BSD-2-Clause'); \
+		[ -z "$$missing" ] || { echo "no SPDX line in: $$missing"; exit 1; }
+	$(linted)

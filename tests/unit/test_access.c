@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Claim: both ways into configuration space make each access with exactly its own size at exactly its own place.
+ * Could be false: CF8 takes a doubleword register and the data port's address says which bytes are meant; ECAM's base is that of bus 0
+ * also where the range begins later; a neighbour byte written along may be write-1-to-clear.
+ * Provoked: every size at every place, on host memory as ECAM and on fake ports. Failure: another byte changed, another port.
+ */
+#include "pci/access.h"
+#include "tests/unit/fake_x86.h"
+#include "tests/unit/unit.h"
+
+#define FIRST_BUS 0x20
+#define BUSES	  2
+#define SIZE	  (BUSES * MIB)
+
+static u64 mapped_start, mapped_size;
+static enum status map_result;
+
+static enum status map(u64 start, u64 size)
+{
+	mapped_start = start;
+	mapped_size = size;
+	return map_result;
+}
+
+/* The bytes of [0, SIZE) that differ from what they were: exactly [at, at + n), and there they hold value. */
+static bool only_changed(const u8 *now, const u8 *before, u64 at, unsigned int n, u32 value)
+{
+	for (u64 i = 0; i < SIZE; i++) {
+		u8 want = i >= at && i < at + n ? (u8)(value >> 8 * (i - at)) : before[i];
+
+		if (now[i] != want)
+			return false;
+	}
+	return true;
+}
+
+static void ecam_reaches_each_register_with_its_size(void **state)
+{
+	static const struct {
+		u16 bdf;
+		u16 reg;
+		unsigned int size;
+	} rows[] = {
+		{ 0x2000, 0x000, 4 }, { 0x2000, 0x004, 2 }, { 0x2000, 0x00e, 1 }, { 0x20ff, 0xffc, 4 },
+		{ 0x20ff, 0xffe, 2 }, { 0x2108, 0x03d, 1 }, { 0x21ff, 0xfff, 1 },
+	};
+	u8 *memory = malloc(SIZE), *before = malloc(SIZE);
+	struct pci_access access;
+
+	(void)state;
+	map_result = OK;
+	assert_int_equal(pci_access_ecam(&access, map, (u64)(uintptr_t)memory - FIRST_BUS * MIB, 3, FIRST_BUS, FIRST_BUS + BUSES - 1), OK);
+	assert_int_equal(mapped_start, (u64)(uintptr_t)memory);
+	assert_int_equal(mapped_size, SIZE);
+	assert_int_equal(access.segment, 3);
+	assert_int_equal(access.cfg_size, 4096);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		u64 at = (u64)(rows[i].bdf - 0x2000) * 4096 + rows[i].reg; /* PCIe 7.2.2 */
+		u32 mask = rows[i].size == 4 ? 0xffffffff : (1U << 8 * rows[i].size) - 1, value = 0xa1b2c3d4 & mask, got = 0;
+
+		memset(memory, 0x5e, SIZE);
+		memset(before, 0x5e, SIZE);
+		access.ops->cfg_write(&access, rows[i].bdf, rows[i].reg, rows[i].size, value);
+		assert_true(only_changed(memory, before, at, rows[i].size, value));
+		memcpy(&got, memory + at, rows[i].size);
+		assert_int_equal(access.ops->cfg_read(&access, rows[i].bdf, rows[i].reg, rows[i].size), got);
+		/* The twins: a neighbour that changed along, and a value that is in another place. */
+		memory[at ? at - 1 : rows[i].size] ^= 1;
+		assert_false(only_changed(memory, before, at, rows[i].size, value));
+	}
+	free(memory);
+	free(before);
+}
+
+static void ecam_that_cannot_be_mapped_is_refused(void **state)
+{
+	struct pci_access access;
+
+	(void)state;
+	map_result = ERR_RANGE;
+	assert_int_equal(pci_access_ecam(&access, map, 0xb0000000, 0, 0, 255), ERR_RANGE);
+	assert_int_equal(mapped_start, 0xb0000000);
+	assert_int_equal(mapped_size, 256 * MIB);
+}
+
+static u32 data;
+static u32 in(u16 port, unsigned int size)
+{
+	(void)port;
+	return size == 4 ? data : data & ((1U << 8 * size) - 1);
+}
+static void out(u16 port, unsigned int size, u32 value)
+{
+	(void)port;
+	(void)size;
+	(void)value;
+}
+static const struct fake_ports cf8 = { 0xcf8, 0xcff, in, out };
+
+/* PCI 3.2.2.3.2: the address port holds enable, bus, device, function and doubleword; the data port's low bits say the byte. */
+static void cf8_names_the_doubleword_and_the_port_names_the_byte(void **state)
+{
+	static const struct fake_io want[] = {
+		OUT(0xcf8, 4, 0x80001804), OUT(0xcfc, 2, 0x0503),     /* 00:03.0 command */
+		OUT(0xcf8, 4, 0x8000183c), IN(0xcfd, 1, 0x44),	      /* interrupt pin */
+		OUT(0xcf8, 4, 0x80ffff04), IN(0xcfe, 2, 0x3344),      /* ff:1f.7 status */
+		OUT(0xcf8, 4, 0x800100fc), OUT(0xcfc, 4, 0x11223344), /* 01:00.0, the last doubleword */
+	};
+	/* What kvm-unit-tests does: the low bits in the address port, data always at 0xcfc. */
+	static const struct fake_io low_bits_in_cf8[] = {
+		OUT(0xcf8, 4, 0x80001804), OUT(0xcfc, 2, 0x0503), OUT(0xcf8, 4, 0x8000183d), IN(0xcfc, 1, 0x44),
+		OUT(0xcf8, 4, 0x80ffff06), IN(0xcfc, 2, 0x3344),  OUT(0xcf8, 4, 0x800100fc), OUT(0xcfc, 4, 0x11223344),
+	};
+	struct pci_access access;
+
+	(void)state;
+	fake_x86_reset();
+	fake_x86_claim(&cf8);
+	pci_access_cf8(&access, map);
+	assert_int_equal(access.cfg_size, 256);
+	assert_int_equal(access.last_bus, 255);
+	data = 0x11223344;
+	access.ops->cfg_write(&access, 0x0018, 0x04, 2, 0x0503);
+	assert_int_equal(access.ops->cfg_read(&access, 0x0018, 0x3d, 1), 0x44);
+	assert_int_equal(access.ops->cfg_read(&access, 0xffff, 0x06, 2), 0x3344);
+	access.ops->cfg_write(&access, 0x0100, 0xfc, 4, data);
+	assert_true(fake_io_is(want, ARRAY_SIZE(want)));
+	assert_false(fake_io_is(low_bits_in_cf8, ARRAY_SIZE(low_bits_in_cf8)));
+}
+
+static void memory_is_accessed_with_the_size_asked_for(void **state)
+{
+	u8 bytes[16] __attribute__((aligned(16))), before[16];
+	u64 at = (u64)(uintptr_t)bytes;
+	struct pci_access access;
+
+	(void)state;
+	pci_access_cf8(&access, map);
+	memset(bytes, 0xee, sizeof(bytes));
+	memcpy(before, bytes, sizeof(bytes));
+	access.ops->mem_write(&access, at + 4, 4, 0x01020304);
+	access.ops->mem_write(&access, at + 8, 2, 0x0506);
+	access.ops->mem_write(&access, at + 11, 1, 0x07);
+	memcpy(before + 4, "\x04\x03\x02\x01\x06\x05\xee\x07", 8);
+	assert_memory_equal(bytes, before, sizeof(bytes));
+	assert_int_equal(access.ops->mem_read(&access, at + 4, 4), 0x01020304);
+	assert_int_equal(access.ops->mem_read(&access, at + 8, 2), 0x0506);
+	assert_int_equal(access.ops->mem_read(&access, at + 11, 1), 0x07);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(ecam_reaches_each_register_with_its_size),
+		cmocka_unit_test(ecam_that_cannot_be_mapped_is_refused),
+		cmocka_unit_test(cf8_names_the_doubleword_and_the_port_names_the_byte),
+		cmocka_unit_test(memory_is_accessed_with_the_size_asked_for),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Claim: each policy on the way out makes exactly the writes that its kernel made, children first; the reference clears bus master
+ * with one 16-bit write a function and touches nothing else.
+ * Could be false: a policy that turns MSI off, too, or writes a bridge before the device behind it, still boots the next kernel; only the
+ * list of writes tells them apart.
+ * Provoked: bridge, plain device, edu with MSI and virtio-blk with MSI-X, all on. The deliberate mistakes are policies of this file.
+ * Failure: the list of writes, printed, beside the wanted one.
+ */
+#include "shutdown/policies.h"
+#include "tests/unit/fake_pci.h"
+#include "tests/unit/unit.h"
+
+static struct fake_pci *fake;
+static struct fake_devs devs;
+
+static int begin(void **state)
+{
+	(void)state;
+	fake_log_start();
+	fake = fake_tree();
+	fake_enumerate(fake, &devs);
+	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
+	fake_pci_free(fake);
+	return 0;
+}
+
+/* The reference's signature (DESIGN.md, section 4): of every function that had bus master on, one 16-bit write that clears only bit 2. */
+static bool clears_only_bus_master(const u16 *had_master, size_t n)
+{
+	size_t cleared = 0;
+
+	for (unsigned int i = 0; i < fake->logged; i++) {
+		const struct fake_access *a = &fake->log[i];
+
+		if (!fake_is_write(a))
+			continue;
+		if (a->kind != FAKE_CFG_WRITE || a->where != PCI_COMMAND || a->size != 2 || !i)
+			return false;
+		/* Read just before, and changed in that bit alone. */
+		if (fake->log[i - 1].kind != FAKE_CFG_READ || fake->log[i - 1].bdf != a->bdf || fake->log[i - 1].where != PCI_COMMAND ||
+		    fake->log[i - 1].value != (a->value | PCI_COMMAND_MASTER) || a->value & PCI_COMMAND_MASTER)
+			return false;
+		cleared++;
+	}
+	for (size_t i = 0; i < n; i++)
+		if (fake_get(fake_at(fake, had_master[i]), PCI_COMMAND, 2) & PCI_COMMAND_MASTER)
+			return false;
+	return cleared == n;
+}
+
+/* No function is written after its bridge was. */
+static bool children_first(void)
+{
+	for (unsigned int i = 0; i < fake->logged; i++) {
+		if (fake->log[i].kind != FAKE_CFG_WRITE)
+			continue;
+		for (const struct pci_dev *up = fake_dev(&devs, fake->log[i].bdf)->bridge; up; up = up->bridge)
+			for (unsigned int j = 0; j < i; j++)
+				if (fake->log[j].kind == FAKE_CFG_WRITE && fake->log[j].bdf == up->bdf)
+					return false;
+	}
+	return true;
+}
+
+static const u16 all[] = { TREE_BRIDGE, TREE_PLAIN, TREE_EDU, TREE_BLK };
+
+static void keep_msi_clears_bus_master_and_nothing_else(void **state)
+{
+	static const struct fake_access want[] = {
+		CFG_W16(TREE_PLAIN, PCI_COMMAND, 0x0003),
+		CFG_W16(TREE_BLK, PCI_COMMAND, 0x0403),
+		CFG_W16(TREE_EDU, PCI_COMMAND, 0x0403),
+		CFG_W16(TREE_BRIDGE, PCI_COMMAND, 0x0003),
+	};
+
+	(void)state;
+	pci_apply_backward(&devs.pci, &shutdown_keep_msi);
+	assert_writes(fake, want);
+	assert_true(clears_only_bus_master(all, ARRAY_SIZE(all)));
+	assert_true(children_first());
+	/* MSI, MSI-X and INTx are handed on as they were. */
+	assert_int_equal(fake_get(fake_at(fake, TREE_EDU), FAKE_EDU_MSI + 2, 2), 0x0081);
+	assert_int_equal(fake_get(fake_at(fake, TREE_BLK), FAKE_BLK_MSIX + 2, 2), 0x8001);
+}
+
+static void keep_msi_costs_one_read_and_one_write_a_function(void **state)
+{
+	(void)state;
+	pci_apply_backward(&devs.pci, &shutdown_keep_msi);
+	assert_int_equal(fake->logged, 2 * ARRAY_SIZE(all));
+}
+
+static void keep_msi_writes_nothing_where_bus_master_was_off(void **state)
+{
+	static const u16 others[] = { TREE_BRIDGE, TREE_PLAIN, TREE_BLK };
+
+	(void)state;
+	fake_set(fake_at(fake, TREE_EDU), PCI_COMMAND, 2, 0x0403);
+	pci_apply_backward(&devs.pci, &shutdown_keep_msi);
+	assert_true(clears_only_bus_master(others, ARRAY_SIZE(others)));
+}
+
+static void keep_msi_passes_over_a_function_that_is_gone(void **state)
+{
+	static const u16 others[] = { TREE_BRIDGE, TREE_PLAIN, TREE_EDU };
+
+	(void)state;
+	fake_at(fake, TREE_BLK)->answers = 0;
+	pci_apply_backward(&devs.pci, &shutdown_keep_msi);
+	assert_true(clears_only_bus_master(others, ARRAY_SIZE(others)));
+}
+
+/* --- twins: what the signature must reject --- */
+
+static void also_disables_msi(struct pci_dev *dev)
+{
+	pci_msi_init(dev);
+	pci_clear_master(dev);
+}
+
+static void writes_32_bits(struct pci_dev *dev)
+{
+	u32 old = pci_read_config_dword(dev, PCI_COMMAND);
+
+	pci_write_config_dword(dev, PCI_COMMAND, old & ~(u32)PCI_COMMAND_MASTER);
+}
+
+static void clears_decode_too(struct pci_dev *dev)
+{
+	u16 old = pci_read_config_word(dev, PCI_COMMAND);
+
+	pci_write_config_word(dev, PCI_COMMAND, old & (u16) ~(PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY));
+}
+
+static void forgets_bridges(struct pci_dev *dev)
+{
+	if (dev->header_type != PCI_HEADER_TYPE_BRIDGE)
+		pci_clear_master(dev);
+}
+
+static void writes_twice(struct pci_dev *dev)
+{
+	pci_clear_master(dev);
+	pci_write_config_word(dev, PCI_COMMAND, pci_read_config_word(dev, PCI_COMMAND));
+}
+
+static void the_signature_rejects_every_other_policy(void **state)
+{
+	static const struct pci_policy mistakes[] = {
+		{ "also disables MSI", also_disables_msi }, { "writes 32 bits", writes_32_bits }, { "clears decode too", clears_decode_too },
+		{ "forgets bridges", forgets_bridges },	    { "writes twice", writes_twice },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(mistakes); i++) {
+		pci_apply_backward(&devs.pci, &mistakes[i]);
+		if (clears_only_bus_master(all, ARRAY_SIZE(all)))
+			fail_msg("a policy that %s passes", mistakes[i].name);
+		end(state);
+		begin(state);
+	}
+	pci_apply_backward(&devs.pci, &shutdown_disable_msi);
+	assert_false(clears_only_bus_master(all, ARRAY_SIZE(all)));
+	end(state);
+	begin(state);
+	pci_apply_backward(&devs.pci, &shutdown_none);
+	assert_false(clears_only_bus_master(all, ARRAY_SIZE(all)));
+}
+
+static void the_order_check_rejects_parents_first(void **state)
+{
+	(void)state;
+	pci_apply_forward(&devs.pci, &shutdown_keep_msi);
+	assert_true(clears_only_bus_master(all, ARRAY_SIZE(all)));
+	assert_false(children_first());
+}
+
+/* --- the others --- */
+
+static void master_first(struct pci_dev *dev)
+{
+	pci_clear_master(dev);
+	pci_msi_shutdown(dev);
+	pci_msix_shutdown(dev);
+}
+
+/* facts/linux.md 1.2: callback, MSI off, INTx on again, MSI-X likewise, and bus master last: the window between is the bug. */
+static void disable_msi_turns_msi_off_before_bus_master(void **state)
+{
+	static const struct fake_access want[] = {
+		CFG_W16(TREE_PLAIN, PCI_COMMAND, 0x0003),
+		CFG_W16(TREE_BLK, FAKE_BLK_MSIX + 2, 0x0001),
+		CFG_W16(TREE_BLK, PCI_COMMAND, 0x0007),
+		CFG_W16(TREE_BLK, PCI_COMMAND, 0x0003),
+		CFG_W16(TREE_EDU, FAKE_EDU_MSI + 2, 0x0080),
+		CFG_W16(TREE_EDU, PCI_COMMAND, 0x0007),
+		CFG_W16(TREE_EDU, PCI_COMMAND, 0x0003),
+		CFG_W16(TREE_BRIDGE, PCI_COMMAND, 0x0003),
+	};
+	static const struct pci_policy mistake = { "master first", master_first };
+
+	pci_apply_backward(&devs.pci, &shutdown_disable_msi);
+	assert_writes(fake, want);
+	assert_true(children_first());
+	/* The twin has the same writes in the order that would have been harmless. */
+	end(state);
+	begin(state);
+	pci_apply_backward(&devs.pci, &mistake);
+	assert_false(fake_writes_are(fake, want, ARRAY_SIZE(want)));
+}
+
+static void none_touches_nothing(void **state)
+{
+	(void)state;
+	pci_apply_backward(&devs.pci, &shutdown_none);
+	assert_int_equal(fake->logged, 0);
+}
+
+/* --- what all share --- */
+
+static u16 called_master[4];
+static unsigned int calls;
+
+static void callback(struct pci_dev *dev)
+{
+	called_master[calls++] = (u16)fake_get(fake_at(fake, dev->bdf), PCI_COMMAND, 2);
+}
+
+static void the_drivers_callback_comes_first(void **state)
+{
+	static const struct pci_driver with_callback = { .name = "with", .shutdown = callback }, without = { .name = "without" };
+	static const struct pci_policy *const policies[] = { &shutdown_keep_msi, &shutdown_disable_msi, &shutdown_none };
+
+	for (size_t i = 0; i < ARRAY_SIZE(policies); i++) {
+		calls = 0;
+		fake_dev(&devs, TREE_EDU)->driver = &with_callback;
+		fake_dev(&devs, TREE_BLK)->driver = &without;
+		pci_apply_backward(&devs.pci, policies[i]);
+		if (policies[i] == &shutdown_none) {
+			assert_int_equal(calls, 0); /* a crash asks no driver */
+		} else {
+			assert_int_equal(calls, 1);
+			assert_int_equal(called_master[0], 0x0407); /* bus master and MSI were still on */
+		}
+		end(state);
+		begin(state);
+	}
+}
+
+static void what_is_not_ours_is_passed_over(void **state)
+{
+	static const struct pci_driver with_callback = { .name = "with", .shutdown = callback };
+	static const u16 others[] = { TREE_BRIDGE, TREE_PLAIN, TREE_BLK };
+	struct pci_dev *edu = fake_dev(&devs, TREE_EDU);
+
+	(void)state;
+	calls = 0;
+	edu->hands_off = true;
+	edu->driver = &with_callback;
+	pci_apply_backward(&devs.pci, &shutdown_keep_msi);
+	assert_true(clears_only_bus_master(others, ARRAY_SIZE(others)));
+	pci_apply_backward(&devs.pci, &shutdown_disable_msi);
+	for (unsigned int i = 0; i < fake->logged; i++)
+		assert_int_not_equal(fake->log[i].bdf, TREE_EDU);
+	assert_int_equal(calls, 0);
+	assert_int_equal(fake_get(fake_at(fake, TREE_EDU), PCI_COMMAND, 2), 0x0407);
+}
+
+int main(void)
+{
+#define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
+	const struct CMUnitTest tests[] = {
+		T(keep_msi_clears_bus_master_and_nothing_else),
+		T(keep_msi_costs_one_read_and_one_write_a_function),
+		T(keep_msi_writes_nothing_where_bus_master_was_off),
+		T(keep_msi_passes_over_a_function_that_is_gone),
+		T(the_signature_rejects_every_other_policy),
+		T(the_order_check_rejects_parents_first),
+		T(disable_msi_turns_msi_off_before_bus_master),
+		T(none_touches_nothing),
+		T(the_drivers_callback_comes_first),
+		T(what_is_not_ours_is_passed_over),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Claim: on the way in, the reference (d5dea7d95c48) clears the enable bits of MSI and MSI-X, and nothing else, on every function.
+ * Could be false: a kernel that also enables INTx, clears bus master or touches a table would work as well, and would not be the
+ * reference; a function that no driver wants must be treated, too.
+ * Provoked: the tree as the reference's shutdown leaves it. Failure: the list of writes, printed, beside the wanted one.
+ */
+#include "startup/policies.h"
+#include "tests/unit/fake_pci.h"
+#include "tests/unit/unit.h"
+
+static struct fake_pci *fake;
+static struct fake_devs devs;
+
+static int begin(void **state)
+{
+	(void)state;
+	fake_log_start();
+	fake = fake_tree();
+	for (unsigned int i = 0; i < fake->fns; i++)
+		fake_set(fake->fn[i], PCI_COMMAND, 2, fake_get(fake->fn[i], PCI_COMMAND, 2) & ~(u32)PCI_COMMAND_MASTER);
+	fake_enumerate(fake, &devs);
+	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
+	fake_pci_free(fake);
+	return 0;
+}
+
+/* Every write clears the enable bit of MSI or MSI-X; none was forgotten. */
+static bool clears_only_enable_bits(void)
+{
+	for (unsigned int i = 0; i < fake->logged; i++) {
+		const struct fake_access *a = &fake->log[i];
+		const struct pci_dev *dev;
+
+		if (!fake_is_write(a))
+			continue;
+		if (a->kind != FAKE_CFG_WRITE || a->size != 2 || !i)
+			return false;
+		dev = fake_dev(&devs, a->bdf);
+		if (!(dev->msi && a->where == dev->msi + 2U && fake->log[i - 1].value == (a->value | 0x0001)) &&
+		    !(dev->msix && a->where == dev->msix + 2U && fake->log[i - 1].value == (a->value | 0x8000)))
+			return false;
+	}
+	return !(fake_get(fake_at(fake, TREE_EDU), FAKE_EDU_MSI + 2, 2) & 0x0001) &&
+	       !(fake_get(fake_at(fake, TREE_BLK), FAKE_BLK_MSIX + 2, 2) & 0x8000);
+}
+
+static void disable_msi_clears_the_enable_bits_and_nothing_else(void **state)
+{
+	static const struct fake_access want[] = {
+		CFG_W16(TREE_EDU, FAKE_EDU_MSI + 2, 0x0080),
+		CFG_W16(TREE_BLK, FAKE_BLK_MSIX + 2, 0x0001),
+	};
+
+	(void)state;
+	pci_apply_forward(&devs.pci, &startup_disable_msi);
+	assert_writes(fake, want);
+	assert_true(clears_only_enable_bits());
+	/* A second time there is nothing left to do. */
+	fake_forget(fake);
+	pci_apply_forward(&devs.pci, &startup_disable_msi);
+	assert_no_writes(fake);
+}
+
+static void enables_intx_too(struct pci_dev *dev)
+{
+	pci_msi_shutdown(dev);
+	pci_msix_shutdown(dev);
+}
+
+static void forgets_msix(struct pci_dev *dev)
+{
+	pci_msi_init(dev);
+}
+
+static void clears_all_of_message_control(struct pci_dev *dev)
+{
+	pci_msi_init(dev);
+	if (!dev->msix)
+		return;
+	pci_read_config_word(dev, (u16)(dev->msix + 2));
+	pci_write_config_word(dev, (u16)(dev->msix + 2), 0);
+}
+
+static void the_check_rejects_every_other_policy(void **state)
+{
+	static const struct pci_policy mistakes[] = {
+		{ "enables INTx, too", enables_intx_too },
+		{ "forgets MSI-X", forgets_msix },
+		{ "clears all of Message Control", clears_all_of_message_control },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(mistakes); i++) {
+		fake_set(fake_at(fake, TREE_BLK), FAKE_BLK_MSIX + 2, 2, 0xc001);
+		pci_apply_forward(&devs.pci, &mistakes[i]);
+		if (clears_only_enable_bits())
+			fail_msg("a policy that %s passes", mistakes[i].name);
+		end(state);
+		begin(state);
+	}
+}
+
+static void none_touches_nothing(void **state)
+{
+	(void)state;
+	pci_apply_forward(&devs.pci, &startup_none);
+	assert_int_equal(fake->logged, 0);
+	assert_false(clears_only_enable_bits());
+}
+
+static void what_is_not_ours_is_passed_over(void **state)
+{
+	(void)state;
+	fake_dev(&devs, TREE_EDU)->hands_off = true;
+	pci_apply_forward(&devs.pci, &startup_disable_msi);
+	assert_int_equal(fake_get(fake_at(fake, TREE_EDU), FAKE_EDU_MSI + 2, 2), 0x0081);
+	for (unsigned int i = 0; i < fake->logged; i++)
+		assert_int_not_equal(fake->log[i].bdf, TREE_EDU);
+	assert_int_equal(fake_get(fake_at(fake, TREE_BLK), FAKE_BLK_MSIX + 2, 2), 0x0001);
+}
+
+static u16 order[8];
+static unsigned int applied;
+
+static void note_order(struct pci_dev *dev)
+{
+	order[applied++] = dev->bdf;
+}
+
+static void forward_is_parents_first_and_backward_children_first(void **state)
+{
+	static const struct pci_policy note = { "note", note_order };
+	static const u16 forward[] = { TREE_BRIDGE, TREE_EDU, TREE_BLK, TREE_PLAIN };
+	static const u16 backward[] = { TREE_PLAIN, TREE_BLK, TREE_EDU, TREE_BRIDGE };
+
+	(void)state;
+	applied = 0;
+	pci_apply_forward(&devs.pci, &note);
+	assert_int_equal(applied, 4);
+	assert_memory_equal(order, forward, sizeof(forward));
+	applied = 0;
+	pci_apply_backward(&devs.pci, &note);
+	assert_int_equal(applied, 4);
+	assert_memory_equal(order, backward, sizeof(backward));
+}
+
+int main(void)
+{
+#define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
+	const struct CMUnitTest tests[] = {
+		T(disable_msi_clears_the_enable_bits_and_nothing_else),
+		T(the_check_rejects_every_other_policy),
+		T(none_touches_nothing),
+		T(what_is_not_ours_is_passed_over),
+		T(forward_is_parents_first_and_backward_children_first),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Claim: registers, hops and wiring come out of the trace as they were in the machine.
+
+It could be false where a write covers a register in part, where a driver's init looks like a shutdown, where a hand-off
+ends with the trace, or where a pin is wired through bridges.
+"""
+
+from scene import BEHIND, BRIDGE, COMMAND, CONTROL, EDU, VIRTIO, config, config_write
+
+from witness.pci import Bdf, Function, Register, Topology
+from witness.phases import Hop, hops
+from witness.state import Bars, Change, History
+from witness.trace import ConfigWrite, parse
+
+TOPOLOGY = Topology.of((bdf, config(bdf, 7, 0)) for bdf in (VIRTIO, EDU, BRIDGE, BEHIND))
+
+
+def history(*writes: tuple[Bdf, int, int, int]) -> History:
+    found = History(TOPOLOGY.functions)
+    for event in parse(line for write in writes for line in config_write(*write)):
+        assert isinstance(event, ConfigWrite)
+        found.apply(event)
+    return found
+
+
+def changes(*writes: tuple[Bdf, int, int]) -> list[Change]:
+    return history(*((*write, 2) for write in writes)).changes
+
+
+def test_a_byte_changes_half_a_register() -> None:
+    h = history((EDU, COMMAND, 0x0407, 2), (EDU, COMMAND + 1, 0x00, 1), (EDU, COMMAND, 0x03, 1))
+    assert [(c.old, c.new) for c in h.changes] == [(0, 0x407), (0x407, 0x7), (0x7, 0x3)]
+
+
+def test_a_wide_write_reaches_the_register_in_its_upper_half() -> None:
+    h = history((EDU, CONTROL - 2, 0x00810005, 4))
+    assert [(c.register, c.new) for c in h.changes] == [(Register.MSI, 0x81)]
+
+
+def test_values_before_between_and_after() -> None:
+    h = history((EDU, COMMAND, 7, 2), (EDU, COMMAND, 3, 2))
+    assert [h.value(EDU, Register.COMMAND, line) for line in (0, 2, 3, 4, 5)] == [0, 0, 7, 7, 3]
+    assert h.masters(4) == [EDU]
+    assert h.masters(5) == []
+
+
+def test_what_was_read_counts_more_than_what_was_written() -> None:
+    h = history((EDU, COMMAND, 0xFFFF, 2))
+    h.observe(10, [Function(EDU, config(EDU, 0x403, 0x81))])
+    assert h.value(EDU, Register.COMMAND, 11) == 0x403
+    assert h.signalling(11) == [(EDU, Register.MSI)]
+
+
+ON, OFF, SET = (EDU, CONTROL, 0x81), (EDU, COMMAND, 3), (EDU, COMMAND, 7)
+
+
+def test_a_hop() -> None:
+    found = hops(changes(SET, ON, OFF, (VIRTIO, COMMAND, 3), SET), 20)
+    assert found == [Hop(1, range(6, 7), range(7, 10), range(10, 21))]
+
+
+def test_a_hop_that_never_ends() -> None:
+    assert hops(changes(SET, ON, OFF), 20) == [Hop(1, range(6, 7), range(7, 21), range(21, 21))]
+
+
+def test_two_hops_each_end_where_the_next_begins() -> None:
+    found = hops(changes(SET, ON, OFF, (EDU, CONTROL, 0x80), SET, ON, OFF, SET), 20)
+    assert [(hop.out, hop.inward) for hop in found] == [
+        (range(6, 7), range(10, 14)),
+        (range(14, 15), range(16, 21)),
+    ]
+
+
+def test_firmware_that_toggles_bus_master_is_no_hop() -> None:
+    assert hops(changes(SET, OFF, SET), 20) == []
+
+
+def test_msi_switched_off_and_on_again_is_no_hop() -> None:
+    assert hops(changes(SET, ON, (EDU, CONTROL, 0x80), ON), 20) == []
+
+
+def test_an_address_belongs_to_whoever_maps_it_then() -> None:
+    bars = Bars(
+        parse(
+            [
+                "pci_update_mappings_add edu 00:05.0 0,0xc0000000+0x1000",
+                "pci_update_mappings_del edu 00:05.0 0,0xc0000000+0x1000",
+                "pci_update_mappings_add edu 01:00.0 0,0xc0000000+0x1000",
+            ]
+        )
+    )
+    assert [bars.owner(0xC0000FFF, line) for line in (1, 2, 3)] == [EDU, None, BEHIND]
+    assert bars.owner(0xC0001000, 1) is None
+
+
+def test_wiring_is_q35s() -> None:
+    """Measured: INTA of slots 5 and 9 is GSI 21, behind a root port in slot 6 the swizzle gives 22."""
+    assert (TOPOLOGY.gsi(EDU), TOPOLOGY.gsi(BEHIND)) == (21, 22)
+    assert TOPOLOGY.upstream(BEHIND) == [BRIDGE]
+
+
+def test_a_capability_list_that_loops_ends() -> None:
+    space = bytearray(config(EDU, 7, 0x81))
+    space[0x41] = 0x40
+    assert Function(EDU, bytes(space)).offsets == {Register.COMMAND: 4, Register.MSI: CONTROL}

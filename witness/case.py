@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Everything a judge may look at, derived once from a run's record."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from functools import cached_property
+from typing import Iterator, TypeVar
+
+from witness.pci import Bdf, Register, Topology
+from witness.phases import Hop, hops
+from witness.record import Entry, Run
+from witness.state import Bars, Change, History
+from witness.trace import ConfigRead, ConfigWrite, MmioWrite, RunState
+
+E = TypeVar("E")
+
+
+class Case:
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.events = run.events
+        self.shutdown = run.option("shutdown", "keep-msi")
+        self.startup = run.option("startup", "disable-msi")
+        self.chain = [name for name in run.option("next", "second").split(",") if name]
+        stops = [e.line for e in self.events if isinstance(e, RunState) and e.state == "debug"]
+        self.entry_lines = {entry.name: stops[entry.stop] for entry in run.entries if entry.stop < len(stops)}
+
+    @cached_property
+    def end(self) -> int:
+        return self.events[-1].line if self.events else 0
+
+    @cached_property
+    def topology(self) -> Topology:
+        """As it was when the last image was entered: bus numbers do not change after firmware."""
+        return Topology.of(self.run.entries[-1].configs.items() if self.run.entries else ())
+
+    @cached_property
+    def history(self) -> History:
+        history = History(self.topology.functions)
+        snapshots = {self.entry_lines[e.name]: e for e in self.run.entries if e.name in self.entry_lines}
+        for event in self.events:
+            if event.line in snapshots:
+                history.observe(event.line, Topology.of(snapshots[event.line].configs.items()).functions.values())
+            elif isinstance(event, ConfigWrite):
+                history.apply(event)
+        return history
+
+    @cached_property
+    def _devices(self) -> dict[Bdf, str]:
+        return {e.bdf: e.device for e in self.events if isinstance(e, (ConfigRead, ConfigWrite))}
+
+    def name(self, bdf: Bdf) -> str:
+        """With QEMU's name for the device model."""
+        return f"{bdf} {self._devices.get(bdf, '')}".strip()
+
+    @cached_property
+    def bars(self) -> Bars:
+        return Bars(self.events)
+
+    @cached_property
+    def hops(self) -> list[Hop]:
+        return hops(self.history.changes, self.end)
+
+    @property
+    def first(self) -> Entry | None:
+        """The head of the chain, where it begins."""
+        return self.run.entries[0] if self.run.entries else None
+
+    @property
+    def next(self) -> Entry | None:
+        """The image that the head of the chain hands over to, at the jump."""
+        return self.run.entries[1] if len(self.run.entries) > 1 else None
+
+    def within(self, kind: type[E], lines: range) -> Iterator[E]:
+        """The events of a kind in these lines. Most lines are nobody's business: found by bisection."""
+        start = bisect_left(self.events, lines.start, key=lambda event: event.line)
+        stop = bisect_left(self.events, lines.stop, key=lambda event: event.line)
+        return (event for event in self.events[start:stop] if isinstance(event, kind))
+
+    def changes(self, lines: range) -> list[Change]:
+        return [change for change in self.history.changes if change.line in lines]
+
+    def registers(self, bdf: Bdf, line: int) -> dict[Register, int]:
+        return {register: self.history.value(bdf, register, line) for register in Register}
+
+    def quiet_from(self, hop: Hop) -> int:
+        """Where the out phase really begins: after the last sign of driving a device before the first clear.
+
+        That is a write into a BAR, or MSI being enabled. From there on the outgoing kernel has nothing left to do to a
+        function but what the policy says: a write one line before the clear must not hide behind the clock.
+        """
+        enabled = max((c.line for c in self.changes(range(hop.out.start)) if c.msi_enabled), default=0)
+        before = bisect_left(self.events, hop.out.start, key=lambda event: event.line)
+        for event in reversed(self.events[:before]):
+            if event.line < enabled:
+                break
+            if isinstance(event, MmioWrite) and self.bars.owner(event.address, event.line):
+                return event.line + 1
+        return enabled + 1
+
+    def device_writes(self, lines: range) -> list[MmioWrite]:
+        """Writes into any function's BAR."""
+        return [e for e in self.within(MmioWrite, lines) if self.bars.owner(e.address, e.line)]

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""tools/handoff: the commands behind `make run` and `make compare`."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NoReturn, Sequence
+
+from witness import report
+from witness.judge import Result, Verdict, judge
+from witness.machine import REFERENCE
+from witness.qemu import Settings, Unusable, run
+from witness.record import Outcome, Run
+
+ROOT = Path(__file__).resolve().parent.parent
+
+KEEP, DISABLE = "keep-msi", "disable-msi"
+
+# The control: where these do not come out so under disable-msi, the comparison shows nothing about keep-msi.
+CONTROL = {"out-signature": Result.PASS, "load": Result.PASS, "window-intx": Result.FAIL}
+
+
+class Parser(argparse.ArgumentParser):
+    """One line and exit code 2, without the usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(Outcome.SETUP, f"{self.prog}: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="handoff", description="Run a hand-off under QEMU and judge it from QEMU's own trace.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="run|compare|judge", parser_class=Parser)
+    for name, action, text in (
+        ("run", _run, "boot the chain, tell the story, print the verdicts"),
+        ("compare", _compare, "the same load under keep-msi and disable-msi, side by side"),
+        ("judge", _judge, "judge a kept run again"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(action=action)
+        if name == "judge":
+            command.add_argument("directory", type=Path, help="what a run has left, such as build/run")
+            continue
+        build = Path(os.environ.get("O") or "build")
+        command.add_argument("--build", type=Path, default=build, help="default: $O, or build")
+        command.add_argument("--cmdline", default=os.environ.get("CMDLINE", ""), help="default: $CMDLINE")
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.action(options))
+    except (Unusable, OSError) as error:
+        print(f"handoff: {error}", file=sys.stderr)
+        return Outcome.SETUP
+
+
+def _run(options: argparse.Namespace) -> Outcome:
+    record = run(REFERENCE, options.build, options.build / "run", options.cmdline, Settings.of(os.environ))
+    return _tell(record)
+
+
+def _judge(options: argparse.Namespace) -> Outcome:
+    return _tell(Run.load(options.directory))
+
+
+def _tell(record: Run) -> Outcome:
+    verdicts = judge(record)
+    _print(report.versions(record), "", *report.story(record), "", *report.table(verdicts))
+    _print("", report.command(record), "", f"log, trace, RAM: {record.directory}/", report.result(record, verdicts))
+    return report.exit_code(record, verdicts)
+
+
+def _compare(options: argparse.Namespace) -> Outcome:
+    settings = Settings.of(os.environ)
+
+    def under(policy: str) -> tuple[Run, list[Verdict]]:
+        words = f"{options.cmdline} handoff.shutdown={policy}".strip()
+        record = run(REFERENCE, options.build, options.build / "compare" / policy, words, settings)
+        return record, judge(record)
+
+    with ThreadPoolExecutor() as pool:
+        runs = dict(zip((KEEP, DISABLE), pool.map(under, (KEEP, DISABLE))))
+    kept, verdicts = runs[KEEP]
+    _print(report.versions(kept), "", *_patch(), "", *report.columns(runs), "")
+    for record, _ in runs.values():
+        _print(f"log, trace, RAM: {record.directory}/")
+    disabled = {v.id: v.result for v in runs[DISABLE][1]}
+    broken = [id for id, result in CONTROL.items() if disabled.get(id) is not result]
+    if not report.holds(kept, verdicts):
+        _print(f"under {KEEP}: {report.result(kept, verdicts)}")
+        return report.exit_code(kept, verdicts)
+    if broken:
+        what = f"under {DISABLE} the control does not come out: {', '.join(broken)}"
+        _print(f"RESULT: FAIL ({what}; {report.versions(kept)})")
+        return Outcome.FAIL
+    _print(f"RESULT: PASS ({KEEP} holds, {DISABLE} shows what it lets loose; {report.versions(kept)})")
+    return Outcome.PASS
+
+
+def _patch() -> list[str]:
+    """The difference between the two policies is the patch."""
+    before, after = (Path("shutdown") / name for name in ("disable_msi.c", "keep_msi.c"))
+    old, new = ((ROOT / path).read_text(encoding="utf-8").splitlines() for path in (before, after))
+    return list(difflib.unified_diff(old, new, fromfile=str(before), tofile=str(after), lineterm=""))
+
+
+def _print(*lines: str) -> None:
+    print("\n".join(lines), flush=True)

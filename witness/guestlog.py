@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The guest's testimony: its log lines, as far as the witness cross-examines them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Iterable
+
+from witness.pci import Bdf, Register
+
+# The fixed format of every register change: `first  pci 0000:00:03.0 command 0x0507 -> 0x0503 (clear bus master)`.
+_CHANGE = re.compile(
+    r"\w+ +pci (?P<bdf>[0-9a-f:.]+) (?P<register>command|msi control|msix control) "
+    r"0x(?P<old>[0-9a-f]{4}) -> 0x(?P<new>[0-9a-f]{4}) \(.*\)$"
+)
+_DETAIL = re.compile(r"\w+ +pci ")
+_NOBODY_CARED = re.compile(r"irq \d+: nobody cared")
+
+
+@dataclass(frozen=True)
+class Told:
+    """A register change, as the guest tells it."""
+
+    bdf: Bdf
+    register: Register
+    old: int
+    new: int
+
+    def __str__(self) -> str:
+        return f"{self.bdf} {self.register.value} 0x{self.old:04x} -> 0x{self.new:04x}"
+
+
+def changes(log: Iterable[str]) -> list[Told]:
+    return [
+        Told(Bdf.parse(m["bdf"]), Register(m["register"]), int(m["old"], 16), int(m["new"], 16))
+        for m in map(_CHANGE.match, log)
+        if m
+    ]
+
+
+def story(log: Iterable[str]) -> list[str]:
+    """The lines for a human: all but the register-level detail."""
+    return [line for line in log if not _DETAIL.match(line)]
+
+
+def nobody_cared(log: Iterable[str]) -> list[str]:
+    return [line for line in log if _NOBODY_CARED.search(line)]

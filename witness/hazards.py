@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a hand-off let loose: interrupts that come while nobody owns the device they come from.
+
+Counted for every policy alike, so that two policies can stand side by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from witness.case import Case
+from witness.pci import PCI_COMMAND_INTX_DISABLE, Bdf, Register
+from witness.phases import Hop
+from witness.trace import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
+
+# The I/O APIC's first PCI line on q35. Below are the ISA IRQs; each PCI line also drives the one that it is routed to.
+PCI_GSI = 16
+
+
+@dataclass(frozen=True)
+class StrayMsi:
+    line: int
+    address: int
+    data: int
+
+    def __str__(self) -> str:
+        return f"MSI 0x{self.data:x} to 0x{self.address:x} (trace {self.line})"
+
+
+@dataclass(frozen=True)
+class UnhandledIntx:
+    """A PCI line that rose while no kernel had taken over a function that could have raised it."""
+
+    line: int
+    gsi: int
+    suspects: tuple[str, ...]  # endpoints wired to the line with INTx enabled and MSI off
+    fell: int | None  # trace line; None = never
+    lowered_by: str
+    delivered: int  # interrupts that the 8259 delivered while it was up
+
+    def __str__(self) -> str:
+        who = " or ".join(self.suspects) or "nobody that could"
+        end = f"lowered by {self.lowered_by} ({self.fell})" if self.fell else "never lowered"
+        return f"GSI {self.gsi} raised by {who} (trace {self.line}), {self.delivered} interrupts, {end}"
+
+
+def stray_msis(case: Case, hop: Hop) -> list[StrayMsi]:
+    """Messages in the window: every function's bus master is off, so none can be legitimate."""
+    return [StrayMsi(e.line, e.address, e.data) for e in case.within(Msi, hop.window)]
+
+
+def unhandled_intx(case: Case, hop: Hop) -> list[UnhandledIntx]:
+    """Lines that rose from the first clear on, while no function that could have raised them had its next owner.
+
+    A function has one from when its own bus master is set: a kernel that drives its disk already still has no driver
+    for the device that it has not come to.
+    """
+    found = []
+    owned = {c.bdf: c.line for c in reversed(case.changes(hop.inward)) if c.master_set}
+    for rise, fall in _raised(case):
+        wired = [bdf for bdf in case.topology.functions if case.topology.gsi(bdf) == rise.gsi]
+        suspects = [bdf for bdf in wired if _may_signal(case, bdf, rise.line)]
+        handled = any(owned.get(bdf, rise.line) < rise.line for bdf in suspects)
+        if handled or not hop.out.start <= rise.line < hop.inward.stop:
+            continue
+        found.append(
+            UnhandledIntx(
+                line=rise.line,
+                gsi=rise.gsi,
+                suspects=tuple(map(case.name, suspects)),
+                fell=fall.line if fall else None,
+                lowered_by=_cause(case, fall) if fall else "",
+                delivered=_delivered(case, rise, fall.line if fall else case.end + 1),
+            )
+        )
+    return found
+
+
+def _raised(case: Case) -> list[tuple[GsiLevel, GsiLevel | None]]:
+    """Each time a PCI line was up: rise and fall. A second function that asserts a shared line repeats its level."""
+    found: list[tuple[GsiLevel, GsiLevel | None]] = []
+    up: dict[int, GsiLevel] = {}
+    for event in case.within(GsiLevel, range(case.end + 1)):
+        if event.gsi < PCI_GSI:
+            continue
+        if event.level:
+            up.setdefault(event.gsi, event)
+        elif event.gsi in up:
+            found.append((up.pop(event.gsi), event))
+    found += [(rise, None) for rise in up.values()]
+    return sorted(found, key=lambda pair: pair[0].line)
+
+
+def _may_signal(case: Case, bdf: Bdf, line: int) -> bool:
+    if case.topology.functions[bdf].buses:
+        return False  # a bridge's own interrupt tells of hot-plug and errors, which no image of this project provokes
+    disabled = case.history.value(bdf, Register.COMMAND, line) & PCI_COMMAND_INTX_DISABLE
+    return not disabled and bdf not in [messenger for messenger, _ in case.history.signalling(line)]
+
+
+def _delivered(case: Case, rise: GsiLevel, until: int) -> int:
+    """By the ISA IRQ that the line is routed to, which is the next line of the trace."""
+    irqs = {e.gsi for e in case.within(GsiLevel, range(rise.line + 1, rise.line + 2)) if e.gsi < PCI_GSI}
+    return sum(e.irq in irqs for e in case.within(PicInterrupt, range(rise.line, until)))
+
+
+def _cause(case: Case, fall: GsiLevel) -> str:
+    """The last thing that a CPU did before the line fell."""
+    for event in reversed(list(case.within(object, range(max(0, fall.line - 8), fall.line)))):
+        if isinstance(event, ConfigWrite):
+            return f"a write to config 0x{event.offset:02x} of {case.name(event.bdf)}"
+        if isinstance(event, MmioWrite) and (owner := case.bars.owner(event.address, event.line)):
+            return f"a write to {case.name(owner)}"
+    return "a read"

@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The claims, each judged from what the devices did.
+
+A rule is one function. It gets the evidence and returns what contradicts the claim (nothing, if it holds) and one line
+that says what was looked at. The order here is the order of the verdict table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from itertools import zip_longest
+from typing import Callable
+
+from witness import guestlog, hazards, memory, pattern
+from witness.case import Case
+from witness.image import HEADER, HEADER_MAGIC
+from witness.machine import Content
+from witness.pci import ENABLE, VIRTIO_VENDOR, Bdf, Register, Topology
+from witness.phases import Hop
+from witness.policies import SHUTDOWN, STARTUP, Clear
+from witness.record import Entry, Outcome, Run
+from witness.state import Change
+from witness.trace import ConfigWrite, MmioWrite
+from witness.virtqueue import DEVICE_STATUS, common_writes
+
+# Documentation/x86/boot.rst, 64-bit boot protocol.
+BOOT_CS, BOOT_DS = 0x10, 0x18
+RFLAGS_IF = 0x200
+CR0_PG = 0x8000_0000
+EFER_LMA = 0x400
+
+
+class Result(Enum):
+    PASS = "pass"
+    FAIL = "fail"
+    ABSENT = "absent"  # the evidence is missing, so the claim is not shown
+
+
+@dataclass(frozen=True)
+class Verdict:
+    id: str
+    claim: str
+    result: Result
+    evidence: str
+
+
+class Missing(Exception):
+    """What a rule needs is not there."""
+
+
+Finding = tuple[list[str], str]  # contradictions; what was looked at
+
+
+@dataclass(frozen=True)
+class Rule:
+    id: str
+    claim: str
+    find: Callable[[Case], Finding | None]  # None: the claim says nothing about this run
+
+    def verdict(self, case: Case) -> Verdict | None:
+        try:
+            finding = self.find(case)
+        except (Missing, ValueError) as error:
+            return Verdict(self.id, self.claim, Result.ABSENT, str(error))
+        if finding is None:
+            return None
+        problems, looked = finding
+        if not problems:
+            return Verdict(self.id, self.claim, Result.PASS, looked)
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        return Verdict(self.id, self.claim, Result.FAIL, problems[0] + more)
+
+
+RULES: list[Rule] = []
+
+
+def rule(id: str, claim: str) -> Callable[[Callable[[Case], Finding | None]], None]:
+    def register(find: Callable[[Case], Finding | None]) -> None:
+        RULES.append(Rule(id, claim, find))
+
+    return register
+
+
+def rule_per_hop(id: str, claim: str) -> Callable[[Callable[[Case, Hop], Finding]], None]:
+    """A claim about each hand-off of the chain. Policy `none` has no hand-off in this sense: nothing is cleared."""
+
+    def register(find: Callable[[Case, Hop], Finding]) -> None:
+        def find_all(case: Case) -> Finding | None:
+            if case.shutdown == "none":
+                return None
+            if not case.hops:
+                raise Missing("no bus master was cleared after MSI was on")
+            findings = [find(case, hop) for hop in case.hops]
+            if len(findings) == 1:
+                return findings[0]
+            problems = [f"hop {hop.number}: {p}" for hop, (found, _) in zip(case.hops, findings) for p in found]
+            return problems, f"{len(findings)} hops; the last: {findings[-1][1]}"
+
+        RULES.append(Rule(id, claim, find_all))
+
+    return register
+
+
+def judge(run: Run) -> list[Verdict]:
+    case = Case(run)
+    verdicts = (rule.verdict(case) for rule in RULES)
+    return [verdict for verdict in verdicts if verdict]
+
+
+# --- how far it came ---
+
+
+@rule("guest", "the guest itself is content")
+def _(case: Case) -> Finding:
+    said = case.run.detail
+    return ([] if case.run.outcome is Outcome.PASS else [said]), said
+
+
+@rule("hops", "every image of the chain hands over, once")
+def _(case: Case) -> Finding:
+    expected = 0 if case.shutdown == "none" else len(case.chain)
+    found = len(case.hops)
+    looked = f"{found} out phases in {case.end} trace lines"
+    return ([] if found == expected else [f"{found} out phases, the chain has {expected}"]), looked
+
+
+# --- out ---
+
+
+@rule_per_hop("out-signature", "out: config writes are the policy's, and no other")
+def _(case: Case, hop: Hop) -> Finding:
+    """16-bit writes, each clearing exactly the bits of its step, in order; no other config write to anything."""
+    lines = range(case.quiet_from(hop), hop.out.stop)
+    changes = {change.line: change for change in case.changes(lines)}
+    seen: dict[Bdf, list[str]] = {}
+    for write in case.within(ConfigWrite, lines):
+        seen.setdefault(write.bdf, []).append(_step(write, changes.get(write.line)))
+    problems = []
+    written = 0
+    for bdf in sorted({*case.topology.functions, *seen}):
+        expected = list(map(str, SHUTDOWN[case.shutdown](case.registers(bdf, lines.start))))
+        written += len(expected)
+        for got, want in zip_longest(seen.get(bdf, []), expected):
+            if got is None or want is None or got.partition(" [")[0] != want:
+                problems.append(f"{bdf}: {got or 'nothing'} instead of {want or 'nothing'}")
+                break
+    return problems, f"{written} writes of 16 bits to {len(seen)} functions, trace {lines.start}-{lines.stop - 1}"
+
+
+def _step(write: ConfigWrite, change: Change | None) -> str:
+    """A write in the words of a policy's step, with its place in brackets; what is no step is described as it is."""
+    where = f" [trace {write.line}]"
+    plain = f"{8 * write.size}-bit write of 0x{write.value:x} at 0x{write.offset:02x}"
+    if change is None or change.set or write.size != 2:
+        return plain + where
+    return str(Clear(change.register, change.cleared)) + where
+
+
+@rule_per_hop("out-order", "out: children before parents")
+def _(case: Case, hop: Hop) -> Finding:
+    clears = {change.bdf: change.line for change in case.changes(hop.out) if change.master_cleared}
+    pairs = [(bdf, bridge) for bdf in clears for bridge in case.topology.upstream(bdf) if bridge in clears]
+    problems = [
+        f"bridge {bridge} at trace {clears[bridge]}, {bdf} behind it at {clears[bdf]}"
+        for bdf, bridge in pairs
+        if clears[bridge] < clears[bdf]
+    ]
+    return problems, f"{len(pairs)} functions behind a bridge" if pairs else "no function is behind a bridge"
+
+
+# --- load ---
+
+
+@rule("load", "out: work is in flight when bus master goes")
+def _(case: Case) -> Finding | None:
+    if case.shutdown == "none":
+        return None
+    hop, jump = _jump(case)
+    edus = memory.armed_edus(case, hop)
+    requests = list(memory.virtio_requests(case, hop, case.run.ram_at(jump)))
+    problems = []
+    if not edus:
+        problems.append("no edu DMA is in flight")
+    if not requests:
+        problems.append("no virtio request is in flight")
+    return problems, f"{len(requests)} virtio requests, edu DMA of {', '.join(str(d.bdf) for d in edus)}"
+
+
+# --- the window ---
+
+
+@rule_per_hop("window-msi", "window: no MSI")
+def _(case: Case, hop: Hop) -> Finding:
+    return [str(msi) for msi in hazards.stray_msis(case, hop)], _span("no message", hop.window)
+
+
+@rule_per_hop("window-intx", "window: no INTx before its device has an owner")
+def _(case: Case, hop: Hop) -> Finding:
+    return [str(line) for line in hazards.unhandled_intx(case, hop)], _span("no edge", hop.window)
+
+
+@rule_per_hop("window-device", "window: no device is written to before startup")
+def _(case: Case, hop: Hop) -> Finding:
+    """Neither a status nor a vector: up to startup's first write, or where it has none, up to the jump."""
+    starts = [c.line for c in case.changes(hop.window) if c.msi_disabled] or list(case.entry_lines.values())
+    stop = next((line for line in starts if line in hop.window), hop.window.start)
+    lines = range(hop.window.start, stop)
+    writes = [f"0x{w.value:x} to {w.region} 0x{w.address:x} (trace {w.line})" for w in case.device_writes(lines)]
+    return writes, _span("no write to a BAR", lines)
+
+
+@rule("handed", "jump: registers are what the policy promises")
+def _(case: Case) -> Finding | None:
+    """Read from the devices at the jump, not from the guest and not from the writes."""
+    if case.shutdown == "none":
+        return None
+    hop, jump = _jump(case)
+    problems = []
+    counted = {register: 0 for register in Register}
+    for function in Topology.of(jump.configs.items()).functions.values():
+        expected = case.registers(function.bdf, hop.out.start)
+        for step in SHUTDOWN[case.shutdown](expected):
+            expected[step.register] &= ~step.bits
+        for register, offset in function.offsets.items():
+            found = function.u16(offset)
+            counted[register] += bool(found & ENABLE.get(register, 0))
+            if found != expected[register]:
+                problems.append(f"{function.bdf} {register.value} 0x{found:04x}, expected 0x{expected[register]:04x}")
+    msi, msix = counted[Register.MSI], counted[Register.MSIX]
+    return problems, f"read in {len(jump.configs)} functions: MSI on in {msi}, MSI-X on in {msix}"
+
+
+# --- entry ---
+
+
+@rule("entry-state", "jump: CPU state is the boot protocol's")
+def _(case: Case) -> Finding:
+    entry = _entered(case)
+    r = entry.registers
+    header = case.run.boot_params(entry)[HEADER_MAGIC:][:4]
+    checks = {
+        "interrupts are on": not r["RFL"] & RFLAGS_IF,
+        f"CS is 0x{r['CS']:x}": r["CS"] == BOOT_CS,
+        f"DS, ES, SS are 0x{r['DS']:x}, 0x{r['ES']:x}, 0x{r['SS']:x}": {r["DS"], r["ES"], r["SS"]} == {BOOT_DS},
+        "not in 64-bit mode with paging": bool(r["CR0"] & CR0_PG and r["EFER"] & EFER_LMA),
+        f"RSI 0x{r['RSI']:x} points at no boot_params": header == HEADER,
+    }
+    return [problem for problem, fine in checks.items() if not fine], f"RIP 0x{r['RIP']:x}, boot_params 0x{r['RSI']:x}"
+
+
+@rule("entry-image", "jump: the image is in place, byte for byte")
+def _(case: Case) -> Finding:
+    entry = _entered(case)
+    payload = case.run.image(entry.name).payload
+    placed = case.run.ram_at(entry).read(range(entry.load_address, entry.load_address + len(payload)))
+    different = [i for i, (a, b) in enumerate(zip(placed, payload)) if a != b]
+    problems = [f"{len(different)} bytes differ, the first at +0x{different[0]:x}"] if different else []
+    return problems, f"{len(payload)} bytes at 0x{entry.load_address:x}"
+
+
+# --- in ---
+
+
+@rule_per_hop("startup", "in: startup clears the enable bits, nothing else")
+def _(case: Case, hop: Hop) -> Finding:
+    """Until bus master is set, MSI and MSI-X control are written as the startup policy says and not otherwise."""
+    changes = [change for change in case.changes(hop.window) if change.register in ENABLE]
+    problems = []
+    expected = 0
+    for bdf in sorted({*case.topology.functions, *(c.bdf for c in changes)}):
+        got = [_step(c.write, c) for c in changes if c.bdf == bdf]
+        want = list(map(str, STARTUP[case.startup](case.registers(bdf, hop.window.start))))
+        expected += len(want)
+        if [step.partition(" [")[0] for step in got] != want:
+            problems.append(f"{bdf}: {', '.join(got) or 'nothing'} instead of {', '.join(want) or 'nothing'}")
+    return problems, f"{expected} functions, {len(changes)} writes"
+
+
+@rule_per_hop("reset", "in: virtio is reset before bus master is set")
+def _(case: Case, hop: Hop) -> Finding:
+    lines = range(hop.window.start, hop.inward.stop)
+    resets: dict[Bdf, int] = {}
+    for bdf, offset, write in common_writes(case.within(MmioWrite, lines), case.bars):
+        if offset == DEVICE_STATUS and write.value == 0:
+            resets.setdefault(bdf, write.line)
+    taken = [c for c in case.changes(lines) if c.master_set and _is_virtio(case, c)]
+    problems = [f"{c}: not reset before" for c in taken if resets.get(c.bdf, c.line) >= c.line]
+    return problems, f"{len(taken)} virtio functions"
+
+
+@rule_per_hop("upstream", "in: bridges above have bus master on first")
+def _(case: Case, hop: Hop) -> Finding:
+    taken = [c for c in case.changes(hop.inward) if c.master_set]
+    problems = [
+        f"{c}: bridge {bridge} has it off"
+        for c in taken
+        for bridge in case.topology.upstream(c.bdf)
+        if bridge not in case.history.masters(c.line)
+    ]
+    return problems, f"set on {len(taken)} functions"
+
+
+# --- after ---
+
+
+@rule("ram", "RAM: the old image's changes only by its requests")
+def _(case: Case) -> Finding | None:
+    # A longer chain reuses the first image's memory rightly, once its second image has reset every device.
+    if case.shutdown == "none" or len(case.chain) != 1:
+        return None
+    hop, jump = _jump(case)
+    assert case.first
+    before = case.run.ram_at(jump)
+    owned = memory.owned_by_first(case, case.first, jump)
+    taken = memory.taken_by_next(case, hop, jump)
+    overlaps = [f"{jump.name} took {new}, in {old}" for new in taken for old in owned if new.overlaps(old)]
+    allowed = [landing for request in memory.virtio_requests(case, hop, before) for landing in request]
+    changed, explained = memory.unexplained(owned, before, case.run.ram_after(), allowed)
+    size = sum(len(extent.addresses) for extent in owned) >> 10
+    problems = overlaps + [f"{extent} changed" for extent in changed]
+    # QEMU completes block requests when it stops a machine: most have landed by the time the jump is looked at.
+    landed = sum(memory.landed(landing, before) for landing in allowed)
+    landings = f"{landed >> 10} KiB of requests in flight landed before, {explained >> 10} KiB after"
+    return problems, f"{size} KiB compared with those at the jump; {landings}"
+
+
+@rule("disk", "disk: it holds what the first image wrote")
+def _(case: Case) -> Finding | None:
+    disks = [disk for disk in case.run.machine.disks if disk.content == Content.ZEROS]
+    if not disks:
+        return None
+    problems = [
+        f"{disk.name}: {problem}"
+        for disk in disks
+        for problem in pattern.check(disk.file(case.run.directory).read_bytes()[: pattern.SIZE])
+    ]
+    return problems, f"{pattern.SIZE >> 10} KiB on {', '.join(disk.name for disk in disks)}"
+
+
+@rule("agreement", "log and trace tell the same register changes")
+def _(case: Case) -> Finding:
+    if case.first is None:
+        raise Missing("no image was entered")
+    done = case.changes(range(case.entry_lines[case.first.name], case.end + 1))
+    told = guestlog.changes(case.run.log)
+    for change, tale in zip_longest(done, told):
+        if (
+            change is None
+            or tale is None
+            or (change.bdf, change.register, change.old, change.new) != (tale.bdf, tale.register, tale.old, tale.new)
+        ):
+            return [f"the guest says {tale or 'nothing'}, the trace {change or 'nothing'}"], ""
+    return [], f"{len(done)} changes"
+
+
+# --- what rules share ---
+
+
+def _entered(case: Case) -> Entry:
+    if case.next is None:
+        raise Missing("the next image was not entered where it asks to be")
+    return case.next
+
+
+def _jump(case: Case) -> tuple[Hop, Entry]:
+    """The first hand-off and the machine at its jump."""
+    if not case.hops:
+        raise Missing("no bus master was cleared after MSI was on")
+    return case.hops[0], _entered(case)
+
+
+def _is_virtio(case: Case, change: Change) -> bool:
+    function = case.topology.functions.get(change.bdf)
+    return function is not None and function.vendor == VIRTIO_VENDOR
+
+
+def _span(what: str, lines: range) -> str:
+    return f"{what} in trace {lines.start}-{lines.stop - 1}" if lines else "no such window"

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What machine QEMU is to be: data, and its translation to a command line that works when pasted into a shell."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from witness.firmware import Firmware
+from witness.trace import PATTERNS
+
+
+class Content(str, Enum):
+    """A disk's first content."""
+
+    ZEROS = "zeros"
+    RANDOM = "random"  # the same bytes in every run
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A virtio-blk function on the root bus and the raw file behind it, made anew for each run."""
+
+    name: str
+    slot: int
+    content: Content
+    drive: str = ""  # further -drive properties
+    device: str = ""  # further -device properties
+    mib: int = 8
+
+    def file(self, directory: Path) -> Path:
+        return directory / f"{self.name}.img"
+
+    def create(self, directory: Path) -> None:
+        with self.file(directory).open("wb") as file:
+            if self.content == Content.RANDOM:
+                file.write(random.Random(self.name).randbytes(self.mib << 20))
+            file.truncate(self.mib << 20)
+
+    def arguments(self, directory: Path) -> list[str]:
+        drive = f"if=none,id={self.name},format=raw,file={self.file(directory)}"
+        device = f"virtio-blk-pci,drive={self.name},addr={self.slot:#x},disable-legacy=on"
+        return [
+            "-drive", ",".join(filter(None, (drive, self.drive))),
+            "-device", ",".join(filter(None, (device, self.device))),
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Machine:
+    kind: str = "q35"
+    mib: int = 256
+    disks: tuple[Disk, ...] = ()
+    devices: tuple[str, ...] = ()  # -device, in order
+    extra: tuple[str, ...] = ()
+
+    def prepare(self, directory: Path) -> None:
+        """Make the files that the machine starts with."""
+        for disk in self.disks:
+            disk.create(directory)
+
+    def arguments(self, directory: Path, firmware: Firmware) -> list[str]:
+        """Everything but the accelerator, the kernel and its command line.
+
+        -nodefaults leaves out what no claim needs (a display, a CD-ROM, a network card); what q35 has built in, AHCI
+        among it, stays. Guest RAM is a file, so that it can be read at the jump and after the end.
+        """
+        ram = f"memory-backend-file,id=ram,size={self.mib}M,mem-path={directory / 'ram'},share=on"
+        arguments = ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
+        arguments += ["-machine", f"{self.kind},memory-backend=ram", "-m", f"{self.mib}M", "-object", ram]
+        arguments += firmware.arguments(directory)
+        for disk in self.disks:
+            arguments += disk.arguments(directory)
+        for device in self.devices:
+            arguments += ["-device", device]
+        arguments += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
+        # COM1 is the firmware's console too, with its escape codes; the debug console carries the guest's log alone.
+        arguments += ["-serial", f"file:{directory / 'serial.log'}", "-debugcon", f"file:{directory / 'guest.log'}"]
+        arguments += ["-D", str(directory / "trace.log")]
+        for pattern in PATTERNS:
+            arguments += ["-trace", pattern]
+        return [*arguments, *self.extra]
+
+
+# The machine of the story. The two edu devices on the root bus share GSI 21: who is blamed for the other's interrupt
+# shows there. The third is behind a bridge, so that "children before parents" can be false.
+# 2 MiB/s: QEMU lets a tenth of a second's worth (200 KiB) through at once, which firmware's look at the partition table
+# never reaches, and spreads the rest of a burst of eight 64 KiB reads over some 150 ms. Merged into one request of
+# 512 KiB they would pass at once.
+REFERENCE = Machine(
+    disks=(
+        Disk("scratch", 3, Content.ZEROS),
+        Disk("source", 4, Content.RANDOM, "read-only=on,throttling.bps-read=2097152", "request-merging=off"),
+    ),
+    devices=("edu,addr=5", "edu,addr=9", "pcie-root-port,id=root,addr=6,chassis=1", "edu,bus=root"),
+)

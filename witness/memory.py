@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Whether RAM of the old image changed under the new one, and whether a request that was in flight explains it.
+
+A paused virtio-blk still writes the data of requests that it had taken: QEMU 7.2 does not gate them by bus master. That
+may land, where the request says and with the bytes that the disk holds. Everything else that changes in what the old
+image owned is a device out of control, or a new kernel that took what it was told not to take. An edu DMA is gated by
+bus master: it may not land at all, and excuses nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Iterator
+
+from witness.case import Case
+from witness.image import BOOT_PARAMS_SIZE, E820_DMA, e820, ramdisk
+from witness.pci import Bdf, Register
+from witness.phases import Hop
+from witness.record import Entry, Ram
+from witness.trace import MmioWrite, Msi
+from witness.virtqueue import Landing, in_flight, landings, queues
+
+PAGE = 4096
+
+# edu (QEMU docs/specs/edu.txt).
+EDU_REGION = "edu-mmio"
+EDU_BAR_MASK = 0xFFFFF
+EDU_DMA_TARGET = 0x88
+EDU_DMA_COUNT = 0x90
+EDU_DMA_COMMAND = 0x98
+EDU_DMA_RUN = 0x1
+EDU_DMA_TO_RAM = 0x2
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A named piece of RAM."""
+
+    what: str
+    addresses: range
+
+    def __str__(self) -> str:
+        return f"{self.what} 0x{self.addresses.start:x}-0x{self.addresses.stop:x}"
+
+    def overlaps(self, other: Extent) -> bool:
+        return self.addresses.start < other.addresses.stop and other.addresses.start < self.addresses.stop
+
+
+@dataclass(frozen=True)
+class EduDma:
+    bdf: Bdf
+    line: int
+    to_ram: bool
+    target: range
+
+
+def edu_dmas(case: Case, lines: range) -> list[EduDma]:
+    """The DMAs that were started in these lines."""
+    registers: dict[tuple[Bdf, int], int] = {}
+    found = []
+    for write in case.within(MmioWrite, lines):
+        owner = case.bars.owner(write.address, write.line) if write.region == EDU_REGION else None
+        if owner is None:
+            continue
+        offset = write.address & EDU_BAR_MASK
+        registers[owner, offset] = write.value
+        if offset == EDU_DMA_COMMAND and write.value & EDU_DMA_RUN:
+            target = registers.get((owner, EDU_DMA_TARGET), 0)
+            size = registers.get((owner, EDU_DMA_COUNT), 0)
+            found.append(EduDma(owner, write.line, bool(write.value & EDU_DMA_TO_RAM), range(target, target + size)))
+    return found
+
+
+def armed_edus(case: Case, hop: Hop) -> list[EduDma]:
+    """DMAs in flight when their function's bus master was cleared: they had not yet sent their message."""
+    clears = {c.bdf: c.line for c in case.changes(hop.out) if c.master_cleared}
+    last = {dma.bdf: dma for dma in edu_dmas(case, range(hop.out.start)) if dma.bdf in clears}
+    found = []
+    for bdf, dma in last.items():
+        function = case.topology.functions[bdf]
+        sent = [(m.address, m.data) for m in case.within(Msi, range(dma.line, clears[bdf]))]
+        if Register.MSI in function.offsets and function.msi_message not in sent:
+            found.append(dma)
+    return found
+
+
+def virtio_requests(case: Case, hop: Hop, ram: Ram) -> Iterator[list[Landing]]:
+    """For each virtio-blk request in flight at the jump: what it may write."""
+    disks = {Bdf(0, disk.slot, 0): disk.file(case.run.directory) for disk in case.run.machine.disks}
+    for queue in queues(case.within(MmioWrite, range(hop.out.start)), case.bars):
+        if queue.bdf in disks:
+            content = disks[queue.bdf].read_bytes()
+            for chain in in_flight(queue, ram):
+                yield landings(chain, ram, content)
+
+
+def owned_by_first(case: Case, first: Entry, jump: Entry) -> list[Extent]:
+    """Its image, and the buffers that it told its successor to leave alone."""
+    start = first.load_address
+    image = Extent("image of first", range(start, start + case.run.image(first.name).init_size))
+    memory_map = e820(case.run.boot_params(jump))
+    return [image, *(Extent("DMA memory", addresses) for addresses, kind in memory_map if kind == E820_DMA)]
+
+
+def taken_by_next(case: Case, hop: Hop, jump: Entry) -> list[Extent]:
+    """What the successor was given, and what it lets devices write to."""
+    params, start = case.run.boot_params(jump), jump.load_address
+    taken = [Extent(f"image of {jump.name}", range(start, start + case.run.image(jump.name).init_size))]
+    taken.append(Extent("boot_params", range(jump.registers["RSI"], jump.registers["RSI"] + BOOT_PARAMS_SIZE)))
+    if initrd := ramdisk(params):
+        taken.append(Extent("initrd", initrd))
+    for queue in queues(case.within(MmioWrite, range(hop.window.start, hop.inward.stop)), case.bars):
+        taken += [Extent(f"virtqueue of {queue.bdf}", part) for part in queue.addresses]
+    for dma in edu_dmas(case, range(hop.window.start, hop.inward.stop)):
+        if dma.to_ram:
+            taken.append(Extent(f"DMA target of {dma.bdf}", dma.target))
+    return taken
+
+
+def landed(landing: Landing, ram: Ram) -> int:
+    """Bytes that are there although their request was not returned when bus master went."""
+    return len(landing.content) if ram.read(landing.addresses) == landing.content else 0
+
+
+def unexplained(owned: list[Extent], before: Ram, after: Ram, allowed: list[Landing]) -> tuple[list[Extent], int]:
+    """What changed without a reason, and how many bytes changed with one."""
+    found: list[Extent] = []
+    explained = 0
+    for extent in owned:
+        old, new = before.read(extent.addresses), after.read(extent.addresses)
+        landed = _with_landings(extent.addresses, old, allowed)
+        for page in range(0, len(old), PAGE):
+            part = slice(page, page + PAGE)
+            if old[part] == new[part]:
+                continue
+            for i, (was, now, may) in enumerate(zip(old[part], new[part], landed[part]), extent.addresses.start + page):
+                if was == now:
+                    continue
+                if now == may:
+                    explained += 1
+                elif found and found[-1].what == extent.what and found[-1].addresses.stop == i:
+                    found[-1] = Extent(extent.what, range(found[-1].addresses.start, i + 1))
+                else:
+                    found.append(Extent(extent.what, range(i, i + 1)))
+    return found, explained
+
+
+def _with_landings(addresses: range, old: bytes, allowed: list[Landing]) -> bytes:
+    """RAM as it would be if everything in flight had landed."""
+    landed = bytearray(old)
+    for landing in allowed:
+        start = max(landing.addresses.start, addresses.start)
+        stop = min(landing.addresses.stop, addresses.stop)
+        if start < stop:
+            offset = start - landing.addresses.start
+            landed[start - addresses.start:stop - addresses.start] = landing.content[offset:][: stop - start]
+    return bytes(landed)

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What one run leaves behind: files in a directory, and the few facts that are in none of QEMU's own files.
+
+A judge reads nothing else, so a kept directory can be judged again at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import re
+from dataclasses import asdict, dataclass, field
+from enum import IntEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from witness import trace
+from witness.image import BOOT_PARAMS_SIZE, Image
+from witness.machine import Disk, Machine
+from witness.pci import Bdf
+
+
+class Outcome(IntEnum):
+    """How a run ended; the values are the exit codes of tools/handoff."""
+
+    PASS = 0
+    FAIL = 1
+    SETUP = 2
+    ERROR = 3
+    CRASH = 4
+    TIMEOUT = 5
+    QEMU_DIED = 6
+
+
+# isa-debug-exit: QEMU exits with (value << 1) | 1. Words are those of the guest's last line.
+GUEST_EXITS = {33: ("pass", Outcome.PASS), 65: ("fail", Outcome.FAIL), 97: ("error", Outcome.ERROR)}
+GUEST_LINE = re.compile(r"GUEST: (pass|fail|error)\b")
+
+
+def classify(status: int, log: list[str]) -> tuple[Outcome, str]:
+    """The outcome of a QEMU that ended by itself, and one line about it."""
+    said = next((line for line in reversed(log) if GUEST_LINE.match(line)), None)
+    if status in GUEST_EXITS:
+        word, outcome = GUEST_EXITS[status]
+        if said and GUEST_LINE.match(said)[1] == word:  # type: ignore[index]
+            return outcome, said
+        return Outcome.CRASH, f"QEMU exited with {status} ({word}), but the guest's last word is {said!r}"
+    # A reset or triple fault ends QEMU with 0 under -no-reboot. A failed assertion of a device model aborts it, and an
+    # unusable run-time state exits it with 1.
+    if status == 0:
+        return Outcome.CRASH, "the guest reset the machine without a verdict"
+    how = f"signal {-status}" if status < 0 else f"status {status}"
+    return Outcome.QEMU_DIED, f"QEMU itself ended with {how}"
+
+
+class Ram:
+    """Guest RAM in a file. Offsets are physical addresses as long as the machine has less RAM than fits below 4 GiB."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def read(self, addresses: range) -> bytes:
+        if addresses.stop > len(self._map):
+            raise ValueError(f"{addresses.start:#x}-{addresses.stop:#x} is no RAM")
+        return self._map[addresses.start:addresses.stop]
+
+    def u16(self, address: int) -> int:
+        return int.from_bytes(self.read(range(address, address + 2)), "little")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The machine stopped at an image's first instruction."""
+
+    name: str
+    load_address: int
+    stop: int  # counts the machine's stops at a breakpoint, from 0: ties this to the trace
+    registers: dict[str, int]  # QEMU's names: RIP, RFL, CS, ...
+    configs: dict[Bdf, bytes]  # 256 bytes of each function
+
+
+@dataclass
+class Run:
+    directory: Path
+    machine: Machine
+    images: dict[str, Path]  # copies: the build changes, a kept run does not
+    cmdline: str
+    versions: dict[str, str]
+    command: list[str] = field(default_factory=list)
+    outcome: Outcome = Outcome.SETUP
+    detail: str = ""
+    entries: list[Entry] = field(default_factory=list)
+
+    @cached_property
+    def events(self) -> list[trace.Event]:
+        return trace.read(self.directory / "trace.log")
+
+    @cached_property
+    def log(self) -> list[str]:
+        path = self.directory / "guest.log"
+        return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+
+    def entry(self, name: str) -> Entry | None:
+        return next((entry for entry in self.entries if entry.name == name), None)
+
+    def image(self, name: str) -> Image:
+        return Image.load(name, self.images[name])
+
+    def ram_at(self, entry: Entry) -> Ram:
+        """RAM as it was when the image was entered."""
+        return Ram(ram_file(self.directory, entry.name))
+
+    def ram_after(self) -> Ram:
+        return Ram(self.directory / "ram")
+
+    def boot_params(self, entry: Entry) -> bytes:
+        address = entry.registers["RSI"]
+        return self.ram_at(entry).read(range(address, address + BOOT_PARAMS_SIZE))
+
+    def option(self, name: str, default: str) -> str:
+        """The value of a handoff.NAME= word of the command line."""
+        words = self.cmdline.partition(" -- ")[0].split()
+        values = [word.partition("=")[2] for word in words if word.startswith(f"handoff.{name}=")]
+        return values[-1] if values else default
+
+    def save(self) -> None:
+        """Paths stay as they are; bytes and addresses become text."""
+        facts = asdict(self)
+        for entry in facts["entries"]:
+            entry["configs"] = {str(bdf): config.hex() for bdf, config in entry["configs"].items()}
+        (self.directory / "run.json").write_text(json.dumps(facts, default=str, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: Path) -> Run:
+        facts = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+        return cls(
+            directory=directory,
+            machine=_machine(facts["machine"]),
+            images={name: Path(path) for name, path in facts["images"].items()},
+            cmdline=facts["cmdline"],
+            versions=facts["versions"],
+            command=facts["command"],
+            outcome=Outcome(facts["outcome"]),
+            detail=facts["detail"],
+            entries=[_entry(entry) for entry in facts["entries"]],
+        )
+
+
+def ram_file(directory: Path, name: str) -> Path:
+    return directory / f"{name}.ram"
+
+
+def _machine(facts: dict[str, Any]) -> Machine:
+    disks = tuple(Disk(**disk) for disk in facts.pop("disks"))
+    return Machine(disks=disks, **{key: tuple(v) if isinstance(v, list) else v for key, v in facts.items()})
+
+
+def _entry(facts: dict[str, Any]) -> Entry:
+    configs = {Bdf.parse(bdf): bytes.fromhex(config) for bdf, config in facts.pop("configs").items()}
+    return Entry(configs=configs, **facts)

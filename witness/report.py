@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a human reads. Plain text, the same into a pipe as onto a terminal."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Iterable, Sequence
+
+from witness import guestlog, hazards
+from witness.case import Case
+from witness.judge import Result, Verdict
+from witness.record import Outcome, Run
+
+CLAIM_WIDTH = 52
+
+
+def versions(run: Run) -> str:
+    """Verdicts are facts about these."""
+    return ", ".join(f"{name} {run.versions.get(name, 'unknown')}" for name in ("git", "QEMU", "OVMF"))
+
+
+def story(run: Run) -> list[str]:
+    return guestlog.story(run.log)
+
+
+def table(verdicts: Iterable[Verdict]) -> list[str]:
+    return [f"{v.result.value:6} {v.claim:{CLAIM_WIDTH}} {v.evidence}" for v in verdicts]
+
+
+def command(run: Run) -> str:
+    return shlex.join(run.command)
+
+
+def holds(run: Run, verdicts: Sequence[Verdict]) -> bool:
+    return run.outcome is Outcome.PASS and all(v.result is Result.PASS for v in verdicts)
+
+
+def exit_code(run: Run, verdicts: Sequence[Verdict]) -> Outcome:
+    """How the run ended decides; a run that ended well can still be judged a failure."""
+    if run.outcome is Outcome.PASS and not holds(run, verdicts):
+        return Outcome.FAIL
+    return run.outcome
+
+
+def result(run: Run, verdicts: Sequence[Verdict]) -> str:
+    passed = sum(v.result is Result.PASS for v in verdicts)
+    word = exit_code(run, verdicts).name.replace("_", " ")
+    why = "" if run.outcome in (Outcome.PASS, Outcome.FAIL) else f"{run.detail}; "
+    return f"RESULT: {word} ({why}{passed} of {len(verdicts)} verdicts, {versions(run)})"
+
+
+def columns(runs: dict[str, tuple[Run, list[Verdict]]]) -> list[str]:
+    """The same claims under each policy, and what each let loose."""
+    names = list(runs)
+    width = max(map(len, names)) + 2
+    claims = {v.id: v.claim for _, verdicts in runs.values() for v in verdicts}
+    results = {name: {v.id: v.result.value for v in verdicts} for name, (_, verdicts) in runs.items()}
+
+    def row(head: str, cells: Iterable[object]) -> str:
+        return (f"{head:{CLAIM_WIDTH}} " + "".join(f"{cell!s:{width}}" for cell in cells)).rstrip()
+
+    lines = [row("claim", names)]
+    lines += [row(claim, (results[name].get(id, "-") for name in names)) for id, claim in claims.items()]
+    found = {name: _hazards(run) for name, (run, _) in runs.items()}
+    lines += ["", row("let loose on the way", names)]
+    for kind in next(iter(found.values())):
+        lines.append(row(kind, (len(found[name][kind]) for name in names)))
+    for name in names:
+        lines += [f"  {name}: {what}" for kinds in found[name].values() for what in kinds]
+    return lines
+
+
+def _hazards(run: Run) -> dict[str, list[str]]:
+    case = Case(run)
+    return {
+        "stray MSI": [str(msi) for hop in case.hops for msi in hazards.stray_msis(case, hop)],
+        "INTx raised and unhandled": [str(line) for hop in case.hops for line in hazards.unhandled_intx(case, hop)],
+        "lines given up by the next kernel": guestlog.nobody_cared(run.log),
+    }

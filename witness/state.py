@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What the trace adds up to: register values over time, and which function's BAR an address belongs to."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Iterable, Mapping
+
+from witness.pci import ENABLE, PCI_COMMAND, PCI_COMMAND_MASTER, Bdf, Function, Register
+from witness.trace import BarMap, ConfigWrite, Event
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A write that reached one of a function's three registers, whether or not it changed anything."""
+
+    write: ConfigWrite
+    register: Register
+    old: int
+    new: int
+
+    @property
+    def line(self) -> int:
+        return self.write.line
+
+    @property
+    def bdf(self) -> Bdf:
+        return self.write.bdf
+
+    @property
+    def cleared(self) -> int:
+        return self.old & ~self.new
+
+    @property
+    def set(self) -> int:
+        return self.new & ~self.old
+
+    @property
+    def master_cleared(self) -> bool:
+        return self.register is Register.COMMAND and bool(self.cleared & PCI_COMMAND_MASTER)
+
+    @property
+    def master_set(self) -> bool:
+        return self.register is Register.COMMAND and bool(self.set & PCI_COMMAND_MASTER)
+
+    @property
+    def msi_disabled(self) -> bool:
+        return bool(self.cleared & ENABLE.get(self.register, 0))
+
+    @property
+    def msi_enabled(self) -> bool:
+        return bool(self.set & ENABLE.get(self.register, 0))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.bdf} {self.register.value} 0x{self.old:04x} -> 0x{self.new:04x} "
+            f"({8 * self.write.size}-bit write at 0x{self.write.offset:02x}, trace {self.line})"
+        )
+
+
+class History:
+    """The registers of every function, from the writes since power-on.
+
+    A function starts with zeros. A value is what was written, until a snapshot of the real register says otherwise
+    (`observe`); the bits that are asked for exist in every function that has the register, so none is written in vain.
+    """
+
+    def __init__(self, functions: Mapping[Bdf, Function]) -> None:
+        self.changes: list[Change] = []
+        self._offsets = {bdf: function.offsets for bdf, function in functions.items()}
+        self._values: dict[tuple[Bdf, Register], list[tuple[int, int]]] = defaultdict(list)
+
+    def apply(self, write: ConfigWrite) -> None:
+        # Where QEMU shows no access behind the write, its width is unknown; two bytes reach the register that it hits.
+        span = range(write.offset, write.offset + (write.size or 2))
+        for register, offset in self._offsets.get(write.bdf, {Register.COMMAND: PCI_COMMAND}).items():
+            if span.stop <= offset or span.start >= offset + 2:
+                continue
+            old = self.value(write.bdf, register, write.line)
+            new = bytearray(old.to_bytes(2, "little"))
+            for i in range(2):
+                if offset + i in span:
+                    new[i] = write.value >> 8 * (offset + i - span.start) & 0xFF
+            value = int.from_bytes(new, "little")
+            self.changes.append(Change(write, register, old, value))
+            self._values[write.bdf, register].append((write.line, value))
+
+    def observe(self, line: int, functions: Iterable[Function]) -> None:
+        """Real register values, read at this point of the trace."""
+        for function in functions:
+            for register, offset in function.offsets.items():
+                self._values[function.bdf, register].append((line, function.u16(offset)))
+
+    def value(self, bdf: Bdf, register: Register, line: int) -> int:
+        """The register just before this line."""
+        values = self._values.get((bdf, register), [])
+        index = bisect_left(values, (line, 0))
+        return values[index - 1][1] if index else 0
+
+    def masters(self, line: int) -> list[Bdf]:
+        """The functions whose bus master is on just before this line."""
+        known = (bdf for bdf, register in self._values if register is Register.COMMAND)
+        return sorted(bdf for bdf in known if self.value(bdf, Register.COMMAND, line) & PCI_COMMAND_MASTER)
+
+    def signalling(self, line: int) -> list[tuple[Bdf, Register]]:
+        """The functions with MSI or MSI-X on just before this line, each with which."""
+        return sorted(
+            ((bdf, r) for bdf, r in self._values if r in ENABLE and self.value(bdf, r, line) & ENABLE[r]),
+            key=lambda pair: (pair[0], pair[1].value),
+        )
+
+
+class Bars:
+    """Which function an address belongs to, at any point of the trace."""
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        self._maps: list[tuple[range, range, Bdf, int]] = []  # lines, addresses, owner, BAR
+        opened: dict[tuple[Bdf, int], BarMap] = {}
+        last = 0
+        for event in events:
+            last = event.line
+            if isinstance(event, BarMap):
+                before = opened.pop((event.bdf, event.bar), None)
+                if before:
+                    self._close(before, event.line)
+                if event.mapped:
+                    opened[event.bdf, event.bar] = event
+        for bar in opened.values():
+            self._close(bar, last + 1)
+
+    def _close(self, bar: BarMap, line: int) -> None:
+        addresses = range(bar.address, bar.address + bar.size)
+        self._maps.append((range(bar.line, line), addresses, bar.bdf, bar.bar))
+
+    def owner(self, address: int, line: int) -> Bdf | None:
+        for lines, addresses, bdf, _ in self._maps:
+            if address in addresses and line in lines:
+                return bdf
+        return None

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""QEMU's trace as one typed list of events.
+
+The trace is what the device models did, in order, whoever asked them to; its line numbers are the only clock.
+Formats are those of QEMU 7.2's `log` backend; `PATTERNS` is the smallest set of trace points that the judge needs.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Iterable, Union
+
+from witness.pci import Bdf
+
+PATTERNS = (
+    "pci_cfg_read",
+    "pci_cfg_write",
+    "memory_region_ops_write",
+    "pci_update_mappings_add",
+    "pci_update_mappings_del",
+    "ioapic_set_irq",
+    "pic_interrupt",
+    "runstate_set",
+)
+
+# An MSI is a write into the APIC page of a destination. Writes to 0x10-0xfff of the first page are the CPU's own
+# accesses to its local APIC (EOI, ICR, ...), which QEMU traces under the same region name.
+APIC_BASE = 0xFEE00000
+APIC_REGISTERS = range(APIC_BASE + 0x10, APIC_BASE + 0x1000)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigRead:
+    line: int
+    bdf: Bdf
+    device: str
+    offset: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigWrite:
+    line: int
+    bdf: Bdf
+    device: str
+    offset: int
+    value: int
+    size: int  # bytes; 0 where QEMU shows no access of the guest behind it
+
+
+@dataclass(frozen=True, slots=True)
+class MmioWrite:
+    """A write to a device model's memory or port, configuration space and MSI apart."""
+
+    line: int
+    address: int
+    value: int
+    size: int
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class Msi:
+    line: int
+    address: int
+    data: int
+
+
+@dataclass(frozen=True, slots=True)
+class BarMap:
+    line: int
+    bdf: Bdf
+    bar: int
+    address: int
+    size: int
+    mapped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GsiLevel:
+    """An I/O APIC input changed. 16 and above are PCI lines; each of their edges also shows on the ISA IRQ (10 or 11)
+    that its PIRQ is routed to."""
+
+    line: int
+    gsi: int
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
+class PicInterrupt:
+    """The 8259 delivered an interrupt."""
+
+    line: int
+    irq: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    line: int
+    state: str
+
+
+Event = Union[ConfigRead, ConfigWrite, MmioWrite, Msi, BarMap, GsiLevel, PicInterrupt, RunState]
+
+_CONFIG = re.compile(r"pci_cfg_\w+ (\S+) ([0-9a-f:.]+) @0x([0-9a-f]+) (?:<-|->) 0x([0-9a-f]+)")
+_WRITE = re.compile(r"\S+ cpu -?\d+ mr \S+ addr 0x([0-9a-f]+) value 0x([0-9a-f]+) size (\d+) name '(.*)'")
+_BAR = re.compile(r"pci_update_mappings_(add|del) \S+ ([0-9a-f:.]+) (\d+),0x([0-9a-f]+)\+0x([0-9a-f]+)")
+_GSI = re.compile(r"ioapic_set_irq vector: (\d+) level: (\d+)")
+_PIC = re.compile(r"pic_interrupt irq (\d+) intno \d+")
+_STATE = re.compile(r"runstate_set current_run_state \d+ \(\S+\) new_state \d+ \((\S+)\)")
+
+
+class _Parser:
+    """One pass over the lines. Holds what one line leaves for the next: the access that causes a config write."""
+
+    def __init__(self) -> None:
+        self.access: tuple[int, int] | None = None  # low address bits, size
+        self.running = True
+        self.readers: dict[str, tuple[re.Pattern[str], Callable[[int, re.Match[str]], Event | None]]] = {
+            "pci_cfg_read": (_CONFIG, self.config_read),
+            "pci_cfg_write": (_CONFIG, self.config_write),
+            "memory_region_ops_write": (_WRITE, self.write),
+            "pci_update_mappings_add": (_BAR, self.bar),
+            "pci_update_mappings_del": (_BAR, self.bar),
+            "ioapic_set_irq": (_GSI, lambda n, m: GsiLevel(n, int(m[1]), int(m[2]))),
+            "pic_interrupt": (_PIC, lambda n, m: PicInterrupt(n, int(m[1]))),
+            "runstate_set": (_STATE, self.state),
+        }
+
+    def event(self, number: int, text: str) -> Event | None:
+        reader = self.readers.get(text.partition(" ")[0])
+        if reader is None:
+            return None
+        pattern, build = reader
+        match = pattern.match(text)
+        return build(number, match) if match else None
+
+    def state(self, number: int, m: re.Match[str]) -> Event:
+        self.running = m[1] == "running"
+        return RunState(number, m[1])
+
+    def config_read(self, number: int, m: re.Match[str]) -> Event | None:
+        if not self.running:
+            return None  # the harness reading configuration space through the stopped machine, not the guest
+        return ConfigRead(number, Bdf.parse(m[2]), m[1], int(m[3], 16), int(m[4], 16))
+
+    def config_write(self, number: int, m: re.Match[str]) -> Event:
+        offset = int(m[3], 16)
+        # pci_cfg_write has no width: a 16-bit and a 32-bit write look alike. The access itself is the line before.
+        access, self.access = self.access, None
+        size = access[1] if access and access[0] == offset & 3 else 0
+        return ConfigWrite(number, Bdf.parse(m[2]), m[1], offset, int(m[4], 16), size)
+
+    def write(self, number: int, m: re.Match[str]) -> Event | None:
+        address, value, size, region = int(m[1], 16), int(m[2], 16), int(m[3]), m[4]
+        if region in ("pcie-mmcfg-mmio", "pci-conf-data"):
+            self.access = address & 3, size
+            return None
+        if region == "apic-msi":
+            return None if address in APIC_REGISTERS else Msi(number, address, value)
+        return MmioWrite(number, address, value, size, region)
+
+    def bar(self, number: int, m: re.Match[str]) -> Event:
+        return BarMap(number, Bdf.parse(m[2]), int(m[3]), int(m[4], 16), int(m[5], 16), m[1] == "add")
+
+
+def parse(lines: Iterable[str]) -> list[Event]:
+    """Events in order. Lines of other trace points (QEMUFLAGS may add some) and QEMU's own messages are skipped."""
+    parser = _Parser()
+    events = (parser.event(number, text) for number, text in enumerate(lines, 1))
+    return [event for event in events if event is not None]
+
+
+def read(path: Path) -> list[Event]:
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        return parse(lines)
