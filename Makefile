@@ -3,7 +3,7 @@
 # One Makefile for everything; `make help` lists what it makes. Variables: V=1 shows commands, O=dir builds elsewhere,
 # CROSS_COMPILE=x86_64-linux-gnu- or CC=clang chooses the compiler, CMDLINE= the options that are built into handoff.efi.
 
-MAKEFLAGS += --no-builtin-rules
+MAKEFLAGS += --no-builtin-rules -j$(shell nproc)
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
 
@@ -126,8 +126,52 @@ $(O)/handoff.efi: $(O)/loader.elf $(O)/first.bin $(O)/next.cpio $(O)/cmdline
 		--add-section .linux=$(O)/first.bin --change-section-vma .linux=0x100000 \
 		--add-section .initrd=$(O)/next.cpio --change-section-vma .initrd=0x200000 $< $@
 
-.PHONY: all clean
+# --- what they are for ---
+
+# Of the caller, for tools/handoff and the tests.
+export O QEMU OVMF_CODE OVMF_VARS ACCEL TIMEOUT QEMUFLAGS CMDLINE
+CPUS := $(shell nproc)
+PYTEST = $(PYTHON) -m pytest -q -p no:cacheprovider
+
+.PHONY: run compare test test-python ci docs all clean
+run: $(O)/handoff.efi | setup-run ## the story: UEFI, first, shutdown, second, and what QEMU's trace says of it
+	@tools/handoff run
+compare: $(O)/handoff.efi | setup-run ## the same load under keep-msi and disable-msi, side by side
+	@tools/handoff compare
+
+test: unit test-python ## unit tests, and the real images on QEMU machines
+test-python: $(O)/handoff.efi | setup-test
+	@$(PYTEST) -n $(CPUS) --dist loadfile tests/witness tests/guest
+
+ci: lint mutants test-clang test-reproducible image ## all the rest
+	@printf '%s\n' 'ci: passed'
+
+# The other compiler's images must do the same.
+.PHONY: test-clang test-reproducible
+test-clang: | setup-test setup-lint
+	@$(MAKE) --no-print-directory CC=clang O=$(O)/clang all
+	@O=$(O)/clang $(PYTEST) tests/guest/test_keep_msi.py
+
+# A second build, elsewhere: the same bytes.
+test-reproducible: $(O)/handoff.efi
+	@rm -rf $(O)/again && mkdir -p $(O)/again && git archive HEAD | tar -x -C $(O)/again
+	@$(MAKE) --no-print-directory -C $(O)/again O=build CMDLINE='$(CMDLINE)' all >/dev/null
+	@cd $(O) && sha256sum handoff.efi first.bin second.bin next.cpio | (cd again/build && sha256sum -c --quiet -)
+	@cd $(O) && sha256sum handoff.efi first.bin second.bin next.cpio
+
+docs: $(O)/handoff.efi | setup-run ## what the README shows, from real runs
+	@tools/transcripts README.md
+
 clean:
 	$(Q)rm -rf $(O)
+
+include $(wildcard make/*.mk) tests/unit/unit.mk
+# One after the other: each may call the package manager.
+setup-run: | setup-build
+setup-test: | setup-run
+setup-lint: | setup-test
+setup-image: | setup-build
+$(IMAGE_OBJ) $(EFI_OBJ) $(HEADERS) $(IMAGES:%=$(O)/image/images/%.o): | setup-build
+unit: | setup-test
 
 -include $(shell find $(O)/image $(O)/efi -name '*.d' 2>/dev/null)

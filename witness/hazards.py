@@ -13,7 +13,8 @@ from witness.pci import PCI_COMMAND_INTX_DISABLE, Bdf, Register
 from witness.phases import Hop
 from witness.trace import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
 
-# The I/O APIC's first PCI line on q35. Below are the ISA IRQs; each PCI line also drives the one that it is routed to.
+# The I/O APIC inputs below are the ISA IRQs. On q35 each PCI line (16 and above) also drives the IRQ that it is routed to;
+# on pc there is only the IRQ.
 PCI_GSI = 16
 
 
@@ -81,7 +82,7 @@ def _raised(case: Case) -> list[tuple[GsiLevel, GsiLevel | None]]:
     found: list[tuple[GsiLevel, GsiLevel | None]] = []
     up: dict[int, GsiLevel] = {}
     for event in case.within(GsiLevel, range(case.end + 1)):
-        if event.gsi < PCI_GSI:
+        if event.gsi < PCI_GSI and event.gsi not in case.topology.lines:
             continue
         if event.level:
             up.setdefault(event.gsi, event)
@@ -99,8 +100,8 @@ def _may_signal(case: Case, bdf: Bdf, line: int) -> bool:
 
 
 def _delivered(case: Case, rise: GsiLevel, until: int) -> int:
-    """By the ISA IRQ that the line is routed to, which is the next line of the trace."""
-    irqs = {e.gsi for e in case.within(GsiLevel, range(rise.line + 1, rise.line + 2)) if e.gsi < PCI_GSI}
+    """By the ISA IRQ that the line is or is routed to; its own level is the next line of the trace."""
+    irqs = {e.gsi for e in case.within(GsiLevel, range(rise.line, rise.line + 2)) if e.gsi < PCI_GSI}
     return sum(e.irq in irqs for e in case.within(PicInterrupt, range(rise.line, until)))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Iterable, Iterator, NamedTuple
 
 # Linux spelling (linux/pci_regs.h), so that one grep finds guest, witness and kernel.
@@ -33,6 +34,11 @@ PCI_MSIX_FLAGS = 2
 PCI_MSIX_FLAGS_ENABLE = 0x8000
 
 VIRTIO_VENDOR = 0x1AF4
+
+# The ISA bridge of QEMU's pc: a byte for each of four wires, the IRQ that it is routed to.
+PIIX3 = 0x70008086
+PIIX3_PIRQ = 0x60
+PIIX3_PIRQ_DISABLE = 0x80
 
 
 class Bdf(NamedTuple):
@@ -74,6 +80,9 @@ class Function:
     def u16(self, offset: int) -> int:
         return int(struct.unpack_from("<H", self.config, offset)[0])
 
+    def u32(self, offset: int) -> int:
+        return int(struct.unpack_from("<I", self.config, offset)[0])
+
     @property
     def vendor(self) -> int:
         return self.u16(0)
@@ -107,7 +116,7 @@ class Function:
         flags = self.offsets[Register.MSI]
         low = flags + 2
         if not self.u16(flags) & PCI_MSI_FLAGS_64BIT:
-            return self.u16(low) | self.u16(low + 2) << 16, self.u16(low + 4)
+            return self.u32(low), self.u16(low + 4)
         return int(struct.unpack_from("<Q", self.config, low)[0]), self.u16(low + 8)
 
     def _capabilities(self) -> Iterator[tuple[int, int]]:
@@ -136,10 +145,11 @@ class Topology:
         return sorted(above, key=lambda bridge: len(self.functions[bridge].buses))
 
     def gsi(self, bdf: Bdf) -> int | None:
-        """The q35 line that a function's INTx pin drives, None where it has no pin.
+        """The I/O APIC input that a function's INTx pin drives; None where it has no pin, or the line goes nowhere.
 
-        Each bridge swizzles by device number; on the root bus devices 0-24 use PIRQE-H (GSI 20-23) rotated by device,
-        25-31 PIRQA-D (16-19) by pin. Measured on QEMU 7.2: INTA of slots 5 and 9 is GSI 21, of slot 6 is 22.
+        Each bridge swizzles by device number. On q35's root bus devices 0-24 use PIRQE-H (GSI 20-23) rotated by device,
+        25-31 PIRQA-D (16-19) by pin: measured on QEMU 7.2, INTA of slots 5 and 9 is GSI 21, of slot 6 is 22. On pc, PCI
+        has no inputs of its own: PIIX3 routes four wires to ISA IRQs.
         """
         pin = self.functions[bdf].pin
         if pin == 0:
@@ -148,4 +158,13 @@ class Topology:
         for bridge in self.upstream(bdf):
             pin = (pin + bdf.device) % 4
             bdf = bridge
+        piix3 = next((f for f in self.functions.values() if f.u32(0) == PIIX3), None)
+        if piix3:
+            route = piix3.config[PIIX3_PIRQ + (bdf.device + pin - 1) % 4]
+            return None if route & PIIX3_PIRQ_DISABLE else route
         return 20 + (bdf.device + pin) % 4 if bdf.device < 25 else 16 + pin
+
+    @cached_property
+    def lines(self) -> frozenset[int]:
+        """Every input that a function is wired to."""
+        return frozenset(gsi for gsi in map(self.gsi, self.functions) if gsi is not None)

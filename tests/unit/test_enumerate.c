@@ -45,13 +45,19 @@ static bool found_are(const u16 *bdfs, unsigned int n)
 	return true;
 }
 
+static void fail_with_list(void)
+{
+	for (unsigned int i = 0; i < pci.count; i++)
+		print_message("found %02x:%02x.%x\n", PCI_BUS(room[i].bdf), PCI_DEV(room[i].bdf), PCI_FN(room[i].bdf));
+	fail_msg("other functions than wanted, or in another order");
+}
+
 #define assert_found(...)                                                                                                                  \
 	do {                                                                                                                               \
 		const u16 bdfs[] = { __VA_ARGS__ };                                                                                        \
 		assert_int_equal(enumerate(FAKE_FNS_MAX), OK);                                                                             \
-		for (unsigned int i = 0; i < pci.count; i++)                                                                               \
-			print_message("found %02x:%02x.%x\n", PCI_BUS(room[i].bdf), PCI_DEV(room[i].bdf), PCI_FN(room[i].bdf));            \
-		assert_true(found_are(bdfs, ARRAY_SIZE(bdfs)));                                                                            \
+		if (!found_are(bdfs, ARRAY_SIZE(bdfs)))                                                                                    \
+			fail_with_list();                                                                            \
 	} while (0)
 
 /* What the walk backwards relies on. */

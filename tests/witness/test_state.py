@@ -99,6 +99,17 @@ def test_wiring_is_q35s() -> None:
     assert TOPOLOGY.upstream(BEHIND) == [BRIDGE]
 
 
+def test_wiring_on_pc_goes_to_isa_irqs() -> None:
+    """Measured: with firmware's routes INTA of slot 5 is IRQ 10, of slot 3 is 11."""
+    isa = Bdf(0, 1, 0)
+    space = bytearray(256)
+    space[0:4], space[0x60:0x64] = (0x70008086).to_bytes(4, "little"), bytes((10, 0x80, 11, 11))
+    pc = Topology.of([(isa, bytes(space)), *((f.bdf, f.config) for f in TOPOLOGY.functions.values())])
+    assert (pc.gsi(EDU), pc.gsi(VIRTIO), pc.gsi(isa)) == (10, 11, None)
+    assert pc.gsi(BRIDGE) is None, "PIRQB is disabled"
+    assert pc.lines == {10, 11}
+
+
 def test_a_capability_list_that_loops_ends() -> None:
     space = bytearray(config(EDU, 7, 0x81))
     space[0x41] = 0x40

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef TESTS_UNIT_LINUX_BOOTPARAM_H
+#define TESTS_UNIT_LINUX_BOOTPARAM_H
+
+/* Linux's own header beside boot/bootparam.h, which uses the same names: its structs get a prefix, its constants are kept as enums. */
+#define setup_header linux_setup_header
+#define boot_params  linux_boot_params
+#define setup_data   linux_setup_data
+#include <asm/bootparam.h>
+#undef setup_header
+#undef boot_params
+#undef setup_data
+
+enum {
+	LINUX_XLF_KERNEL_64 = XLF_KERNEL_64,
+	LINUX_XLF_ABOVE_4G = XLF_CAN_BE_LOADED_ABOVE_4G,
+	LINUX_XLF_5LEVEL = XLF_5LEVEL,
+	LINUX_LOADED_HIGH = LOADED_HIGH,
+};
+#undef XLF_KERNEL_64
+#undef XLF_5LEVEL
+
+#endif
