@@ -113,8 +113,10 @@ enum status memmap_mark(struct memmap *map, u64 start, u64 size, u32 type)
 	u64 end = ALIGN_UP(start + size, PAGE_SIZE);
 
 	start &= ~(PAGE_SIZE - 1);
-	if (!split_at(map, start) || !split_at(map, end))
+	if (!split_at(map, start) || !split_at(map, end)) {
+		merge_neighbours(map); /* takes the half of a split back */
 		return full();
+	}
 	for (unsigned int i = 0; i < map->count; i++) {
 		struct mem_range *r = &map->range[i];
 
@@ -137,10 +139,11 @@ enum status memmap_take(struct memmap *map, u64 size, u64 align, u64 min, u64 ma
 {
 	for (unsigned int i = 0; i < map->count; i++) {
 		const struct mem_range *r = &map->range[i];
-		u64 start = ALIGN_UP(r->start > min ? r->start : min, align);
+		u64 lowest = r->start > min ? r->start : min;
+		u64 start = ALIGN_UP(lowest, align); /* 0 where that is beyond the end of the address space */
 		u64 end = MIN(r->end, max);
 
-		if (r->type != E820_RAM || start >= end || size > end - start)
+		if (r->type != E820_RAM || start < lowest || start >= end || size > end - start)
 			continue;
 		*out_start = start;
 		return memmap_mark(map, start, size, type);

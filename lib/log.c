@@ -70,8 +70,16 @@ void log_hold(void)
 
 void log_adopt(const struct log_ram *earlier)
 {
-	if (earlier->used <= LOG_RAM_SIZE)
-		keep(earlier->text, earlier->used);
+	struct log_ram *ram = state.ram;
+	u32 n;
+
+	if (earlier->used > LOG_RAM_SIZE)
+		return;
+	n = MIN(earlier->used, (u32)LOG_RAM_SIZE - ram->used);
+	memmove(ram->text + n, ram->text, ram->used);
+	memcpy(ram->text, earlier->text, n);
+	ram->used += n;
+	ram->dropped += earlier->dropped + (n < earlier->used);
 }
 
 void log_release(void)

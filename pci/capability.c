@@ -30,7 +30,7 @@ bool pci_next_capability(const struct pci_dev *dev, struct pci_cap *cap)
 	return header != 0xffff; /* else the function has gone */
 }
 
-enum status pci_find_ext_capability(const struct pci_dev *dev, u16 id, u16 *pos)
+enum status pci_find_ext_capability(const struct pci_dev *dev, u16 id, u16 size, u16 *pos)
 {
 	u16 at = PCI_EXT_CAP_START;
 
@@ -43,7 +43,7 @@ enum status pci_find_ext_capability(const struct pci_dev *dev, u16 id, u16 *pos)
 			return ERR_ABSENT;
 		if ((header & 0xffff) == id) {
 			*pos = at;
-			return OK;
+			return at + size <= PCI_CFG_SPACE_EXP_SIZE ? OK : ERR_ABSENT;
 		}
 		at = header >> 20 & 0xffc;
 	}

@@ -93,8 +93,8 @@ struct pci_cap {
 };
 bool pci_next_capability(const struct pci_dev *dev, struct pci_cap *cap);
 
-/* PCIe functions behind ECAM only. */
-enum status pci_find_ext_capability(const struct pci_dev *dev, u16 id, u16 *pos);
+/* PCIe functions behind ECAM only. size: bytes of it that the caller will read; one that would reach past the space is absent. */
+enum status pci_find_ext_capability(const struct pci_dev *dev, u16 id, u16 size, u16 *pos);
 
 /* --- bar.c --- */
 

@@ -23,6 +23,18 @@ static struct pci_dev *add(struct scan *scan, const struct pci_dev *dev)
 	return &scan->pci->dev[scan->pci->count++];
 }
 
+/* What reaches past the space is not the capability that it says it is. */
+static bool fits(u8 pos, unsigned int size)
+{
+	return pos + size <= PCI_CFG_SPACE_SIZE;
+}
+
+/* PCIe 7.7.1: the address takes 4 or 8 bytes, per-vector masking 10 more, of which 2 pad Data. */
+static unsigned int msi_size(u16 flags)
+{
+	return (flags & PCI_MSI_FLAGS_MASKBIT ? 20 : 10) + (flags & PCI_MSI_FLAGS_64BIT ? 4 : 0);
+}
+
 static void read_function(struct pci_dev *dev)
 {
 	dev->class = pci_read_config_dword(dev, PCI_CLASS_REVISION) >> 8;
@@ -32,9 +44,10 @@ static void read_function(struct pci_dev *dev)
 		if (cap.id == PCI_CAP_ID_EXP) {
 			dev->pcie = cap.pos;
 		} else if (cap.id == PCI_CAP_ID_MSI) {
-			dev->msi = cap.pos;
 			dev->found.msi_flags = pci_read_config_word(dev, cap.pos + PCI_MSI_FLAGS);
-		} else if (cap.id == PCI_CAP_ID_MSIX) {
+			if (fits(cap.pos, msi_size(dev->found.msi_flags)))
+				dev->msi = cap.pos;
+		} else if (cap.id == PCI_CAP_ID_MSIX && fits(cap.pos, PCI_CAP_MSIX_SIZEOF)) {
 			dev->msix = cap.pos;
 			dev->found.msix_flags = pci_read_config_word(dev, cap.pos + PCI_MSIX_FLAGS);
 		}
@@ -46,7 +59,7 @@ static void add_vfs(struct scan *scan, const struct pci_dev *pf)
 {
 	u16 pos, count, offset, stride;
 
-	if (pci_find_ext_capability(pf, PCI_EXT_CAP_ID_SRIOV, &pos) != OK ||
+	if (pci_find_ext_capability(pf, PCI_EXT_CAP_ID_SRIOV, PCI_EXT_CAP_SRIOV_SIZEOF, &pos) != OK ||
 	    !(pci_read_config_word(pf, pos + PCI_SRIOV_CTRL) & PCI_SRIOV_CTRL_VFE))
 		return;
 	count = pci_read_config_word(pf, pos + PCI_SRIOV_NUM_VF);
@@ -96,7 +109,7 @@ static unsigned int next_ari_function(const struct pci_dev *dev)
 {
 	u16 pos;
 
-	if (pci_find_ext_capability(dev, PCI_EXT_CAP_ID_ARI, &pos) != OK)
+	if (pci_find_ext_capability(dev, PCI_EXT_CAP_ID_ARI, PCI_EXT_CAP_ARI_SIZEOF, &pos) != OK)
 		return 0;
 	return pci_read_config_word(dev, pos + PCI_ARI_CAP) >> 8;
 }

@@ -52,8 +52,8 @@ enum status pci_enable_msi(struct pci_dev *dev, struct msi_message message)
 	pci_write_config_word(dev, (u16)(pos + (wide ? PCI_MSI_DATA_64 : PCI_MSI_DATA_32)), (u16)message.data);
 	/* Before enabling: a function that sees an event in between signals it by neither means, as it does while MSI is masked. */
 	pci_intx(dev, false);
-	flags &= (u16) ~(PCI_MSI_FLAGS_QSIZE | PCI_MSI_FLAGS_ENABLE); /* one vector */
-	write_flags(dev, flags, flags | PCI_MSI_FLAGS_ENABLE, "enable MSI");
+	flags &= (u16)~PCI_MSI_FLAGS_ENABLE; /* as disable() left it */
+	write_flags(dev, flags, (flags & (u16)~PCI_MSI_FLAGS_QSIZE) | PCI_MSI_FLAGS_ENABLE, "enable MSI"); /* one vector */
 	if (flags & PCI_MSI_FLAGS_MASKBIT)
 		pci_write_config_dword(dev, mask, 0xfffffffe);
 	return OK;

@@ -72,6 +72,7 @@
 #define PCI_MSIX_TABLE			0x04 /* 32 bits: BAR index 2..0, offset 31..3 */
 #define   PCI_MSIX_TABLE_BIR		0x00000007
 #define   PCI_MSIX_TABLE_OFFSET		0xfffffff8
+#define PCI_CAP_MSIX_SIZEOF			12 /* bytes of the capability */
 #define PCI_MSIX_ENTRY_SIZE		16
 #define   PCI_MSIX_ENTRY_LOWER_ADDR	0x0
 #define   PCI_MSIX_ENTRY_UPPER_ADDR	0x4
@@ -83,7 +84,9 @@
 #define PCI_EXT_CAP_START		0x100
 #define   PCI_EXT_CAP_ID_ARI		0x0e
 #define   PCI_EXT_CAP_ID_SRIOV		0x10
+#define PCI_EXT_CAP_ARI_SIZEOF			8
 #define PCI_ARI_CAP			0x04 /* 16 bits: next function 15..8 */
+#define PCI_EXT_CAP_SRIOV_SIZEOF			0x40
 #define PCI_SRIOV_CTRL			0x08 /* 16 bits */
 #define   PCI_SRIOV_CTRL_VFE		0x01
 #define PCI_SRIOV_NUM_VF		0x10 /* 16 bits */

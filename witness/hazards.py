@@ -13,8 +13,8 @@ from witness.pci import PCI_COMMAND_INTX_DISABLE, Bdf, Register
 from witness.phases import Hop
 from witness.trace import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
 
-# The I/O APIC inputs below are the ISA IRQs. On q35 each PCI line (16 and above) also drives the IRQ that it is routed to;
-# on pc there is only the IRQ.
+# Below are the ISA IRQs. On q35 each PCI line (16 and above) also drives the IRQ that it is routed to; on pc there is
+# only the IRQ.
 PCI_GSI = 16
 
 

@@ -152,7 +152,7 @@ static void all_ones_end_the_list(void **state)
 static enum status find(u16 id, u16 *pos)
 {
 	*pos = 0xdead;
-	return pci_find_ext_capability(&dev, id, pos);
+	return pci_find_ext_capability(&dev, id, 8, pos);
 }
 
 static void an_extended_capability_is_found_wherever_it_stands(void **state)
