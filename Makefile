@@ -131,7 +131,7 @@ $(O)/handoff.efi: $(O)/loader.elf $(O)/first.bin $(O)/next.cpio $(O)/cmdline
 # Of the caller, for tools/handoff and the tests.
 export O QEMU OVMF_CODE OVMF_VARS ACCEL TIMEOUT QEMUFLAGS CMDLINE
 CPUS := $(shell nproc)
-PYTEST = $(PYTHON) -m pytest -q -p no:cacheprovider
+PYTEST = $(PYTHON) -m pytest -q
 
 .PHONY: run compare test test-python ci docs all clean
 run: $(O)/handoff.efi | setup-run ## the story: UEFI, first, shutdown, second, and what QEMU's trace says of it

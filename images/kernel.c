@@ -395,7 +395,8 @@ bool kernel_prepare_next(struct kernel *kernel)
 
 void kernel_arm(struct kernel *kernel)
 {
-	for (unsigned int i = 0; i < kernel->pci.count; i++) {
+	/* In the order of the walk that follows: of devices that share a line, the one that the next kernel meets last is ready first. */
+	for (unsigned int i = kernel->pci.count; i-- > 0;) {
 		struct pci_dev *dev = &kernel->pci.dev[i];
 
 		if (dev->driver && dev->driver_data && driver_of(dev)->arm && driver_of(dev)->arm(dev) != OK)

@@ -5,6 +5,7 @@
 #include "lib/log.h"
 #include "lib/x86.h"
 
+/* clang-format off: bits stand indented below their register */
 /* Offsets of the xAPIC's registers; the x2APIC has them as MSRs at 0x800 + offset / 16. */
 #define LAPIC_ID	    0x020
 #define LAPIC_TPR	    0x080
@@ -34,6 +35,7 @@
 
 /* Vectors 16 to 255 may be in ISR and in IRR each; what is left after twice that many rounds is not stale but arriving. */
 #define DRAIN_ROUNDS 512
+/* clang-format on */
 
 struct ops {
 	const char *name;

@@ -3,6 +3,7 @@
 
 #include "lib/x86.h"
 
+/* clang-format off: bits stand indented below their register */
 #define PM_TIMER_HZ   3579545UL
 #define PM_TIMER_MASK 0xffffffU /* the upper 8 bits are optional (TMR_VAL_EXT) */
 
@@ -14,6 +15,7 @@
 #define   PIT_COUNTER2_RATE 0xb4 /* counter 2, low byte then high byte, mode 2 */
 #define   PIT_COUNTER2_LATCH 0x80
 #define PIT_GATE	   0x61
+/* clang-format on */
 
 static struct {
 	u16 pm_port;

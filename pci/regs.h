@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #ifndef PCI_REGS_H
+/* clang-format off: bits stand indented below their register */
 #define PCI_REGS_H
 
 /*
@@ -96,5 +97,6 @@
 
 #define PCI_CFG_SPACE_SIZE		256
 #define PCI_CFG_SPACE_EXP_SIZE		4096
+/* clang-format on */
 
 #endif

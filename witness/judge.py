@@ -14,7 +14,7 @@ from typing import Callable
 
 from witness import guestlog, hazards, memory, pattern
 from witness.case import Case
-from witness.image import HEADER, HEADER_MAGIC
+from witness.image import E820_DMA, HEADER, HEADER_MAGIC, e820
 from witness.machine import Content
 from witness.pci import ENABLE, VIRTIO_VENDOR, Bdf, Register, Topology
 from witness.phases import Hop
@@ -28,6 +28,8 @@ from witness.virtqueue import DEVICE_STATUS, common_writes
 BOOT_CS, BOOT_DS = 0x10, 0x18
 RFLAGS_IF = 0x200
 CR0_PG = 0x8000_0000
+LVT_MASKED = 0x1_0000
+SPIV_ENABLE = 0x100
 EFER_LMA = 0x400
 
 
@@ -247,6 +249,37 @@ def _(case: Case) -> Finding:
         f"RSI 0x{r['RSI']:x} points at no boot_params": header == HEADER,
     }
     return [problem for problem, fine in checks.items() if not fine], f"RIP 0x{r['RIP']:x}, boot_params 0x{r['RSI']:x}"
+
+
+@rule("entry-quiet", "jump: 8259 and local APIC let nothing through")
+def _(case: Case) -> Finding:
+    r = _entered(case).registers
+    missing = {"pic0", "pic1", "LVT0", "SPIV"} - r.keys()
+    if missing:
+        raise Missing(f"the monitor did not show {', '.join(sorted(missing))}")
+    checks = {
+        f"8259 masks are 0x{r['pic0']:02x}, 0x{r['pic1']:02x}": r["pic0"] == r["pic1"] == 0xFF,
+        f"LVT0 is 0x{r['LVT0']:x}: LINT0 is not masked": bool(r["LVT0"] & LVT_MASKED),
+        f"SPIV is 0x{r['SPIV']:x}: the local APIC is on": not r["SPIV"] & SPIV_ENABLE,
+    }
+    return [problem for problem, fine in checks.items() if not fine], "all lines masked, LINT0 masked, local APIC off"
+
+
+@rule("reserved", "jump: what requests in flight may write is reserved")
+def _(case: Case) -> Finding | None:
+    if case.shutdown == "none":
+        return None
+    hop, jump = _jump(case)
+    reserved = [addresses for addresses, kind in e820(case.run.boot_params(jump)) if kind == E820_DMA]
+    requests = memory.virtio_requests(case, hop, case.run.ram_at(jump))
+    targets = [landing.addresses for request in requests for landing in request]
+    targets += [dma.target for dma in memory.armed_edus(case, hop) if dma.to_ram]
+    problems = [
+        f"0x{target.start:x}-0x{target.stop:x} is not in memory of type 0x{E820_DMA:x}"
+        for target in targets
+        if not any(addresses.start <= target.start and target.stop <= addresses.stop for addresses in reserved)
+    ]
+    return problems, f"{len(targets)} buffers in {sum(map(len, reserved)) >> 10} KiB"
 
 
 @rule("entry-image", "jump: the image is in place, byte for byte")

@@ -170,6 +170,7 @@ def _watch(record: Run, session: Session, at_entry: AtEntry | None) -> None:
         if image:
             session.gdb.remove(image.entry)
             if _is_at(image, session.ram):
+                registers |= _interrupt_controllers(session.qmp)
                 entry = Entry(image.name, image.preferred, stop, registers, dict(_configs(session.qmp)))
                 if record.entries:  # the first image finds nothing of ours to compare with
                     _copy_sparse(session.ram, ram_file(record.directory, image.name))
@@ -190,6 +191,13 @@ def _registers(qmp: Qmp) -> dict[str, int]:
     """`RIP=000000000f067cf1`, `CS =0038 0000000000000000 ...`: the names and the first number of each."""
     found = re.findall(r"\b([A-Z][A-Z0-9]+) *=\s*([0-9a-f]+)", qmp.monitor("info registers"))
     return {name: int(value, 16) for name, value in found}
+
+
+def _interrupt_controllers(qmp: Qmp) -> dict[str, int]:
+    """The masks of the two 8259s as pic0 and pic1; LVT0 and SPIV of the CPU that the monitor looks at."""
+    masks = re.findall(r"^(pic[01]): .*\bimr=([0-9a-f]{2})", qmp.monitor("info pic"), re.MULTILINE)
+    apic = re.findall(r"^(LVT0|SPIV)\s+0x([0-9a-f]{8})", qmp.monitor("info lapic"), re.MULTILINE)
+    return {name: int(value, 16) for name, value in masks + apic}
 
 
 def _configs(qmp: Qmp) -> list[tuple[Bdf, bytes]]:

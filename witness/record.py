@@ -77,7 +77,7 @@ class Entry:
     name: str
     load_address: int
     stop: int  # counts the machine's stops at a breakpoint, from 0: ties this to the trace
-    registers: dict[str, int]  # QEMU's names: RIP, RFL, CS, ...
+    registers: dict[str, int]  # QEMU's names: RIP, RFL, CS, ...; pic0, pic1, LVT0, SPIV
     configs: dict[Bdf, bytes]  # 256 bytes of each function
 
 

@@ -7,6 +7,7 @@
 #include "lib/string.h"
 #include "lib/time.h"
 
+/* clang-format off: bits stand indented below their register */
 /* docs/specs/edu.txt of QEMU. Below 0x80 accesses have 4 bytes. */
 #define EDU_VENDOR	   0x1234
 #define EDU_DEVICE	   0x11e8
@@ -33,6 +34,7 @@
 /* A transfer takes 100 ms of the machine's time; ten times that is no longer busy but stuck. */
 #define EDU_DMA_WAIT_US	   1000000
 #define EDU_IRQ_WAIT_US	   1000000
+/* clang-format on */
 
 struct edu {
 	u64 bar;

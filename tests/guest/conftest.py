@@ -25,8 +25,8 @@ Boot = Callable[..., Run]
 
 
 def boot_into(directory: Path, machine: Machine = REFERENCE, cmdline: str = "", build: Path = BUILD,
-              at_entry: AtEntry | None = None) -> Run:
-    return run(machine, build, directory, cmdline, at_entry=at_entry)
+              at_entry: AtEntry | None = None, stop_at_jump: bool = True) -> Run:
+    return run(machine, build, directory, cmdline, at_entry=at_entry, stop_at_jump=stop_at_jump)
 
 
 @pytest.fixture

@@ -258,5 +258,5 @@ def _fill(s: Scene) -> None:
     struct.pack_into("<IIQ", ram, HEADER, 0, 0, 0)
     ram[STATUS] = 0xFF
     s.registers = {"RIP": SECOND + 0x200, "RSI": PARAMS, "RFL": 2, "CS": 0x10, "DS": 0x18, "ES": 0x18, "SS": 0x18}
-    s.registers |= {"CR0": 0x80000033, "EFER": 0xD00}
+    s.registers |= {"CR0": 0x80000033, "EFER": 0xD00, "pic0": 0xFF, "pic1": 0xFF, "LVT0": 0x10000, "SPIV": 0xFF}
     s.disk = b"".join(pattern.sector(n, SEED) for n in range(pattern.SIZE // pattern.SECTOR))

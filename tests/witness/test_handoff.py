@@ -7,6 +7,7 @@ Provoked by one story in which all holds, and one small change a rule; exactly t
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Callable
 
@@ -16,12 +17,13 @@ from scene import (
     Scene, config_write, edu, edu_dma, gsi, handoff, memory_write, msi, virtio, virtqueue,
 )  # fmt: skip
 
+from witness.image import E820_DMA, E820_TABLE
 from witness.judge import Result, judge
 
 
 def test_all_hold(scene: Scene) -> None:
     assert scene.failed() == set()
-    assert len(scene.results()) == 17
+    assert len(scene.results()) == 19
 
 
 def test_disable_msi_has_a_signature_of_its_own(tmp_path: Path) -> None:
@@ -185,6 +187,26 @@ def device_does_not_hold_what_was_written(s: Scene) -> None:
     s.handed[EDU] = (0x403, 0x80)
 
 
+@change("entry-quiet")
+def a_line_of_the_8259_is_open(s: Scene) -> None:
+    s.registers["pic1"] = 0xFB
+
+
+@change("entry-quiet")
+def the_local_apic_still_listens_to_the_8259(s: Scene) -> None:
+    s.registers["LVT0"] = 0x700
+
+
+@change("entry-quiet")
+def the_local_apic_is_on(s: Scene) -> None:
+    s.registers["SPIV"] = 0x1FF
+
+
+@change("reserved")
+def the_memory_map_gives_a_buffer_away(s: Scene) -> None:
+    struct.pack_into("<QQI", s.before, PARAMS + E820_TABLE, DMA.start, EDU_TARGET - DMA.start, E820_DMA)
+
+
 @change("entry-state")
 def interrupts_on(s: Scene) -> None:
     s.registers["RFL"] |= 0x200
@@ -291,7 +313,7 @@ def second_takes_reserved_memory_for_a_dma(s: Scene) -> None:
     s.after_step(f"master-{EDU}", *edu_dma(EDU, DMA.start))
 
 
-@change("load", "ram")
+@change("load", "ram", "reserved")
 def rings_make_no_sense(s: Scene) -> None:
     s.before[AVAIL + 2] = 2  # the same request twice
 
@@ -339,6 +361,6 @@ def test_absent_evidence_is_no_pass(scene: Scene) -> None:
     del run.entries[1]
     results = {v.id: v.result for v in judge(run)}
     assert {id for id, result in results.items() if result is Result.ABSENT} == {
-        "load", "handed", "entry-state", "entry-image", "ram",
+        "load", "handed", "entry-state", "entry-quiet", "reserved", "entry-image", "ram",
     }  # fmt: skip
     assert results["out-signature"] is Result.PASS

@@ -18,7 +18,7 @@ def test_pass(scene: Scene) -> None:
     run = scene.run()
     verdicts = judge(run)
     assert report.exit_code(run, verdicts) is Outcome.PASS
-    assert report.result(run, verdicts).startswith("RESULT: PASS (17 of 17 verdicts, git unknown, QEMU 7.2.22")
+    assert report.result(run, verdicts).startswith("RESULT: PASS (19 of 19 verdicts, git unknown, QEMU 7.2.22")
     assert all(line.startswith("pass") for line in report.table(verdicts))
 
 
@@ -27,7 +27,7 @@ def test_a_content_guest_does_not_make_a_pass(scene: Scene) -> None:
     run = scene.run()
     verdicts = judge(run)
     assert report.exit_code(run, verdicts) is Outcome.FAIL
-    assert report.result(run, verdicts).startswith("RESULT: FAIL (16 of 17 verdicts")
+    assert report.result(run, verdicts).startswith("RESULT: FAIL (18 of 19 verdicts")
 
 
 def test_absent_is_no_pass(scene: Scene) -> None:

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Claim: sha256 computes what FIPS 180-4 defines, for every length around a block's end; sha256_listed reads what sha256sum writes.
+ * Could be false: the padding takes a block more or less at 55, 56, 63 and 64 bytes; a path may be the end of another.
+ * Provoked: NIST's examples, and random bytes compared with coreutils. Failure: both digests.
+ */
+#include "boot/sha256.h"
+#include "tests/unit/unit.h"
+
+static void digest_of(const void *data, size_t size, char hex[SHA256_HEX_SIZE])
+{
+	u8 digest[SHA256_SIZE];
+
+	sha256(data, size, digest);
+	sha256_hex(digest, hex);
+}
+
+/* NIST, "SHA-256 examples", and FIPS 180-2, appendix B. */
+static void nists_examples_have_nists_digests(void **state)
+{
+	static const char *const rows[][2] = {
+		{ "", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" },
+		{ "abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" },
+		{ "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+		  "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1" },
+		{ "abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqklmnopqrlmnopqrsmnopqrstnopqrstu",
+		  "cf5b16a778af8380036ce59e7b0492370b249b11e8f07a51afac45037afee9d1" },
+	};
+	char hex[SHA256_HEX_SIZE];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		digest_of(rows[i][0], strlen(rows[i][0]), hex);
+		assert_string_equal(hex, rows[i][1]);
+	}
+}
+
+static void a_million_a_have_nists_digest(void **state)
+{
+	char *a = malloc(1000000), hex[SHA256_HEX_SIZE];
+
+	(void)state;
+	memset(a, 'a', 1000000);
+	digest_of(a, 1000000, hex);
+	assert_string_equal(hex, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+	/* The twin: one bit, another digest. */
+	a[999999] ^= 1;
+	digest_of(a, 1000000, hex);
+	assert_string_not_equal(hex, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+	free(a);
+}
+
+static void coreutils_agrees_around_every_blocks_end(void **state)
+{
+	static const size_t sizes[] = { 1, 54, 55, 56, 57, 63, 64, 65, 111, 119, 120, 121, 127, 128, 129, 4095, 65536, 100001 };
+	struct prng prng = { 0xabcdef0123456789 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		char ours[SHA256_HEX_SIZE], theirs[SHA256_HEX_SIZE];
+		u8 *data = malloc(sizes[i]);
+
+		for (size_t j = 0; j < sizes[i]; j++)
+			data[j] = (u8)prng_next(&prng);
+		digest_of(data, sizes[i], ours);
+		coreutils_sha256(data, sizes[i], theirs);
+		assert_string_equal(ours, theirs);
+		free(data);
+	}
+}
+
+#define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+
+/* In a copy to the byte: the text comes from an archive and is not terminated. */
+static bool listed(const char *text, const char *path, char hex[SHA256_HEX_SIZE])
+{
+	size_t size = strlen(text);
+	char *copy = malloc(size ? size : 1);
+	bool found;
+
+	memcpy(copy, text, size);
+	found = sha256_listed(copy, size, path, hex);
+	free(copy);
+	return found;
+}
+
+static void a_path_is_found_as_a_whole(void **state)
+{
+	const char *text = A "  second/image\n" B "  image\n";
+	char hex[SHA256_HEX_SIZE];
+
+	(void)state;
+	assert_true(listed(text, "second/image", hex));
+	assert_string_equal(hex, A);
+	assert_true(listed(text, "image", hex));
+	assert_string_equal(hex, B);
+	assert_false(listed(text, "second", hex));
+	assert_false(listed(text, "mage", hex));
+	assert_false(listed(text, "", hex));
+}
+
+static void any_other_text_lists_nothing(void **state)
+{
+	static const char *const texts[] = { "", "\n", "\n\n\n", "image", "  image\n", "aa  image\n", A "  image\r\n", A "  imag", A };
+	char hex[SHA256_HEX_SIZE];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+		assert_false(listed(texts[i], "image", hex));
+	/* The last line needs no newline. */
+	assert_true(listed("\n" B "  x\n" A "  image", "image", hex));
+	assert_string_equal(hex, A);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nists_examples_have_nists_digests),
+		cmocka_unit_test(a_million_a_have_nists_digest),
+		cmocka_unit_test(coreutils_agrees_around_every_blocks_end),
+		cmocka_unit_test(a_path_is_found_as_a_whole),
+		cmocka_unit_test(any_other_text_lists_nothing),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
