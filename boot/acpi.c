@@ -37,7 +37,7 @@ struct header {
 #define FADT_X_PM_TMR_BLK 208
 #define GAS_SYSTEM_IO	  1
 
-#define MCFG_ENTRIES 44
+#define MCFG_ENTRIES	  44
 
 _Static_assert(sizeof(struct rsdp) == 36, "ACPI 6.4, 5.2.5.3");
 _Static_assert(sizeof(struct header) == 36, "ACPI 6.4, 5.2.6");

@@ -12,19 +12,19 @@
  * kexec enters first or second by it.
  */
 
-#define SETUP_MAGIC	       0x53726448 /* "HdrS" */
-#define SETUP_BOOT_FLAG	       0xaa55
-#define SETUP_HEADER_OFFSET    0x1f1 /* of struct setup_header, in the file and in boot_params */
-#define SETUP_HEADER_BASE      0x202 /* the header ends at this plus the byte at 0x201 */
-#define SETUP_ENTRY64	       0x200 /* from the load address */
-#define SETUP_PROTOCOL_64      0x020c /* the first with xloadflags */
-#define SETUP_SECTOR	       512
-#define SETUP_SECTS_DEFAULT    4 /* what setup_sects 0 means */
-#define LOADFLAGS_LOADED_HIGH  0x01
-#define XLF_KERNEL_64	       0x0001 /* has the 64-bit entry */
-#define XLF_ABOVE_4G	       0x0002 /* may be placed, with all that it is given, above 4 GiB */
-#define XLF_5LEVEL	       0x0020 /* may be entered with 5-level paging on */
-#define LOADER_TYPE_UNDEFINED  0xff
+#define SETUP_MAGIC	      0x53726448 /* "HdrS" */
+#define SETUP_BOOT_FLAG	      0xaa55
+#define SETUP_HEADER_OFFSET   0x1f1  /* of struct setup_header, in the file and in boot_params */
+#define SETUP_HEADER_BASE     0x202  /* the header ends at this plus the byte at 0x201 */
+#define SETUP_ENTRY64	      0x200  /* from the load address */
+#define SETUP_PROTOCOL_64     0x020c /* the first with xloadflags */
+#define SETUP_SECTOR	      512
+#define SETUP_SECTS_DEFAULT   4 /* what setup_sects 0 means */
+#define LOADFLAGS_LOADED_HIGH 0x01
+#define XLF_KERNEL_64	      0x0001 /* has the 64-bit entry */
+#define XLF_ABOVE_4G	      0x0002 /* may be placed, with all that it is given, above 4 GiB */
+#define XLF_5LEVEL	      0x0020 /* may be entered with 5-level paging on */
+#define LOADER_TYPE_UNDEFINED 0xff
 
 struct setup_header {
 	u8 setup_sects; /* 512-byte sectors after the first that precede the part to be loaded */

@@ -39,22 +39,21 @@ static size_t option_prefix(struct word word, const char *name)
 	return n <= word.size && !memcmp(word.start, prefix, n) ? n : 0;
 }
 
-static void join(char *out, size_t size, const char *separator, const struct option *table, size_t count, const char *const *values)
+/* Appends to a list that a message quotes; what does not fit is left out. */
+static void append(char *list, size_t size, const char *separator, const char *item)
 {
-	size_t n = 0;
+	size_t n = strlen(list);
 
-	out[0] = '\0';
-	for (size_t i = 0; values ? values[i] != NULL : i < count; i++)
-		if (n < size)
-			n += format(out + n, size - n, "%s%s", i ? separator : "", values ? values[i] : table[i].name);
+	format(list + n, size - n, "%s%s", n ? separator : "", item);
 }
 
 static enum status check_value(const struct option *option, const char *value, size_t n)
 {
-	char allowed[128];
+	char allowed[128] = "";
 
 	if (n > OPTIONS_VALUE_MAX) {
-		log_line("option " OPTIONS_PREFIX "%s: the value has %lu characters, %d are allowed", option->name, n, OPTIONS_VALUE_MAX);
+		log_line("option " OPTIONS_PREFIX "%s: the value has %lu characters, %d are allowed", option->name, n,
+			 OPTIONS_VALUE_MAX);
 		return ERR_INVALID;
 	}
 	if (!option->values)
@@ -62,7 +61,8 @@ static enum status check_value(const struct option *option, const char *value, s
 	for (const char *const *v = option->values; *v; v++)
 		if (strlen(*v) == n && !memcmp(*v, value, n))
 			return OK;
-	join(allowed, sizeof(allowed), ", ", NULL, 0, option->values);
+	for (const char *const *v = option->values; *v; v++)
+		append(allowed, sizeof(allowed), ", ", *v);
 	log_line("option " OPTIONS_PREFIX "%s=%.*s: unknown value, allowed: %s", option->name, (unsigned int)n, value, allowed);
 	return ERR_INVALID;
 }
@@ -74,7 +74,7 @@ static enum status scan(const char *cmdline, const struct option *table, size_t 
 	u64 seen = 0;
 
 	while (next_word(&cmdline, &word)) {
-		char known[128];
+		char known[128] = "";
 		enum status s;
 		size_t n = 0, i;
 
@@ -86,8 +86,10 @@ static enum status scan(const char *cmdline, const struct option *table, size_t 
 				break;
 		}
 		if (i == count) {
-			join(known, sizeof(known), "=, " OPTIONS_PREFIX, table, count, NULL);
-			log_line("option %.*s: unknown, allowed: " OPTIONS_PREFIX "%s=", (unsigned int)word.size, word.start, known);
+			for (i = 0; i < count; i++)
+				append(known, sizeof(known), "=, " OPTIONS_PREFIX, table[i].name);
+			log_line("option %.*s: unknown, allowed: " OPTIONS_PREFIX "%s=", (unsigned int)word.size, word.start,
+				 known);
 			return ERR_INVALID;
 		}
 		if (seen & 1ULL << i) {

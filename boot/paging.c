@@ -5,14 +5,14 @@
 #include "lib/x86.h"
 
 /* Intel SDM Vol. 3, 4.5. */
-#define PTE_PRESENT	 0x001UL
-#define PTE_WRITABLE	 0x002UL
-#define PTE_PWT		 0x008UL
-#define PTE_PCD		 0x010UL
-#define PTE_LARGE	 0x080UL
-#define PTE_ADDRESS	 0x000ffffffffff000UL
-#define LARGE_PAGE	 (2 * MIB)
-#define ADDRESS_BITS	 47 /* the canonical lower half, in which identity is possible */
+#define PTE_PRESENT  0x001UL
+#define PTE_WRITABLE 0x002UL
+#define PTE_PWT	     0x008UL
+#define PTE_PCD	     0x010UL
+#define PTE_LARGE    0x080UL
+#define PTE_ADDRESS  0x000ffffffffff000UL
+#define LARGE_PAGE   (2 * MIB)
+#define ADDRESS_BITS 47 /* the canonical lower half, in which identity is possible */
 
 /* Two tables lead to the first GiB; each further GiB that is touched takes one, each further 512 GiB one more. */
 #define TABLES 48

@@ -5,8 +5,8 @@
 #include "lib/types.h"
 
 /* SHA-256, FIPS 180-4. */
-#define SHA256_SIZE	 32
-#define SHA256_HEX_SIZE	 (2 * SHA256_SIZE + 1)
+#define SHA256_SIZE	32
+#define SHA256_HEX_SIZE (2 * SHA256_SIZE + 1)
 
 void sha256(const void *data, u64 size, u8 digest[SHA256_SIZE]);
 

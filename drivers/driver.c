@@ -19,8 +19,8 @@ enum status driver_await(const struct pci_dev *dev, const char *what, const vola
 
 	while (*count < want) {
 		if (deadline_passed(&deadline)) {
-			log_line(PCI_FMT " %s: no %s within %lu ms, %u of %u", PCI_ARGS(dev), dev->driver->name, what, bound_us / 1000,
-				 *count, want);
+			log_line(PCI_FMT " %s: no %s within %lu ms, %u of %u", PCI_ARGS(dev), dev->driver->name, what,
+				 bound_us / 1000, *count, want);
 			return ERR_TIMEOUT;
 		}
 	}

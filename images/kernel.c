@@ -117,11 +117,12 @@ static void policy_names(const struct pci_policy *const *policies, size_t count,
 	names[count] = NULL;
 }
 
-static const struct pci_policy *policy_named(const struct pci_policy *const *policies, const char *name)
+static const struct pci_policy *policy_named(const struct pci_policy *const *policies, size_t count, const char *name)
 {
-	while (strcmp((*policies)->name, name))
-		policies++; /* options_parse has let through what is in the list */
-	return *policies;
+	for (size_t i = 0; i < count; i++)
+		if (!strcmp(policies[i]->name, name))
+			return policies[i];
+	return NULL; /* not reached: options_parse has let through what is in the list */
 }
 
 static enum status read_options(struct kernel *kernel, const char *default_next)
@@ -148,8 +149,8 @@ static enum status read_options(struct kernel *kernel, const char *default_next)
 		s = scope_check(o->allow);
 	if (s != OK)
 		return s;
-	kernel->shutdown = policy_named(shutdown_policies, o->shutdown);
-	kernel->startup = policy_named(startup_policies, o->startup);
+	kernel->shutdown = policy_named(shutdown_policies, ARRAY_SIZE(shutdown_policies), o->shutdown);
+	kernel->startup = policy_named(startup_policies, ARRAY_SIZE(startup_policies), o->startup);
 	return OK;
 }
 
@@ -266,14 +267,19 @@ static void report_found(const struct kernel *kernel)
 		msix += found_msix(dev);
 		pending += !!(dev->found.status & PCI_STATUS_INTERRUPT);
 		if (dev->driver && dev->driver->probe)
-			log_line("handed " PCI_FMT " %s: bus master %s, MSI %s, MSI-X %s, INTx %s%s", PCI_ARGS(dev), dev->driver->name,
-				 dev->found.command & PCI_COMMAND_MASTER ? "on" : "off", !dev->msi ? "absent" : found_msi(dev) ? "on" : "off",
-				 !dev->msix ? "absent" : found_msix(dev) ? "on" : "off",
+			log_line("handed " PCI_FMT " %s: bus master %s, MSI %s, MSI-X %s, INTx %s%s", PCI_ARGS(dev),
+				 dev->driver->name, dev->found.command & PCI_COMMAND_MASTER ? "on" : "off",
+				 !dev->msi	  ? "absent"
+				 : found_msi(dev) ? "on"
+						  : "off",
+				 !dev->msix	   ? "absent"
+				 : found_msix(dev) ? "on"
+						   : "off",
 				 dev->found.command & PCI_COMMAND_INTX_DISABLE ? "disabled" : "enabled",
 				 dev->found.status & PCI_STATUS_INTERRUPT ? ", interrupt pending" : "");
 	}
-	log_line("handed %u functions: bus master on for %u, MSI on for %u, MSI-X on for %u, interrupt pending in %u", kernel->pci.count,
-		 masters, msi, msix, pending);
+	log_line("handed %u functions: bus master on for %u, MSI on for %u, MSI-X on for %u, interrupt pending in %u",
+		 kernel->pci.count, masters, msi, msix, pending);
 }
 
 static enum status open_config_space(struct kernel *kernel)
@@ -281,7 +287,8 @@ static enum status open_config_space(struct kernel *kernel)
 	for (unsigned int i = 0; i < kernel->acpi.ecam_count; i++) {
 		const struct acpi_ecam *e = &kernel->acpi.ecam[i];
 
-		if (pci_access_ecam(&kernel->access[kernel->accesses], map_mmio, e->base, e->segment, e->first_bus, e->last_bus) == OK)
+		if (pci_access_ecam(&kernel->access[kernel->accesses], map_mmio, e->base, e->segment, e->first_bus, e->last_bus) ==
+		    OK)
 			kernel->accesses++;
 	}
 	if (!kernel->accesses)
@@ -389,7 +396,8 @@ bool kernel_prepare_next(struct kernel *kernel)
 		return false;
 	}
 	sha256_hex(chain->region[0].digest, digest);
-	log_line("next image %s: %lu KiB for 0x%lx, SHA-256 %.16s...", head, chain->image.load_size / KIB, chain->load_address, digest);
+	log_line("next image %s: %lu KiB for 0x%lx, SHA-256 %.16s...", head, chain->image.load_size / KIB, chain->load_address,
+		 digest);
 	return true;
 }
 
@@ -406,7 +414,8 @@ void kernel_arm(struct kernel *kernel)
 		const struct pci_dev *dev = &kernel->pci.dev[i];
 
 		if (dev->driver && dev->driver_data && driver_of(dev)->arm)
-			log_line("load " PCI_FMT " %s: %u requests in flight", PCI_ARGS(dev), dev->driver->name, driver_of(dev)->in_flight(dev));
+			log_line("load " PCI_FMT " %s: %u requests in flight", PCI_ARGS(dev), dev->driver->name,
+				 driver_of(dev)->in_flight(dev));
 	}
 }
 

@@ -49,8 +49,8 @@ _Noreturn void fault_die(const struct trap_frame *frame)
 	again = true;
 	__asm__ volatile("mov %%cr2, %0" : "=r"(cr2));
 	log_release();
-	log_line("FAULT vector %lu error 0x%lx rip 0x%lx (image + 0x%lx) cr2 0x%lx rsp 0x%lx rflags 0x%lx", frame->vector, frame->error,
-		 frame->rip, frame->rip - image.start, cr2, frame->rsp, frame->rflags);
+	log_line("FAULT vector %lu error 0x%lx rip 0x%lx (image + 0x%lx) cr2 0x%lx rsp 0x%lx rflags 0x%lx", frame->vector,
+		 frame->error, frame->rip, frame->rip - image.start, cr2, frame->rsp, frame->rflags);
 	print_stack(frame);
 	if (qemu_present())
 		x86_outl(QEMU_EXIT_PORT, QEMU_EXIT_ERROR);

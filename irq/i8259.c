@@ -19,8 +19,8 @@
 #define ELCR_SLAVE	  0x4d1
 #define ELCR_EDGE_ONLY	  0x2107 /* lines 0, 1, 2, 8 and 13 have their ISA devices for good */
 
-#define LINES	      16
-#define HANDLERS_MAX  8
+#define LINES		  16
+#define HANDLERS_MAX	  8
 
 static struct line {
 	unsigned int handlers;
@@ -91,49 +91,49 @@ void i8259_init(void)
 	vector_route_8259(serve);
 }
 
-enum status i8259_request(u8 number, irq_handler handler, void *context)
+enum status i8259_request(u8 line, irq_handler handler, void *context)
 {
-	u16 elcr, bit = (u16)(1U << number);
-	struct line *line;
+	u16 elcr, bit = (u16)(1U << line);
+	struct line *l;
 
-	if (number >= LINES || ELCR_EDGE_ONLY & bit) {
-		log_line("irq %u: not a line that PCI can have", number);
+	if (line >= LINES || ELCR_EDGE_ONLY & bit) {
+		log_line("irq %u: not a line that PCI can have", line);
 		return ERR_RANGE;
 	}
-	line = &lines[number];
-	if (line->handlers == HANDLERS_MAX) {
-		log_line("irq %u: %d handlers share it already", number, HANDLERS_MAX);
+	l = &lines[line];
+	if (l->handlers == HANDLERS_MAX) {
+		log_line("irq %u: %d handlers share it already", line, HANDLERS_MAX);
 		return ERR_RANGE;
 	}
 	/* The line may be unmasked already: the count last, so that an interrupt sees whole entries only. */
-	line->handler[line->handlers] = handler;
-	line->context[line->handlers] = context;
+	l->handler[l->handlers] = handler;
+	l->context[l->handlers] = context;
 	__asm__ volatile("" : : : "memory");
-	line->handlers++;
+	l->handlers++;
 	/* OVMF and Linux's kexec leave ELCR at edge; a line that is high already would then interrupt once, or never. */
 	elcr = (u16)(x86_inb(ELCR_MASTER) | x86_inb(ELCR_SLAVE) << 8);
 	x86_outb(ELCR_MASTER, (u8)(elcr | bit));
 	x86_outb(ELCR_SLAVE, (u8)((elcr | bit) >> 8));
-	if (!line->spurious.given_up)
+	if (!l->spurious.given_up)
 		mask &= (u16) ~(bit | 1U << CASCADE);
 	write_mask();
 	return OK;
 }
 
-void i8259_release(u8 number, irq_handler handler, void *context)
+void i8259_release(u8 line, irq_handler handler, void *context)
 {
-	struct line *line = &lines[number];
+	struct line *l = &lines[line];
 
-	for (unsigned int i = 0; i < line->handlers; i++) {
-		if (line->handler[i] != handler || line->context[i] != context)
+	for (unsigned int i = 0; i < l->handlers; i++) {
+		if (l->handler[i] != handler || l->context[i] != context)
 			continue;
-		line->handlers--;
-		line->handler[i] = line->handler[line->handlers];
-		line->context[i] = line->context[line->handlers];
+		l->handlers--;
+		l->handler[i] = l->handler[l->handlers];
+		l->context[i] = l->context[l->handlers];
 		break;
 	}
-	if (!line->handlers) {
-		mask |= (u16)(1U << number);
+	if (!l->handlers) {
+		mask |= (u16)(1U << line);
 		write_mask();
 	}
 }

@@ -15,10 +15,10 @@ struct gate {
 };
 _Static_assert(sizeof(struct gate) == 16, "64-bit gate");
 
-#define CODE_SELECTOR	0x10 /* the boot protocol's, and our GDT's */
-#define GATE_INTERRUPT	0x8e /* present, ring 0, clears IF */
-#define STUB_SIZE	16
-#define EXCEPTIONS	32
+#define CODE_SELECTOR  0x10 /* the boot protocol's, and our GDT's */
+#define GATE_INTERRUPT 0x8e /* present, ring 0, clears IF */
+#define STUB_SIZE      16
+#define EXCEPTIONS     32
 
 extern const u8 trap_stubs[];
 

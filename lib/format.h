@@ -11,6 +11,6 @@
  * whole text has, as snprintf does; what is stored is always terminated when size > 0.
  */
 size_t format(char *buf, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-size_t format_va(char *buf, size_t size, const char *fmt, va_list args) __attribute__((format(printf, 3, 0)));
+size_t format_va(char *buf, size_t size, const char *fmt, va_list ap) __attribute__((format(printf, 3, 0)));
 
 #endif

@@ -12,8 +12,8 @@
 #define PIT_MASK	   0xffffU
 #define PIT_COUNTER2	   0x42
 #define PIT_CONTROL	   0x43
-#define   PIT_COUNTER2_RATE 0xb4 /* counter 2, low byte then high byte, mode 2 */
-#define   PIT_COUNTER2_LATCH 0x80
+#define PIT_COUNTER2_RATE  0xb4 /* counter 2, low byte then high byte, mode 2 */
+#define PIT_COUNTER2_LATCH 0x80
 #define PIT_GATE	   0x61
 /* clang-format on */
 

@@ -12,12 +12,12 @@ typedef uint16_t u16;
 typedef uint32_t u32;
 typedef uint64_t u64;
 
-#define ARRAY_SIZE(a)	    (sizeof(a) / sizeof((a)[0]))
-#define ALIGN_UP(x, a)	    (((x) + (a) - 1) & ~((u64)(a) - 1)) /* a: a power of two */
-#define MIN(a, b)	    ((a) < (b) ? (a) : (b))
-#define KIB		    1024UL
-#define MIB		    (1024UL * KIB)
-#define GIB		    (1024UL * MIB)
-#define PAGE_SIZE	    4096UL
+#define ARRAY_SIZE(a)  (sizeof(a) / sizeof((a)[0]))
+#define ALIGN_UP(x, a) (((x) + (a)-1) & ~((u64)(a)-1)) /* a: a power of two */
+#define MIN(a, b)      ((a) < (b) ? (a) : (b))
+#define KIB	       1024UL
+#define MIB	       (1024UL * KIB)
+#define GIB	       (1024UL * MIB)
+#define PAGE_SIZE      4096UL
 
 #endif

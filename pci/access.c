@@ -72,8 +72,8 @@ static void cf8_write(const struct pci_access *access, u16 bdf, u16 reg, unsigne
 	x86_out(cf8_select(bdf, reg), size, value);
 }
 
-enum status pci_access_ecam(struct pci_access *access, enum status (*map)(u64 address, u64 size), u64 base, u16 segment, u8 first_bus,
-			    u8 last_bus)
+enum status pci_access_ecam(struct pci_access *access, enum status (*map)(u64 address, u64 size), u64 base, u16 segment,
+			    u8 first_bus, u8 last_bus)
 {
 	static const struct pci_access_ops ops = { "ECAM", ecam_read, ecam_write, mem_read, mem_write };
 

@@ -37,11 +37,11 @@ struct pci_access {
 #define PCI_BDF(bus, dev, fn) ((u16)((bus) << 8 | (dev) << 3 | (fn)))
 #define PCI_BUS(bdf)	      ((unsigned int)(bdf) >> 8)
 #define PCI_DEV(bdf)	      ((unsigned int)(bdf) >> 3 & 0x1f)
-#define PCI_FN(bdf)	      ((unsigned int)(bdf) & 7)
+#define PCI_FN(bdf)	      ((unsigned int)(bdf)&7)
 
 /* The Enhanced Configuration Access Mechanism (PCIe 7.2.2): 4 KiB a function, memory-mapped. base is that of bus 0. */
-enum status pci_access_ecam(struct pci_access *access, enum status (*map)(u64 address, u64 size), u64 base, u16 segment, u8 first_bus,
-			    u8 last_bus);
+enum status pci_access_ecam(struct pci_access *access, enum status (*map)(u64 address, u64 size), u64 base, u16 segment,
+			    u8 first_bus, u8 last_bus);
 
 /* Configuration mechanism #1 (PCI 3.2.2.3.2): ports CF8/CFC, segment 0, 256 bytes a function. */
 void pci_access_cf8(struct pci_access *access, enum status (*map)(u64 address, u64 size));

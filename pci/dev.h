@@ -33,7 +33,7 @@ struct pci_dev {
 	u16 bdf;
 	u16 vendor;
 	u16 device;
-	u32 class; /* base class 23..16, subclass 15..8, programming interface 7..0 */
+	u32 class;	/* base class 23..16, subclass 15..8, programming interface 7..0 */
 	u8 header_type; /* without the multifunction bit */
 	bool multifunction;
 	bool is_vf;
@@ -46,7 +46,7 @@ struct pci_dev {
 		u16 status;
 		u16 msi_flags;
 		u16 msix_flags;
-	} found; /* as handed over: read by the enumeration, before anything was written */
+	} found;	/* as handed over: read by the enumeration, before anything was written */
 	u64 msix_table; /* where pci_msix_enable mapped it; 0 before */
 	u16 msix_used;	/* entries that this kernel programmed */
 	const struct pci_driver *driver;

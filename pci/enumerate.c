@@ -67,7 +67,9 @@ static void add_vfs(struct scan *scan, const struct pci_dev *pf)
 	stride = pci_read_config_word(pf, pos + PCI_SRIOV_VF_STRIDE);
 	for (u32 i = 0; i < count; i++) {
 		u32 bdf = (u32)pf->bdf + offset + i * stride;
-		struct pci_dev vf = { .access = scan->access, .bridge = pf->bridge, .bdf = (u16)bdf, .vendor = pf->vendor, .is_vf = true };
+		struct pci_dev vf = {
+			.access = scan->access, .bridge = pf->bridge, .bdf = (u16)bdf, .vendor = pf->vendor, .is_vf = true
+		};
 
 		if (bdf >> 8 > scan->access->last_bus || pci_read_config_word(&vf, PCI_COMMAND) == 0xffff)
 			return;

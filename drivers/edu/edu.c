@@ -9,31 +9,31 @@
 
 /* clang-format off: bits stand indented below their register */
 /* docs/specs/edu.txt of QEMU. Below 0x80 accesses have 4 bytes. */
-#define EDU_VENDOR	   0x1234
-#define EDU_DEVICE	   0x11e8
-#define EDU_ID		   0x00
-#define   EDU_ID_MASK	   0xffff /* the upper half is the version */
-#define   EDU_ID_VALUE	   0x00ed
-#define EDU_IRQ_STATUS	   0x24
-#define EDU_IRQ_RAISE	   0x60
-#define EDU_IRQ_ACK	   0x64
-#define   EDU_IRQ_OURS	   0x001 /* any value; it is what EDU_IRQ_STATUS then shows */
-#define   EDU_IRQ_DMA	   0x100 /* raised by a finished DMA */
-#define EDU_DMA_SOURCE	   0x80
-#define EDU_DMA_TARGET	   0x88
-#define EDU_DMA_COUNT	   0x90
-#define EDU_DMA_COMMAND	   0x98
-#define   EDU_DMA_RUN	   0x1 /* reads as 1 while a transfer is under way */
-#define   EDU_DMA_TO_RAM   0x2
-#define   EDU_DMA_IRQ	   0x4
-#define EDU_BUFFER	   0x40000 /* inside the device, 4096 bytes; QEMU 7.2 aborts at a transfer that ends with the last one */
-#define EDU_TRANSFER	   2048
-#define EDU_DMA_MASK	   ((1UL << 28) - 1) /* the default; beyond it the device clamps silently */
-#define EDU_BAR_SIZE	   MIB
+#define EDU_VENDOR	0x1234
+#define EDU_DEVICE	0x11e8
+#define EDU_ID		0x00
+#define EDU_ID_MASK	0xffff /* the upper half is the version */
+#define EDU_ID_VALUE	0x00ed
+#define EDU_IRQ_STATUS	0x24
+#define EDU_IRQ_RAISE	0x60
+#define EDU_IRQ_ACK	0x64
+#define EDU_IRQ_OURS	0x001 /* any value; it is what EDU_IRQ_STATUS then shows */
+#define EDU_IRQ_DMA	0x100 /* raised by a finished DMA */
+#define EDU_DMA_SOURCE	0x80
+#define EDU_DMA_TARGET	0x88
+#define EDU_DMA_COUNT	0x90
+#define EDU_DMA_COMMAND 0x98
+#define EDU_DMA_RUN	0x1 /* reads as 1 while a transfer is under way */
+#define EDU_DMA_TO_RAM	0x2
+#define EDU_DMA_IRQ	0x4
+#define EDU_BUFFER	0x40000 /* inside the device, 4096 bytes; QEMU 7.2 aborts at a transfer that ends with the last one */
+#define EDU_TRANSFER	2048
+#define EDU_DMA_MASK	((1UL << 28) - 1) /* the default; beyond it the device clamps silently */
+#define EDU_BAR_SIZE	MIB
 
 /* A transfer takes 100 ms of the machine's time; ten times that is no longer busy but stuck. */
-#define EDU_DMA_WAIT_US	   1000000
-#define EDU_IRQ_WAIT_US	   1000000
+#define EDU_DMA_WAIT_US 1000000
+#define EDU_IRQ_WAIT_US 1000000
 /* clang-format on */
 
 struct edu {
@@ -216,8 +216,9 @@ static enum status work(struct pci_dev *dev, bool write)
 		s = transfer(dev);
 	if (s != OK || intx != OK)
 		return s != OK ? s : intx;
-	log_line(PCI_FMT " edu: INTx on irq %u %s, MSI vector 0x%02x taken %lu times, DMA out and back %u bytes equal", PCI_ARGS(dev),
-		 edu->line, edu->intx ? "taken" : "unavailable", edu->vector, vector_count(edu->vector), EDU_TRANSFER);
+	log_line(PCI_FMT " edu: INTx on irq %u %s, MSI vector 0x%02x taken %lu times, DMA out and back %u bytes equal",
+		 PCI_ARGS(dev), edu->line, edu->intx ? "taken" : "unavailable", edu->vector, vector_count(edu->vector),
+		 EDU_TRANSFER);
 	return OK;
 }
 

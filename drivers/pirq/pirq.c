@@ -37,9 +37,9 @@ static enum status reset(struct pci_dev *dev)
 {
 	const struct router *router = find(dev);
 
-	for (unsigned int i = 0; i < router->count; i++) {
+	for (unsigned int i = 0; router && i < router->count; i++) {
 		u8 old = pci_read_config_byte(dev, router->registers[i]);
-		u8 new = old & (u8)~PIRQ_DISABLE;
+		u8 new = old &(u8)~PIRQ_DISABLE;
 
 		if (old == new || !(old & PIRQ_LINE))
 			continue;

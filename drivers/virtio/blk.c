@@ -169,7 +169,8 @@ static enum status transfer(struct pci_dev *dev, u32 type, u64 sector, u32 size)
 	virtqueue_kick(&blk->q);
 	s = driver_await(dev, "completed request", &blk->completed, want, REQUEST_WAIT_US);
 	if (s == OK && *blk->slot[0].status != VIRTIO_BLK_S_OK) {
-		log_line(PCI_FMT " virtio-blk: request type %u sector %lu: status %u", PCI_ARGS(dev), type, sector, *blk->slot[0].status);
+		log_line(PCI_FMT " virtio-blk: request type %u sector %lu: status %u", PCI_ARGS(dev), type, sector,
+			 *blk->slot[0].status);
 		return ERR_IO;
 	}
 	return s;

@@ -3,7 +3,7 @@
 
 #include "lib/string.h"
 
-#define GOLDEN_RATIO 0x9e3779b97f4a7c15ULL
+#define GOLDEN_RATIO   0x9e3779b97f4a7c15ULL
 #define SIGNATURE_SIZE 16
 
 _Static_assert(sizeof(PATTERN_SIGNATURE) == SIGNATURE_SIZE + 1, "pattern.h");

@@ -8,9 +8,9 @@
  * The test pattern of a disk: each sector tells its number and the seed of the writing, and fills the rest with numbers that follow
  * from both (xorshift64, Marsaglia 2003). witness/pattern.py knows it, too.
  */
-#define SECTOR_SIZE	 512
-#define PATTERN_SIZE	 (64 * KIB)
-#define PATTERN_SECTORS	 (PATTERN_SIZE / SECTOR_SIZE)
+#define SECTOR_SIZE	  512
+#define PATTERN_SIZE	  (64 * KIB)
+#define PATTERN_SECTORS	  (PATTERN_SIZE / SECTOR_SIZE)
 #define PATTERN_SIGNATURE "PCI-HANDOFF DISK" /* 16 characters, then the sector's number and the seed, 8 bytes each */
 
 void pattern_fill(u8 *sector, u64 number, u64 seed);

@@ -9,11 +9,11 @@
 /* The standard gives no limit. QEMU answers at once, but drains requests first: a slow disk's may take a second. */
 #define VIRTIO_RESET_WAIT_US 5000000
 
-#define CAP_CFG_TYPE offsetof(struct virtio_pci_cap, cfg_type)
-#define CAP_BAR	     offsetof(struct virtio_pci_cap, bar)
-#define CAP_OFFSET   offsetof(struct virtio_pci_cap, offset)
-#define CAP_LENGTH   offsetof(struct virtio_pci_cap, length)
-#define CAP_NOTIFY   offsetof(struct virtio_pci_notify_cap, notify_off_multiplier)
+#define CAP_CFG_TYPE	     offsetof(struct virtio_pci_cap, cfg_type)
+#define CAP_BAR		     offsetof(struct virtio_pci_cap, bar)
+#define CAP_OFFSET	     offsetof(struct virtio_pci_cap, offset)
+#define CAP_LENGTH	     offsetof(struct virtio_pci_cap, length)
+#define CAP_NOTIFY	     offsetof(struct virtio_pci_notify_cap, notify_off_multiplier)
 
 u32 virtio_read(const struct virtio_pci *v, u64 address, unsigned int size)
 {
@@ -33,7 +33,8 @@ static enum status map_structure(const struct virtio_pci *v, u8 cap, u64 *addres
 	enum status s = pci_bar_address(v->dev, bar, address);
 
 	if (s != OK) {
-		log_line(PCI_FMT " virtio: capability 0x%02x names BAR %u, which is no assigned memory BAR", PCI_ARGS(v->dev), cap, bar);
+		log_line(PCI_FMT " virtio: capability 0x%02x names BAR %u, which is no assigned memory BAR", PCI_ARGS(v->dev), cap,
+			 bar);
 		return s;
 	}
 	*address += offset;

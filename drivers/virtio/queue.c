@@ -28,7 +28,8 @@ enum status virtqueue_init(struct virtqueue *q, const struct virtio_pci *v, u16 
 	*q = (struct virtqueue){ .v = v, .index = index, .size = (u16)size };
 	q->desc = arena_alloc(dma, size * sizeof(struct vring_desc), VRING_DESC_ALIGN_SIZE);
 	q->avail = arena_alloc(dma, sizeof(struct vring_avail) + size * sizeof(u16) + sizeof(u16), VRING_AVAIL_ALIGN_SIZE);
-	q->used = arena_alloc(dma, sizeof(struct vring_used) + size * sizeof(struct vring_used_elem) + sizeof(u16), VRING_USED_ALIGN_SIZE);
+	q->used = arena_alloc(dma, sizeof(struct vring_used) + size * sizeof(struct vring_used_elem) + sizeof(u16),
+			      VRING_USED_ALIGN_SIZE);
 	if (!q->desc || !q->avail || !q->used)
 		return ERR_RANGE;
 

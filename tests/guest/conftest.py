@@ -5,20 +5,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Callable
 
 import pytest
 
+from witness.judge import Result, judge
+from witness.machine import REFERENCE, Machine
+from witness.qemu import AtEntry, run
+from witness.record import Run
+
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT))
-
-from witness.judge import Result, judge  # noqa: E402  (found by the path above)
-from witness.machine import REFERENCE, Machine  # noqa: E402
-from witness.qemu import AtEntry, run  # noqa: E402
-from witness.record import Run  # noqa: E402
-
 BUILD = Path(os.environ.get("O") or ROOT / "build")
 
 Boot = Callable[..., Run]

@@ -7,7 +7,7 @@ first then hands over to nobody.
 
 from __future__ import annotations
 
-from conftest import Boot, failures, log_has
+from tests.guest.conftest import Boot, failures, log_has
 
 from witness.case import Case
 from witness.record import Outcome

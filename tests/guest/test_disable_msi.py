@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Claim: what Linux did from 2012 to 2017 lets INTx loose: the control of the whole comparison.
 
-False if no line rises, if somebody handles it, or if the line stays usable in the next kernel. Provoked by the same machine and load
-as in test_keep_msi.py; only the policy differs. The witness is QEMU's interrupt controller trace; "nobody cared" is the guest's word
-and must agree.
+False if no line rises, if somebody handles it, or if the line stays usable in the next kernel. Provoked by the same
+machine and load as in test_keep_msi.py; only the policy differs. The witness is QEMU's interrupt controller trace;
+"nobody cared" is the guest's word and must agree.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from conftest import Boot, log_has, results
+from tests.guest.conftest import Boot, log_has, results
 
 from witness.case import Case
 from witness.hazards import stray_msis, unhandled_intx

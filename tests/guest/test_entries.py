@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Claim: who starts an image by the wrong entry, or the loader from a shell, is served or told.
 
-False if the 16-bit entry hangs silently (`qemu -kernel first.bin` is the obvious mistake), or if shell arguments do not reach first.
+False if the 16-bit entry hangs silently (`qemu -kernel first.bin` is the obvious mistake), or if shell arguments do
+not reach first.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from conftest import BUILD, Boot, log_has
+from tests.guest.conftest import BUILD, Boot, log_has
 
 from witness.machine import REFERENCE, Machine
 from witness.record import Outcome

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Claim: a fault in an image prints vector, error code, RIP and the stack, and what the log still held, and counts as a crash.
 
-False if the run ends as if nothing had happened, or hangs. Provoked by writing an invalid instruction over a function of second while
-the machine stands at its entry, from outside.
+False if the run ends as if nothing had happened, or hangs. Provoked by writing an invalid instruction over a function
+of second while the machine stands at its entry, from outside.
 """
 
 from __future__ import annotations
 
-from conftest import Boot, log_has, symbol
+from tests.guest.conftest import Boot, log_has, symbol
 
 from witness.qemu import Session
 from witness.record import Entry, Outcome

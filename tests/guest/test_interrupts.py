@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Claim: a message that the local APIC had accepted for the old kernel is taken by second's drain and harms nobody.
 
-False if it is delivered to a driver of second, or stays. It outlives bus master, MSI disable and the jump (facts of the local APIC,
-not of PCI), so it is provoked by writing a message to 0xfee00000 from outside while the machine stands at second's first
-instruction, IF=0. The twin: without one, the drain says 0.
+False if it is delivered to a driver of second, or stays. It outlives bus master, MSI disable and the jump (facts of
+the local APIC, not of PCI), so it is provoked by writing a message to 0xfee00000 from outside while the machine
+stands at second's first instruction, IF=0. The twin: without one, the drain says 0.
 """
 
 from __future__ import annotations
 
-from conftest import Boot, log_has
+from tests.guest.conftest import Boot, log_has
 
 from witness.qemu import Session
 from witness.record import Entry, Outcome

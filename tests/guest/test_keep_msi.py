@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Claim: the reference handoff is the patch. Bus master goes, MSI stays on, second turns it off at init, every device works again.
 
-False if a single register is written that should not be, a message or a line gets through, memory changes, or the guest's log tells
-another story than the trace. Provoked by the reference machine with work in flight. The twins judge the same trace by the other
-policies: what passes for keep-msi must fail there.
+False if a single register is written that should not be, a message or a line gets through, memory changes, or the
+guest's log tells another story than the trace. Provoked by the reference machine with work in flight. The twins judge
+the same trace by the other policies: what passes for keep-msi must fail there.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from conftest import Boot, failures, results
+from tests.guest.conftest import Boot, failures, results
 
 from witness.judge import RULES, Result
 from witness.record import Outcome, Run

@@ -8,7 +8,7 @@ reference. The twin of the CF8 machine is q35 itself: there the log must say ECA
 from __future__ import annotations
 
 import pytest
-from conftest import Boot, failures, log_has
+from tests.guest.conftest import Boot, failures, log_has
 
 from witness.machine import Content, Disk, Machine
 from witness.record import Outcome

@@ -6,7 +6,7 @@ False if bus master is off at the jump, or if a device that second resets does n
 
 from __future__ import annotations
 
-from conftest import Boot, log_has
+from tests.guest.conftest import Boot, log_has
 
 from witness.case import Case
 from witness.pci import Register

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Claim: what cannot be started is refused with one line that names it, before any device is shut down.
 
-False if a bus master goes although the handoff is refused, if the line is missing, or if the next image is entered. Each test has its
-twin in the tests that hand over with good input; here the trace must show no out phase at all.
+False if a bus master goes although the handoff is refused, if the line is missing, or if the next image is entered.
+Each test has its twin in the tests that hand over with good input; here the trace must show no out phase at all.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import BUILD, Boot, log_has, symbol
+from tests.guest.conftest import BUILD, Boot, log_has, symbol
 
 from witness.case import Case
 from witness.image import Image

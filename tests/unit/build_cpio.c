@@ -21,8 +21,8 @@ size_t cpio_add(struct cpio_archive *archive, const char *name, const void *data
 
 	assert_true(name_size <= 80);
 	/* ino mode uid gid nlink mtime filesize maj min rmaj rmin namesize chksum */
-	sprintf(header, "070701%08X%08X%08X%08X%08X%08X%08zX%08X%08X%08X%08X%08zX%08X", 0, 0100644, 0, 0, 1, 0, size, 0, 0, 0, 0, name_size,
-		0);
+	sprintf(header, "070701%08X%08X%08X%08X%08X%08X%08zX%08X%08X%08X%08X%08zX%08X", 0, 0100644, 0, 0, 1, 0, size, 0, 0, 0, 0,
+		name_size, 0);
 	memcpy(header + 110, name, name_size);
 	append(archive, header, 110 + name_size);
 	append(archive, size ? data : "", size);

@@ -4,9 +4,9 @@
 #include "tests/unit/unit.h"
 
 /* PCIe 7.5.1.1.3 and 7.5.1.1.4: what a function implements of Command and Status. */
-#define COMMAND_BITS	 0x0547
-#define STATUS_W1C	 0xf900
-#define STATUS_SET	 0x3000 /* received aborts: a careless 32-bit write of Command clears them */
+#define COMMAND_BITS 0x0547
+#define STATUS_W1C   0xf900
+#define STATUS_SET   0x3000 /* received aborts: a careless 32-bit write of Command clears them */
 
 static struct fake_pci *current; /* pci_access.map has no context */
 
@@ -446,8 +446,8 @@ void fake_print(const struct fake_pci *fake)
 		if (!fake_is_write(a))
 			continue;
 		if (a->kind == FAKE_CFG_WRITE)
-			print_message("wrote %02x:%02x.%x 0x%02lx <- 0x%0*x\n", PCI_BUS(a->bdf), PCI_DEV(a->bdf), PCI_FN(a->bdf), a->where,
-				      2 * a->size, a->value);
+			print_message("wrote %02x:%02x.%x 0x%02lx <- 0x%0*x\n", PCI_BUS(a->bdf), PCI_DEV(a->bdf), PCI_FN(a->bdf),
+				      a->where, 2 * a->size, a->value);
 		else
 			print_message("wrote memory 0x%lx <- 0x%0*x\n", a->where, 2 * a->size, a->value);
 	}

@@ -94,13 +94,13 @@ u32 fake_mem_get(const struct fake_mem *mem, u64 offset, unsigned int size);
 void fake_mem_set(struct fake_mem *mem, u64 offset, unsigned int size, u32 value);
 
 /* --- whole devices, as QEMU has them --- */
-#define FAKE_EDU_MSI	   0x40
-#define FAKE_EDU_BAR	   0xfe000000
-#define FAKE_BLK_MSIX	   0x98
-#define FAKE_BLK_MSIX_BAR  0xfd000000
-#define FAKE_BLK_BAR	   0x800000000
-#define FAKE_BLK_BAR_SIZE  0x4000
-#define FAKE_BLK_VECTORS   2
+#define FAKE_EDU_MSI	  0x40
+#define FAKE_EDU_BAR	  0xfe000000
+#define FAKE_BLK_MSIX	  0x98
+#define FAKE_BLK_MSIX_BAR 0xfd000000
+#define FAKE_BLK_BAR	  0x800000000
+#define FAKE_BLK_BAR_SIZE 0x4000
+#define FAKE_BLK_VECTORS  2
 
 struct fake_fn *fake_edu(struct fake_pci *fake, u16 bdf);	 /* MSI at 0x40, 64-bit, one vector; BAR 0 of 1 MiB */
 struct fake_fn *fake_virtio_blk(struct fake_pci *fake, u16 bdf); /* MSI-X in BAR 1, virtio's structures in BAR 4 */
@@ -127,10 +127,22 @@ void fake_enumerate(struct fake_pci *fake, struct fake_devs *devs);
 struct pci_dev *fake_dev(struct fake_devs *devs, u16 bdf);
 
 /* --- checks over the log: each says whether it holds, so that a twin can show that it rejects the bad case --- */
-#define CFG_W8(bdf, reg, value)	  { FAKE_CFG_WRITE, bdf, reg, 1, value }
-#define CFG_W16(bdf, reg, value)  { FAKE_CFG_WRITE, bdf, reg, 2, value }
-#define CFG_W32(bdf, reg, value)  { FAKE_CFG_WRITE, bdf, reg, 4, value }
-#define MEM_W32(address, value)	  { FAKE_MEM_WRITE, 0, address, 4, value }
+#define CFG_W8(bdf, reg, value)                                                                                                    \
+	{                                                                                                                          \
+		FAKE_CFG_WRITE, bdf, reg, 1, value                                                                                 \
+	}
+#define CFG_W16(bdf, reg, value)                                                                                                   \
+	{                                                                                                                          \
+		FAKE_CFG_WRITE, bdf, reg, 2, value                                                                                 \
+	}
+#define CFG_W32(bdf, reg, value)                                                                                                   \
+	{                                                                                                                          \
+		FAKE_CFG_WRITE, bdf, reg, 4, value                                                                                 \
+	}
+#define MEM_W32(address, value)                                                                                                    \
+	{                                                                                                                          \
+		FAKE_MEM_WRITE, 0, address, 4, value                                                                               \
+	}
 
 void fake_forget(struct fake_pci *fake);
 bool fake_is_write(const struct fake_access *a);
@@ -141,12 +153,12 @@ bool fake_writes_are(const struct fake_pci *fake, const struct fake_access *want
 bool fake_status_spared(const struct fake_pci *fake);
 void fake_print(const struct fake_pci *fake);
 
-#define assert_writes(fake, want)                                                                                                          \
-	do {                                                                                                                               \
-		if (!fake_writes_are(fake, want, ARRAY_SIZE(want))) {                                                                      \
-			fake_print(fake);                                                                                                  \
-			fail_msg("other writes than wanted");                                                                              \
-		}                                                                                                                          \
+#define assert_writes(fake, want)                                                                                                  \
+	do {                                                                                                                       \
+		if (!fake_writes_are(fake, want, ARRAY_SIZE(want))) {                                                              \
+			fake_print(fake);                                                                                          \
+			fail_msg("other writes than wanted");                                                                      \
+		}                                                                                                                  \
 	} while (0)
 #define assert_no_writes(fake) assert_int_equal(fake_writes(fake), 0)
 

@@ -23,8 +23,14 @@ struct fake_io {
 	u8 size;
 	u32 value;
 };
-#define IN(port, size, value)  { false, port, size, value }
-#define OUT(port, size, value) { true, port, size, value }
+#define IN(port, size, value)                                                                                                      \
+	{                                                                                                                          \
+		false, port, size, value                                                                                           \
+	}
+#define OUT(port, size, value)                                                                                                     \
+	{                                                                                                                          \
+		true, port, size, value                                                                                            \
+	}
 
 extern struct fake_x86 {
 	bool irq_on; /* IF */
@@ -33,7 +39,7 @@ extern struct fake_x86 {
 	struct x86_cpuid cpuid_1;
 	u64 (*rdmsr)(u32 msr);
 	void (*wrmsr)(u32 msr, u64 value);
-	void (*window)(void); /* what happens in x86_irq_window, IF=1 */
+	void (*window)(void);	 /* what happens in x86_irq_window, IF=1 */
 	struct fake_io io[4096]; /* the first accesses, in order, the PM timer's left out */
 	unsigned int io_count;
 } fake_x86;

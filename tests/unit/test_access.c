@@ -50,7 +50,8 @@ static void ecam_reaches_each_register_with_its_size(void **state)
 
 	(void)state;
 	map_result = OK;
-	assert_int_equal(pci_access_ecam(&access, map, (u64)(uintptr_t)memory - FIRST_BUS * MIB, 3, FIRST_BUS, FIRST_BUS + BUSES - 1), OK);
+	assert_int_equal(
+		pci_access_ecam(&access, map, (u64)(uintptr_t)memory - FIRST_BUS * MIB, 3, FIRST_BUS, FIRST_BUS + BUSES - 1), OK);
 	assert_int_equal(mapped_start, (u64)(uintptr_t)memory);
 	assert_int_equal(mapped_size, SIZE);
 	assert_int_equal(access.segment, 3);

@@ -291,7 +291,7 @@ static void the_pm_timer_is_an_io_port_or_nothing(void **state)
 		u64 extended;
 		u16 want;
 	} rows[] = {
-		{ 276, 0x608, 4, 0, 0, 0x608 },	     /* no extended address */
+		{ 276, 0x608, 4, 0, 0, 0x608 },	      /* no extended address */
 		{ 276, 0x608, 4, 1, 0x1808, 0x1808 }, /* the extended one wins */
 		{ 276, 0x608, 4, 1, 0, 0x608 },
 		{ 276, 0x608, 4, 0, 0xfed40000, 0x608 }, /* in memory: not ours */

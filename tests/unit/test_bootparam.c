@@ -15,8 +15,11 @@ struct field {
 	size_t linux_offset, linux_size;
 };
 
-#define AS(type, ours, linux_type, theirs)                                                                                                 \
-	{ #ours, offsetof(type, ours), sizeof(((type *)0)->ours), offsetof(linux_type, theirs), sizeof(((linux_type *)0)->theirs) }
+#define AS(type, ours, linux_type, theirs)                                                                                         \
+	{                                                                                                                          \
+#ours, offsetof(type, ours), sizeof(((type *)0)->ours), offsetof(linux_type, theirs),                              \
+			sizeof(((linux_type *)0)->theirs)                                                                          \
+	}
 #define HEADER(name) AS(struct setup_header, name, struct linux_setup_header, name)
 #define PARAMS(name) AS(struct boot_params, name, struct linux_boot_params, name)
 
@@ -83,7 +86,8 @@ _Static_assert(sizeof(struct setup_header) <= sizeof(struct linux_setup_header),
 _Static_assert(sizeof(struct e820_entry) == sizeof(struct boot_e820_entry), "e820 entry");
 _Static_assert(sizeof(struct setup_data) == sizeof(struct linux_setup_data), "setup_data without its data");
 _Static_assert(E820_MAX == E820_MAX_ENTRIES_ZEROPAGE, "e820 table");
-_Static_assert(XLF_KERNEL_64 == LINUX_XLF_KERNEL_64 && XLF_ABOVE_4G == LINUX_XLF_ABOVE_4G && XLF_5LEVEL == LINUX_XLF_5LEVEL, "xloadflags");
+_Static_assert(XLF_KERNEL_64 == LINUX_XLF_KERNEL_64 && XLF_ABOVE_4G == LINUX_XLF_ABOVE_4G && XLF_5LEVEL == LINUX_XLF_5LEVEL,
+	       "xloadflags");
 _Static_assert(LOADFLAGS_LOADED_HIGH == LINUX_LOADED_HIGH, "loadflags");
 _Static_assert((SETUP_HANDOFF_LOG & SETUP_INDIRECT) == 0 && SETUP_HANDOFF_LOG > SETUP_ENUM_MAX, "a type that Linux does not know");
 
@@ -103,7 +107,8 @@ static void every_field_is_where_linux_has_it(void **state)
 
 static void a_field_that_moved_or_shrank_is_caught(void **state)
 {
-	static const struct field moved = HEADER(version), other = AS(struct setup_header, version, struct linux_setup_header, header);
+	static const struct field moved = HEADER(version),
+				  other = AS(struct setup_header, version, struct linux_setup_header, header);
 	struct field wrong = moved;
 
 	(void)state;

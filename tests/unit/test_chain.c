@@ -15,9 +15,9 @@
 #include <sys/mman.h>
 
 #define RAM_SIZE    (8 * MIB)
-#define USED_SIZE   MIB		 /* of it, by the running kernel */
-#define PREFERRED   (4 * MIB)	 /* from its start: where the images would like to be */
-#define FILL	    0xd7	 /* what free memory holds before */
+#define USED_SIZE   MIB	      /* of it, by the running kernel */
+#define PREFERRED   (4 * MIB) /* from its start: where the images would like to be */
+#define FILL	    0xd7      /* what free memory holds before */
 #define INITRD_SIZE 5000
 
 static u8 *ram;
@@ -131,12 +131,14 @@ static bool regions_are_sound(const struct chain *c)
 	for (unsigned int i = 0; i < c->regions; i++) {
 		const struct chain_region *r = &c->region[i];
 
-		if (r->address % 4096 || r->size > r->memory || r->address < base + USED_SIZE || r->address + r->memory > base + RAM_SIZE)
+		if (r->address % 4096 || r->size > r->memory || r->address < base + USED_SIZE ||
+		    r->address + r->memory > base + RAM_SIZE)
 			return false;
 		if (r->address < base + 3 * MIB && r->address + r->memory > base + 2 * MIB)
 			return false; /* the DMA buffers */
 		for (unsigned int j = 0; j < i; j++)
-			if (r->address < c->region[j].address + c->region[j].memory && c->region[j].address < r->address + r->memory)
+			if (r->address < c->region[j].address + c->region[j].memory &&
+			    c->region[j].address < r->address + r->memory)
 				return false;
 	}
 	return true;
@@ -166,7 +168,8 @@ static void preparing_takes_memory_and_writes_nothing(void **state)
 	assert_true(regions_are_sound(&chain));
 	assert_true(memory_untouched());
 	assert_int_equal(chain.load_address, base + PREFERRED);
-	assert_int_equal(region("image")->memory, 0xa000); /* init_size in pages: what lies behind the file is the image's as well */
+	assert_int_equal(region("image")->memory,
+			 0xa000); /* init_size in pages: what lies behind the file is the image's as well */
 	/* The twins: a region in used memory, in the DMA buffers, on another. */
 	moved = chain;
 	moved.region[1].address = base;
@@ -256,7 +259,8 @@ static bool refused(const char *name, enum status want, const char *why)
 
 	fake_log_start();
 	s = chain_prepare(&chain, name, "rest", &world);
-	return s == want && fake_log_lines() == 1 && strstr(fake_log_line(0), why) && same_map(&memmap, &before) && memory_untouched();
+	return s == want && fake_log_lines() == 1 && strstr(fake_log_line(0), why) && same_map(&memmap, &before) &&
+	       memory_untouched();
 }
 
 static void nothing_is_refused_of_what_is_sound(void **state)

@@ -88,7 +88,8 @@ static void a_function_that_goes_between_read_and_write_harms_nobody(void **stat
 
 static void bus_master_is_set_upstream_first(void **state)
 {
-	static const struct fake_access want[] = { CFG_W16(TREE_BRIDGE, PCI_COMMAND, 0x0007), CFG_W16(TREE_EDU, PCI_COMMAND, 0x0007) };
+	static const struct fake_access want[] = { CFG_W16(TREE_BRIDGE, PCI_COMMAND, 0x0007),
+						   CFG_W16(TREE_EDU, PCI_COMMAND, 0x0007) };
 	static const struct fake_access child_first[] = { CFG_W16(TREE_EDU, PCI_COMMAND, 0x0007),
 							  CFG_W16(TREE_BRIDGE, PCI_COMMAND, 0x0007) };
 

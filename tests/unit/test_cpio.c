@@ -106,11 +106,11 @@ static void nonsense_in_a_header_says_so(void **state)
 		const char *text;
 		const char *line;
 	} rows[] = {
-		{ 0, "070707", "no newc header" },	       { 54, "7FFFFFFF", "reaches past the end" },
-		{ 54, "FFFFFFFF", "reaches past the end" },    { 54, "0000001G", "not hexadecimal" },
-		{ 54, "0x000010", "not hexadecimal" },	       { 54, "      10", "not hexadecimal" },
-		{ 94, "FFFFFFFF", "reaches past the end" },    { 94, "00000000", "reaches past the end" },
-		{ 94, "0000000C", "not terminated" },	       { 94, "-0000001", "not hexadecimal" },
+		{ 0, "070707", "no newc header" },	    { 54, "7FFFFFFF", "reaches past the end" },
+		{ 54, "FFFFFFFF", "reaches past the end" }, { 54, "0000001G", "not hexadecimal" },
+		{ 54, "0x000010", "not hexadecimal" },	    { 54, "      10", "not hexadecimal" },
+		{ 94, "FFFFFFFF", "reaches past the end" }, { 94, "00000000", "reaches past the end" },
+		{ 94, "0000000C", "not terminated" },	    { 94, "-0000001", "not hexadecimal" },
 		{ 94, "FFFFFF92", "reaches past the end" }, /* with the header's 110 it wraps to 0 in 32 bits */
 	};
 	struct cpio_file file;
@@ -147,7 +147,8 @@ static void what_gnu_cpio_writes_is_read(void **state)
 	FILE *f;
 
 	(void)state;
-	f = popen("command -v cpio >/dev/null || exit 0; d=$(mktemp -d) && cd \"$d\" && mkdir second && printf 'an odd size' >second/image && "
+	f = popen("command -v cpio >/dev/null || exit 0; d=$(mktemp -d) && cd \"$d\" && mkdir second && printf 'an odd size' "
+		  ">second/image && "
 		  "printf x >SHA256SUMS && find . -mindepth 1 -printf '%P\\n' | cpio -o -H newc 2>/dev/null; rm -r \"$d\"",
 		  "r");
 	assert_non_null(f);
@@ -166,12 +167,9 @@ int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
 	const struct CMUnitTest tests[] = {
-		T(files_are_found_by_their_whole_path),
-		T(what_is_not_there_is_absent_and_silent),
-		T(an_archive_cut_at_any_byte_says_so),
-		T(nonsense_in_a_header_says_so),
-		T(lower_case_and_the_crc_variant_are_read),
-		T(what_gnu_cpio_writes_is_read),
+		T(files_are_found_by_their_whole_path),	    T(what_is_not_there_is_absent_and_silent),
+		T(an_archive_cut_at_any_byte_says_so),	    T(nonsense_in_a_header_says_so),
+		T(lower_case_and_the_crc_variant_are_read), T(what_gnu_cpio_writes_is_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -52,12 +52,12 @@ static void fail_with_list(void)
 	fail_msg("other functions than wanted, or in another order");
 }
 
-#define assert_found(...)                                                                                                                  \
-	do {                                                                                                                               \
-		const u16 bdfs[] = { __VA_ARGS__ };                                                                                        \
-		assert_int_equal(enumerate(FAKE_FNS_MAX), OK);                                                                             \
-		if (!found_are(bdfs, ARRAY_SIZE(bdfs)))                                                                                    \
-			fail_with_list();                                                                            \
+#define assert_found(...)                                                                                                          \
+	do {                                                                                                                       \
+		const u16 bdfs[] = { __VA_ARGS__ };                                                                                \
+		assert_int_equal(enumerate(FAKE_FNS_MAX), OK);                                                                     \
+		if (!found_are(bdfs, ARRAY_SIZE(bdfs)))                                                                            \
+			fail_with_list();                                                                                          \
 	} while (0)
 
 /* What the walk backwards relies on. */

@@ -19,19 +19,19 @@ static bool same(const char *a, size_t na, const char *b, size_t nb)
 }
 
 /* Both formatters over the same arguments. */
-#define compare(size, fmt, ...)                                                                                                            \
-	do {                                                                                                                               \
-		char *ours = malloc((size) + 1), *theirs = malloc((size) + 1);                                                             \
-		size_t ours_n, theirs_n;                                                                                                   \
-		ours[0] = theirs[0] = '\0';                                                                                                \
-		ours = realloc(ours, (size) ? (size) : 1);                                                                                 \
-		ours_n = format(ours, size, fmt, __VA_ARGS__);                                                                             \
-		theirs_n = (size_t)snprintf(theirs, size, fmt, __VA_ARGS__);                                                               \
-		if (!same(ours, ours_n, theirs, theirs_n))                                                                                 \
-			fail_msg("\"%s\" into %zu bytes: \"%s\" %zu, snprintf \"%s\" %zu", fmt, (size_t)(size), ours, ours_n, theirs,      \
-				 theirs_n);                                                                                                \
-		free(ours);                                                                                                                \
-		free(theirs);                                                                                                              \
+#define compare(size, fmt, ...)                                                                                                    \
+	do {                                                                                                                       \
+		char *ours = malloc((size) + 1), *theirs = malloc((size) + 1);                                                     \
+		size_t ours_n, theirs_n;                                                                                           \
+		ours[0] = theirs[0] = '\0';                                                                                        \
+		ours = realloc(ours, (size) ? (size) : 1);                                                                         \
+		ours_n = format(ours, size, fmt, __VA_ARGS__);                                                                     \
+		theirs_n = (size_t)snprintf(theirs, size, fmt, __VA_ARGS__);                                                       \
+		if (!same(ours, ours_n, theirs, theirs_n))                                                                         \
+			fail_msg("\"%s\" into %zu bytes: \"%s\" %zu, snprintf \"%s\" %zu", fmt, (size_t)(size), ours, ours_n,      \
+				 theirs, theirs_n);                                                                                \
+		free(ours);                                                                                                        \
+		free(theirs);                                                                                                      \
 	} while (0)
 
 static struct prng prng = { 0x1234567890abcdef };

@@ -135,7 +135,10 @@ static void ours_is_told_by_the_version_string(void **state)
 	static const struct {
 		const char *version;
 		bool ours;
-	} rows[] = { { "pci-handoff second", true }, { "pci-handoffX", false }, { "pci-handof", false }, { "", false },
+	} rows[] = { { "pci-handoff second", true },
+		     { "pci-handoffX", false },
+		     { "pci-handof", false },
+		     { "", false },
 		     { "6.1 pci-handoff ", false } };
 	char buf[64];
 
@@ -172,7 +175,9 @@ static void a_version_that_points_nowhere_is_empty(void **state)
 
 /* --- boot_params --- */
 
-static const struct e820_entry e820[] = { { 0x1000, 0x9e000, E820_RAM }, { 0x100000, 0x7f00000, E820_RAM }, { 0xb0000000, 0x100, E820_DMA } };
+static const struct e820_entry e820[] = { { 0x1000, 0x9e000, E820_RAM },
+					  { 0x100000, 0x7f00000, E820_RAM },
+					  { 0xb0000000, 0x100, E820_DMA } };
 
 static const struct boot_request request = {
 	.load_address = 0x123400000,

@@ -119,7 +119,8 @@ static void random_table(void)
 
 static void random_take(void)
 {
-	u64 size = (1 + prng_below(&prng, 64)) * UNIT, align = 4096UL << prng_below(&prng, 4), min = prng_below(&prng, UNITS) * UNIT, got = 1;
+	u64 size = (1 + prng_below(&prng, 64)) * UNIT, align = 4096UL << prng_below(&prng, 4),
+	    min = prng_below(&prng, UNITS) * UNIT, got = 1;
 	u64 max = prng_below(&prng, 2) ? UINT64_MAX : prng_below(&prng, UNITS + 1) * UNIT, want = model_find(size, align, min, max);
 	enum status s = memmap_take(&map, size, align, min, max, MEM_USED, &got);
 

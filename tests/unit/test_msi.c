@@ -65,11 +65,8 @@ static void a_32_bit_function_gets_data_at_8(void **state)
 static void a_64_bit_function_gets_data_at_12(void **state)
 {
 	static const struct fake_access want[] = {
-		CFG_W32(BDF, MSI + 4, 0xfee01000),
-		CFG_W32(BDF, MSI + 8, 0x00000001),
-		CFG_W16(BDF, MSI + 12, 0x4045),
-		CFG_W16(BDF, PCI_COMMAND, 0x0407),
-		CFG_W16(BDF, CTRL, 0x0081),
+		CFG_W32(BDF, MSI + 4, 0xfee01000), CFG_W32(BDF, MSI + 8, 0x00000001), CFG_W16(BDF, MSI + 12, 0x4045),
+		CFG_W16(BDF, PCI_COMMAND, 0x0407), CFG_W16(BDF, CTRL, 0x0081),
 	};
 
 	(void)state;
@@ -85,9 +82,8 @@ static void mask_bits_are_set_before_the_message_and_one_is_cleared_at_the_end(v
 		CFG_W16(BDF, PCI_COMMAND, 0x0407),  CFG_W16(BDF, CTRL, 0x0101),	       CFG_W32(BDF, MSI + 12, 0xfffffffe),
 	};
 	static const struct fake_access want_64[] = {
-		CFG_W32(BDF, MSI + 16, 0xffffffff), CFG_W32(BDF, MSI + 4, 0xfee01000),
-		CFG_W32(BDF, MSI + 8, 0),	    CFG_W16(BDF, MSI + 12, 0x4045),
-		CFG_W16(BDF, PCI_COMMAND, 0x0407),  CFG_W16(BDF, CTRL, 0x0181),
+		CFG_W32(BDF, MSI + 16, 0xffffffff), CFG_W32(BDF, MSI + 4, 0xfee01000), CFG_W32(BDF, MSI + 8, 0),
+		CFG_W16(BDF, MSI + 12, 0x4045),	    CFG_W16(BDF, PCI_COMMAND, 0x0407), CFG_W16(BDF, CTRL, 0x0181),
 		CFG_W32(BDF, MSI + 16, 0xfffffffe),
 	};
 
@@ -160,9 +156,9 @@ static void the_order_check_rejects_enabling_first(void **state)
 static void what_the_previous_kernel_had_on_goes_off_first_and_its_vectors_are_returned(void **state)
 {
 	static const struct fake_access want[] = {
-		CFG_W16(BDF, CTRL, 0x01a6),	    CFG_W32(BDF, MSI + 16, 0xffffffff), CFG_W32(BDF, MSI + 4, 0xfee01000),
-		CFG_W32(BDF, MSI + 8, 0),	    CFG_W16(BDF, MSI + 12, 0x4045),	CFG_W16(BDF, PCI_COMMAND, 0x0407),
-		CFG_W16(BDF, CTRL, 0x0187),	    CFG_W32(BDF, MSI + 16, 0xfffffffe),
+		CFG_W16(BDF, CTRL, 0x01a6), CFG_W32(BDF, MSI + 16, 0xffffffff), CFG_W32(BDF, MSI + 4, 0xfee01000),
+		CFG_W32(BDF, MSI + 8, 0),   CFG_W16(BDF, MSI + 12, 0x4045),	CFG_W16(BDF, PCI_COMMAND, 0x0407),
+		CFG_W16(BDF, CTRL, 0x0187), CFG_W32(BDF, MSI + 16, 0xfffffffe),
 	};
 
 	(void)state;

@@ -58,18 +58,10 @@ static void make(unsigned int entries, u16 flags)
 static void it_is_enabled_in_linuxs_order(void **state)
 {
 	static const struct fake_access want[] = {
-		CFG_W16(BDF, CTRL, 0xc003),
-		MEM_W32(TABLE + 0x00, 0xfee01000),
-		MEM_W32(TABLE + 0x04, 0),
-		MEM_W32(TABLE + 0x08, 0x45),
-		MEM_W32(TABLE + 0x10, 0xfee02000),
-		MEM_W32(TABLE + 0x14, 8),
-		MEM_W32(TABLE + 0x18, 0x46),
-		CFG_W16(BDF, PCI_COMMAND, 0x0407),
-		MEM_W32(TABLE + 0x0c, 0),
-		MEM_W32(TABLE + 0x1c, 0),
-		MEM_W32(TABLE + 0x2c, 1),
-		MEM_W32(TABLE + 0x3c, 1),
+		CFG_W16(BDF, CTRL, 0xc003),  MEM_W32(TABLE + 0x00, 0xfee01000), MEM_W32(TABLE + 0x04, 0),
+		MEM_W32(TABLE + 0x08, 0x45), MEM_W32(TABLE + 0x10, 0xfee02000), MEM_W32(TABLE + 0x14, 8),
+		MEM_W32(TABLE + 0x18, 0x46), CFG_W16(BDF, PCI_COMMAND, 0x0407), MEM_W32(TABLE + 0x0c, 0),
+		MEM_W32(TABLE + 0x1c, 0),    MEM_W32(TABLE + 0x2c, 1),		MEM_W32(TABLE + 0x3c, 1),
 		CFG_W16(BDF, CTRL, 0x8003),
 	};
 

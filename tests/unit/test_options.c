@@ -31,8 +31,8 @@ static enum status parse(const char *line)
 static bool refused(const char *line, const char *why)
 {
 	begin(NULL);
-	return parse(line) == ERR_INVALID && fake_log_lines() == 1 && strstr(fake_log_line(0), why) && !strcmp(shutdown, "keep-msi") &&
-	       !strcmp(next, "second");
+	return parse(line) == ERR_INVALID && fake_log_lines() == 1 && strstr(fake_log_line(0), why) &&
+	       !strcmp(shutdown, "keep-msi") && !strcmp(next, "second");
 }
 
 static void known_words_set_their_values(void **state)
@@ -58,7 +58,7 @@ static void what_is_not_given_stays_as_it_was(void **state)
 
 static void an_unknown_word_is_named_with_what_is_allowed(void **state)
 {
-	static const char *const words[] = { "handoff.shutdwon=keep-msi", "handoff.", "handoff.=", "handoff.shutdown",
+	static const char *const words[] = { "handoff.shutdwon=keep-msi", "handoff.",	    "handoff.=",       "handoff.shutdown",
 					     "handoff.nextx=a",		  "handoff.NEXT=a", "handoff.next.x=a" };
 	char line[128];
 
@@ -133,7 +133,7 @@ static bool ends_agree(const char *line)
 static void parser_and_foreign_part_agree_where_ours_ends(void **state)
 {
 	static const char *const lines[] = {
-		"a -- handoff.probe",	"a --- handoff.probe", "a- -- handoff.probe",	"a --x handoff.probe",
+		"a -- handoff.probe",	"a --- handoff.probe", "a- -- handoff.probe",  "a --x handoff.probe",
 		"a  --  handoff.probe", "-- handoff.probe",    "a\t--\thandoff.probe", "a --\nhandoff.probe",
 	};
 

@@ -23,7 +23,8 @@ static void nists_examples_have_nists_digests(void **state)
 		{ "abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" },
 		{ "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
 		  "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1" },
-		{ "abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqklmnopqrlmnopqrsmnopqrstnopqrstu",
+		{ "abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqklmnopqrlmnopqrsmnopqrstnopqrst"
+		  "u",
 		  "cf5b16a778af8380036ce59e7b0492370b249b11e8f07a51afac45037afee9d1" },
 	};
 	char hex[SHA256_HEX_SIZE];
@@ -102,7 +103,9 @@ static void a_path_is_found_as_a_whole(void **state)
 
 static void any_other_text_lists_nothing(void **state)
 {
-	static const char *const texts[] = { "", "\n", "\n\n\n", "image", "  image\n", "aa  image\n", A "  image\r\n", A "  imag", A };
+	static const char *const texts[] = {
+		"", "\n", "\n\n\n", "image", "  image\n", "aa  image\n", A "  image\r\n", A "  imag", A
+	};
 	char hex[SHA256_HEX_SIZE];
 
 	(void)state;

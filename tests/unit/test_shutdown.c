@@ -43,8 +43,9 @@ static bool clears_only_bus_master(const u16 *had_master, size_t n)
 		if (a->kind != FAKE_CFG_WRITE || a->where != PCI_COMMAND || a->size != 2 || !i)
 			return false;
 		/* Read just before, and changed in that bit alone. */
-		if (fake->log[i - 1].kind != FAKE_CFG_READ || fake->log[i - 1].bdf != a->bdf || fake->log[i - 1].where != PCI_COMMAND ||
-		    fake->log[i - 1].value != (a->value | PCI_COMMAND_MASTER) || a->value & PCI_COMMAND_MASTER)
+		if (fake->log[i - 1].kind != FAKE_CFG_READ || fake->log[i - 1].bdf != a->bdf ||
+		    fake->log[i - 1].where != PCI_COMMAND || fake->log[i - 1].value != (a->value | PCI_COMMAND_MASTER) ||
+		    a->value & PCI_COMMAND_MASTER)
 			return false;
 		cleared++;
 	}
@@ -153,8 +154,9 @@ static void writes_twice(struct pci_dev *dev)
 static void the_signature_rejects_every_other_policy(void **state)
 {
 	static const struct pci_policy mistakes[] = {
-		{ "also disables MSI", also_disables_msi }, { "writes 32 bits", writes_32_bits }, { "clears decode too", clears_decode_too },
-		{ "forgets bridges", forgets_bridges },	    { "writes twice", writes_twice },
+		{ "also disables MSI", also_disables_msi }, { "writes 32 bits", writes_32_bits },
+		{ "clears decode too", clears_decode_too }, { "forgets bridges", forgets_bridges },
+		{ "writes twice", writes_twice },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(mistakes); i++) {
@@ -193,14 +195,10 @@ static void master_first(struct pci_dev *dev)
 static void disable_msi_turns_msi_off_before_bus_master(void **state)
 {
 	static const struct fake_access want[] = {
-		CFG_W16(TREE_PLAIN, PCI_COMMAND, 0x0003),
-		CFG_W16(TREE_BLK, FAKE_BLK_MSIX + 2, 0x0001),
-		CFG_W16(TREE_BLK, PCI_COMMAND, 0x0007),
-		CFG_W16(TREE_BLK, PCI_COMMAND, 0x0003),
-		CFG_W16(TREE_EDU, FAKE_EDU_MSI + 2, 0x0080),
-		CFG_W16(TREE_EDU, PCI_COMMAND, 0x0007),
-		CFG_W16(TREE_EDU, PCI_COMMAND, 0x0003),
-		CFG_W16(TREE_BRIDGE, PCI_COMMAND, 0x0003),
+		CFG_W16(TREE_PLAIN, PCI_COMMAND, 0x0003),    CFG_W16(TREE_BLK, FAKE_BLK_MSIX + 2, 0x0001),
+		CFG_W16(TREE_BLK, PCI_COMMAND, 0x0007),	     CFG_W16(TREE_BLK, PCI_COMMAND, 0x0003),
+		CFG_W16(TREE_EDU, FAKE_EDU_MSI + 2, 0x0080), CFG_W16(TREE_EDU, PCI_COMMAND, 0x0007),
+		CFG_W16(TREE_EDU, PCI_COMMAND, 0x0003),	     CFG_W16(TREE_BRIDGE, PCI_COMMAND, 0x0003),
 	};
 	static const struct pci_policy mistake = { "master first", master_first };
 

@@ -7,8 +7,8 @@
 #include "tests/unit/unit.h"
 
 /* From here on the C library's names mean lib/string.c's functions. */
-#include "tests/unit/string_names.h"
 #include "lib/string.h"
+#include "tests/unit/string_names.h"
 #undef memcpy
 #undef memmove
 #undef memset
@@ -86,7 +86,8 @@ static void memcpy_and_memset_touch_exactly_their_bytes(void **state)
 	}
 }
 
-static const char *const words[] = { "", "a", "b", "ab", "abc", "abd", "ab\xff", "ab\x7f", "aab", "b\x80", "handoff.", "handoff.next=" };
+static const char *const words[] = { "",       "a",	 "b",	"ab",	 "abc",	     "abd",
+				     "ab\xff", "ab\x7f", "aab", "b\x80", "handoff.", "handoff.next=" };
 
 static void comparisons_have_the_c_librarys_sign(void **state)
 {

@@ -146,10 +146,10 @@ static void without_a_pm_timer_counter_2_of_the_8254_runs(void **state)
 	(void)state;
 	begin_8254();
 	assert_string_equal(time_source(), "8254 counter 2");
-	assert_int_equal(pit.gate, 0xfd); /* gate open, speaker off, the rest as it was */
-	assert_int_equal(pit.control & 0xf0, 0xb0); /* counter 2, low byte then high byte */
+	assert_int_equal(pit.gate, 0xfd);					 /* gate open, speaker off, the rest as it was */
+	assert_int_equal(pit.control & 0xf0, 0xb0);				 /* counter 2, low byte then high byte */
 	assert_true((pit.control >> 1 & 7) == 2 || (pit.control >> 1 & 7) == 3); /* starts again by itself */
-	assert_false(pit.control & 1); /* binary */
+	assert_false(pit.control & 1);						 /* binary */
 	assert_true(pit.loaded);
 	assert_int_equal(pit.count, 0);
 }

@@ -39,11 +39,11 @@ const char *fake_log_line(unsigned int i);
 bool fake_log_has(const char *part);
 
 /* One line, and it says this. */
-#define assert_one_line(part)                                                                                                              \
-	do {                                                                                                                               \
-		assert_int_equal(fake_log_lines(), 1);                                                                                     \
-		if (!strstr(fake_log_line(0), part))                                                                                       \
-			fail_msg("\"%s\" does not say \"%s\"", fake_log_line(0), part);                                                    \
+#define assert_one_line(part)                                                                                                      \
+	do {                                                                                                                       \
+		assert_int_equal(fake_log_lines(), 1);                                                                             \
+		if (!strstr(fake_log_line(0), part))                                                                               \
+			fail_msg("\"%s\" does not say \"%s\"", fake_log_line(0), part);                                            \
 	} while (0)
 
 /* coreutils' sha256sum of some bytes, in hexadecimal: 64 digits and the terminator. */

@@ -9,7 +9,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from scene import AVAIL, DESC, USED, VIRTIO, Scene
+from tests.witness.scene import AVAIL, DESC, USED, VIRTIO, Scene
 
 from witness import pattern
 from witness.firmware import NotFound, find

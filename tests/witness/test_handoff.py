@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from scene import (
+from tests.witness.scene import (
     AVAIL, BEHIND, BRIDGE, COMMAND, CONTROL, DATA, DMA, EDU, EDU_TARGET, FIRST, PARAMS, SECOND, STATUS, USED, VIRTIO,
     Scene, config_write, edu, edu_dma, gsi, handoff, memory_write, msi, virtio, virtqueue,
 )  # fmt: skip

@@ -7,7 +7,7 @@ It could be false where a run that ended well was judged badly, where evidence i
 from pathlib import Path
 
 import pytest
-from scene import EDU, Scene, gsi, handoff
+from tests.witness.scene import EDU, Scene, gsi, handoff
 
 from witness import cli, report
 from witness.judge import judge

@@ -5,7 +5,7 @@ It could be false where a write covers a register in part, where a driver's init
 ends with the trace, or where a pin is wired through bridges.
 """
 
-from scene import BEHIND, BRIDGE, COMMAND, CONTROL, EDU, VIRTIO, config, config_write
+from tests.witness.scene import BEHIND, BRIDGE, COMMAND, CONTROL, EDU, VIRTIO, config, config_write
 
 from witness.pci import Bdf, Function, Register, Topology
 from witness.phases import Hop, hops

@@ -5,7 +5,7 @@ It could be false where two trace points share a name or one lacks a fact: no wi
 MSIs and for a CPU's local APIC, reads that the harness itself makes. Provoked line by line; the lines are QEMU's own.
 """
 
-from scene import GO, STOP, config_write, memory_write, msi
+from tests.witness.scene import GO, STOP, config_write, memory_write, msi
 
 from witness.pci import Bdf
 from witness.trace import BarMap, ConfigRead, ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt, RunState, parse
