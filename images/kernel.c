@@ -54,12 +54,13 @@ static _Noreturn void leave(const struct kernel *kernel, enum qemu_exit code, co
 	struct deadline deadline;
 
 	log_release();
+	if (!kernel->in_qemu)
+		log_line("the machine resets in %u s", RESET_AFTER_US / 1000000);
 	log_verdict(verdict);
 	if (kernel->in_qemu) {
 		x86_outl(QEMU_EXIT_PORT, code);
 		x86_halt(); /* a machine without isa-debug-exit: the log has said it */
 	}
-	log_line("the machine resets in %u s", RESET_AFTER_US / 1000000);
 	deadline = deadline_after_us(RESET_AFTER_US);
 	while (!deadline_passed(&deadline))
 		;
@@ -318,14 +319,20 @@ void kernel_find_devices(struct kernel *kernel)
 	report_found(kernel);
 }
 
+/* How many functions a policy reaches. */
+static unsigned int ours(const struct pci *pci)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < pci->count; i++)
+		n += !pci->dev[i].hands_off;
+	return n;
+}
+
 void kernel_startup(struct kernel *kernel)
 {
-	unsigned int msi = 0;
-
-	for (unsigned int i = 0; i < kernel->pci.count; i++)
-		msi += !kernel->pci.dev[i].hands_off && (found_msi(&kernel->pci.dev[i]) || found_msix(&kernel->pci.dev[i]));
 	pci_apply_forward(&kernel->pci, kernel->startup);
-	log_line("startup %s: %u functions, MSI or MSI-X was on for %u", kernel->startup->name, kernel->pci.count, msi);
+	log_line("startup %s: on %u of %u functions", kernel->startup->name, ours(&kernel->pci), kernel->pci.count);
 }
 
 /* The order is the point: what the previous kernel left running must have ended before bus master lets it reach memory again. */
@@ -421,7 +428,7 @@ void kernel_arm(struct kernel *kernel)
 
 void kernel_shutdown(struct kernel *kernel)
 {
-	log_line("shutdown %s: %u functions, children first", kernel->shutdown->name, kernel->pci.count);
+	log_line("shutdown %s: on %u of %u functions, children first", kernel->shutdown->name, ours(&kernel->pci), kernel->pci.count);
 	pci_apply_backward(&kernel->pci, kernel->shutdown);
 	if (kernel->chain.image.ours)
 		log_hold(); /* nobody else would print it */

@@ -7,8 +7,9 @@
 #include "tests/unit/unit.h"
 
 /* From here on the C library's names mean lib/string.c's functions. */
-#include "lib/string.h"
 #include "tests/unit/string_names.h"
+
+#include "lib/string.h"
 #undef memcpy
 #undef memmove
 #undef memset

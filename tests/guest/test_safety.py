@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Claim: outside QEMU an image writes to no function that handoff.allow does not name.
+
+False if a single register of another function changes, be it by a driver, a policy or a bridge. Provoked by hiding
+the hypervisor from the guest (CPUID), so that it takes QEMU for hardware, and naming one of two edu devices. The twin
+is the same machine when it may know where it is: there every function is shut down.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tests.guest.conftest import Boot, log_has
+from witness.case import Case
+from witness.machine import Machine
+from witness.pci import Bdf
+from witness.record import Run
+from witness.trace import ConfigWrite
+
+MACHINE = Machine(devices=("edu,addr=5", "edu,addr=9"))
+NAMED = Bdf.parse("00:05.0")
+
+
+def written(record: Run) -> set[Bdf]:
+    """Functions whose configuration was written after first was entered."""
+    case = Case(record)
+    return {event.bdf for event in case.within(ConfigWrite, range(case.entry_lines["first"], case.end + 1))}
+
+
+def test_only_the_named_function_is_written_to(boot: Boot) -> None:
+    hardware = dataclasses.replace(MACHINE, extra=("-cpu", "qemu64,-hypervisor"))
+    # It waits for a reader before it resets the machine; -no-reboot ends the run there.
+    record = boot(machine=hardware, cmdline="handoff.allow=00:05.0 handoff.next=")
+    assert written(record) == {NAMED}
+
+
+def test_twin_in_qemu_every_function_is(boot: Boot) -> None:
+    record = boot(machine=MACHINE)
+    assert written(record) == set(Case(record).topology.functions)
+    assert log_has(record, "GUEST: pass")
