@@ -58,9 +58,6 @@ $(O)/image/%.o: %.S Makefile
 	$(call say,AS)
 	$(Q)$(CC) $(CFLAGS_IMAGE) -c -o $@ $<
 
-# The digest of the next image is computed while no device has an owner: every millisecond of it is blackout.
-$(O)/image/boot/sha256.o: CFLAGS_IMAGE += -O2
-
 # --- images: position-independent, in the boot protocol's format ---
 
 # Where each wants to be; they run anywhere.

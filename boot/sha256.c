@@ -27,9 +27,18 @@ static u32 load_be32(const u8 *p)
 	return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3];
 }
 
-static void hash_block(u32 h[8], const u8 *p)
+/* 6.2.2, step 3: one round. The standard moves a..h on by one each time; here the names move, and the values stay. */
+#define ROUND(a, b, c, d, e, f, g, h, t)                                                                                           \
+	do {                                                                                                                       \
+		h += (rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25)) + ((e & f) ^ (~e & g)) + k[t] + w[t];                                \
+		d += h;                                                                                                            \
+		h += (rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));                                     \
+	} while (0)
+
+static void hash_block(u32 v[8], const u8 *p)
 {
-	u32 w[64], v[8];
+	u32 a = v[0], b = v[1], c = v[2], d = v[3], e = v[4], f = v[5], g = v[6], h = v[7];
+	u32 w[64];
 
 	for (int t = 0; t < 16; t++)
 		w[t] = load_be32(p + t * 4);
@@ -39,18 +48,17 @@ static void hash_block(u32 h[8], const u8 *p)
 
 		w[t] = w[t - 16] + s0 + w[t - 7] + s1;
 	}
-	memcpy(v, h, sizeof(v));
-	for (unsigned int t = 0; t < 64; t++) {
-		/* 6.2.2 step 3 moves a..h on by one each round; here the names move, and the values stay. */
-		u32 a = v[-t & 7], b = v[(1 - t) & 7], c = v[(2 - t) & 7], e = v[(4 - t) & 7], f = v[(5 - t) & 7],
-		    g = v[(6 - t) & 7];
-		u32 t1 = v[(7 - t) & 7] + (rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25)) + ((e & f) ^ (~e & g)) + k[t] + w[t];
-
-		v[(3 - t) & 7] += t1;
-		v[(7 - t) & 7] = t1 + (rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+	for (int t = 0; t < 64; t += 8) {
+		ROUND(a, b, c, d, e, f, g, h, t);
+		ROUND(h, a, b, c, d, e, f, g, t + 1);
+		ROUND(g, h, a, b, c, d, e, f, t + 2);
+		ROUND(f, g, h, a, b, c, d, e, t + 3);
+		ROUND(e, f, g, h, a, b, c, d, t + 4);
+		ROUND(d, e, f, g, h, a, b, c, t + 5);
+		ROUND(c, d, e, f, g, h, a, b, t + 6);
+		ROUND(b, c, d, e, f, g, h, a, t + 7);
 	}
-	for (int i = 0; i < 8; i++)
-		h[i] += v[i];
+	v[0] += a, v[1] += b, v[2] += c, v[3] += d, v[4] += e, v[5] += f, v[6] += g, v[7] += h;
 }
 
 void sha256(const void *data, u64 size, u8 digest[SHA256_SIZE])
