@@ -105,7 +105,9 @@ void acpi_read(struct acpi *acpi, u64 rsdp_address, acpi_map map)
 	memset(acpi, 0, sizeof(*acpi));
 	if (!rsdp_address || map(rsdp_address, sizeof(*rsdp)) != OK)
 		return;
-	if (memcmp(rsdp->signature, "RSD PTR ", 8) || !sums_to_zero(rsdp, RSDP_V1_SIZE)) {
+	/* Since revision 2 a second checksum covers the whole, with the XSDT's address. */
+	if (memcmp(rsdp->signature, "RSD PTR ", 8) || !sums_to_zero(rsdp, RSDP_V1_SIZE) ||
+	    (rsdp->revision >= 2 && !sums_to_zero(rsdp, sizeof(*rsdp)))) {
 		log_line("ACPI: no RSDP at 0x%lx", rsdp_address);
 		return;
 	}
