@@ -116,11 +116,24 @@ enum status options_parse(const char *cmdline, const struct option *table, size_
 	return s == OK ? scan(cmdline, table, count, true) : s;
 }
 
+/* The lone "--", or NULL. */
+static const char *find_foreign(const char *cmdline)
+{
+	struct word word;
+
+	while (next_word(&cmdline, &word))
+		;
+	return word.size ? word.start : NULL;
+}
+
 const char *options_foreign(const char *cmdline)
 {
-	const char *at = strstr(cmdline, OPTIONS_FOREIGN);
+	const char *at = find_foreign(cmdline);
 
-	return at ? at + strlen(OPTIONS_FOREIGN) : "";
+	if (!at)
+		return "";
+	at += strlen("--");
+	return is_space(*at) ? at + 1 : at;
 }
 
 bool options_take(char *list, char *head)
@@ -140,7 +153,7 @@ bool options_take(char *list, char *head)
 
 enum status options_replace(const char *cmdline, const char *name, const char *value, char *out, size_t size)
 {
-	const char *foreign = strstr(cmdline, OPTIONS_FOREIGN);
+	const char *foreign = find_foreign(cmdline);
 	const char *at = cmdline;
 	struct word word;
 	size_t n = 0;
@@ -150,7 +163,7 @@ enum status options_replace(const char *cmdline, const char *name, const char *v
 		if (!option_prefix(word, name) && n < size)
 			n += format(out + n, size - n, "%.*s ", (unsigned int)word.size, word.start);
 	if (n < size)
-		n += format(out + n, size - n, OPTIONS_PREFIX "%s=%s%s", name, value, foreign ? foreign : "");
+		n += format(out + n, size - n, OPTIONS_PREFIX "%s=%s%s%s", name, value, foreign ? " " : "", foreign ? foreign : "");
 	if (n < size)
 		return OK;
 	log_line("command line: %lu characters, %lu are allowed", n, size - 1);

@@ -7,11 +7,10 @@
 
 /*
  * `handoff.NAME=VALUE` words of a kernel command line. Other words belong to somebody else and pass through unread; so does all that
- * follows ` -- `: it is the whole command line of a foreign image.
+ * follows the first word `--`: it is the whole command line of a foreign image.
  */
 #define OPTIONS_PREFIX	  "handoff."
 #define OPTIONS_VALUE_MAX 255
-#define OPTIONS_FOREIGN	  " -- "
 
 struct option {
 	const char *name;	   /* without the prefix */
@@ -25,7 +24,7 @@ struct option {
  */
 enum status options_parse(const char *cmdline, const struct option *table, size_t count);
 
-/* The command line of a foreign image: what follows ` -- `, or "". */
+/* The command line of a foreign image, verbatim: what follows `--` and one space, or "". */
 const char *options_foreign(const char *cmdline);
 
 /*
@@ -35,7 +34,7 @@ const char *options_foreign(const char *cmdline);
 bool options_take(char *list, char *head);
 
 /*
- * Writes a copy of a command line in which one word has another value; it is appended (before ` -- `) where it was absent.
+ * Writes a copy of a command line in which one word has another value; it is appended (before `--`) where it was absent.
  * ERR_RANGE, after one line, when the result is longer than size - 1.
  */
 enum status options_replace(const char *cmdline, const char *name, const char *value, char *out, size_t size);

@@ -93,10 +93,10 @@ void i8259_init(void)
 
 enum status i8259_request(u8 line, irq_handler handler, void *context)
 {
-	u16 elcr, bit = (u16)(1U << line);
 	struct line *l;
+	u16 elcr, bit;
 
-	if (line >= LINES || ELCR_EDGE_ONLY & bit) {
+	if (line >= LINES || ELCR_EDGE_ONLY & 1U << line) {
 		log_line("irq %u: not a line that PCI can have", line);
 		return ERR_RANGE;
 	}
@@ -111,6 +111,7 @@ enum status i8259_request(u8 line, irq_handler handler, void *context)
 	__asm__ volatile("" : : : "memory");
 	l->handlers++;
 	/* OVMF and Linux's kexec leave ELCR at edge; a line that is high already would then interrupt once, or never. */
+	bit = (u16)(1U << line);
 	elcr = (u16)(x86_inb(ELCR_MASTER) | x86_inb(ELCR_SLAVE) << 8);
 	x86_outb(ELCR_MASTER, (u8)(elcr | bit));
 	x86_outb(ELCR_SLAVE, (u8)((elcr | bit) >> 8));

@@ -73,6 +73,8 @@ static bool complete(void *context)
 	while (virtqueue_take(&blk->q, &head)) {
 		if (head % DESCRIPTORS || head / DESCRIPTORS >= SLOTS)
 			continue; /* a chain that was never made available */
+		if (!blk->slot[head / DESCRIPTORS].busy)
+			continue; /* nor this time */
 		blk->slot[head / DESCRIPTORS].busy = false;
 		blk->completed++;
 	}
@@ -98,6 +100,10 @@ static enum status connect_interrupt(struct blk *blk, struct pci_dev *dev)
 static enum status allocate_slots(struct blk *blk, struct arena *dma)
 {
 	blk->slots = MIN(SLOTS, blk->q.size / DESCRIPTORS);
+	if (!blk->slots) {
+		log_line(PCI_FMT " virtio-blk: a queue of %u has no room for a request", PCI_ARGS(blk->v.dev), blk->q.size);
+		return ERR_RANGE;
+	}
 	for (unsigned int i = 0; i < blk->slots; i++) {
 		struct slot *slot = &blk->slot[i];
 
@@ -121,6 +127,10 @@ static enum status probe(struct pci_dev *dev, void *context)
 		return ERR_RANGE;
 	dev->driver_data = blk;
 	s = virtio_pci_find(&blk->v, dev);
+	if (s == OK && !blk->v.config) {
+		log_line(PCI_FMT " virtio-blk: no device configuration", PCI_ARGS(dev));
+		s = ERR_ABSENT;
+	}
 	if (s == OK)
 		s = virtio_negotiate(&blk->v, 1ULL << VIRTIO_BLK_F_RO | 1ULL << VIRTIO_BLK_F_FLUSH, &features);
 	if (s == OK)
