@@ -90,10 +90,11 @@ enum status lapic_init(enum status (*map)(u64 address, u64 size))
 	apic->write(LAPIC_LVT_THERMAL, LVT_MASKED);
 	apic->write(LAPIC_LVT_PERF, LVT_MASKED);
 	apic->write(LAPIC_LVT_ERROR, LVT_MASKED);
+	/* Before LINT0 and LINT1: while the APIC is software-disabled their mask bits cannot be cleared (SDM Vol. 3, 10.4.7.2). */
+	apic->write(LAPIC_SPIV, LAPIC_SPIV_ENABLE | VECTOR_SPURIOUS);
 	apic->write(LAPIC_LVT_LINT1, LVT_NMI);
 	/* Virtual wire: the 8259 asks through LINT0. */
 	apic->write(LAPIC_LVT_LINT0, LVT_EXTINT);
-	apic->write(LAPIC_SPIV, LAPIC_SPIV_ENABLE | VECTOR_SPURIOUS);
 	return OK;
 }
 

@@ -41,7 +41,7 @@ static enum status reset(struct pci_dev *dev)
 		u8 old = pci_read_config_byte(dev, router->registers[i]);
 		u8 new = old &(u8)~PIRQ_DISABLE;
 
-		if (old == new || !(old & PIRQ_LINE))
+		if (old == 0xff || old == new || !(old & PIRQ_LINE))
 			continue;
 		pci_write_config_byte(dev, router->registers[i], new);
 		log_line("pci " PCI_FMT " pirq 0x%02x 0x%02x -> 0x%02x (enable)", PCI_ARGS(dev), router->registers[i], old, new);
