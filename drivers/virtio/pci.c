@@ -25,52 +25,65 @@ void virtio_write(const struct virtio_pci *v, u64 address, unsigned int size, u3
 	v->dev->access->ops->mem_write(v->dev->access, address, size, value);
 }
 
-static enum status map_structure(const struct virtio_pci *v, u8 cap, u64 *address)
+/* What the transport consists of (4.1.4): the bytes that the capability has, and those that the structure must have. */
+static const struct structure {
+	u8 type;
+	u8 cap_size;
+	u32 least;
+	size_t where; /* the address's place in struct virtio_pci */
+} structures[] = {
+	{ VIRTIO_PCI_CAP_COMMON_CFG, 16, sizeof(struct virtio_pci_common_cfg), offsetof(struct virtio_pci, common) },
+	{ VIRTIO_PCI_CAP_NOTIFY_CFG, 20, 2, offsetof(struct virtio_pci, notify) },
+	{ VIRTIO_PCI_CAP_ISR_CFG, 16, 1, offsetof(struct virtio_pci, isr) },
+	{ VIRTIO_PCI_CAP_DEVICE_CFG, 16, 0, offsetof(struct virtio_pci, config) },
+};
+
+static enum status map_structure(struct virtio_pci *v, u8 cap, const struct structure *structure, u64 *address)
 {
 	unsigned int bar = pci_read_config_byte(v->dev, (u16)(cap + CAP_BAR));
 	u32 offset = pci_read_config_dword(v->dev, (u16)(cap + CAP_OFFSET));
 	u32 length = pci_read_config_dword(v->dev, (u16)(cap + CAP_LENGTH));
-	enum status s = pci_bar_address(v->dev, bar, address);
+	enum status s;
 
+	if (length < structure->least) {
+		log_line(PCI_FMT " virtio: capability 0x%02x has %u bytes, its type needs %u", PCI_ARGS(v->dev), cap, length,
+			 structure->least);
+		return ERR_ABSENT;
+	}
+	s = pci_bar_address(v->dev, bar, address);
 	if (s != OK) {
 		log_line(PCI_FMT " virtio: capability 0x%02x names BAR %u, which is no assigned memory BAR", PCI_ARGS(v->dev), cap,
 			 bar);
 		return s;
 	}
 	*address += offset;
-	return v->dev->access->map(*address, length);
+	if (structure->type == VIRTIO_PCI_CAP_NOTIFY_CFG) {
+		v->notify_length = length;
+		v->notify_multiplier = pci_read_config_dword(v->dev, (u16)(cap + CAP_NOTIFY));
+	}
+	return length ? v->dev->access->map(*address, length) : OK;
 }
 
 enum status virtio_pci_find(struct virtio_pci *v, struct pci_dev *dev)
 {
 	*v = (struct virtio_pci){ .dev = dev };
 	for (struct pci_cap cap = { 0 }; pci_next_capability(dev, &cap);) {
-		u64 *where = NULL;
-		enum status s;
+		u8 type;
 
-		if (cap.id != PCI_CAP_ID_VNDR)
+		if (cap.id != PCI_CAP_ID_VNDR || cap.pos + CAP_CFG_TYPE >= PCI_CFG_SPACE_SIZE)
 			continue;
-		switch (pci_read_config_byte(dev, (u16)(cap.pos + CAP_CFG_TYPE))) {
-		case VIRTIO_PCI_CAP_COMMON_CFG:
-			where = &v->common;
-			break;
-		case VIRTIO_PCI_CAP_NOTIFY_CFG:
-			where = &v->notify;
-			break;
-		case VIRTIO_PCI_CAP_ISR_CFG:
-			where = &v->isr;
-			break;
-		case VIRTIO_PCI_CAP_DEVICE_CFG:
-			where = &v->config;
-			break;
+		type = pci_read_config_byte(dev, (u16)(cap.pos + CAP_CFG_TYPE));
+		for (unsigned int i = 0; i < ARRAY_SIZE(structures); i++) {
+			u64 *address = (u64 *)((u8 *)v + structures[i].where);
+			enum status s;
+
+			/* 4.1.4.1: of several of one type the first is preferred. */
+			if (structures[i].type != type || *address || cap.pos + structures[i].cap_size > PCI_CFG_SPACE_SIZE)
+				continue;
+			s = map_structure(v, cap.pos, &structures[i], address);
+			if (s != OK)
+				return s;
 		}
-		if (!where || *where)
-			continue; /* 4.1.4.1: of several of one type the first is preferred */
-		s = map_structure(v, cap.pos, where);
-		if (s != OK)
-			return s;
-		if (where == &v->notify)
-			v->notify_multiplier = pci_read_config_dword(dev, (u16)(cap.pos + CAP_NOTIFY));
 	}
 	if (!v->common || !v->notify || !v->isr) {
 		log_line(PCI_FMT " virtio: no modern transport", PCI_ARGS(dev));

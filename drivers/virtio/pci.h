@@ -18,6 +18,7 @@ struct virtio_pci {
 	u64 isr;
 	u64 config;
 	u32 notify_multiplier;
+	u32 notify_length;
 };
 
 /* Maps what the capabilities point to. ERR_ABSENT after one line: no modern transport, or a capability that points nowhere. */

@@ -16,6 +16,7 @@ static void write_address(const struct virtio_pci *v, u64 field, const volatile 
 
 enum status virtqueue_init(struct virtqueue *q, const struct virtio_pci *v, u16 index, u16 vector, struct arena *dma)
 {
+	u64 notify;
 	u32 size, got;
 
 	virtio_write(v, virtio_common(v, queue_select), index);
@@ -25,6 +26,12 @@ enum status virtqueue_init(struct virtqueue *q, const struct virtio_pci *v, u16 
 		return ERR_IO;
 	}
 	size = MIN(size, VIRTQUEUE_SIZE_MAX);
+	notify = (u64)virtio_read(v, virtio_common(v, queue_notify_off)) * v->notify_multiplier;
+	if (notify + sizeof(u16) > v->notify_length) {
+		log_line(PCI_FMT " virtio: queue %u notifies at 0x%lx of %u bytes", PCI_ARGS(v->dev), index, notify,
+			 v->notify_length);
+		return ERR_IO;
+	}
 	*q = (struct virtqueue){ .v = v, .index = index, .size = (u16)size };
 	q->desc = arena_alloc(dma, size * sizeof(struct vring_desc), VRING_DESC_ALIGN_SIZE);
 	q->avail = arena_alloc(dma, sizeof(struct vring_avail) + size * sizeof(u16) + sizeof(u16), VRING_AVAIL_ALIGN_SIZE);
@@ -43,7 +50,7 @@ enum status virtqueue_init(struct virtqueue *q, const struct virtio_pci *v, u16 
 	write_address(v, v->common + offsetof(struct virtio_pci_common_cfg, queue_desc_lo), q->desc);
 	write_address(v, v->common + offsetof(struct virtio_pci_common_cfg, queue_avail_lo), q->avail);
 	write_address(v, v->common + offsetof(struct virtio_pci_common_cfg, queue_used_lo), q->used);
-	q->notify = v->notify + (u64)virtio_read(v, virtio_common(v, queue_notify_off)) * v->notify_multiplier;
+	q->notify = v->notify + notify;
 	virtio_write(v, virtio_common(v, queue_enable), 1);
 	return OK;
 }
