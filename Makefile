@@ -74,6 +74,7 @@ ELFS := $(IMAGES:%=$(O)/%.elf)
 $(ELFS): $(O)/%.elf: $(O)/image/boot/header-%.o $(O)/image/images/%.o $(IMAGE_OBJ) linker.ld
 	$(call say,LD)
 	$(Q)$(LD) $(LDFLAGS_IMAGE) --defsym=image_pref_address=$(PREF_$*) -Map $(O)/$*.map -o $@ $(filter %.o,$^)
+	$(Q)! readelf -rW $@ | grep R_X86_64 | grep -v R_X86_64_RELATIVE # the entry code applies no other
 
 BINS := $(IMAGES:%=$(O)/%.bin)
 $(BINS): $(O)/%.bin: $(O)/%.elf

@@ -37,7 +37,13 @@ struct header {
 #define FADT_X_PM_TMR_BLK 208
 #define GAS_SYSTEM_IO	  1
 
-#define MCFG_ENTRIES	  44
+#define FADT_FLAGS	  112
+#define FADT_HW_REDUCED	  (1U << 20) /* none of the fixed hardware is there */
+
+/* A length beyond is nonsense, and would have us read device registers. */
+#define TABLE_MAX    (16 * MIB)
+
+#define MCFG_ENTRIES 44
 
 _Static_assert(sizeof(struct rsdp) == 36, "ACPI 6.4, 5.2.5.3");
 _Static_assert(sizeof(struct header) == 36, "ACPI 6.4, 5.2.6");
@@ -52,14 +58,23 @@ static bool sums_to_zero(const void *data, size_t size)
 	return !sum;
 }
 
+static bool is_text(const char signature[4])
+{
+	for (int i = 0; i < 4; i++)
+		if (signature[i] < ' ' || signature[i] > '~')
+			return false;
+	return true;
+}
+
 static const struct header *table_at(u64 address, acpi_map map)
 {
 	const struct header *t = (const void *)(uintptr_t)address;
 
 	if (!address || map(address, sizeof(*t)) != OK)
 		return NULL;
-	if (t->length < sizeof(*t) || map(address, t->length) != OK || !sums_to_zero(t, t->length)) {
-		log_line("ACPI: table %.4s at 0x%lx: bad length or checksum, ignored", t->signature, address);
+	if (t->length < sizeof(*t) || t->length > TABLE_MAX || map(address, t->length) != OK || !sums_to_zero(t, t->length)) {
+		log_line("ACPI: table %.4s at 0x%lx: bad length or checksum, ignored",
+			 is_text(t->signature) ? t->signature : "????", address);
 		return NULL;
 	}
 	return t;
@@ -85,9 +100,13 @@ static void read_mcfg(struct acpi *acpi, const struct header *t)
 static void read_fadt(struct acpi *acpi, const struct header *t)
 {
 	const u8 *p = (const u8 *)t;
-	u32 port = 0;
+	u32 port = 0, flags = 0;
 	u64 extended = 0;
 
+	if (t->length >= FADT_FLAGS + 4)
+		memcpy(&flags, p + FADT_FLAGS, sizeof(flags));
+	if (flags & FADT_HW_REDUCED)
+		return;
 	if (t->length > FADT_PM_TMR_LEN && p[FADT_PM_TMR_LEN] == 4)
 		memcpy(&port, p + FADT_PM_TMR_BLK, sizeof(port));
 	if (t->length >= FADT_X_PM_TMR_BLK + 12 && p[FADT_X_PM_TMR_BLK] == GAS_SYSTEM_IO)

@@ -75,7 +75,7 @@ enum e820_type {
 	E820_UNUSABLE = 5,
 	E820_PMEM = 7,
 	/*
-	 * Ours, in ACPI's OEM-defined range (ACPI 6.4, table 15.6): the outgoing kernel's DMA buffers. Data of a request that was
+	 * Ours, in the range that ACPI 6.4 leaves to OEMs (15, address range types): the outgoing kernel's DMA buffers. Data of a request that was
 	 * already submitted may land there until the device has been reset. Whoever does not know the type must treat it as
 	 * reserved, as Linux does; an image of this project gives it back once it has reset the devices.
 	 */
@@ -129,7 +129,7 @@ struct setup_data {
 	u32 type;
 	u32 len; /* of what follows */
 };
-#define SETUP_HANDOFF_LOG 0x50434948 /* ours: a struct log_ram */
+#define SETUP_HANDOFF 0x50434948 /* ours: what one image of this project tells the next (images/kernel.c) */
 
 /* Fields that the header splits in two. */
 static inline u64 boot_ramdisk_image(const struct boot_params *bp)

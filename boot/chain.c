@@ -2,14 +2,13 @@
 #include "boot/chain.h"
 
 #include "boot/cpio.h"
-#include "boot/options.h"
 #include "lib/format.h"
 #include "lib/string.h"
 
 #define SUMS "SHA256SUMS"
 
-/* Nothing is placed below: the BIOS data area, the EBDA and legacy video memory are there. */
-#define LOWEST MIB
+/* Nothing is placed below: legacy memory is there, and the 2 MiB page at 0 had better fault. */
+#define LOWEST (2 * MIB)
 
 /* Finds a file and holds it against the archive's own list of digests, which coreutils' `sha256sum -c` reads as well. */
 static enum status find_checked(const struct chain_world *world, const char *path, struct cpio_file *file)
@@ -99,6 +98,26 @@ static enum status give_words(struct chain *chain, const char *rest, const struc
 	return s;
 }
 
+/* What this kernel can see to be missing the next one shall not discover. */
+static enum status check_rest(const char *rest, const struct chain_world *world)
+{
+	char list[OPTIONS_VALUE_MAX + 1], name[OPTIONS_VALUE_MAX + 1], path[OPTIONS_VALUE_MAX + 8];
+	struct cpio_file file;
+
+	str_copy(list, sizeof(list), rest);
+	while (options_take(list, name)) {
+		enum status s;
+
+		format(path, sizeof(path), "%s/image", name);
+		s = cpio_find(world->initrd, world->initrd_size, path, &file);
+		if (s == ERR_ABSENT)
+			log_line("initrd: no %s", path);
+		if (s != OK)
+			return s;
+	}
+	return OK;
+}
+
 static enum status prepare(struct chain *chain, const char *rest, const struct chain_world *world)
 {
 	struct boot_request request = { .rsdp = world->rsdp, .setup_data = world->setup_data, .e820 = chain->e820 };
@@ -111,6 +130,9 @@ static enum status prepare(struct chain *chain, const char *rest, const struct c
 	s = find_checked(world, path, &file);
 	if (s == ERR_ABSENT)
 		log_line("initrd: no %s", path);
+	if (s != OK)
+		return s;
+	s = check_rest(rest, world);
 	if (s != OK)
 		return s;
 	s = image_check(&chain->image, chain->name, file.data, file.size, world->la57);

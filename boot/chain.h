@@ -4,6 +4,7 @@
 
 #include "boot/image.h"
 #include "boot/memmap.h"
+#include "boot/options.h"
 #include "boot/sha256.h"
 #include "lib/log.h"
 
@@ -36,7 +37,7 @@ struct chain_world {
 };
 
 struct chain {
-	char name[64];
+	char name[OPTIONS_ITEM_MAX + 1];
 	struct image image;
 	struct chain_region region[CHAIN_REGIONS_MAX];
 	unsigned int regions;
@@ -50,7 +51,7 @@ struct chain {
 
 /*
  * Finds NAME/image (and NAME/initrd) in the archive, checks them against the archive's SHA256SUMS and by image_check, takes memory
- * for them, and makes boot_params and the command line. An image of this project gets the archive on and the command line with
+ * for them, and makes boot_params and the command line. rest is what follows in handoff.next: each of these must be in the archive, too. An image of this project gets the archive on and the command line with
  * handoff.next=rest; a foreign one gets its own initrd and what follows ` -- `. No device is touched and nothing is written to the
  * memory that was taken. On failure one line says why, and the memory map is as before.
  */

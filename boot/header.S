@@ -135,7 +135,7 @@ entry64:
 	xor	%eax, %eax
 	rep stosq
 
-	/* static-pie: apply R_X86_64_RELATIVE, the only kind that linker.ld lets through. Elf64_Rela: offset, info, addend. */
+	/* static-pie: apply R_X86_64_RELATIVE, the only kind that the Makefile lets through. Elf64_Rela: offset, info, addend. */
 	lea	head-SETUP_SIZE(%rip), %rdx	/* the load bias: the image is linked at 0 */
 	lea	rela_start(%rip), %rdi
 	lea	rela_end(%rip), %rcx
@@ -155,7 +155,7 @@ entry64:
 
 	.bss
 	.balign	16
-	.skip	65536
+	.skip	131072		/* a bus chain of 255 bridges takes 86 KiB (pci/enumerate.c) */
 	.globl	stack_top
 stack_top:
 

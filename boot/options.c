@@ -136,6 +136,27 @@ const char *options_foreign(const char *cmdline)
 	return is_space(*at) ? at + 1 : at;
 }
 
+enum status options_check_list(const char *name, const char *list)
+{
+	size_t n = 0;
+
+	for (const char *p = list; *list; p++) {
+		if (*p && *p != ',') {
+			n++;
+			continue;
+		}
+		if (!n || n > OPTIONS_ITEM_MAX) {
+			log_line("option " OPTIONS_PREFIX "%s=%s: an item has %lu characters, 1 to %d are allowed", name, list, n,
+				 OPTIONS_ITEM_MAX);
+			return ERR_INVALID;
+		}
+		if (!*p)
+			break;
+		n = 0;
+	}
+	return OK;
+}
+
 bool options_take(char *list, char *head)
 {
 	size_t n = 0;

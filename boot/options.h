@@ -28,6 +28,13 @@ enum status options_parse(const char *cmdline, const struct option *table, size_
 const char *options_foreign(const char *cmdline);
 
 /*
+ * Checks a comma-separated list: no empty item, none longer than OPTIONS_ITEM_MAX. An empty list is fine. ERR_INVALID after one line
+ * that names the option and the list.
+ */
+#define OPTIONS_ITEM_MAX 63
+enum status options_check_list(const char *name, const char *list);
+
+/*
  * Takes the head off a comma-separated list: "second,linux" gives head "second" and leaves "linux". False when the list is empty.
  * head has OPTIONS_VALUE_MAX + 1 bytes, as the list has.
  */

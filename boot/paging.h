@@ -6,7 +6,8 @@
 #include "lib/types.h"
 
 /*
- * Own page tables: identity, 2 MiB pages, and only what was asked for, so that a stray pointer faults instead of reading a device.
+ * Own page tables: identity, 2 MiB pages, and only what was asked for, so that a stray pointer faults instead of reading a device. The
+ * page at 0 is among them only where something that we were given lies there.
  * Whoever entered us mapped no MMIO (kexec) or everything (firmware); neither is relied upon once paging_init has returned.
  */
 enum paging_cache {

@@ -28,12 +28,12 @@ static u32 load_be32(const u8 *p)
 }
 
 /* 6.2.2, step 3: one round. The standard moves a..h on by one each time; here the names move, and the values stay. */
-#define ROUND(a, b, c, d, e, f, g, h, t)                                                                                           \
-	do {                                                                                                                       \
-		h += (rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25)) + ((e & f) ^ (~e & g)) + k[t] + w[t];                                \
-		d += h;                                                                                                            \
-		h += (rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));                                     \
-	} while (0)
+static inline void hash_round(u32 a, u32 b, u32 c, u32 *d, u32 e, u32 f, u32 g, u32 *h, u32 kw)
+{
+	*h += (rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25)) + ((e & f) ^ (~e & g)) + kw;
+	*d += *h;
+	*h += (rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+}
 
 static void hash_block(u32 v[8], const u8 *p)
 {
@@ -49,14 +49,14 @@ static void hash_block(u32 v[8], const u8 *p)
 		w[t] = w[t - 16] + s0 + w[t - 7] + s1;
 	}
 	for (int t = 0; t < 64; t += 8) {
-		ROUND(a, b, c, d, e, f, g, h, t);
-		ROUND(h, a, b, c, d, e, f, g, t + 1);
-		ROUND(g, h, a, b, c, d, e, f, t + 2);
-		ROUND(f, g, h, a, b, c, d, e, t + 3);
-		ROUND(e, f, g, h, a, b, c, d, t + 4);
-		ROUND(d, e, f, g, h, a, b, c, t + 5);
-		ROUND(c, d, e, f, g, h, a, b, t + 6);
-		ROUND(b, c, d, e, f, g, h, a, t + 7);
+		hash_round(a, b, c, &d, e, f, g, &h, k[t] + w[t]);
+		hash_round(h, a, b, &c, d, e, f, &g, k[t + 1] + w[t + 1]);
+		hash_round(g, h, a, &b, c, d, e, &f, k[t + 2] + w[t + 2]);
+		hash_round(f, g, h, &a, b, c, d, &e, k[t + 3] + w[t + 3]);
+		hash_round(e, f, g, &h, a, b, c, &d, k[t + 4] + w[t + 4]);
+		hash_round(d, e, f, &g, h, a, b, &c, k[t + 5] + w[t + 5]);
+		hash_round(c, d, e, &f, g, h, a, &b, k[t + 6] + w[t + 6]);
+		hash_round(b, c, d, &e, f, g, h, &a, k[t + 7] + w[t + 7]);
 	}
 	v[0] += a, v[1] += b, v[2] += c, v[3] += d, v[4] += e, v[5] += f, v[6] += g, v[7] += h;
 }

@@ -8,8 +8,8 @@
 #include "lib/log.h"
 #include "lib/time.h"
 
-/* Disks first: the silence after a handoff ends with the first completed I/O. The PIRQ router comes before whoever wants INTx. */
-const struct driver *const drivers[] = { &virtio_blk_driver, &pirq_driver, &edu_driver, NULL };
+/* The PIRQ router comes before whoever wants INTx, disks before the rest: the silence after a handoff ends with the first I/O. */
+const struct driver *const drivers[] = { &pirq_driver, &virtio_blk_driver, &edu_driver, NULL };
 
 _Static_assert(offsetof(struct driver, pci) == 0, "driver_of");
 

@@ -14,13 +14,15 @@ struct driver_env {
 
 /*
  * A pci_driver, and what this project asks of a device beside being bound: real work that shows that it functions, and work that is
- * left in flight when the kernel goes.
+ * left in flight when the kernel goes. reset and probe return ERR_ABSENT, after one line, for a device that they cannot drive as it is:
+ * that is a result, not a failure.
  */
 struct driver {
 	struct pci_driver pci;
+	u64 dma; /* bytes that a device of it takes of driver_env.dma, at most */
 	/* Real I/O with completion by interrupt, each counted and compared; says in one line what was done. write: may change a disk. */
 	enum status (*work)(struct pci_dev *dev, bool write);
-	/* Starts requests and does not wait for them; says in one line what it started. The same under every policy. */
+	/* Starts requests and does not wait for them. The same under every policy. */
 	enum status (*arm)(struct pci_dev *dev);
 	/* Requests started by arm that have not completed. */
 	unsigned int (*in_flight)(const struct pci_dev *dev);

@@ -21,8 +21,8 @@
 #define HEAP_SIZE     (2 * MIB)
 #define FUNCTIONS_MAX 4096
 
-/* 0.5 MiB a disk. Below 256 MiB if it can be had there: edu reaches no further. */
-#define DMA_SIZE      (8 * MIB)
+/* Above the page at 0, which had better fault; DMA below 256 MiB if it can be had there, because edu reaches no further. */
+#define ARENA_LOWEST  (2 * MIB)
 #define DMA_PREFERRED (256 * MIB)
 
 /* On hardware nobody takes the exit code: the last lines are to be read before the machine resets. */
@@ -31,11 +31,13 @@
 static const struct pci_policy *const shutdown_policies[] = { &shutdown_keep_msi, &shutdown_disable_msi, &shutdown_none };
 static const struct pci_policy *const startup_policies[] = { &startup_disable_msi, &startup_none };
 
-/* What the previous image held back, and what this one holds; handed on in the chain of setup_data. */
-static struct {
+/* What an image of this project leaves to the next beside what the boot protocol knows: a node in the chain of setup_data. */
+static struct handed {
 	struct setup_data node;
+	u32 failed; /* the verdict at the end speaks for all images of the chain */
 	struct log_ram log;
-} handed_log;
+} handed;
+#define HANDED_SIZE (sizeof(struct handed) - sizeof(struct setup_data))
 
 static enum status map_ram(u64 start, u64 size)
 {
@@ -92,22 +94,24 @@ static _Noreturn void give_up(const struct kernel *kernel, const char *what)
 
 /* --- the beginning --- */
 
-static void adopt_log(const struct kernel *kernel)
+static void adopt_handed(struct kernel *kernel)
 {
 	u64 at = kernel->params->hdr.setup_data;
 
 	/* The list is short, and what it says of its own length is not to be trusted. */
 	for (int i = 0; at && i < 16; i++) {
-		const struct setup_data *node = (const void *)(uintptr_t)at;
+		const struct handed *earlier = (const void *)(uintptr_t)at;
 
-		if (map_ram(at, sizeof(*node)) != OK)
+		if (map_ram(at, sizeof(earlier->node)) != OK)
 			return;
-		if (node->type == SETUP_HANDOFF_LOG && node->len == sizeof(struct log_ram) && map_ram(at, node->len) == OK) {
+		if (earlier->node.type == SETUP_HANDOFF && earlier->node.len == HANDED_SIZE &&
+		    map_ram(at, sizeof(*earlier)) == OK) {
 			log_hold();
-			log_adopt((const void *)(node + 1));
+			log_adopt(&earlier->log);
+			kernel->failed = earlier->failed;
 			return;
 		}
-		at = node->next;
+		at = earlier->node.next;
 	}
 }
 
@@ -147,6 +151,8 @@ static enum status read_options(struct kernel *kernel, const char *default_next)
 	str_copy(o->scope, sizeof(o->scope), kernel->in_qemu ? "all" : "bound");
 	s = options_parse(kernel->cmdline, table, ARRAY_SIZE(table));
 	if (s == OK)
+		s = options_check_list("next", o->next);
+	if (s == OK)
 		s = scope_check(o->allow);
 	if (s != OK)
 		return s;
@@ -157,10 +163,12 @@ static enum status read_options(struct kernel *kernel, const char *default_next)
 
 static enum status take_arena(struct kernel *kernel, struct arena *arena, u64 size, u64 max)
 {
-	enum status s = memmap_take(&kernel->memmap, size, PAGE_SIZE, MIB, max, MEM_USED, &arena->base);
+	enum status s = memmap_take(&kernel->memmap, size, PAGE_SIZE, ARENA_LOWEST, max, MEM_USED, &arena->base);
 
+	if (s != OK)
+		return s;
 	arena->size = size;
-	return s == OK ? map_ram(arena->base, size) : s;
+	return map_ram(arena->base, size);
 }
 
 /* Everything that we were given stays ours until we have read it; what we need beside is taken from what is left. */
@@ -186,12 +194,11 @@ static enum status take_memory(struct kernel *kernel)
 		if (s == OK)
 			s = map_ram(given[i].start, given[i].size);
 	}
-	if (s == OK)
+	if (s == OK) {
 		s = take_arena(kernel, &kernel->heap, HEAP_SIZE, UINT64_MAX);
-	if (s == OK)
-		s = take_arena(kernel, &kernel->dma, DMA_SIZE, DMA_PREFERRED);
-	if (s == ERR_RANGE)
-		s = take_arena(kernel, &kernel->dma, DMA_SIZE, UINT64_MAX);
+		if (s != OK)
+			log_line("memory: no %lu KiB free for a heap", HEAP_SIZE / KIB);
+	}
 	return s;
 }
 
@@ -206,7 +213,7 @@ static void start_interrupts(struct kernel *kernel)
 		return;
 	stale = lapic_drain();
 	i8259_init();
-	log_line("irq: local APIC ID %u, %u stale interrupts taken; 8259 masked", lapic_id(), stale);
+	log_line("irq: local APIC ID %u (%s), %u stale interrupts taken; 8259 masked", lapic_id(), lapic_mode(), stale);
 	x86_irq_enable();
 }
 
@@ -220,9 +227,9 @@ void kernel_start(struct kernel *kernel, const char *name, const char *default_n
 	fault_init(image.start, image.size);
 	kernel->in_qemu = qemu_present();
 	console_init(kernel->in_qemu);
-	handed_log.node = (struct setup_data){ .type = SETUP_HANDOFF_LOG, .len = sizeof(struct log_ram) };
-	log_init(name, console_write, &handed_log.log);
-	adopt_log(kernel);
+	handed.node = (struct setup_data){ .type = SETUP_HANDOFF, .len = HANDED_SIZE };
+	log_init(name, console_write, &handed.log);
+	adopt_handed(kernel);
 	log_line("image %s@0x%lx", name, image.start);
 	if (read_options(kernel, default_next) != OK)
 		give_up(kernel, "options");
@@ -299,6 +306,26 @@ static enum status open_config_space(struct kernel *kernel)
 	return kernel->pci.dev ? OK : ERR_RANGE;
 }
 
+/* As much DMA memory as the functions that have drivers may need. */
+static enum status take_dma(struct kernel *kernel)
+{
+	u64 size = 0;
+	enum status s;
+
+	for (unsigned int i = 0; i < kernel->pci.count; i++)
+		if (kernel->pci.dev[i].driver)
+			size += driver_of(&kernel->pci.dev[i])->dma;
+	if (!size)
+		return OK;
+	size = ALIGN_UP(size, PAGE_SIZE);
+	s = take_arena(kernel, &kernel->dma, size, DMA_PREFERRED);
+	if (s == ERR_RANGE)
+		s = take_arena(kernel, &kernel->dma, size, UINT64_MAX);
+	if (s != OK)
+		log_line("memory: no %lu KiB free for DMA", size / KIB);
+	return s;
+}
+
 void kernel_find_devices(struct kernel *kernel)
 {
 	if (open_config_space(kernel) != OK)
@@ -316,6 +343,8 @@ void kernel_find_devices(struct kernel *kernel)
 		kernel->pci.dev[i].driver = driver ? &driver->pci : NULL;
 	}
 	scope_apply(&kernel->pci, kernel->in_qemu, !strcmp(kernel->options.scope, "bound"), kernel->options.allow);
+	if (take_dma(kernel) != OK)
+		give_up(kernel, "memory");
 	report_found(kernel);
 }
 
@@ -335,46 +364,64 @@ void kernel_startup(struct kernel *kernel)
 	log_line("startup %s: on %u of %u functions", kernel->startup->name, ours(&kernel->pci), kernel->pci.count);
 }
 
-/* The order is the point: what the previous kernel left running must have ended before bus master lets it reach memory again. */
+/* A function is of no use behind a bridge that lets nothing through and is not ours to change. */
+static bool reachable(const struct pci_dev *dev)
+{
+	for (const struct pci_dev *b = dev->bridge; b; b = b->bridge) {
+		if (!b->hands_off || b->found.command & PCI_COMMAND_MASTER)
+			continue;
+		log_line(PCI_FMT " %s: bridge " PCI_FMT " above has bus master off and is not ours", PCI_ARGS(dev),
+			 dev->driver->name, PCI_ARGS(b));
+		return false;
+	}
+	return true;
+}
+
+/* Behind the reset: what the previous kernel left running has ended, so bus master may let the device reach memory again. */
 static enum status bring_up(struct kernel *kernel, struct pci_dev *dev, bool write)
 {
 	struct driver_env env = { &kernel->heap, &kernel->dma };
-	enum status s = dev->driver->reset(dev);
+	enum status s;
 
-	if (s != OK || !dev->driver->probe)
-		return s;
+	if (!reachable(dev))
+		return ERR_ABSENT;
 	pci_set_master(dev);
 	s = dev->driver->probe(dev, &env);
 	if (s == OK)
 		s = driver_of(dev)->work(dev, write);
+	dev->driven = s == OK;
 	/* The first I/O is done: the silence of the handoff is over. */
 	log_release();
 	return s;
+}
+
+/* True when the device has been reset, whatever became of it then. */
+static bool drive(struct kernel *kernel, struct pci_dev *dev, bool write)
+{
+	enum status reset = kernel->interrupts ? dev->driver->reset(dev) : ERR_ABSENT;
+	enum status s = reset == OK && dev->driver->probe ? bring_up(kernel, dev, write) : reset;
+
+	if (s == ERR_ABSENT) {
+		log_line(PCI_FMT " %s: not driven", PCI_ARGS(dev), dev->driver->name);
+	} else if (s != OK) {
+		log_line(PCI_FMT " %s: failed, %s", PCI_ARGS(dev), dev->driver->name, status_text(s));
+		kernel->failed = true;
+	}
+	return reset == OK;
 }
 
 void kernel_drive(struct kernel *kernel, bool write)
 {
 	bool all_reset = true;
 
-	for (const struct driver *const *driver = drivers; *driver; driver++) {
-		for (unsigned int i = 0; i < kernel->pci.count; i++) {
-			struct pci_dev *dev = &kernel->pci.dev[i];
-			enum status s;
-
-			if (dev->driver != &(*driver)->pci)
-				continue;
-			s = kernel->interrupts ? bring_up(kernel, dev, write) : ERR_ABSENT;
-			if (s == OK)
-				continue;
-			log_line(PCI_FMT " %s: failed, %s", PCI_ARGS(dev), dev->driver->name, status_text(s));
-			kernel->failed = true;
-			all_reset = false;
-		}
-	}
+	for (const struct driver *const *driver = drivers; *driver; driver++)
+		for (unsigned int i = 0; i < kernel->pci.count; i++)
+			if (kernel->pci.dev[i].driver == &(*driver)->pci)
+				all_reset &= drive(kernel, &kernel->pci.dev[i], write);
 	/* The previous kernel's DMA buffers can be free again, ours must not be to the next one. */
 	if (all_reset)
 		memmap_retype(&kernel->memmap, E820_DMA, E820_RAM);
-	if (memmap_mark(&kernel->memmap, kernel->dma.base, kernel->dma.size, E820_DMA) != OK)
+	if (kernel->dma.size && memmap_mark(&kernel->memmap, kernel->dma.base, kernel->dma.size, E820_DMA) != OK)
 		kernel->failed = true;
 }
 
@@ -389,7 +436,7 @@ bool kernel_prepare_next(struct kernel *kernel)
 		.initrd = (const u8 *)(uintptr_t)boot_ramdisk_image(kernel->params),
 		.initrd_size = boot_ramdisk_size(kernel->params),
 		.rsdp = kernel->params->acpi_rsdp_addr,
-		.setup_data = (u64)(uintptr_t)&handed_log.node,
+		.setup_data = (u64)(uintptr_t)&handed.node,
 		.cmdline = kernel->cmdline,
 	};
 	struct chain *chain = &kernel->chain;
@@ -398,7 +445,7 @@ bool kernel_prepare_next(struct kernel *kernel)
 	if (!options_take(kernel->options.next, head))
 		return false;
 	if (chain_prepare(chain, head, kernel->options.next, &world) != OK) {
-		log_line("next image %s refused, no device was touched; %s goes on", head, kernel->name);
+		log_line("next image %s refused, no device was shut down; %s goes on", head, kernel->name);
 		kernel->failed = true;
 		return false;
 	}
@@ -414,13 +461,13 @@ void kernel_arm(struct kernel *kernel)
 	for (unsigned int i = kernel->pci.count; i-- > 0;) {
 		struct pci_dev *dev = &kernel->pci.dev[i];
 
-		if (dev->driver && dev->driver_data && driver_of(dev)->arm && driver_of(dev)->arm(dev) != OK)
+		if (dev->driven && driver_of(dev)->arm(dev) != OK)
 			kernel->failed = true;
 	}
 	for (unsigned int i = 0; i < kernel->pci.count; i++) {
 		const struct pci_dev *dev = &kernel->pci.dev[i];
 
-		if (dev->driver && dev->driver_data && driver_of(dev)->arm)
+		if (dev->driven)
 			log_line("load " PCI_FMT " %s: %u requests in flight", PCI_ARGS(dev), dev->driver->name,
 				 driver_of(dev)->in_flight(dev));
 	}
@@ -428,10 +475,11 @@ void kernel_arm(struct kernel *kernel)
 
 void kernel_shutdown(struct kernel *kernel)
 {
-	log_line("shutdown %s: on %u of %u functions, children first", kernel->shutdown->name, ours(&kernel->pci), kernel->pci.count);
-	pci_apply_backward(&kernel->pci, kernel->shutdown);
+	log_line("shutdown %s: on %u of %u functions, children first", kernel->shutdown->name, ours(&kernel->pci),
+		 kernel->pci.count);
 	if (kernel->chain.image.ours)
-		log_hold(); /* nobody else would print it */
+		log_hold(); /* nobody else would print it; and a line takes longer than all that the policy does to a function */
+	pci_apply_backward(&kernel->pci, kernel->shutdown);
 	x86_irq_disable();
 	i8259_quiet();
 	if (kernel->interrupts)
@@ -442,6 +490,7 @@ _Noreturn void kernel_jump(struct kernel *kernel)
 {
 	const struct chain *chain = &kernel->chain;
 
+	handed.failed = kernel->failed;
 	chain_place(chain);
 	if (chain_verify(chain) != OK)
 		give_up(kernel, "digest");

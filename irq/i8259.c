@@ -6,7 +6,7 @@
 #include "lib/time.h"
 #include "lib/x86.h"
 
-/* Intel 8259A data sheet; ELCR as in ICH9 (13.4.12, 13.4.13) and PIIX3: a bit a line, 1 is level. */
+/* Intel 8259A data sheet. ELCR1 and ELCR2 of ICH9 and PIIX3: a bit a line, 1 is level. */
 #define PIC_MASTER	  0x20
 #define PIC_SLAVE	  0xa0
 #define PIC_DATA	  1    /* from the command port */
@@ -95,6 +95,7 @@ enum status i8259_request(u8 line, irq_handler handler, void *context)
 {
 	struct line *l;
 	u16 elcr, bit;
+	u64 flags;
 
 	if (line >= LINES || ELCR_EDGE_ONLY & 1U << line) {
 		log_line("irq %u: not a line that PCI can have", line);
@@ -105,10 +106,9 @@ enum status i8259_request(u8 line, irq_handler handler, void *context)
 		log_line("irq %u: %d handlers share it already", line, HANDLERS_MAX);
 		return ERR_RANGE;
 	}
-	/* The line may be unmasked already: the count last, so that an interrupt sees whole entries only. */
+	flags = x86_irq_save(); /* the line may be unmasked already, and serve() changes the mask */
 	l->handler[l->handlers] = handler;
 	l->context[l->handlers] = context;
-	__asm__ volatile("" : : : "memory");
 	l->handlers++;
 	/* OVMF and Linux's kexec leave ELCR at edge; a line that is high already would then interrupt once, or never. */
 	bit = (u16)(1U << line);
@@ -118,12 +118,14 @@ enum status i8259_request(u8 line, irq_handler handler, void *context)
 	if (!l->spurious.given_up)
 		mask &= (u16) ~(bit | 1U << CASCADE);
 	write_mask();
+	x86_irq_restore(flags);
 	return OK;
 }
 
 void i8259_release(u8 line, irq_handler handler, void *context)
 {
 	struct line *l = &lines[line];
+	u64 flags = x86_irq_save();
 
 	for (unsigned int i = 0; i < l->handlers; i++) {
 		if (l->handler[i] != handler || l->context[i] != context)
@@ -137,6 +139,7 @@ void i8259_release(u8 line, irq_handler handler, void *context)
 		mask |= (u16)(1U << line);
 		write_mask();
 	}
+	x86_irq_restore(flags);
 }
 
 u64 i8259_count(u8 line)

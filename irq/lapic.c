@@ -98,6 +98,11 @@ enum status lapic_init(enum status (*map)(u64 address, u64 size))
 	return OK;
 }
 
+const char *lapic_mode(void)
+{
+	return apic->name;
+}
+
 u32 lapic_id(void)
 {
 	u32 id = apic->read(LAPIC_ID);

@@ -14,6 +14,7 @@
 /* map makes the xAPIC's page accessible. ERR_ABSENT, after one line, when the local APIC is globally disabled. */
 enum status lapic_init(enum status (*map)(u64 address, u64 size));
 
+const char *lapic_mode(void); /* "xAPIC" or "x2APIC" */
 u32 lapic_id(void);
 void lapic_eoi(void);
 

@@ -5,14 +5,14 @@
 #include "lib/types.h"
 
 /*
- * The log: one fact a line, `<tag, padded to 6> <text>`. It goes to a sink at once, or into RAM while it is held. It is held between
- * the last bus-master clear and the next image's first I/O, because a character costs more than a configuration cycle there and
- * because what happens in that window should be the handoff and nothing else.
+ * The log: one fact a line, `<tag, padded to 6> <text>`. It goes to a sink at once, or into RAM while it is held. It is held from the
+ * shutdown walk to the next image's first I/O, because a character costs more than a configuration cycle and because what happens there
+ * should be the handoff and nothing else.
  *
  * The held text outlives the jump: it stands in a struct log_ram that the next image finds in the chain of setup_data.
  */
-#define LOG_LINE_MAX 240 /* characters of a line; the rest of a longer one is cut */
-#define LOG_RAM_SIZE (32 * KIB)
+#define LOG_LINE_MAX 240	 /* characters of a line; the rest of a longer one is cut */
+#define LOG_RAM_SIZE (128 * KIB) /* 1000 functions, a line or two each */
 
 struct log_ram {
 	u32 used;    /* bytes of text that are valid, at most LOG_RAM_SIZE */

@@ -10,7 +10,7 @@ void *memcpy(void *restrict dst, const void *restrict src, size_t n)
 	void *d = dst;
 	size_t words = n / 8, rest = n % 8;
 
-	__asm__ volatile("rep movsq; mov %3, %2; rep movsb" : "+D"(d), "+S"(src), "+c"(words) : "r"(rest) : "memory");
+	__asm__ volatile("rep movsq; mov %3, %2; rep movsb" : "+&D"(d), "+&S"(src), "+&c"(words) : "r"(rest) : "memory");
 	return dst;
 }
 
@@ -34,7 +34,7 @@ void *memset(void *dst, int c, size_t n)
 	size_t words = n / 8, rest = n % 8;
 
 	__asm__ volatile("rep stosq; mov %2, %1; rep stosb"
-			 : "+D"(d), "+c"(words)
+			 : "+&D"(d), "+&c"(words)
 			 : "r"(rest), "a"((u8)c * 0x0101010101010101ULL)
 			 : "memory");
 	return dst;

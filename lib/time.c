@@ -4,8 +4,9 @@
 #include "lib/x86.h"
 
 /* clang-format off: bits stand indented below their register */
-#define PM_TIMER_HZ   3579545UL
-#define PM_TIMER_MASK 0xffffffU /* the upper 8 bits are optional (TMR_VAL_EXT) */
+#define PM_TIMER_HZ    3579545UL
+#define PM_TIMER_READS 1000	 /* a port read takes 100 ns or more, a tick 280 ns */
+#define PM_TIMER_MASK  0xffffffU /* the upper 8 bits are optional (TMR_VAL_EXT) */
 
 /* 8254: counter 2 is gated by port 0x61 bit 0; bit 1 would send it to the speaker. */
 #define PIT_HZ		   1193182UL
@@ -34,10 +35,23 @@ static u32 read_counter(void)
 	return ~(low | (u32)x86_inb(PIT_COUNTER2) << 8) & PIT_MASK; /* it counts down */
 }
 
+/* Firmware may have stopped the timer that its own table names. */
+static bool counts(void)
+{
+	u32 start = read_counter();
+
+	for (unsigned int i = 0; i < PM_TIMER_READS; i++)
+		if (read_counter() != start)
+			return true;
+	return false;
+}
+
 void time_init(u16 pm_timer_port)
 {
 	timer.pm_port = pm_timer_port;
-	if (!pm_timer_port) {
+	if (pm_timer_port && !counts())
+		timer.pm_port = 0;
+	if (!timer.pm_port) {
 		x86_outb(PIT_GATE, (x86_inb(PIT_GATE) & 0xfc) | 1);
 		x86_outb(PIT_CONTROL, PIT_COUNTER2_RATE);
 		x86_outb(PIT_COUNTER2, 0);

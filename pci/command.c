@@ -8,9 +8,12 @@
  */
 static void update(struct pci_dev *dev, u16 clear, u16 set, const char *why)
 {
-	u16 old = pci_read_config_word(dev, PCI_COMMAND);
-	u16 new = (u16)((old & ~clear) | set);
+	u16 old, new;
 
+	if (dev->hands_off)
+		return; /* a bridge on the way to a function that is ours */
+	old = pci_read_config_word(dev, PCI_COMMAND);
+	new = (u16)((old & ~clear) | set);
 	if (old == 0xffff || old == new)
 		return;
 	pci_write_config_word(dev, PCI_COMMAND, new);

@@ -41,6 +41,7 @@ struct pci_dev {
 	u8 msix;
 	u8 pcie;
 	bool hands_off; /* not ours to write to: see images/scope.h. Policies and drivers pass it over. */
+	bool driven;	/* reset, probed, and it did its work */
 	struct pci_found {
 		u16 command;
 		u16 status;
@@ -110,7 +111,8 @@ void pci_intx(struct pci_dev *dev, bool enable);
 /* --- msi.c, msix.c --- */
 
 /*
- * Programs and enables message-signalled interrupts in Linux's order, INTx disabled. ERR_ABSENT without the capability; ERR_RANGE
+ * Programs and enables message-signalled interrupts in Linux's order (msi_capability_init, msix_capability_init), INTx disabled. Unlike
+ * there the handlers are in place already, so that the vectors in use are unmasked when this returns. ERR_ABSENT without the capability; ERR_RANGE
  * when the function has fewer vectors, or the message does not fit its address width.
  */
 enum status pci_enable_msi(struct pci_dev *dev, struct msi_message message);
@@ -118,7 +120,7 @@ enum status pci_enable_msix(struct pci_dev *dev, const struct msi_message *messa
 
 /*
  * What d52877c7b1af called at shutdown: off, and INTx enabled again. Nothing when it is not on. pci_msix_shutdown masks the entries
- * that this kernel programmed first.
+ * that this kernel programmed first. MSI's per-vector mask bits stay as they are, which Linux clears; with MSI off they say nothing.
  */
 void pci_msi_shutdown(struct pci_dev *dev);
 void pci_msix_shutdown(struct pci_dev *dev);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""tools/handoff: the commands behind `make run` and `make compare`."""
+"""tools/handoff: the commands behind `make run`, `make compare` and `make bench`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn, Sequence
 
-from witness import report
+from witness import bench, report
 from witness.judge import Result, Verdict, judge
 from witness.machine import REFERENCE
 from witness.qemu import Settings, Unusable, run
@@ -34,11 +34,12 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(prog="handoff", description="Run a hand-off under QEMU and judge it from QEMU's own trace.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="run|compare|judge", parser_class=Parser)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="run|compare|judge|bench", parser_class=Parser)
     for name, action, text in (
         ("run", _run, "boot the chain, tell the story, print the verdicts"),
         ("compare", _compare, "the same load under keep-msi and disable-msi, side by side"),
         ("judge", _judge, "judge a kept run again"),
+        ("bench", _bench, "what it costs, and whether that is within the budgets"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(action=action)
@@ -97,6 +98,12 @@ def _compare(options: argparse.Namespace) -> Outcome:
         return Outcome.FAIL
     _print(f"RESULT: PASS ({KEEP} holds, {DISABLE} shows what it lets loose; {report.versions(kept)})")
     return Outcome.PASS
+
+
+def _bench(options: argparse.Namespace) -> Outcome:
+    outcome, lines = bench.measure(options.build, options.cmdline, Settings.of(os.environ))
+    _print(*lines)
+    return outcome
 
 
 def _patch() -> list[str]:

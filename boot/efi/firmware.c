@@ -98,7 +98,7 @@ enum status firmware_section(const char *name, const void **data, u64 *size)
 	return ERR_ABSENT;
 }
 
-/* Appends UTF-16 as ASCII; false when it is not printable text or does not fit. */
+/* Appends UTF-16 as ASCII, up to a terminator or max characters; false at what is not printable or does not fit. */
 static bool append(char *buf, size_t size, size_t *n, const CHAR16 *text, size_t max)
 {
 	for (size_t i = 0; i < max && text[i]; i++) {
@@ -108,6 +108,12 @@ static bool append(char *buf, size_t size, size_t *n, const CHAR16 *text, size_t
 	}
 	buf[*n] = '\0';
 	return true;
+}
+
+static enum status refuse_options(const char *what, size_t at, size_t size)
+{
+	log_line("%s: character %lu is not printable ASCII, or one too many (%lu are allowed)", what, at + 1, size - 1);
+	return ERR_INVALID;
 }
 
 enum status firmware_options(char *buf, size_t size)
@@ -121,14 +127,18 @@ enum status firmware_options(char *buf, size_t size)
 			static const CHAR16 space[] = { ' ', 0 };
 
 			if ((i > 1 && !append(buf, size, &n, space, 1)) || !append(buf, size, &n, shell->Argv[i], size))
-				return ERR_ABSENT;
+				return refuse_options("shell arguments", n, size);
 		}
 		return n ? OK : ERR_ABSENT;
 	}
-	if (!loaded || !loaded->LoadOptions || loaded->LoadOptionsSize % sizeof(CHAR16))
+	if (!loaded || !loaded->LoadOptions || !loaded->LoadOptionsSize)
 		return ERR_ABSENT;
-	if (!append(buf, size, &n, loaded->LoadOptions, loaded->LoadOptionsSize / sizeof(CHAR16)))
+	if (!append(buf, size, &n, loaded->LoadOptions, loaded->LoadOptionsSize / sizeof(CHAR16))) {
+		if (n)
+			return refuse_options("LoadOptions", n, size);
+		log_line("LoadOptions: %u bytes that are not text, ignored", loaded->LoadOptionsSize);
 		return ERR_ABSENT;
+	}
 	return n ? OK : ERR_ABSENT;
 }
 
@@ -142,17 +152,18 @@ u64 firmware_rsdp(void)
 	return 0;
 }
 
-enum status firmware_allocate(const char *what, u64 size, u64 align, u64 preferred, u64 *address)
+enum status firmware_allocate(const char *what, bool code, u64 size, u64 align, u64 preferred, u64 *address)
 {
+	EFI_MEMORY_TYPE type = code ? EfiLoaderCode : EfiLoaderData;
 	u64 pages = ALIGN_UP(size, PAGE_SIZE) / PAGE_SIZE;
 	EFI_PHYSICAL_ADDRESS at = preferred;
 
-	if (preferred && !EFI_ERROR(bs->AllocatePages(AllocateAddress, EfiLoaderData, pages, &at))) {
+	if (preferred && !EFI_ERROR(bs->AllocatePages(AllocateAddress, type, pages, &at))) {
 		*address = at;
 		return OK;
 	}
 	pages += align / PAGE_SIZE - 1; /* pages are aligned to 4 KiB only */
-	if (EFI_ERROR(bs->AllocatePages(AllocateAnyPages, EfiLoaderData, pages, &at))) {
+	if (EFI_ERROR(bs->AllocatePages(AllocateAnyPages, type, pages, &at))) {
 		log_line("no memory for %s: %lu KiB", what, pages * PAGE_SIZE / KIB);
 		return ERR_RANGE;
 	}
@@ -182,6 +193,12 @@ static u32 e820_type(const EFI_MEMORY_DESCRIPTOR *d)
 	}
 }
 
+static enum status too_many(unsigned int entries)
+{
+	log_line("the firmware's memory map has more than %u ranges", entries);
+	return ERR_RANGE;
+}
+
 /* The firmware's map has an entry for each of its own allocations; neighbours of one e820 type become one. */
 static enum status convert(const u8 *map, UINTN size, UINTN stride, struct e820_entry *e820, unsigned int max, unsigned int *count)
 {
@@ -190,14 +207,16 @@ static enum status convert(const u8 *map, UINTN size, UINTN stride, struct e820_
 	unsigned int n = 0;
 	enum status s;
 
-	for (UINTN at = 0; at + stride <= size && n < ARRAY_SIZE(entry); at += stride) {
+	for (UINTN at = 0; at + stride <= size; at += stride) {
 		const EFI_MEMORY_DESCRIPTOR *d = (const void *)(map + at);
 		struct e820_entry e = { d->PhysicalStart, d->NumberOfPages * PAGE_SIZE, e820_type(d) };
 
 		if (n && entry[n - 1].type == e.type && entry[n - 1].addr + entry[n - 1].size == e.addr)
 			entry[n - 1].size += e.size;
-		else
+		else if (n < ARRAY_SIZE(entry))
 			entry[n++] = e;
+		else
+			return too_many(n);
 	}
 	s = memmap_init(&memmap, entry, n);
 	return s == OK ? memmap_to_e820(&memmap, e820, max, count) : s;
@@ -220,16 +239,25 @@ enum status firmware_exit(struct e820_entry *e820, unsigned int max, unsigned in
 		return ERR_RANGE;
 	}
 	for (int i = 0; i < EXIT_TRIES; i++) {
+		enum status s;
+
 		size = capacity;
 		status = bs->GetMemoryMap(&size, map, &key, &stride, &version);
 		if (EFI_ERROR(status))
 			break;
+		/* Before the exit, because it may fail; it allocates nothing, so the key stays good. */
+		s = convert(map, size, stride, e820, max, count);
+		if (s != OK)
+			return st ? s : ERR_STATE;
+		/* A try that fails may have ended part of the firmware (UEFI 2.10, 7.4.6): its console is not ours any more. */
+		if (st)
+			console_init(in_qemu);
+		st = NULL;
 		status = bs->ExitBootServices(self, key);
 		if (EFI_ERROR(status))
 			continue;
-		st = NULL;
-		console_init(in_qemu);
-		return convert(map, size, stride, e820, max, count);
+		x86_irq_disable(); /* the firmware's handlers are nobody's memory now */
+		return OK;
 	}
 	log_line("ExitBootServices: status 0x%lx", status);
 	return ERR_STATE;

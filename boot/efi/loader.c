@@ -20,8 +20,10 @@ static enum status find_cmdline(char *cmdline)
 	const void *built_in;
 	u64 size;
 
-	if (firmware_options(cmdline, CMDLINE_SIZE) == OK)
-		return OK;
+	enum status s = firmware_options(cmdline, CMDLINE_SIZE);
+
+	if (s != ERR_ABSENT)
+		return s;
 	cmdline[0] = '\0';
 	if (firmware_section(".cmdline", &built_in, &size) != OK)
 		return OK;
@@ -54,11 +56,11 @@ static enum status load(void)
 	/* The initrd stays where it is: our own sections are RAM to the next kernel, and boot_params says that this part is taken. */
 	if (firmware_section(".initrd", &initrd, &request.ramdisk_size) == OK)
 		request.ramdisk = (u64)(uintptr_t)initrd;
-	s = firmware_allocate("the image", image.memory_size, image.alignment, image.preferred, &request.load_address);
+	s = firmware_allocate("the image", true, image.memory_size, image.alignment, image.preferred, &request.load_address);
 	if (s == OK)
-		s = firmware_allocate("boot_params", sizeof(struct boot_params), PAGE_SIZE, 0, &params);
+		s = firmware_allocate("boot_params", false, sizeof(struct boot_params), PAGE_SIZE, 0, &params);
 	if (s == OK)
-		s = firmware_allocate("the command line", CMDLINE_SIZE, PAGE_SIZE, 0, &request.cmdline);
+		s = firmware_allocate("the command line", false, CMDLINE_SIZE, PAGE_SIZE, 0, &request.cmdline);
 	if (s == OK)
 		s = find_cmdline((char *)(uintptr_t)request.cmdline);
 	if (s != OK)
@@ -86,5 +88,7 @@ EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
 	log_verdict("error loader");
 	if (qemu_present())
 		x86_outl(QEMU_EXIT_PORT, QEMU_EXIT_ERROR);
+	if (s == ERR_STATE)
+		x86_halt(); /* there is no firmware to return to */
 	return EFI_LOAD_ERROR;
 }

@@ -111,8 +111,8 @@ static bool interrupt(void *context)
 	struct edu *edu = dev->driver_data;
 	u32 status = edu_read(dev, edu->bar, EDU_IRQ_STATUS);
 
-	if (!status)
-		return false; /* the line is shared, and it was another */
+	if (!status || status == 0xffffffff)
+		return false; /* the line is shared, and it was another; or the device has gone */
 	edu_write(dev, edu->bar, EDU_IRQ_ACK, status);
 	if (status & EDU_IRQ_DMA)
 		edu->transfers++;
@@ -137,7 +137,7 @@ static enum status probe(struct pci_dev *dev, void *context)
 		return ERR_RANGE;
 	if ((uintptr_t)edu->buffer + 2UL * EDU_TRANSFER - 1 > EDU_DMA_MASK) {
 		log_line(PCI_FMT " edu: no DMA memory below 256 MiB, the device reaches no further", PCI_ARGS(dev));
-		return ERR_RANGE;
+		return ERR_ABSENT;
 	}
 	s = driver_request_intx(dev, interrupt, dev, &edu->line);
 	edu->intx = s == OK;
@@ -242,6 +242,7 @@ static unsigned int in_flight(const struct pci_dev *dev)
 
 const struct driver edu_driver = {
 	.pci = { .name = "edu", .match = match, .reset = reset, .probe = probe },
+	.dma = PAGE_SIZE,
 	.work = work,
 	.arm = arm,
 	.in_flight = in_flight,

@@ -3,7 +3,7 @@
 
 #include "lib/log.h"
 
-/* ICH9 data sheet 13.1.9, 13.1.12; 82371SB (PIIX3) data sheet 2.2.4: 8 bits a wire, bit 7 disables, bits 3..0 the line. */
+/* PIRQ[n]_ROUT of the ICH9, PIRQRC of the 82371SB (PIIX3): 8 bits a wire, bit 7 disables, bits 3..0 the line. */
 #define PIRQ_DISABLE 0x80
 #define PIRQ_LINE    0x0f
 

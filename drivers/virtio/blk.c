@@ -39,6 +39,7 @@ struct blk {
 	unsigned int slots;
 	u64 sectors;
 	bool read_only;
+	bool has_flush;
 	bool msix;
 	u8 vector; /* or 8259 line */
 	u32 requests;
@@ -64,11 +65,11 @@ static enum status reset(struct pci_dev *dev)
 static bool complete(void *context)
 {
 	struct blk *blk = context;
-	bool ours = blk->msix || virtio_read(&blk->v, blk->v.isr, 1); /* reading ISR lowers INTx (4.1.4.5.1) */
+	u32 isr = blk->msix ? 1 : virtio_read(&blk->v, blk->v.isr, 1); /* reading ISR lowers INTx (4.1.4.5.1) */
 	u16 head;
 
-	if (!ours)
-		return false;
+	if (!isr || isr == 0xff)
+		return false; /* the line is shared, and it was another; or the device has gone */
 	blk->interrupts++;
 	while (virtqueue_take(&blk->q, &head)) {
 		if (head % DESCRIPTORS || head / DESCRIPTORS >= SLOTS)
@@ -81,13 +82,13 @@ static bool complete(void *context)
 	return true;
 }
 
-static enum status connect_interrupt(struct blk *blk, struct pci_dev *dev)
+static enum status connect_msix(struct blk *blk, struct pci_dev *dev)
 {
 	struct msi_message message;
 	enum status s;
 
 	if (!dev->msix)
-		return driver_request_intx(dev, complete, blk, &blk->vector);
+		return OK;
 	s = vector_alloc(complete, blk, &blk->vector);
 	if (s == OK)
 		s = lapic_msi_message(blk->vector, &message);
@@ -95,6 +96,15 @@ static enum status connect_interrupt(struct blk *blk, struct pci_dev *dev)
 		s = pci_enable_msix(dev, &message, 1);
 	blk->msix = s == OK;
 	return s;
+}
+
+/* Last: the line is shared, and an interrupt of another device has the handler look at the queue. */
+static enum status connect_intx(struct blk *blk, struct pci_dev *dev)
+{
+	if (blk->msix)
+		return OK;
+	pci_intx(dev, true);
+	return driver_request_intx(dev, complete, blk, &blk->vector);
 }
 
 static enum status allocate_slots(struct blk *blk, struct arena *dma)
@@ -134,15 +144,18 @@ static enum status probe(struct pci_dev *dev, void *context)
 	if (s == OK)
 		s = virtio_negotiate(&blk->v, 1ULL << VIRTIO_BLK_F_RO | 1ULL << VIRTIO_BLK_F_FLUSH, &features);
 	if (s == OK)
-		s = connect_interrupt(blk, dev);
+		s = connect_msix(blk, dev);
 	if (s == OK)
 		s = virtqueue_init(&blk->q, &blk->v, 0, blk->msix ? 0 : VIRTIO_MSI_NO_VECTOR, env->dma);
 	if (s == OK)
 		s = allocate_slots(blk, env->dma);
+	if (s == OK)
+		s = connect_intx(blk, dev);
 	if (s != OK)
 		return s;
 	virtio_driver_ok(&blk->v);
 	blk->read_only = features & 1ULL << VIRTIO_BLK_F_RO;
+	blk->has_flush = features & 1ULL << VIRTIO_BLK_F_FLUSH;
 	/* Two 32-bit reads (4.1.3.1); the capacity of a disk does not change under us. */
 	blk->sectors = virtio_read(&blk->v, blk->v.config, 4) | (u64)virtio_read(&blk->v, blk->v.config + 4, 4) << 32;
 	return OK;
@@ -236,7 +249,7 @@ static enum status write_pattern(struct pci_dev *dev, u64 seed)
 	for (u32 n = 0; n < PATTERN_SECTORS; n++)
 		pattern_fill(blk->slot[0].data + n * SECTOR_SIZE, n, seed);
 	s = transfer(dev, VIRTIO_BLK_T_OUT, 0, TRANSFER);
-	if (s == OK)
+	if (s == OK && blk->has_flush)
 		s = transfer(dev, VIRTIO_BLK_T_FLUSH, 0, 0);
 	memset(blk->slot[0].data, CANARY, TRANSFER);
 	return s;
@@ -300,6 +313,7 @@ static unsigned int in_flight(const struct pci_dev *dev)
 
 const struct driver virtio_blk_driver = {
 	.pci = { .name = "virtio-blk", .match = match, .reset = reset, .probe = probe },
+	.dma = SLOTS * (TRANSFER + PAGE_SIZE) + 2 * PAGE_SIZE, /* each request's data, header and status; the rings */
 	.work = work,
 	.arm = arm,
 	.in_flight = in_flight,

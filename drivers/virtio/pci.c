@@ -117,6 +117,8 @@ static void add_status(const struct virtio_pci *v, u32 bits)
 enum status virtio_negotiate(const struct virtio_pci *v, u64 wanted, u64 *accepted)
 {
 	const u64 version_1 = 1ULL << VIRTIO_F_VERSION_1;
+	/* A device that asks for addresses as the platform's IOMMU wants them (6.1) gets physical ones: nobody here turns one on. */
+	const u64 platform = 1ULL << VIRTIO_F_ACCESS_PLATFORM;
 	u64 offered = 0;
 
 	add_status(v, VIRTIO_CONFIG_S_ACKNOWLEDGE);
@@ -125,7 +127,7 @@ enum status virtio_negotiate(const struct virtio_pci *v, u64 wanted, u64 *accept
 		virtio_write(v, virtio_common(v, device_feature_select), half);
 		offered |= (u64)virtio_read(v, virtio_common(v, device_feature)) << 32 * half;
 	}
-	*accepted = offered & (wanted | version_1);
+	*accepted = offered & (wanted | version_1 | platform);
 	for (u32 half = 0; half < 2; half++) {
 		virtio_write(v, virtio_common(v, guest_feature_select), half);
 		virtio_write(v, virtio_common(v, guest_feature), (u32)(*accepted >> 32 * half));

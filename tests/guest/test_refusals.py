@@ -49,7 +49,7 @@ def test_an_option_that_nobody_knows(boot: Boot, cmdline: str, line: str) -> Non
 def test_an_image_that_is_not_in_the_archive(boot: Boot) -> None:
     record = boot(cmdline="handoff.next=third")
     assert log_has(record, "first  initrd: no third/image")
-    assert log_has(record, "first  next image third refused, no device was touched; first goes on")
+    assert log_has(record, "first  next image third refused, no device was shut down; first goes on")
     assert record.outcome is Outcome.FAIL
     assert_nothing_was_shut_down(record)
 

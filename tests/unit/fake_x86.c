@@ -47,6 +47,8 @@ u32 x86_in(u16 port, unsigned int size)
 		assert_int_equal(size, 4);
 		value = fake_x86.pm_timer;
 		fake_x86.pm_timer += fake_x86.pm_step;
+		if (fake_x86.pm_reads)
+			++*fake_x86.pm_reads;
 		return value;
 	}
 	value = owner(port)->in(port, size);

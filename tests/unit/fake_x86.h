@@ -36,6 +36,7 @@ extern struct fake_x86 {
 	bool irq_on; /* IF */
 	u32 pm_timer;
 	u32 pm_step;
+	volatile u32 *pm_reads; /* counts the reads, where set: what happens while somebody waits */
 	struct x86_cpuid cpuid_1;
 	u64 (*rdmsr)(u32 msr);
 	void (*wrmsr)(u32 msr, u64 value);

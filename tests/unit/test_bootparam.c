@@ -89,7 +89,7 @@ _Static_assert(E820_MAX == E820_MAX_ENTRIES_ZEROPAGE, "e820 table");
 _Static_assert(XLF_KERNEL_64 == LINUX_XLF_KERNEL_64 && XLF_ABOVE_4G == LINUX_XLF_ABOVE_4G && XLF_5LEVEL == LINUX_XLF_5LEVEL,
 	       "xloadflags");
 _Static_assert(LOADFLAGS_LOADED_HIGH == LINUX_LOADED_HIGH, "loadflags");
-_Static_assert((SETUP_HANDOFF_LOG & SETUP_INDIRECT) == 0 && SETUP_HANDOFF_LOG > SETUP_ENUM_MAX, "a type that Linux does not know");
+_Static_assert((SETUP_HANDOFF & SETUP_INDIRECT) == 0 && SETUP_HANDOFF > SETUP_ENUM_MAX, "a type that Linux does not know");
 
 static bool agrees(const struct field *f)
 {

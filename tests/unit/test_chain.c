@@ -258,16 +258,19 @@ static bool refused(const char *name, enum status want, const char *why)
 	enum status s;
 
 	fake_log_start();
-	s = chain_prepare(&chain, name, "rest", &world);
+	s = chain_prepare(&chain, name, "linux", &world);
 	return s == want && fake_log_lines() == 1 && strstr(fake_log_line(0), why) && same_map(&memmap, &before) &&
 	       memory_untouched();
 }
 
-static void nothing_is_refused_of_what_is_sound(void **state)
+/* The twin of all that follow: what is sound is not refused. */
+static void what_is_sound_is_not_refused(void **state)
 {
 	(void)state;
-	assert_false(refused("second", OK, ""));
+	assert_false(refused("second", ERR_INVALID, ""));
+	assert_int_equal(fake_log_lines(), 0);
 	assert_false(refused("linux", ERR_INVALID, ""));
+	assert_int_equal(fake_log_lines(), 0);
 }
 
 static void an_image_that_was_changed_is_refused_with_both_digests(void **state)
@@ -332,6 +335,7 @@ static void an_image_that_cannot_be_entered_is_refused(void **state)
 	cpio_free(&archive);
 	cpio_add(&archive, path, image, IMAGE_SIZE);
 	add_sums(&path, &data, &size, 1);
+	cpio_add(&archive, "linux/image", image, IMAGE_SIZE); /* what refused() names as the rest */
 	cpio_end(&archive);
 	world.initrd = archive.bytes;
 	world.initrd_size = archive.size;
@@ -355,6 +359,17 @@ static void without_memory_for_it_an_image_is_refused(void **state)
 	assert_true(refused("second", ERR_RANGE, "no free memory for its command line"));
 }
 
+/* What this kernel can see to be missing, the next one shall not discover. */
+static void a_later_image_that_is_missing_is_refused(void **state)
+{
+	struct memmap before = memmap;
+
+	(void)state;
+	assert_int_equal(chain_prepare(&chain, "second", "linux,third", &world), ERR_ABSENT);
+	assert_one_line("initrd: no third/image");
+	assert_memory_equal(&memmap, &before, sizeof(memmap));
+}
+
 static void memory_below_1_mib_is_not_used(void **state)
 {
 	(void)state;
@@ -376,19 +391,15 @@ static void memory_that_cannot_be_mapped_is_given_back(void **state)
 
 static void a_command_line_longer_than_the_image_takes_is_refused(void **state)
 {
-	char line[512] = "-- ";
+	const char *next = " handoff.next=linux";
+	char line[512] = { 0 };
 
 	(void)state;
-	line[0] = 'a'; /* "a- " and 300 more: the built image takes 255 */
-	memset(line + 3, 'x', 300);
+	memset(line, 'x', 256 - strlen(next)); /* the image says that it takes 255 */
 	world.cmdline = line;
-	assert_true(refused("second", ERR_RANGE, "characters, it takes 255"));
-	strcpy(line, "a -- ");
-	memset(line + 5, 'x', 255);
-	line[260] = '\0';
-	assert_false(refused("linux", ERR_RANGE, "")); /* exactly 255 */
-	line[260] = 'x';
-	line[261] = '\0';
+	assert_true(refused("second", ERR_RANGE, "256 characters, it takes 255"));
+	line[strlen(line) - 1] = '\0';
+	assert_false(refused("second", ERR_RANGE, ""));
 }
 
 static void a_foreign_command_line_that_is_one_too_long_is_refused(void **state)
@@ -399,6 +410,8 @@ static void a_foreign_command_line_that_is_one_too_long_is_refused(void **state)
 	memset(line + 5, 'x', 256);
 	world.cmdline = line;
 	assert_true(refused("linux", ERR_RANGE, "256 characters, it takes 255"));
+	line[5 + 255] = '\0';
+	assert_false(refused("linux", ERR_RANGE, ""));
 }
 
 static void what_differs_after_placing_is_named_with_both_digests(void **state)
@@ -446,7 +459,7 @@ int main(void)
 		T(a_foreign_image_gets_its_own_initrd_and_command_line),
 		T(the_next_kernel_is_told_of_the_dma_buffers),
 		T(a_preferred_place_that_is_taken_is_not_insisted_upon),
-		T(nothing_is_refused_of_what_is_sound),
+		T(what_is_sound_is_not_refused),
 		T(an_image_that_was_changed_is_refused_with_both_digests),
 		T(an_initrd_that_was_changed_is_refused),
 		T(an_image_that_nobody_vouches_for_is_refused),
@@ -454,6 +467,7 @@ int main(void)
 		T(a_name_that_is_too_long_is_refused),
 		T(an_image_that_cannot_be_entered_is_refused),
 		T(without_memory_for_it_an_image_is_refused),
+		T(a_later_image_that_is_missing_is_refused),
 		T(memory_below_1_mib_is_not_used),
 		T(memory_that_cannot_be_mapped_is_given_back),
 		T(a_command_line_longer_than_the_image_takes_is_refused),

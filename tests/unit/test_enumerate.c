@@ -135,6 +135,18 @@ static void what_it_tells_is_what_the_registers_say(void **state)
 	assert_int_equal(dev->found.msi_flags, 0x0081);
 }
 
+static void msix_is_told_as_it_was_found(void **state)
+{
+	struct fake_fn *fn = fake_virtio_blk(fake, PCI_BDF(0, 4, 0));
+
+	(void)state;
+	fake_set(fn, FAKE_BLK_MSIX + 2, 2, 0xc001);
+	assert_int_equal(enumerate(4), OK);
+	assert_int_equal(room[0].msix, FAKE_BLK_MSIX);
+	assert_int_equal(room[0].found.msix_flags, 0xc001);
+	assert_int_equal(room[0].msi, 0);
+}
+
 static void nothing_is_written(void **state)
 {
 	(void)state;
@@ -263,6 +275,7 @@ static void vfs_are_found_through_their_pf(void **state)
 	pf(2);
 	vf(PCI_BDF(0, 0x17, 0)); /* 00:07.0 + 0x80, and 2 further */
 	vf(PCI_BDF(0, 0x17, 2));
+	vf(PCI_BDF(0, 0x17, 4)); /* one more than are enabled */
 	assert_found(PCI_BDF(0, 7, 0), PCI_BDF(0, 0x17, 0), PCI_BDF(0, 0x17, 2));
 	assert_true(pci.dev[1].is_vf);
 	assert_int_equal(pci.dev[1].vendor, 0x8086);
@@ -280,6 +293,26 @@ static void vfs_that_are_not_enabled_are_not_asked(void **state)
 	vf(PCI_BDF(0, 0x17, 2));
 	assert_found(PCI_BDF(0, 7, 0));
 	assert_false(asked(PCI_BDF(0, 0x17, 2)));
+}
+
+static void vfs_that_do_not_answer_are_not_there(void **state)
+{
+	(void)state;
+	pf(3);
+	vf(PCI_BDF(0, 0x17, 0));
+	assert_found(PCI_BDF(0, 7, 0), PCI_BDF(0, 0x17, 0));
+}
+
+static void vfs_on_the_last_bus_are_found(void **state)
+{
+	struct fake_fn *fn = pf(2);
+
+	(void)state;
+	fake->access.last_bus = 1;
+	fake_set(fn, 0x160 + 0x14, 2, 0x1c0); /* from 00:07.0 to the last routing IDs of bus 1 */
+	fake_set(fn, 0x160 + 0x16, 2, 0x100);
+	vf(0x38 + 0x1c0);
+	assert_found(PCI_BDF(0, 7, 0), 0x38 + 0x1c0);
 }
 
 static void vfs_beyond_the_last_bus_are_not_asked(void **state)
@@ -374,6 +407,7 @@ int main(void)
 		T(a_bridge_stands_before_what_is_behind_it),
 		T(the_order_check_rejects_a_child_before_its_bridge),
 		T(what_it_tells_is_what_the_registers_say),
+		T(msix_is_told_as_it_was_found),
 		T(nothing_is_written),
 		T(a_root_bus_under_no_bridge_is_scanned),
 		T(only_the_buses_of_the_access_are_asked),
@@ -384,6 +418,8 @@ int main(void)
 		T(an_ari_list_that_does_not_rise_ends),
 		T(vfs_are_found_through_their_pf),
 		T(vfs_that_are_not_enabled_are_not_asked),
+		T(vfs_that_do_not_answer_are_not_there),
+		T(vfs_on_the_last_bus_are_found),
 		T(vfs_beyond_the_last_bus_are_not_asked),
 		T(a_bridge_that_names_a_bus_already_seen_leads_nowhere),
 		T(what_does_not_fit_is_said_and_the_rest_is_there),

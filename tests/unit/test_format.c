@@ -121,6 +121,23 @@ static void a_precision_bounds_what_is_read(void **state)
 	free(field);
 }
 
+/* snprintf leaves open what a format does that ends in the middle of a conversion; here it ends. */
+static void a_format_that_ends_early_ends_there(void **state)
+{
+	static const char *const formats[] = { "ab%", "ab%l", "ab%-08" };
+	char out[8];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
+		char *fmt = malloc(strlen(formats[i]) + 1); /* to the byte */
+
+		strcpy(fmt, formats[i]);
+		assert_int_equal(format(out, sizeof(out), fmt), 2);
+		assert_string_equal(out, "ab");
+		free(fmt);
+	}
+}
+
 static void no_buffer_at_all_still_counts(void **state)
 {
 	(void)state;
@@ -142,6 +159,7 @@ int main(void)
 		cmocka_unit_test(numbers_are_written_as_snprintf_writes_them),
 		cmocka_unit_test(texts_are_written_as_snprintf_writes_them),
 		cmocka_unit_test(a_precision_bounds_what_is_read),
+		cmocka_unit_test(a_format_that_ends_early_ends_there),
 		cmocka_unit_test(no_buffer_at_all_still_counts),
 		cmocka_unit_test(the_comparison_tells_a_difference),
 	};

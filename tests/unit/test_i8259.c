@@ -166,8 +166,14 @@ static void a_shared_line_asks_every_handler(void **state)
 	raise(&b);
 	assert_int_equal(a.calls, 1);
 	assert_int_equal(b.calls, 2);
-	i8259_release(9, handler, &a); /* again, which changes nothing */
+	/* Again, which changes nothing: neither of one that was the first, nor of one that was the last. */
+	i8259_release(9, handler, &a);
 	assert_false(fake_irq_masked(9));
+	assert_int_equal(i8259_request(9, handler, &a), OK);
+	i8259_release(9, handler, &a);
+	i8259_release(9, handler, &a);
+	raise(&b);
+	assert_int_equal(b.calls, 3);
 	i8259_release(9, handler, &b);
 	assert_true(fake_irq_masked(9));
 }

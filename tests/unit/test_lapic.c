@@ -51,11 +51,11 @@ static void an_enabled_apic_is_set_up(void **state)
 	(void)state;
 	fake_lapic.spiv = 0x10f;
 	fake_lapic.tpr = 0x80;
-	fake_lapic.lvt[LVT_TIMER] = 0x200ef; /* periodic, running */
-	fake_lapic.lvt[LVT_ERROR] = 0xfe;
+	for (unsigned int i = 0; i < 6; i++)
+		fake_lapic.lvt[i] = 0xe0 + i; /* each of them running */
 	assert_int_equal(lapic_init(map), OK);
 	assert_true(set_up());
-	assert_int_equal(mapped, 0); /* x2APIC has no memory */
+	assert_int_equal(mapped, 0);		   /* x2APIC has no memory */
 	fake_lapic.lvt[LVT_TIMER] &= ~(u32)MASKED; /* the twin */
 	assert_false(set_up());
 }
@@ -194,20 +194,22 @@ static bool handled(void *context)
 
 static void an_interrupt_is_handled_counted_and_acknowledged_once(void **state)
 {
+	u64 before;
 	u8 vector;
 
+	(void)state;
 	assert_int_equal(lapic_init(map), OK);
 	assert_int_equal(vector_alloc(handled, &calls, &vector), OK);
 	assert_in_range(vector, VECTOR_MSI, VECTOR_MSI_LAST);
 	calls = 0;
+	before = vector_count(vector);
 	fake_x86.irq_on = true;
 	fake_lapic_message(0xfee00000, vector);
 	assert_int_equal(calls, 1);
-	assert_int_equal(vector_count(vector), 1);
+	assert_int_equal(vector_count(vector), before + 1);
 	assert_int_equal(fake_lapic.eois, 1);
 	assert_int_equal(vector_strays(), 0);
 	assert_false(fake_lapic_busy());
-	(void)state;
 }
 
 static void one_that_nobody_wants_is_a_stray_and_acknowledged_as_well(void **state)

@@ -144,6 +144,21 @@ static void parser_and_foreign_part_agree_where_ours_ends(void **state)
 				 options_foreign(lines[i]));
 }
 
+static void a_list_has_no_empty_item_and_none_that_is_too_long(void **state)
+{
+	static const char *const bad[] = { ",", "a,", ",a", "a,,b", "a,0123456789012345678901234567890123456789012345678901234567890123" };
+	static const char *const good[] = { "", "a", "a,b", "012345678901234567890123456789012345678901234567890123456789012" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		fake_log_start();
+		assert_int_equal(options_check_list("next", bad[i]), ERR_INVALID);
+		assert_one_line("option handoff.next=");
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
+		assert_int_equal(options_check_list("next", good[i]), OK);
+}
+
 static void a_list_is_taken_from_its_head(void **state)
 {
 	char list[OPTIONS_VALUE_MAX + 1] = "second,linux,x", head[OPTIONS_VALUE_MAX + 1];
@@ -217,6 +232,7 @@ int main(void)
 		T(the_longest_value_fits_and_one_more_is_refused),
 		T(a_foreign_command_line_is_verbatim_and_unread),
 		T(parser_and_foreign_part_agree_where_ours_ends),
+		T(a_list_has_no_empty_item_and_none_that_is_too_long),
 		T(a_list_is_taken_from_its_head),
 		T(one_word_is_replaced_and_the_rest_stays),
 		T(a_result_that_does_not_fit_is_refused),

@@ -6,7 +6,7 @@
  */
 #include "tests/unit/unit.h"
 
-/* From here on the C library's names mean lib/string.c's functions. */
+/* From here on the C library's names mean lib/string.c's functions; the empty line keeps the order. */
 #include "tests/unit/string_names.h"
 
 #include "lib/string.h"

@@ -21,11 +21,20 @@ static int begin(void **state)
 	return 0;
 }
 
+/* time_init wants to see it count; afterwards it stands at what time_init read last. */
+static void init_pm_timer(u32 value)
+{
+	fake_x86.pm_timer = value;
+	fake_x86.pm_step = 1;
+	time_init(FAKE_PM_TIMER);
+	fake_x86.pm_step = 0;
+	fake_x86.pm_timer--;
+}
+
 static void the_pm_timer_counts_from_init(void **state)
 {
 	(void)state;
-	fake_x86.pm_timer = 0x123456;
-	time_init(FAKE_PM_TIMER);
+	init_pm_timer(0x123456);
 	assert_string_equal(time_source(), "ACPI PM timer");
 	assert_int_equal(time_us(), 0);
 	fake_x86.pm_timer += 3579545; /* a second */
@@ -39,8 +48,7 @@ static void the_pm_timer_wraps_at_24_bits(void **state)
 	u64 ticks = 0;
 
 	(void)state;
-	fake_x86.pm_timer = 0x00fffff0;
-	time_init(FAKE_PM_TIMER);
+	init_pm_timer(0x00fffff0);
 	for (unsigned int i = 0; i < 100; i++) {
 		fake_x86.pm_timer = (fake_x86.pm_timer + 0xfedcba) & 0xffffff; /* nearly once round */
 		ticks += 0xfedcba;
@@ -51,9 +59,8 @@ static void the_pm_timer_wraps_at_24_bits(void **state)
 static void what_is_above_24_bits_is_not_believed(void **state)
 {
 	(void)state;
-	fake_x86.pm_timer = 0xab000000;
-	time_init(FAKE_PM_TIMER);
-	fake_x86.pm_timer = 0x5c000000 + 3579545;
+	init_pm_timer(0xab000000);
+	fake_x86.pm_timer = 0x5c000000 + (fake_x86.pm_timer & 0xffffff) + 3579545;
 	assert_int_equal(time_us(), 1000000);
 }
 
@@ -62,7 +69,7 @@ static void a_deadline_passes_when_its_time_has_come(void **state)
 	struct deadline d;
 
 	(void)state;
-	time_init(FAKE_PM_TIMER);
+	init_pm_timer(0);
 	d = deadline_after_us(1000);
 	assert_false(deadline_passed(&d));
 	fake_x86.pm_timer += 3579; /* 999.8 us */
@@ -74,7 +81,7 @@ static void a_deadline_passes_when_its_time_has_come(void **state)
 static void interrupts_are_as_before(void **state)
 {
 	(void)state;
-	time_init(FAKE_PM_TIMER);
+	init_pm_timer(0);
 	fake_x86.irq_on = true;
 	time_us();
 	assert_true(fake_x86.irq_on);
@@ -167,6 +174,14 @@ static void the_8254_counts_down_and_wraps(void **state)
 	}
 }
 
+static void a_pm_timer_that_stands_still_is_not_used(void **state)
+{
+	(void)state;
+	begin_8254();
+	time_init(FAKE_PM_TIMER);
+	assert_string_equal(time_source(), "8254 counter 2");
+}
+
 /* The twin of both: a counter that went the other way gives another time. */
 static void the_direction_is_seen(void **state)
 {
@@ -175,9 +190,8 @@ static void the_direction_is_seen(void **state)
 	pit_runs((u32)-1000);
 	assert_int_not_equal(time_us(), 1000 * 1000000ULL / PIT_HZ);
 	begin(state);
-	fake_x86.pm_timer = 1000;
-	time_init(FAKE_PM_TIMER);
-	fake_x86.pm_timer = 0;
+	init_pm_timer(1000);
+	fake_x86.pm_timer -= 1000;
 	assert_int_not_equal(time_us(), 1000 * 1000000ULL / PM_HZ);
 }
 
@@ -192,6 +206,7 @@ int main(void)
 		T(interrupts_are_as_before),
 		T(without_a_pm_timer_counter_2_of_the_8254_runs),
 		T(the_8254_counts_down_and_wraps),
+		T(a_pm_timer_that_stands_still_is_not_used),
 		T(the_direction_is_seen),
 	};
 

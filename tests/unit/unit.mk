@@ -29,9 +29,9 @@ unit:
 .PHONY: unit-run $(UNIT_TESTS:%=unit-run-%)
 unit-run: $(UNIT_TESTS:%=unit-run-%)
 
-# The last lines of cmocka, where it passed; all of it, where it did not.
+# The last lines of cmocka, where it passed; all of it, where it did not. A test takes a second; one that hangs must not hang all.
 $(UNIT_TESTS:%=unit-run-%): unit-run-%: $(UNIT_O)/%
-	@if $< >$<.log 2>&1; then sed -n '/PASSED/,$$s/^/  UNIT $*: /p' $<.log; else cat $<.log; echo "  UNIT $*: FAILED"; exit 1; fi
+	@if timeout 60 $< >$<.log 2>&1; then sed -n '/PASSED/,$$s/^/  UNIT $*: /p' $<.log; else cat $<.log; echo "  UNIT $*: FAILED"; exit 1; fi
 
 $(UNIT_TESTS:%=$(UNIT_O)/%): $(UNIT_O)/%: $(UNIT_O)/tests/unit/%.o $(UNIT_SHARED_OBJ) $(UNIT_O)/rooms.a
 	@$(HOSTCC) $(UNIT_CFLAGS) -o $@ $^ -lcmocka

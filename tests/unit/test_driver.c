@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Claim: a driver's wait ends when its count is reached, or after its bound with a line that says what was awaited and how far it came;
+ * every driver in the list says whose it is.
+ * Could be false: a count that grows while the time is read; a bound that counts from elsewhere than the wait's begin.
+ * Provoked: a clock that counts up at each look, and a count that grows by the same looks. Failure: the wrong status or line.
+ */
+#include "drivers/driver.h"
+#include "lib/time.h"
+#include "tests/unit/fake_pci.h"
+#include "tests/unit/fake_x86.h"
+#include "tests/unit/unit.h"
+
+static struct fake_pci *fake;
+static struct fake_devs devs;
+static struct pci_dev *dev;
+
+static int begin(void **state)
+{
+	static const struct pci_driver driver = { .name = "some" };
+
+	(void)state;
+	fake_log_start();
+	fake_x86_reset();
+	fake_x86.pm_timer = 0xfff000; /* about to wrap */
+	time_init(FAKE_PM_TIMER);
+	fake = fake_tree();
+	fake_enumerate(fake, &devs);
+	dev = fake_dev(&devs, TREE_EDU);
+	dev->driver = &driver;
+	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
+	fake_pci_free(fake);
+	return 0;
+}
+
+static void what_is_there_already_is_not_awaited(void **state)
+{
+	u32 count = 3, looks = fake_x86.pm_timer;
+
+	(void)state;
+	assert_int_equal(driver_await(dev, "thing", &count, 3, 1000000), OK);
+	assert_int_equal(driver_await(dev, "thing", &count, 2, 0), OK);
+	assert_in_range(fake_x86.pm_timer - looks, 0, 2 * fake_x86.pm_step); /* each wait has looked at the clock once at most */
+	assert_int_equal(fake_log_lines(), 0);
+}
+
+static void what_never_comes_ends_with_a_line(void **state)
+{
+	u32 count = 1, begun = fake_x86.pm_timer;
+
+	(void)state;
+	assert_int_equal(driver_await(dev, "completed thing", &count, 4, 250000), ERR_TIMEOUT);
+	assert_one_line("0000:01:00.0 some: no completed thing within 250 ms, 1 of 4");
+	/* 250 ms of the PM timer's 3.579545 MHz, and no more than the looks that the clock itself takes. */
+	assert_in_range(fake_x86.pm_timer - begun, 894886, 894886 + 3 * fake_x86.pm_step);
+}
+
+static void what_comes_in_time_is_no_timeout(void **state)
+{
+	volatile u32 growing = 0;
+
+	(void)state;
+	fake_x86.pm_reads = &growing;
+	assert_int_equal(driver_await(dev, "thing", &growing, 10, 1000000), OK);
+	assert_int_equal(fake_log_lines(), 0);
+	/* The twin: the same with one look too few. */
+	growing = 0;
+	fake_x86.pm_step = 3579545 / 10;
+	assert_int_equal(driver_await(dev, "thing", &growing, 13, 1000000), ERR_TIMEOUT);
+}
+
+static void every_driver_names_itself_and_its_devices(void **state)
+{
+	static const struct pci_dev nobodys = { .vendor = 0x8086, .device = 0x29c0 };
+	unsigned int n = 0;
+
+	(void)state;
+	for (const struct driver *const *d = drivers; *d; d++, n++) {
+		assert_non_null((*d)->pci.name);
+		assert_non_null((*d)->pci.reset);
+		assert_false((*d)->pci.match(&nobodys));
+		/* What can be left in flight must be countable, and what is probed must be able to work. */
+		assert_int_equal(!(*d)->arm, !(*d)->in_flight);
+		assert_int_equal(!(*d)->pci.probe, !(*d)->work);
+	}
+	assert_true(n >= 3);
+}
+
+int main(void)
+{
+#define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
+	const struct CMUnitTest tests[] = {
+		T(what_is_there_already_is_not_awaited),
+		T(what_never_comes_ends_with_a_line),
+		T(what_comes_in_time_is_no_timeout),
+		T(every_driver_names_itself_and_its_devices),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

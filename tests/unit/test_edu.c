@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Claim: the edu driver waits for the engine to run dry before anybody sets bus master, takes INTx and MSI, compares every byte of both
+ * directions of DMA, and leaves a transfer in flight when it is told to.
+ * Could be false: edu has no reset, so a transfer that was armed lands when bus master comes back; its engine reaches 28 bits and a
+ * range outside its buffer aborts QEMU; an interrupt that nobody acknowledged holds the line.
+ * Provoked: a model of docs/specs/edu.txt that fails the test at what would abort or clamp, with one fault at a time.
+ * Failure: a wrong status or a line that does not say what happened.
+ */
+#include "drivers/edu/edu.h"
+#include "irq/i8259.h"
+#include "irq/lapic.h"
+#include "lib/time.h"
+#include "tests/unit/fake_irq.h"
+#include "tests/unit/fake_pci.h"
+#include "tests/unit/fake_x86.h"
+#include "tests/unit/unit.h"
+
+#include <sys/mman.h>
+
+#define BDF	 PCI_BDF(0, 4, 0)
+#define DMA_BASE 0x8000000 /* below 256 MiB: all that the device reaches */
+#define DMA_SIZE 0x10000
+
+static struct edu_model {
+	struct fake_fn *fn;
+	u32 id;
+	u32 irq_status;
+	u32 source, target, count, command;
+	u8 buffer[4096];
+	unsigned int transfers;
+	/* faults */
+	unsigned int runs; /* reads of the command until a transfer is done; -1U: never */
+	bool corrupt;
+	bool deaf; /* raises no interrupt */
+} edu;
+
+static struct fake_pci *fake;
+static struct fake_devs devs;
+static struct pci_dev *dev;
+static struct arena heap, dma;
+static struct driver_env env = { &heap, &dma };
+
+/* --- the model --- */
+
+static void raise(u32 cause)
+{
+	edu.irq_status |= cause;
+	if (edu.deaf)
+		return;
+	if (fake_get(edu.fn, FAKE_EDU_MSI + 2, 2) & 1)
+		fake_lapic_message(fake_get(edu.fn, FAKE_EDU_MSI + 4, 4), fake_get(edu.fn, FAKE_EDU_MSI + 12, 2));
+	else if (!(fake_get(edu.fn, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE))
+		fake_irq_line(edu.fn->cfg[PCI_INTERRUPT_LINE], true);
+}
+
+static void transfer(void)
+{
+	bool to_ram = edu.command & 2;
+	u32 inside = to_ram ? edu.source : edu.target, outside = to_ram ? edu.target : edu.source;
+
+	if (inside < 0x40000 || inside + edu.count > 0x41000)
+		fail_msg("DMA range 0x%x + 0x%x aborts QEMU", inside, edu.count);
+	if ((u64)outside + edu.count > 1UL << 28)
+		fail_msg("DMA address 0x%x is clamped to 28 bits", outside);
+	edu.command &= ~1U;
+	edu.transfers++;
+	if (fake_get(edu.fn, PCI_COMMAND, 2) & PCI_COMMAND_MASTER) {
+		u8 *ram = (u8 *)(uintptr_t)outside, *mine = edu.buffer + inside - 0x40000;
+
+		memcpy(to_ram ? ram : mine, to_ram ? mine : ram, edu.count);
+		if (to_ram && edu.corrupt)
+			ram[edu.count - 1] ^= 1;
+	}
+	if (edu.command & 4)
+		raise(0x100);
+}
+
+static u32 edu_read(void *model, u64 offset, unsigned int size)
+{
+	(void)model;
+	assert_int_equal(size, 4);
+	switch (offset) {
+	case 0x00:
+		return edu.id;
+	case 0x24:
+		return edu.irq_status;
+	case 0x98:
+		if (edu.command & 1 && edu.runs != -1U && !edu.runs--)
+			transfer();
+		return edu.command;
+	}
+	fail_msg("edu + 0x%lx is read", offset);
+	return 0;
+}
+
+static void edu_write(void *model, u64 offset, unsigned int size, u32 value)
+{
+	(void)model;
+	assert_int_equal(size, 4);
+	switch (offset) {
+	case 0x60:
+		raise(value);
+		break;
+	case 0x64:
+		edu.irq_status &= ~value;
+		if (!edu.irq_status && edu.fn->cfg[PCI_INTERRUPT_LINE])
+			fake_irq_line(edu.fn->cfg[PCI_INTERRUPT_LINE], false);
+		break;
+	case 0x80:
+		edu.source = value;
+		break;
+	case 0x88:
+		edu.target = value;
+		break;
+	case 0x90:
+		edu.count = value;
+		break;
+	case 0x98:
+		assert_false(edu.command & 1); /* the specification leaves open what happens to a transfer under way */
+		edu.command = value;
+		if (value & 1 && !edu.runs)
+			transfer();
+		break;
+	default:
+		fail_msg("edu + 0x%lx <- 0x%x", offset, value);
+	}
+}
+
+/* --- the tests --- */
+
+static int once(void **state)
+{
+	(void)state;
+	return mmap((void *)DMA_BASE, DMA_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) !=
+	       (void *)DMA_BASE;
+}
+
+static enum status no_map(u64 address, u64 size)
+{
+	(void)address;
+	(void)size;
+	return OK;
+}
+
+static int begin(void **state)
+{
+	struct fake_mem *bar;
+
+	(void)state;
+	fake_log_start();
+	fake_x86_reset();
+	fake_lapic_start();
+	fake_i8259_start();
+	assert_int_equal(lapic_init(no_map), OK);
+	i8259_init();
+	time_init(FAKE_PM_TIMER);
+	fake = fake_pci_new();
+	edu = (struct edu_model){ .fn = fake_edu(fake, BDF), .id = 0x010000ed };
+	fake_set(edu.fn, PCI_INTERRUPT_LINE, 1, 0); /* handlers outlive a test: INTx where a test wants it, on a line of its own */
+	bar = &fake->mem[0];
+	bar->read = edu_read;
+	bar->write = edu_write;
+	fake_enumerate(fake, &devs);
+	dev = devs.dev;
+	dev->driver = &edu_driver.pci;
+	heap = (struct arena){ (u64)(uintptr_t)malloc(4096), 4096, 0 };
+	dma = (struct arena){ DMA_BASE, DMA_SIZE, 0 };
+	fake_x86.irq_on = true;
+	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
+	free((void *)(uintptr_t)heap.base);
+	fake_pci_free(fake);
+	return 0;
+}
+
+static enum status bring_up(void)
+{
+	enum status s = dev->driver->reset(dev);
+
+	if (s == OK)
+		s = dev->driver->probe(dev, &env);
+	fake_log_start();
+	return s;
+}
+
+static enum status work(void)
+{
+	return driver_of(dev)->work(dev, false);
+}
+
+static void only_edu_is_ours(void **state)
+{
+	static const struct pci_dev others[] = { { .vendor = 0x1234, .device = 0x1111 }, { .vendor = 0x1af4, .device = 0x11e8 } };
+
+	(void)state;
+	assert_true(edu_driver.pci.match(dev));
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		assert_false(edu_driver.pci.match(&others[i]));
+}
+
+static void reset_waits_for_the_engine_and_acknowledges_what_is_left(void **state)
+{
+	(void)state;
+	fake_set(edu.fn, PCI_COMMAND, 2, 0x0003); /* as the previous kernel hands it over: bus master off */
+	edu.source = 0x40000;
+	edu.target = DMA_BASE;
+	edu.count = 4096;
+	edu.command = 7;
+	edu.runs = 5;
+	edu.irq_status = 1;
+	*(u8 *)DMA_BASE = 0x77;
+	memset(edu.buffer, 0x11, sizeof(edu.buffer));
+	assert_int_equal(dev->driver->reset(dev), OK);
+	assert_int_equal(edu.transfers, 1);
+	assert_int_equal(edu.irq_status, 0);
+	assert_int_equal(*(u8 *)DMA_BASE, 0x77); /* it ran into the wall that bus master is */
+	assert_int_equal(fake_get(edu.fn, PCI_COMMAND, 2), 0x0003);
+	assert_int_equal(fake_log_lines(), 0);
+}
+
+static void an_engine_that_never_stops_is_given_up_with_a_line(void **state)
+{
+	(void)state;
+	edu.command = 7;
+	edu.runs = -1U;
+	assert_int_equal(dev->driver->reset(dev), ERR_TIMEOUT);
+	assert_one_line("0000:00:04.0 edu: DMA still runs after 1000 ms, command 0x7");
+}
+
+static void what_is_no_edu_is_refused_with_a_line(void **state)
+{
+	(void)state;
+	edu.id = 0x010000ee;
+	assert_int_equal(dev->driver->reset(dev), ERR_IO);
+	assert_one_line("edu: identification 0x010000ee");
+	edu.id = 0x020000ed; /* another version is one */
+	assert_int_equal(dev->driver->reset(dev), OK);
+}
+
+static void without_its_bar_it_is_refused_with_a_line(void **state)
+{
+	(void)state;
+	fake_set(edu.fn, PCI_BASE_ADDRESS_0, 4, 0);
+	assert_int_equal(dev->driver->reset(dev), ERR_ABSENT);
+	assert_one_line("edu: BAR 0 is not assigned");
+}
+
+static void memory_beyond_its_reach_is_refused_with_a_line(void **state)
+{
+	u8 *high = malloc(DMA_SIZE);
+
+	(void)state;
+	dma = (struct arena){ (u64)(uintptr_t)high, DMA_SIZE, 0 };
+	assert_int_equal(dev->driver->probe(dev, &env), ERR_ABSENT);
+	assert_one_line("no DMA memory below 256 MiB");
+	free(high);
+}
+
+static void msi_and_both_directions_of_dma_work(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	assert_int_equal(work(), OK);
+	assert_int_equal(edu.transfers, 2);
+	assert_int_equal(fake_lapic.delivered, 3); /* one raised, one each transfer */
+	assert_int_equal(fake_i8259.delivered, 0);
+	assert_int_equal(edu.irq_status, 0);
+	assert_true(fake_log_has("taken 3 times, DMA out and back"));
+	assert_true(fake_log_has("unavailable"));
+	assert_memory_equal(edu.buffer, (void *)DMA_BASE, 64);
+}
+
+static void intx_is_taken_before_msi_and_its_line_is_released(void **state)
+{
+	(void)state;
+	fake_set(edu.fn, PCI_INTERRUPT_LINE, 1, 11);
+	fake_set(edu.fn, PCI_COMMAND, 2, 0x0407); /* as a kernel that used MSI leaves it */
+	assert_int_equal(bring_up(), OK);
+	assert_int_equal(work(), OK);
+	assert_int_equal(i8259_count(11), 1);
+	assert_true(fake_irq_masked(11));
+	assert_int_equal(fake_lapic.delivered, 3);
+	assert_true(fake_log_has("INTx on irq 11 taken"));
+	assert_true(fake_get(edu.fn, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE); /* MSI does not come with INTx */
+}
+
+static void a_byte_that_differs_is_an_error(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	edu.corrupt = true;
+	assert_int_equal(work(), ERR_IO);
+	assert_true(fake_log_has("edu: DMA brought back"));
+}
+
+static void without_bus_master_no_byte_comes_back(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	pci_clear_master(dev);
+	assert_int_equal(work(), ERR_IO);
+}
+
+static void an_interrupt_that_never_comes_is_given_up_with_a_line(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	edu.deaf = true;
+	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_true(fake_log_has("0000:00:04.0 edu: no MSI within 1000 ms, 0 of 1"));
+}
+
+static void an_armed_transfer_is_in_flight_until_it_lands(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	assert_int_equal(work(), OK);
+	edu.runs = 1;
+	assert_int_equal(driver_of(dev)->arm(dev), OK);
+	assert_int_equal(driver_of(dev)->in_flight(dev), 1);
+	assert_int_equal(edu.command & 7, 7);
+	assert_int_not_equal(*(u8 *)(uintptr_t)edu.target, edu.buffer[0]); /* what lands is told from what is there */
+	edu_read(NULL, 0x98, 4);
+	edu_read(NULL, 0x98, 4);
+	assert_int_equal(driver_of(dev)->in_flight(dev), 0);
+	assert_memory_equal((void *)(uintptr_t)edu.target, edu.buffer, edu.count);
+}
+
+/* The line is shared: an interrupt without a cause in this device is another's. */
+static void an_interrupt_without_a_cause_is_not_ours(void **state)
+{
+	(void)state;
+	fake_set(edu.fn, PCI_INTERRUPT_LINE, 1, 5);
+	assert_int_equal(bring_up(), OK);
+	fake_i8259.limit = 10;
+	fake_irq_line(5, true); /* nobody lowers it */
+	assert_int_equal(fake_i8259.delivered, 10);
+	assert_int_equal(edu.irq_status, 0);
+	fake_irq_line(5, false);
+	fake_i8259.limit = 1000;
+	assert_int_equal(work(), OK); /* and releases the line */
+	assert_int_equal(i8259_count(5), 11);
+}
+
+int main(void)
+{
+#define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
+	const struct CMUnitTest tests[] = {
+		T(only_edu_is_ours),
+		T(reset_waits_for_the_engine_and_acknowledges_what_is_left),
+		T(an_engine_that_never_stops_is_given_up_with_a_line),
+		T(what_is_no_edu_is_refused_with_a_line),
+		T(without_its_bar_it_is_refused_with_a_line),
+		T(memory_beyond_its_reach_is_refused_with_a_line),
+		T(msi_and_both_directions_of_dma_work),
+		T(intx_is_taken_before_msi_and_its_line_is_released),
+		T(a_byte_that_differs_is_an_error),
+		T(without_bus_master_no_byte_comes_back),
+		T(an_interrupt_that_never_comes_is_given_up_with_a_line),
+		T(an_armed_transfer_is_in_flight_until_it_lands),
+		T(an_interrupt_without_a_cause_is_not_ours),
+	};
+
+	return cmocka_run_group_tests(tests, once, NULL);
+}

@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Claim: the virtio transport follows the standard's order and widths, finds its structures wherever the capabilities say, and reports a
+ * device that will not be reset, does not take the features, has no queue or no vector.
+ * Could be false: capabilities come from the device and may point nowhere; a reset may never be done; a vector may be refused, which
+ * reads back as 0xffff and is easy to miss.
+ * Provoked: the device of fake_virtio.c, which fails the test at whatever the standard forbids, with one fault at a time.
+ * Failure: the wrong status, a missing line, or another order of writes to the device status.
+ */
+#include "drivers/virtio/pci.h"
+#include "drivers/virtio/queue.h"
+#include "lib/time.h"
+#include "tests/unit/fake_virtio.h"
+#include "tests/unit/fake_x86.h"
+#include "tests/unit/unit.h"
+
+#define BDF	   PCI_BDF(0, 5, 0)
+#define VERSION_1  (1ULL << 32)
+#define BLK_FLUSH  (1ULL << 9)
+#define STATUS_REG (FAKE_BLK_BAR + 20)
+
+static struct fake_pci *fake;
+static struct fake_virtio *device;
+static struct fake_devs devs;
+static struct pci_dev *dev;
+static struct virtio_pci v;
+static struct arena dma;
+
+static int begin(void **state)
+{
+	(void)state;
+	fake_log_start();
+	fake_x86_reset();
+	time_init(FAKE_PM_TIMER);
+	fake = fake_pci_new();
+	device = fake_virtio_new(fake, BDF);
+	fake_enumerate(fake, &devs);
+	dev = devs.dev;
+	dma = (struct arena){ (u64)(uintptr_t)calloc(1, 65536), 65536, 0 };
+	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
+	free((void *)(uintptr_t)dma.base);
+	fake_virtio_free(device);
+	fake_pci_free(fake);
+	return 0;
+}
+
+/* The values written to the device status, in order. */
+static bool status_written(const u8 *want, unsigned int n)
+{
+	unsigned int at = 0;
+
+	for (unsigned int i = 0; i < fake->logged; i++) {
+		if (fake->log[i].kind != FAKE_MEM_WRITE || fake->log[i].where != STATUS_REG)
+			continue;
+		if (at == n || fake->log[i].value != want[at++])
+			return false;
+	}
+	return at == n;
+}
+
+#define assert_status_written(...)                                                                                                 \
+	do {                                                                                                                       \
+		const u8 want[] = { __VA_ARGS__ };                                                                                 \
+		assert_true(status_written(want, sizeof(want)));                                                                   \
+	} while (0)
+
+/* --- capabilities --- */
+
+static void the_structures_are_where_the_capabilities_say(void **state)
+{
+	(void)state;
+	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	assert_int_equal(v.common, FAKE_BLK_BAR);
+	assert_int_equal(v.isr, FAKE_BLK_BAR + 0x1000);
+	assert_int_equal(v.config, FAKE_BLK_BAR + 0x2000);
+	assert_int_equal(v.notify, FAKE_BLK_BAR + 0x3000);
+	assert_int_equal(v.notify_multiplier, 4);
+	assert_no_writes(fake); /* memory was on already */
+}
+
+static void memory_is_switched_on_and_nothing_else(void **state)
+{
+	static const struct fake_access want[] = { CFG_W16(BDF, PCI_COMMAND, 0x0402) };
+
+	(void)state;
+	fake_set(device->fn, PCI_COMMAND, 2, 0x0400);
+	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	assert_writes(fake, want);
+}
+
+/* 4.1.4.1: of several of one type the driver takes the first that it can use. */
+static void of_two_capabilities_of_a_type_the_first_counts(void **state)
+{
+	(void)state;
+	fake_cap(device->fn, 0xb0, PCI_CAP_ID_VNDR);
+	fake_set(device->fn, 0xb3, 1, 1);
+	fake_set(device->fn, 0xb4, 1, 4);
+	fake_set(device->fn, 0xb8, 4, 0x800);
+	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	assert_int_equal(v.common, FAKE_BLK_BAR);
+}
+
+static void a_transport_without_a_structure_is_absent(void **state)
+{
+	static const u8 caps[] = { 0x40, 0x50, 0x70 }; /* common, ISR, notify; without the device's own one may live */
+
+	for (size_t i = 0; i < ARRAY_SIZE(caps); i++) {
+		fake_set(device->fn, caps[i] + 3, 1, 9);
+		assert_int_equal(virtio_pci_find(&v, dev), ERR_ABSENT);
+		assert_one_line("virtio: no modern transport");
+		end(state);
+		begin(state);
+	}
+}
+
+static void a_capability_that_points_nowhere_is_absent_with_a_line(void **state)
+{
+	static const u8 bars[] = { 0, 2, 5, 6,
+				   0xff }; /* 0 is I/O, 2 is not assigned, 5 the upper half of 4, the rest do not exist */
+
+	for (size_t i = 0; i < ARRAY_SIZE(bars); i++) {
+		fake_set(device->fn, PCI_BASE_ADDRESS_0, 4, 0xc001);
+		fake_set(device->fn, 0x24, 4, 0); /* BAR 4 below 4 GiB, so that "BAR 5" is 0 */
+		fake_set(device->fn, 0x44, 1, bars[i]);
+		assert_int_equal(virtio_pci_find(&v, dev), ERR_ABSENT);
+		assert_one_line("which is no assigned memory BAR");
+		end(state);
+		begin(state);
+	}
+}
+
+static void a_structure_that_cannot_be_mapped_is_an_error(void **state)
+{
+	(void)state;
+	fake->map_fails = true;
+	assert_int_not_equal(virtio_pci_find(&v, dev), OK);
+}
+
+/* 4.1.4: 16 bytes, 20 with the multiplier. */
+static void a_capability_that_does_not_fit_below_0x100_is_not_read(void **state)
+{
+	(void)state;
+	fake_cap(device->fn, 0xfc, PCI_CAP_ID_VNDR);
+	fake_set(device->fn, 0xff, 1, 1);
+	fake_set(device->fn, 0x43, 1, 9); /* and no other is of that type */
+	fake->access.cfg_size = 256;
+	assert_int_equal(virtio_pci_find(&v, dev), ERR_ABSENT);
+	/* At 0xf0 the notification's multiplier alone would be outside; at 0xec it is the last thing inside. */
+	for (u8 pos = 0xec; pos <= 0xf0; pos += 4) {
+		end(state);
+		begin(state);
+		fake_cap(device->fn, pos, PCI_CAP_ID_VNDR);
+		memcpy(device->fn->cfg + pos + 2, device->fn->cfg + 0x72, 18);
+		fake_set(device->fn, 0x73, 1, 9);
+		fake->access.cfg_size = 256;
+		assert_int_equal(virtio_pci_find(&v, dev), pos == 0xec ? OK : ERR_ABSENT);
+		if (pos == 0xec)
+			assert_int_equal(v.notify_multiplier, 4);
+	}
+}
+
+/* 4.1.4.3, 4.1.4.4, 4.1.4.5: the common configuration has 56 bytes, a notification 2, ISR one. */
+static void a_structure_that_is_too_short_is_refused(void **state)
+{
+	static const struct {
+		u8 cap;
+		u32 length;
+	} rows[] = { { 0x40, 55 }, { 0x40, 0 }, { 0x50, 0 }, { 0x70, 1 } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		fake_set(device->fn, rows[i].cap + 12, 4, rows[i].length);
+		if (virtio_pci_find(&v, dev) == OK)
+			fail_msg("capability 0x%x with %u bytes is taken", rows[i].cap, rows[i].length);
+		end(state);
+		begin(state);
+	}
+	/* The twin: exactly as long as is needed. */
+	fake_set(device->fn, 0x40 + 12, 4, 56);
+	fake_set(device->fn, 0x50 + 12, 4, 1);
+	fake_set(device->fn, 0x70 + 12, 4, 2);
+	assert_int_equal(virtio_pci_find(&v, dev), OK);
+}
+
+/* --- reset --- */
+
+static void a_reset_waits_until_the_device_says_0(void **state)
+{
+	(void)state;
+	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	device->status = 0x0f;
+	device->reset_reads = 5;
+	assert_int_equal(virtio_reset(&v), OK);
+	assert_int_equal(device->status, 0);
+	assert_status_written(0);
+	assert_int_equal(fake_log_lines(), 0);
+}
+
+static void a_reset_that_is_never_done_is_given_up_with_a_line(void **state)
+{
+	(void)state;
+	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	device->status = 0x0f;
+	device->reset_reads = 0xff;
+	assert_int_equal(virtio_reset(&v), ERR_TIMEOUT);
+	assert_one_line("0000:00:05.0 virtio: reset not done after 5000 ms, status 0x0f");
+	assert_status_written(0);
+}
+
+/* A device that is gone reads all ones. */
+static void a_reset_of_a_device_that_has_gone_ends(void **state)
+{
+	(void)state;
+	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	device->fn->answers = 0;
+	assert_int_equal(virtio_reset(&v), ERR_TIMEOUT);
+	assert_one_line("status 0xff");
+}
+
+/* --- features --- */
+
+static void negotiation_follows_the_standards_order(void **state)
+{
+	u64 accepted;
+
+	(void)state;
+	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	assert_int_equal(virtio_negotiate(&v, BLK_FLUSH | 1ULL << 5, &accepted), OK);
+	assert_status_written(0x01, 0x03, 0x0b);
+	assert_int_equal(accepted, VERSION_1 | BLK_FLUSH); /* RO was wanted and not offered, others offered and not wanted */
+	assert_int_equal(device->accepted, accepted);
+	virtio_driver_ok(&v);
+	assert_status_written(0x01, 0x03, 0x0b, 0x0f);
+	assert_false(status_written((const u8[]){ 0x01, 0x0b, 0x03, 0x0f }, 4)); /* the twin */
+}
+
+static void features_that_the_device_refuses_are_an_error(void **state)
+{
+	u64 accepted;
+
+	(void)state;
+	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	device->refuse_features = true;
+	assert_int_equal(virtio_negotiate(&v, BLK_FLUSH, &accepted), ERR_IO);
+	assert_one_line("virtio: features 0x100000200 refused");
+	assert_true(device->status & 0x80); /* FAILED */
+	assert_false(device->status & 0x04);
+}
+
+static void a_device_without_version_1_is_refused(void **state)
+{
+	u64 accepted;
+
+	(void)state;
+	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	device->features &= ~VERSION_1;
+	assert_int_equal(virtio_negotiate(&v, 0, &accepted), ERR_IO);
+	assert_one_line("refused");
+	assert_true(device->status & 0x80);
+}
+
+/* --- queue --- */
+
+static enum status make_queue(struct virtqueue *q, u16 vector)
+{
+	u64 accepted;
+
+	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	assert_int_equal(virtio_negotiate(&v, 0, &accepted), OK);
+	return virtqueue_init(q, &v, 0, vector, &dma);
+}
+
+/* The three areas lie in DMA memory, aligned (2.7), and apart. */
+static bool rings_are_sound(u16 size)
+{
+	const u64 sizes[] = { 16UL * size, 6 + 2UL * size, 6 + 8UL * size }, align[] = { 16, 2, 4 };
+
+	for (unsigned int i = 0; i < 3; i++) {
+		u64 start = device->ring[i];
+
+		if (start % align[i] || start < dma.base || start + sizes[i] > dma.base + dma.used)
+			return false;
+		for (unsigned int j = 0; j < i; j++)
+			if (start < device->ring[j] + sizes[j] && device->ring[j] < start + sizes[i])
+				return false;
+	}
+	return true;
+}
+
+static void a_queue_is_told_to_the_device(void **state)
+{
+	struct virtqueue q;
+
+	(void)state;
+	device->queue_select = 5; /* whatever was selected before */
+	assert_int_equal(make_queue(&q, 1), OK);
+	assert_int_equal(device->queue_select, 0);
+	assert_int_equal(device->queue_vector, 1);
+	assert_int_equal(device->queue_size, VIRTQUEUE_SIZE_MAX);
+	assert_int_equal(q.size, VIRTQUEUE_SIZE_MAX);
+	assert_int_equal(device->queue_enable, 1);
+	assert_true(rings_are_sound(q.size));
+	device->ring[1] = device->ring[0] + 8; /* the twin: areas that overlap */
+	assert_false(rings_are_sound(q.size));
+}
+
+static void a_small_queue_stays_small(void **state)
+{
+	struct virtqueue q;
+
+	(void)state;
+	device->queue_size = device->queue_max = 4;
+	assert_int_equal(make_queue(&q, 0xffff), OK);
+	assert_int_equal(q.size, 4);
+	assert_int_equal(device->queue_size, 4);
+	assert_int_equal(device->queue_vector, 0xffff);
+}
+
+static void a_queue_that_is_none_is_refused_with_a_line(void **state)
+{
+	static const u16 sizes[] = { 0, 3, 48 }; /* absent, and not powers of two */
+	struct virtqueue q;
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		device->queue_size = sizes[i];
+		assert_int_equal(make_queue(&q, 0), ERR_IO);
+		assert_one_line("virtio: queue 0 has");
+		assert_int_equal(device->queue_enable, 0);
+		end(state);
+		begin(state);
+	}
+}
+
+static void a_vector_that_the_device_refuses_is_an_error(void **state)
+{
+	struct virtqueue q;
+
+	(void)state;
+	device->refuse_vector = true;
+	assert_int_equal(make_queue(&q, 0), ERR_IO);
+	assert_one_line("virtio: queue 0 asked for MSI-X entry 0, got 0xffff");
+	assert_int_equal(device->queue_enable, 0);
+}
+
+/* 4.1.4.4: cap.length is at least queue_notify_off * multiplier + 2, which is 14 here. */
+static void a_queue_whose_notifications_go_elsewhere_is_refused(void **state)
+{
+	struct virtqueue q;
+
+	fake_set(device->fn, 0x70 + 12, 4, 13);
+	assert_int_not_equal(make_queue(&q, 0), OK);
+	assert_int_equal(device->queue_enable, 0);
+	end(state);
+	begin(state);
+	fake_set(device->fn, 0x70 + 12, 4, 14); /* the twin */
+	assert_int_equal(make_queue(&q, 0), OK);
+}
+
+static void a_queue_without_memory_is_an_error(void **state)
+{
+	struct virtqueue q;
+
+	(void)state;
+	dma.used = dma.size - 100;
+	assert_int_equal(make_queue(&q, 0), ERR_RANGE);
+	assert_int_equal(device->queue_enable, 0);
+}
+
+static void heads_are_made_available_and_taken_in_order_across_the_wraps(void **state)
+{
+	u16 *used, head;
+	struct virtqueue q;
+
+	(void)state;
+	device->queue_size = device->queue_max = 4;
+	assert_int_equal(make_queue(&q, 0xffff), OK);
+	used = (u16 *)(uintptr_t)device->ring[2];
+	assert_false(virtqueue_take(&q, &head));
+	for (u32 i = 0; i < 70000; i++) { /* the index has 16 bits */
+		const u16 *avail = (const u16 *)(uintptr_t)device->ring[1];
+
+		virtqueue_add(&q, (u16)(i * 7));
+		assert_int_equal(avail[1], (u16)(i + 1));
+		assert_int_equal(avail[2 + i % 4], (u16)(i * 7));
+		((u32 *)(void *)(used + 2))[2 * (i % 4)] = (u16)(i * 5);
+		used[1]++;
+		assert_true(virtqueue_take(&q, &head));
+		assert_int_equal(head, (u16)(i * 5));
+		assert_false(virtqueue_take(&q, &head));
+	}
+}
+
+int main(void)
+{
+#define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
+	const struct CMUnitTest tests[] = {
+		T(the_structures_are_where_the_capabilities_say),
+		T(memory_is_switched_on_and_nothing_else),
+		T(of_two_capabilities_of_a_type_the_first_counts),
+		T(a_transport_without_a_structure_is_absent),
+		T(a_capability_that_points_nowhere_is_absent_with_a_line),
+		T(a_structure_that_cannot_be_mapped_is_an_error),
+		T(a_capability_that_does_not_fit_below_0x100_is_not_read),
+		T(a_structure_that_is_too_short_is_refused),
+		T(a_reset_waits_until_the_device_says_0),
+		T(a_reset_that_is_never_done_is_given_up_with_a_line),
+		T(a_reset_of_a_device_that_has_gone_ends),
+		T(negotiation_follows_the_standards_order),
+		T(features_that_the_device_refuses_are_an_error),
+		T(a_device_without_version_1_is_refused),
+		T(a_queue_is_told_to_the_device),
+		T(a_small_queue_stays_small),
+		T(a_queue_that_is_none_is_refused_with_a_line),
+		T(a_vector_that_the_device_refuses_is_an_error),
+		T(a_queue_whose_notifications_go_elsewhere_is_refused),
+		T(a_queue_without_memory_is_an_error),
+		T(heads_are_made_available_and_taken_in_order_across_the_wraps),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

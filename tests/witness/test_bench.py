@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Claim: the numbers of `make bench` count what they say they count, and a budget that is exceeded is told.
+
+It could be false where an access that nobody answers looks like one that somebody does, where reads of one phase fall
+into the next, or where a row cannot come out as over. Provoked by accesses and hand-offs made of text; no clock, no QEMU.
+"""
+
+from __future__ import annotations
+
+import struct
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.witness.scene import (
+    BEHIND, COMMAND, CONTROL, EDU, NAMES, VIRTIO, Scene, config_write, edu, memory_write, msi,
+)  # fmt: skip
+
+from witness.bench import (
+    Access, Row, accesses, aligned, boot_row, breakdown, capabilities, empty_application, enumeration, enumeration_rows,
+    out_accesses, shutdown_row, size_row, spread_row, stamped, steps_by_trace,
+)  # fmt: skip
+from witness.case import Case
+from witness.pci import Bdf
+from witness.trace import parse
+
+MESSAGES = (BEHIND, EDU, VIRTIO)  # in the order of the walk
+ABSENT = Bdf(9, 31, 0)
+ENTERED = memory_write("serial", 0x3FF, 0x5A, 1)
+
+
+def config_read(bdf: Bdf, offset: int, value: int, size: int = 2) -> list[str]:
+    """As QEMU tells it: the function's answer, then the access."""
+    address = 0xB0000000 + (bdf.bus << 20 | bdf.device << 15 | bdf.function << 12 | offset)
+    access = f"memory_region_ops_read cpu 0 mr 0x55 addr 0x{address:x} value 0x{value:x} size {size} name 'pcie-mmcfg-mmio'"
+    return ([f"pci_cfg_read {NAMES[bdf]} {bdf} @0x{offset:x} -> 0x{value:x}"] if bdf in NAMES else []) + [access]
+
+
+def look(bdf: Bdf) -> list[str]:
+    """The scan's question whether there is a function."""
+    return config_read(bdf, 0, 0x11E81234 if bdf in NAMES else 0xFFFFFFFF, 4)
+
+
+# --- accesses ---
+
+
+def test_an_access_has_function_width_and_whether_anybody_answered() -> None:
+    lines = [*config_read(EDU, 4, 0x407), *config_write(EDU, 4, 0x403), *config_read(ABSENT, 0, 0xFFFFFFFF, 4)]
+    assert list(accesses(lines)) == [
+        Access(2, EDU, 4, 2, 0x407, False, True),
+        Access(3, EDU, 4, 2, 0x403, True, True),
+        Access(5, ABSENT, 0, 4, 0xFFFFFFFF, False, False),
+    ]
+
+
+def test_a_read_does_not_borrow_an_answer() -> None:
+    """QEMU's ports ask the same functions, without an access to the window."""
+    elsewhere = "pci_cfg_read edu 00:05.0 @0x4 -> 0x407"
+    assert [a.hit for a in accesses([elsewhere, msi(0x41), *config_read(ABSENT, 0, 0xFFFFFFFF, 4)])] == [False]
+
+
+def test_a_write_that_nobody_takes() -> None:
+    into_nothing = config_write(EDU, 4, 0)[0]
+    assert [a.hit for a in accesses([into_nothing])] == [False]
+    assert [a.hit for a in accesses([into_nothing, *config_read(EDU, 4, 0)])] == [False, True]
+
+
+# --- phases ---
+
+
+@pytest.fixture
+def told(scene: Scene) -> Scene:
+    """The hand-off with the next kernel's enumeration, startup and first I/O told in full."""
+    for bdf in MESSAGES:
+        scene.before_step(f"out-{bdf}", *config_read(bdf, COMMAND, 0x407))
+    controls = [line for bdf in MESSAGES for line in config_read(bdf, CONTROL, 0x81)]
+    scene.after_step("jump", ENTERED, *(line for bdf in NAMES for line in look(bdf)), *controls, *look(ABSENT))
+    scene.before_step(f"startup-{VIRTIO}", *controls)
+    scene.move_after(f"startup-{VIRTIO}", f"startup-{BEHIND}")
+    scene.before_step("reset", *config_read(VIRTIO, 0x34, 0x40, 1))
+    scene.after_step(f"master-{VIRTIO}", edu(EDU, 0x24, 0), msi(0x41))
+    return scene
+
+
+def found(scene: Scene) -> tuple[Case, list[Access]]:
+    case = Case(scene.run())
+    return case, list(accesses((scene.directory / "trace.log").read_text().splitlines()))
+
+
+def test_out_phase_is_the_walk_and_nothing_else(told: Scene) -> None:
+    out = out_accesses(*found(told))
+    assert [a.bdf for a in out if not a.write] == list(MESSAGES)
+    assert len([a for a in out if a.write]) == 4
+
+
+def test_enumeration_ends_with_the_last_look(told: Scene) -> None:
+    reads = enumeration(*found(told))
+    assert [a.bdf for a in reads] == [*NAMES, *MESSAGES, ABSENT]
+    reads_row, nobody = enumeration_rows(reads)
+    assert reads_row.measured.startswith("1.75 (7 for 4 functions")
+    assert nobody.measured.startswith("1 ")
+
+
+def test_steps_follow_each_other_from_the_last_clear_to_the_first_message(told: Scene) -> None:
+    run = told.run()
+    lines = (run.directory / "trace.log").read_text().splitlines()
+    steps = steps_by_trace(Case(run))
+    assert list(steps) == ["jump", "start", "enumerate", "startup", "reset", "probe", "first I/O"]
+    assert all(a.stop == b.start for a, b in pairwise(steps.values()))
+    assert lines[steps["jump"].start - 1].startswith("pci_cfg_write virtio-blk-pci 00:03.0 @0x4")
+    assert lines[steps["first I/O"].stop - 1] == msi(0x41)
+
+
+def test_stamps() -> None:
+    text = config_write(EDU, 4, 0x403)
+    times, texts = stamped([f"77@1795336180.5:{text[0]}", f"77@1795336181.25:{text[1]}", "a message of QEMU's own"])
+    assert times == [1795336180.5, 1795336181.25, 1795336181.25]
+    assert parse(texts) == parse(text)
+
+
+# --- what an enumeration needs ---
+
+
+def test_capabilities_of_both_lists() -> None:
+    assert capabilities({0x34: 0x40, 0x40: 0x5011, 0x50: 0x0005, 0x100: 0x14810001, 0x148: 0x0001000D}) == 4
+
+
+@pytest.mark.parametrize("answers", [{}, {0: 0x1234}, {0: 0x1234, 0x34: 0}, {0x34: 0x40}])
+def test_no_capabilities(answers: dict[int, int]) -> None:
+    assert capabilities(answers) == 0
+
+
+def test_a_looping_list_ends() -> None:
+    assert capabilities({0x34: 0x40, 0x40: 0x5005, 0x50: 0x4011}) == 2
+
+
+# --- judgements ---
+
+
+def access(bdf: Bdf = EDU, offset: int = COMMAND, size: int = 2, write: bool = False) -> Access:
+    return Access(1, bdf, offset, size, 0, write, True)
+
+
+MODEST = [access(), access(write=True), access(VIRTIO)]
+
+
+def test_shutdown_within_budget() -> None:
+    assert shutdown_row(MODEST).holds
+
+
+@pytest.mark.parametrize(
+    "more",
+    [access(), access(write=True), access(BEHIND, size=4), access(BEHIND, CONTROL, write=True)],
+    ids=["a second read", "a second write", "32 bits", "another register"],
+)
+def test_shutdown_over_budget(more: Access) -> None:
+    assert shutdown_row([*MODEST, more]).holds is False
+
+
+def test_nothing_seen_is_not_within_budget() -> None:
+    assert shutdown_row([]).holds is False
+
+
+@pytest.mark.parametrize("last, holds", [(420, True), (439, True), (441, False), (401, True), (399, False)])
+def test_slope_within_ten_percent(last: int, holds: bool) -> None:
+    """200 a hundred functions between the first two sizes."""
+    assert spread_row("reads", [(10, 20), (110, 220), (210, last)]).holds is holds
+
+
+def test_free_growth_is_not_judged_by_division() -> None:
+    assert spread_row("reads", [(10, 20), (110, 20), (210, 20)]).holds
+    assert spread_row("reads", [(10, 20), (110, 20), (210, 21)]).holds is False
+
+
+@pytest.mark.parametrize("size, holds", [(65536, True), (65537, False)])
+def test_image_size(tmp_path: Path, size: int, holds: bool) -> None:
+    path = tmp_path / "first.bin"
+    path.write_bytes(bytes(size))
+    assert size_row(path).holds is holds
+
+
+def test_boot_ratio() -> None:
+    assert boot_row(6.0, 4.0).holds
+    assert boot_row(6.1, 4.0).holds is False
+
+
+# --- the rest ---
+
+
+def test_empty_application_is_one_that_qemu_and_firmware_take() -> None:
+    image = empty_application()
+    assert len(image) > 2560  # below, QEMU refuses it as a kernel
+    (pe,) = struct.unpack_from("<I", image, 0x3C)
+    assert image[:2] == b"MZ" and image[pe:pe + 4] == b"PE\0\0"
+    (optional_size,) = struct.unpack_from("<H", image, pe + 20)
+    section = pe + 24 + optional_size
+    (entry,) = struct.unpack_from("<I", image, pe + 24 + 16)
+    virtual, raw_size, raw = struct.unpack_from("<III", image, section + 12)
+    assert entry == virtual and raw + raw_size == len(image)
+    assert image[raw:].startswith(bytes.fromhex("baf4000000b810000000ef"))
+
+
+def test_breakdown_sums_the_jump() -> None:
+    ms = {"jump": 2.0, "start": 1.0, "first I/O": 0.5}
+    rows = breakdown([ms, ms, ms], {"place": 1000, "verify": 2000, "enter": 500, "start": 700})
+    assert rows[1] == ["jump", "2.00", "3.5"] and rows[-2:] == [["start", "1.00", "0.7"], ["first I/O", "0.50", ""]]
+
+
+def test_columns_are_aligned() -> None:
+    lines = aligned([["a", "bb", ""], ["ccc", "d", "e"]])
+    assert lines == ["a    bb", "ccc  d   e"]
+
+
+def test_a_row_without_a_budget_is_not_judged() -> None:
+    assert Row("what", "measured").holds is None
