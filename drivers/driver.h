@@ -22,6 +22,8 @@ struct driver {
 	u64 dma; /* bytes that a device of it takes of driver_env.dma, at most */
 	/* Real I/O with completion by interrupt, each counted and compared; says in one line what was done. write: may change a disk. */
 	enum status (*work)(struct pci_dev *dev, bool write);
+	/* Waits for what work began and nobody else needed to wait for, and says the line then; NULL where work is all. */
+	enum status (*finish)(struct pci_dev *dev);
 	/* Starts requests and does not wait for them. The same under every policy. */
 	enum status (*arm)(struct pci_dev *dev);
 	/* Requests started by arm that have not completed. */

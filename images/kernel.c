@@ -395,19 +395,32 @@ static enum status bring_up(struct kernel *kernel, struct pci_dev *dev, bool wri
 	return s;
 }
 
+static void fail(struct kernel *kernel, const struct pci_dev *dev, enum status s)
+{
+	log_line(PCI_FMT " %s: failed, %s", PCI_ARGS(dev), dev->driver->name, status_text(s));
+	kernel->failed = true;
+}
+
 /* True when the device has been reset, whatever became of it then. */
 static bool drive(struct kernel *kernel, struct pci_dev *dev, bool write)
 {
 	enum status reset = kernel->interrupts ? dev->driver->reset(dev) : ERR_ABSENT;
 	enum status s = reset == OK && dev->driver->probe ? bring_up(kernel, dev, write) : reset;
 
-	if (s == ERR_ABSENT) {
+	if (s == ERR_ABSENT)
 		log_line(PCI_FMT " %s: not driven", PCI_ARGS(dev), dev->driver->name);
-	} else if (s != OK) {
-		log_line(PCI_FMT " %s: failed, %s", PCI_ARGS(dev), dev->driver->name, status_text(s));
-		kernel->failed = true;
-	}
+	else if (s != OK)
+		fail(kernel, dev, s);
 	return reset == OK;
+}
+
+static void finish(struct kernel *kernel, struct pci_dev *dev)
+{
+	enum status s = dev->driven && driver_of(dev)->finish ? driver_of(dev)->finish(dev) : OK;
+
+	dev->driven &= s == OK;
+	if (s != OK)
+		fail(kernel, dev, s);
 }
 
 void kernel_drive(struct kernel *kernel, bool write)
@@ -418,6 +431,8 @@ void kernel_drive(struct kernel *kernel, bool write)
 		for (unsigned int i = 0; i < kernel->pci.count; i++)
 			if (kernel->pci.dev[i].driver == &(*driver)->pci)
 				all_reset &= drive(kernel, &kernel->pci.dev[i], write);
+	for (unsigned int i = 0; i < kernel->pci.count; i++)
+		finish(kernel, &kernel->pci.dev[i]);
 	/* The previous kernel's DMA buffers can be free again, ours must not be to the next one. */
 	if (all_reset)
 		memmap_retype(&kernel->memmap, E820_DMA, E820_RAM);

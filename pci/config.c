@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "pci/dev.h"
 
+u32 pci_bus_read_dev_vendor_id(const struct pci_access *access, u16 bdf)
+{
+	return access->ops->cfg_read(access, bdf, PCI_VENDOR_ID, 4);
+}
+
 u8 pci_read_config_byte(const struct pci_dev *dev, u16 reg)
 {
 	return (u8)dev->access->ops->cfg_read(dev->access, dev->bdf, reg, 1);

@@ -74,6 +74,7 @@ struct pci {
 enum status pci_enumerate(struct pci *pci, const struct pci_access *access);
 
 /* --- config.c: exact widths, see access.h --- */
+u32 pci_bus_read_dev_vendor_id(const struct pci_access *access, u16 bdf); /* of a place where nobody may be */
 u8 pci_read_config_byte(const struct pci_dev *dev, u16 reg);
 u16 pci_read_config_word(const struct pci_dev *dev, u16 reg);
 u32 pci_read_config_dword(const struct pci_dev *dev, u16 reg);

@@ -85,14 +85,15 @@ static void scan_bus(struct scan *scan, u8 bus, struct pci_dev *bridge);
 /* Stores one function and all that it leads to. NULL when nobody answers, or nothing more fits. */
 static struct pci_dev *scan_function(struct scan *scan, u16 bdf, struct pci_dev *bridge)
 {
-	struct pci_dev found = { .access = scan->access, .bridge = bridge, .bdf = bdf }, *dev;
-	u32 id = pci_read_config_dword(&found, PCI_VENDOR_ID);
+	u32 id = pci_bus_read_dev_vendor_id(scan->access, bdf);
+	struct pci_dev found, *dev;
 	u8 header_type;
 
 	if ((id & 0xffff) == 0xffff)
 		return NULL;
-	found.vendor = (u16)id;
-	found.device = (u16)(id >> 16);
+	found = (struct pci_dev){
+		.access = scan->access, .bridge = bridge, .bdf = bdf, .vendor = (u16)id, .device = (u16)(id >> 16)
+	};
 	header_type = pci_read_config_byte(&found, PCI_HEADER_TYPE);
 	found.header_type = header_type & PCI_HEADER_TYPE_MASK;
 	found.multifunction = header_type & PCI_HEADER_TYPE_MFD;

@@ -42,6 +42,7 @@ struct edu {
 	u8 vector;
 	u8 line;
 	bool intx;
+	volatile bool returns;	 /* the transfer under way goes out, and what it brought comes back */
 	volatile u32 interrupts; /* that were ours */
 	volatile u32 transfers;	 /* of those, how many said that a DMA was finished */
 };
@@ -105,6 +106,16 @@ static enum status reset(struct pci_dev *dev)
 	return OK;
 }
 
+static void start_dma(struct pci_dev *dev, u32 source, u32 target, u32 direction)
+{
+	struct edu *edu = dev->driver_data;
+
+	edu_write(dev, edu->bar, EDU_DMA_SOURCE, source);
+	edu_write(dev, edu->bar, EDU_DMA_TARGET, target);
+	edu_write(dev, edu->bar, EDU_DMA_COUNT, EDU_TRANSFER);
+	edu_write(dev, edu->bar, EDU_DMA_COMMAND, EDU_DMA_RUN | EDU_DMA_IRQ | direction);
+}
+
 static bool interrupt(void *context)
 {
 	struct pci_dev *dev = context;
@@ -114,8 +125,12 @@ static bool interrupt(void *context)
 	if (!status || status == 0xffffffff)
 		return false; /* the line is shared, and it was another; or the device has gone */
 	edu_write(dev, edu->bar, EDU_IRQ_ACK, status);
-	if (status & EDU_IRQ_DMA)
+	if (status & EDU_IRQ_DMA) {
 		edu->transfers++;
+		if (edu->returns)
+			start_dma(dev, EDU_BUFFER, (u32)(uintptr_t)(edu->buffer + EDU_TRANSFER), EDU_DMA_TO_RAM);
+		edu->returns = false;
+	}
 	edu->interrupts++;
 	return true;
 }
@@ -153,51 +168,14 @@ static enum status raise(struct pci_dev *dev, const char *kind)
 	return driver_await(dev, kind, &edu->interrupts, want, EDU_IRQ_WAIT_US);
 }
 
-static void start_dma(struct pci_dev *dev, u32 source, u32 target, u32 direction)
-{
-	struct edu *edu = dev->driver_data;
-
-	edu_write(dev, edu->bar, EDU_DMA_SOURCE, source);
-	edu_write(dev, edu->bar, EDU_DMA_TARGET, target);
-	edu_write(dev, edu->bar, EDU_DMA_COUNT, EDU_TRANSFER);
-	edu_write(dev, edu->bar, EDU_DMA_COMMAND, EDU_DMA_RUN | EDU_DMA_IRQ | direction);
-}
-
-/* Out to the device and back to another place; every byte must match. */
-static enum status transfer(struct pci_dev *dev)
-{
-	struct edu *edu = dev->driver_data;
-	u8 *out = edu->buffer, *back = edu->buffer + EDU_TRANSFER;
-	u32 want = edu->transfers, now = (u32)time_us();
-	enum status s;
-
-	/* Other words each time: those of an earlier transfer must not pass for these. */
-	for (u32 i = 0; i < EDU_TRANSFER; i += sizeof(u32))
-		*(u32 *)(out + i) = now + i;
-	memset(back, 0, EDU_TRANSFER);
-	start_dma(dev, (u32)(uintptr_t)out, EDU_BUFFER, 0);
-	s = driver_await(dev, "interrupt of the DMA out", &edu->transfers, ++want, EDU_DMA_WAIT_US);
-	if (s != OK)
-		return s;
-	start_dma(dev, EDU_BUFFER, (u32)(uintptr_t)back, EDU_DMA_TO_RAM);
-	s = driver_await(dev, "interrupt of the DMA back", &edu->transfers, ++want, EDU_DMA_WAIT_US);
-	if (s != OK)
-		return s;
-	for (u32 i = 0; i < EDU_TRANSFER; i++) {
-		if (out[i] != back[i]) {
-			log_line(PCI_FMT " edu: DMA brought back 0x%02x for 0x%02x at byte %u", PCI_ARGS(dev), back[i], out[i], i);
-			return ERR_IO;
-		}
-	}
-	return OK;
-}
-
-/* INTx, then MSI, then both directions of DMA with MSI. */
+/* INTx, then MSI; then DMA is begun, out to the device and back to another place: the way back starts when the way out is done. */
 static enum status work(struct pci_dev *dev, bool write)
 {
 	struct edu *edu = dev->driver_data;
+	u8 *out = edu->buffer;
 	struct msi_message message;
 	enum status intx = OK, s;
+	u32 now;
 
 	(void)write;
 	if (edu->intx) {
@@ -212,10 +190,33 @@ static enum status work(struct pci_dev *dev, bool write)
 		s = pci_enable_msi(dev, message);
 	if (s == OK)
 		s = raise(dev, "MSI");
-	if (s == OK)
-		s = transfer(dev);
 	if (s != OK || intx != OK)
 		return s != OK ? s : intx;
+
+	/* Other words each time: those of an earlier transfer must not pass for these. */
+	now = (u32)time_us();
+	for (u32 i = 0; i < EDU_TRANSFER; i += sizeof(u32))
+		*(u32 *)(out + i) = now + i;
+	memset(out + EDU_TRANSFER, 0, EDU_TRANSFER);
+	edu->returns = true;
+	start_dma(dev, (u32)(uintptr_t)out, EDU_BUFFER, 0);
+	return OK;
+}
+
+static enum status finish(struct pci_dev *dev)
+{
+	struct edu *edu = dev->driver_data;
+	const u8 *out = edu->buffer, *back = out + EDU_TRANSFER;
+	enum status s = driver_await(dev, "interrupts of the DMA out and back", &edu->transfers, 2, 2UL * EDU_DMA_WAIT_US);
+
+	if (s != OK)
+		return s;
+	for (u32 i = 0; i < EDU_TRANSFER; i++) {
+		if (out[i] != back[i]) {
+			log_line(PCI_FMT " edu: DMA brought back 0x%02x for 0x%02x at byte %u", PCI_ARGS(dev), back[i], out[i], i);
+			return ERR_IO;
+		}
+	}
 	log_line(PCI_FMT " edu: INTx on irq %u %s, MSI vector 0x%02x taken %lu times, DMA out and back %u bytes equal",
 		 PCI_ARGS(dev), edu->line, edu->intx ? "taken" : "unavailable", edu->vector, vector_count(edu->vector),
 		 EDU_TRANSFER);
@@ -244,6 +245,7 @@ const struct driver edu_driver = {
 	.pci = { .name = "edu", .match = match, .reset = reset, .probe = probe },
 	.dma = PAGE_SIZE,
 	.work = work,
+	.finish = finish,
 	.arm = arm,
 	.in_flight = in_flight,
 };

@@ -115,8 +115,11 @@ void fake_lapic_message(u64 address, u32 data)
 	if (address != (0xfee00000 | (u64)fake_lapic.id << 12) || data & ~0xffU || data < 16)
 		fail_msg("message 0x%x to 0x%lx reaches no CPU", data, address);
 	fake_lapic.irr[data] = true;
-	if (fake_x86.irq_on)
+	/* A handler may have made its device send the next one. */
+	for (unsigned int before = ~0U; fake_x86.irq_on && fake_lapic.delivered != before;) {
+		before = fake_lapic.delivered;
 		fake_lapic_deliver();
+	}
 }
 
 bool fake_lapic_busy(void)

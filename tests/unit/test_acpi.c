@@ -318,6 +318,34 @@ static void the_pm_timer_is_an_io_port_or_nothing(void **state)
 	}
 }
 
+/* 5.2.9, flags at 112, bit 20: a machine without the fixed hardware has no PM timer, whatever the field says. */
+static void a_hardware_reduced_machine_has_no_pm_timer(void **state)
+{
+	for (u32 reduced = 0; reduced < 2; reduced++) {
+		u8 *f, *tables[1];
+
+		begin(state);
+		f = fadt(276, 0x608);
+		put(f, 112, 4, reduced << 20 | 0x5);
+		sum(f, 276, 9);
+		tables[0] = f;
+		root(true, tables, 1);
+		read_tables();
+		assert_int_equal(acpi.pm_timer_port, reduced ? 0 : 0x608);
+	}
+}
+
+static void a_signature_that_is_no_text_does_not_reach_the_log(void **state)
+{
+	u8 *t = table("M\033[2", 44), *tables[] = { t };
+
+	(void)state;
+	t[20] = 1; /* a wrong checksum */
+	root(true, tables, 1);
+	read_tables();
+	assert_one_line("ACPI: table ???? at 0x");
+}
+
 static void what_cannot_be_mapped_is_not_read(void **state)
 {
 	(void)state;
@@ -341,6 +369,8 @@ int main(void)
 		T(more_ranges_than_fit_are_ignored_with_a_line),
 		T(a_partial_entry_is_not_read),
 		T(the_pm_timer_is_an_io_port_or_nothing),
+		T(a_hardware_reduced_machine_has_no_pm_timer),
+		T(a_signature_that_is_no_text_does_not_reach_the_log),
 		T(what_cannot_be_mapped_is_not_read),
 	};
 

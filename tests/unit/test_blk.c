@@ -203,6 +203,42 @@ static void a_disk_that_is_too_small_or_read_only_is_not_written(void **state)
 	assert_true(device->reads > 0);
 }
 
+/* 5.2.6: a flush is a request only where the feature was negotiated. */
+static void a_disk_without_flush_is_not_flushed(void **state)
+{
+	(void)state;
+	device->features &= ~(1ULL << 9);
+	assert_int_equal(bring_up(), OK);
+	assert_int_equal(work(true), OK);
+	assert_int_equal(device->writes, 1);
+	assert_int_equal(device->flushes, 0);
+}
+
+/* As a kernel that used MSI-X leaves it: INTx would not come. */
+static void intx_is_enabled_where_it_is_used(void **state)
+{
+	(void)state;
+	fake_set(device->fn, PCI_INTERRUPT_LINE, 1, 5);
+	fake_set(device->fn, PCI_COMMAND, 2, 0x0407);
+	dev->msix = 0;
+	assert_int_equal(bring_up(), OK);
+	assert_int_equal(work(true), OK);
+	assert_int_equal(fake_get(device->fn, PCI_COMMAND, 2), 0x0007);
+}
+
+/* It reads all ones, ISR as well; the interrupt is not its own, and its queue is not looked at. */
+static void a_disk_that_has_gone_claims_no_interrupt(void **state)
+{
+	(void)state;
+	fake_set(device->fn, PCI_INTERRUPT_LINE, 1, 9);
+	dev->msix = 0;
+	assert_int_equal(bring_up(), OK);
+	device->fn->answers = 0;
+	fake_x86.pm_step = 0;
+	fake_irq_line(9, true);
+	assert_true(i8259_given_up(9));
+}
+
 static void a_disk_is_not_written_where_that_was_not_asked(void **state)
 {
 	(void)state;
@@ -400,6 +436,9 @@ int main(void)
 		T(every_request_completed_by_an_interrupt_of_its_own),
 		T(a_disk_with_somebodys_bytes_is_not_written),
 		T(a_disk_that_is_too_small_or_read_only_is_not_written),
+		T(a_disk_without_flush_is_not_flushed),
+		T(intx_is_enabled_where_it_is_used),
+		T(a_disk_that_has_gone_claims_no_interrupt),
 		T(a_disk_is_not_written_where_that_was_not_asked),
 		T(a_pattern_with_a_changed_byte_is_an_error),
 		T(other_bytes_on_the_way_are_an_error),

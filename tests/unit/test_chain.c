@@ -26,6 +26,7 @@ static struct memmap memmap;
 static struct cpio_archive archive;
 static size_t second_at;
 static struct chain_world world;
+static const char *rest;
 static struct chain chain;
 static char cmdline[256];
 static u8 foreign_initrd[INITRD_SIZE];
@@ -88,6 +89,7 @@ static int begin(void **state)
 	(void)state;
 	fake_log_start();
 	map_result = OK;
+	rest = "linux,second";
 	memset(ram, FILL, RAM_SIZE);
 	assert_int_equal(memmap_init(&memmap, e820, 2), OK);
 	assert_int_equal(memmap_mark(&memmap, base, USED_SIZE, MEM_USED), OK);
@@ -258,7 +260,7 @@ static bool refused(const char *name, enum status want, const char *why)
 	enum status s;
 
 	fake_log_start();
-	s = chain_prepare(&chain, name, "linux", &world);
+	s = chain_prepare(&chain, name, rest, &world);
 	return s == want && fake_log_lines() == 1 && strstr(fake_log_line(0), why) && same_map(&memmap, &before) &&
 	       memory_untouched();
 }
@@ -311,6 +313,20 @@ static void an_image_that_is_not_there_is_refused(void **state)
 	assert_true(refused("second", ERR_INVALID, "cpio archive"));
 }
 
+/* What this kernel can see to be missing, the next one, or the one after it, shall not discover. */
+static void a_list_that_names_a_missing_image_is_refused(void **state)
+{
+	static const char *const lists[] = { "third", "linux,third", "third,linux", "second,second,third" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+		rest = lists[i];
+		assert_true(refused("second", ERR_ABSENT, "initrd: no third/image"));
+	}
+	rest = "second,second,linux";
+	assert_false(refused("second", ERR_ABSENT, ""));
+}
+
 static void a_name_that_is_too_long_is_refused(void **state)
 {
 	char name[65];
@@ -335,10 +351,10 @@ static void an_image_that_cannot_be_entered_is_refused(void **state)
 	cpio_free(&archive);
 	cpio_add(&archive, path, image, IMAGE_SIZE);
 	add_sums(&path, &data, &size, 1);
-	cpio_add(&archive, "linux/image", image, IMAGE_SIZE); /* what refused() names as the rest */
 	cpio_end(&archive);
 	world.initrd = archive.bytes;
 	world.initrd_size = archive.size;
+	rest = "";
 	world.la57 = true;
 	assert_true(refused("bad", ERR_INVALID, "image bad refused: xloadflags lacks XLF_5LEVEL"));
 	world.la57 = false;
@@ -391,7 +407,7 @@ static void memory_that_cannot_be_mapped_is_given_back(void **state)
 
 static void a_command_line_longer_than_the_image_takes_is_refused(void **state)
 {
-	const char *next = " handoff.next=linux";
+	const char *next = " handoff.next=linux,second";
 	char line[512] = { 0 };
 
 	(void)state;
@@ -464,6 +480,7 @@ int main(void)
 		T(an_initrd_that_was_changed_is_refused),
 		T(an_image_that_nobody_vouches_for_is_refused),
 		T(an_image_that_is_not_there_is_refused),
+		T(a_list_that_names_a_missing_image_is_refused),
 		T(a_name_that_is_too_long_is_refused),
 		T(an_image_that_cannot_be_entered_is_refused),
 		T(without_memory_for_it_an_image_is_refused),

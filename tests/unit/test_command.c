@@ -101,6 +101,19 @@ static void bus_master_is_set_upstream_first(void **state)
 	assert_false(fake_writes_are(fake, child_first, 2));
 }
 
+/* A bridge that is not ours stays as it is; its function may stay mute, and that is for its owner to change. */
+static void a_bridge_that_is_not_ours_is_passed_over(void **state)
+{
+	static const struct fake_access want[] = { CFG_W16(TREE_EDU, PCI_COMMAND, 0x0007) };
+
+	(void)state;
+	set_command(TREE_BRIDGE, 0x0003);
+	set_command(TREE_EDU, 0x0003);
+	fake_dev(&devs, TREE_BRIDGE)->hands_off = true;
+	pci_set_master(edu);
+	assert_writes(fake, want);
+}
+
 static void clearing_bus_master_leaves_the_bridge_alone(void **state)
 {
 	(void)state;
@@ -147,6 +160,7 @@ int main(void)
 		T(nothing_is_written_to_a_function_that_is_gone),
 		T(a_function_that_goes_between_read_and_write_harms_nobody),
 		T(bus_master_is_set_upstream_first),
+		T(a_bridge_that_is_not_ours_is_passed_over),
 		T(clearing_bus_master_leaves_the_bridge_alone),
 		T(memory_and_intx_have_their_bits),
 		T(a_bit_that_is_stuck_costs_one_write),

@@ -190,7 +190,9 @@ static enum status bring_up(void)
 
 static enum status work(void)
 {
-	return driver_of(dev)->work(dev, false);
+	enum status s = driver_of(dev)->work(dev, false);
+
+	return s == OK && driver_of(dev)->finish ? driver_of(dev)->finish(dev) : s;
 }
 
 static void only_edu_is_ours(void **state)
@@ -347,6 +349,17 @@ static void an_interrupt_without_a_cause_is_not_ours(void **state)
 	assert_int_equal(i8259_count(5), 11);
 }
 
+static void one_that_has_gone_claims_no_interrupt(void **state)
+{
+	(void)state;
+	fake_set(edu.fn, PCI_INTERRUPT_LINE, 1, 10);
+	assert_int_equal(bring_up(), OK);
+	edu.fn->answers = 0;
+	fake_x86.pm_step = 0;
+	fake_irq_line(10, true);
+	assert_true(i8259_given_up(10));
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
@@ -364,6 +377,7 @@ int main(void)
 		T(an_interrupt_that_never_comes_is_given_up_with_a_line),
 		T(an_armed_transfer_is_in_flight_until_it_lands),
 		T(an_interrupt_without_a_cause_is_not_ours),
+		T(one_that_has_gone_claims_no_interrupt),
 	};
 
 	return cmocka_run_group_tests(tests, once, NULL);

@@ -92,6 +92,7 @@ static void xapic_is_reached_through_its_page(void **state)
 	assert_int_equal(lapic_init(map), OK);
 	assert_int_equal(mapped, (u64)(uintptr_t)page);
 	assert_int_equal(lapic_id(), 5);
+	assert_string_equal(lapic_mode(), "xAPIC");
 	assert_int_equal(*(u32 *)(void *)(page + 0x080), 0);
 	assert_int_equal(*(u32 *)(void *)(page + 0x0f0), 0x1ff);
 	assert_int_equal(*(u32 *)(void *)(page + 0x320), MASKED);

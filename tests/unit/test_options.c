@@ -146,7 +146,8 @@ static void parser_and_foreign_part_agree_where_ours_ends(void **state)
 
 static void a_list_has_no_empty_item_and_none_that_is_too_long(void **state)
 {
-	static const char *const bad[] = { ",", "a,", ",a", "a,,b", "a,0123456789012345678901234567890123456789012345678901234567890123" };
+	static const char *const bad[] = { ",", "a,", ",a", "a,,b",
+					   "a,0123456789012345678901234567890123456789012345678901234567890123" };
 	static const char *const good[] = { "", "a", "a,b", "012345678901234567890123456789012345678901234567890123456789012" };
 
 	(void)state;
@@ -178,6 +179,34 @@ static void a_list_is_taken_from_its_head(void **state)
 	list[OPTIONS_VALUE_MAX] = '\0';
 	assert_true(options_take(list, head));
 	assert_int_equal(strlen(head), OPTIONS_VALUE_MAX);
+}
+
+static void a_list_with_an_empty_or_endless_item_is_refused(void **state)
+{
+	static const char *const good[] = { "", "second", "second,linux", "a,b,c" };
+	static const char *const bad[] = { ",", ",a", "a,", "a,,b", "a,b," };
+	char list[OPTIONS_VALUE_MAX + 1];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
+		assert_int_equal(options_check_list("next", good[i]), OK);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		char said[64];
+
+		fake_log_start();
+		assert_int_equal(options_check_list("next", bad[i]), ERR_INVALID);
+		snprintf(said, sizeof(said), "option handoff.next=%s: ", bad[i]);
+		assert_one_line(said);
+	}
+	memset(list, 'x', sizeof(list));
+	memcpy(list, "a,", 2);
+	list[2 + OPTIONS_ITEM_MAX] = '\0';
+	assert_int_equal(options_check_list("next", list), OK);
+	list[2 + OPTIONS_ITEM_MAX] = 'x';
+	list[3 + OPTIONS_ITEM_MAX] = '\0';
+	fake_log_start();
+	assert_int_equal(options_check_list("next", list), ERR_INVALID);
+	assert_one_line("an item has 64 characters, 1 to 63 are allowed");
 }
 
 static void one_word_is_replaced_and_the_rest_stays(void **state)
@@ -234,6 +263,7 @@ int main(void)
 		T(parser_and_foreign_part_agree_where_ours_ends),
 		T(a_list_has_no_empty_item_and_none_that_is_too_long),
 		T(a_list_is_taken_from_its_head),
+		T(a_list_with_an_empty_or_endless_item_is_refused),
 		T(one_word_is_replaced_and_the_rest_stays),
 		T(a_result_that_does_not_fit_is_refused),
 	};

@@ -238,6 +238,18 @@ static void negotiation_follows_the_standards_order(void **state)
 	assert_false(status_written((const u8[]){ 0x01, 0x0b, 0x03, 0x0f }, 4)); /* the twin */
 }
 
+/* 6.1: a device that insists on ACCESS_PLATFORM may refuse a driver without it; where no IOMMU is on, it changes nothing. */
+static void access_platform_is_accepted_where_it_is_offered(void **state)
+{
+	u64 accepted;
+
+	(void)state;
+	device->features |= 1ULL << 33;
+	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	assert_int_equal(virtio_negotiate(&v, 0, &accepted), OK);
+	assert_int_equal(device->accepted, VERSION_1 | 1ULL << 33);
+}
+
 static void features_that_the_device_refuses_are_an_error(void **state)
 {
 	u64 accepted;
@@ -410,6 +422,7 @@ int main(void)
 		T(a_reset_that_is_never_done_is_given_up_with_a_line),
 		T(a_reset_of_a_device_that_has_gone_ends),
 		T(negotiation_follows_the_standards_order),
+		T(access_platform_is_accepted_where_it_is_offered),
 		T(features_that_the_device_refuses_are_an_error),
 		T(a_device_without_version_1_is_refused),
 		T(a_queue_is_told_to_the_device),
