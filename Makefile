@@ -114,7 +114,7 @@ $(O)/loader.elf: $(EFI_OBJ)
 .PHONY: FORCE
 $(O)/cmdline: FORCE
 	@mkdir -p $(@D)
-	@printf '%s' '$(CMDLINE)' | cmp -s - $@ || printf '%s' '$(CMDLINE)' > $@
+	@printf '%s' "$$CMDLINE" | cmp -s - $@ || printf '%s' "$$CMDLINE" > $@
 
 # Section addresses leave room for growth; .initrd is last because a Linux in it takes tens of MiB.
 $(O)/handoff.efi: $(O)/loader.elf $(O)/first.bin $(O)/next.cpio $(O)/cmdline
@@ -153,7 +153,7 @@ test-clang: | setup-test setup-lint
 # A second build, elsewhere: the same bytes.
 test-reproducible: $(O)/handoff.efi
 	@rm -rf $(O)/again && mkdir -p $(O)/again && git archive HEAD | tar -x -C $(O)/again
-	@$(MAKE) --no-print-directory -C $(O)/again O=build CMDLINE='$(CMDLINE)' all >/dev/null
+	@$(MAKE) --no-print-directory -C $(O)/again O=build all >/dev/null
 	@cd $(O) && sha256sum handoff.efi first.bin second.bin next.cpio | (cd again/build && sha256sum -c --quiet -)
 	@cd $(O) && sha256sum handoff.efi first.bin second.bin next.cpio
 

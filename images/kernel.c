@@ -472,18 +472,24 @@ bool kernel_prepare_next(struct kernel *kernel)
 
 void kernel_arm(struct kernel *kernel)
 {
-	/* In the order of the walk that follows: of devices that share a line, the one that the next kernel meets last is ready first. */
-	for (unsigned int i = kernel->pci.count; i-- > 0;) {
-		struct pci_dev *dev = &kernel->pci.dev[i];
+	if (kernel->chain.image.ours)
+		log_hold(); /* nobody else would print it; and a line takes longer than all that a policy does to a function */
+	/*
+	 * In the order of the walk that follows: of devices that share a line, the one that the next kernel meets last is ready first.
+	 * Drivers in their own order, because edu's 100 ms are counting from here.
+	 */
+	for (const struct driver *const *driver = drivers; *driver; driver++)
+		for (unsigned int i = kernel->pci.count; i-- > 0;) {
+			struct pci_dev *dev = &kernel->pci.dev[i];
 
-		if (dev->driven && driver_of(dev)->arm(dev) != OK)
-			kernel->failed = true;
-	}
+			if (dev->driven && dev->driver == &(*driver)->pci && (*driver)->arm(dev) != OK)
+				kernel->failed = true;
+		}
 	for (unsigned int i = 0; i < kernel->pci.count; i++) {
 		const struct pci_dev *dev = &kernel->pci.dev[i];
 
 		if (dev->driven)
-			log_line("load " PCI_FMT " %s: %u requests in flight", PCI_ARGS(dev), dev->driver->name,
+			log_line("load " PCI_FMT " %s: requests in flight: %u", PCI_ARGS(dev), dev->driver->name,
 				 driver_of(dev)->in_flight(dev));
 	}
 }
@@ -492,8 +498,6 @@ void kernel_shutdown(struct kernel *kernel)
 {
 	log_line("shutdown %s: on %u of %u functions, children first", kernel->shutdown->name, ours(&kernel->pci),
 		 kernel->pci.count);
-	if (kernel->chain.image.ours)
-		log_hold(); /* nobody else would print it; and a line takes longer than all that the policy does to a function */
 	pci_apply_backward(&kernel->pci, kernel->shutdown);
 	x86_irq_disable();
 	i8259_quiet();

@@ -182,6 +182,24 @@ static void without_a_believable_rsdp_there_is_nothing(void **state)
 	assert_int_equal(fake_log_lines(), 0);
 }
 
+/* An RSDP of revision 2 without an XSDT, and one of revision 0, which has no field for it: both lead to the RSDT. */
+static void without_an_xsdt_the_rsdt_counts(void **state)
+{
+	(void)state;
+	sound_tables(false);
+	put(rsdp, 15, 1, 2);
+	put(rsdp, 20, 4, 36);
+	sum(rsdp, 20, 8);
+	sum(rsdp, 36, 32);
+	read_tables();
+	assert_true(all_found());
+	begin(state);
+	sound_tables(false);
+	put(rsdp, 24, 8, 0x1000); /* not its own bytes any more */
+	read_tables();
+	assert_true(all_found());
+}
+
 /* 5.2.5.3: since revision 2 another checksum covers the whole, with the XSDT's address. */
 static void the_extended_checksum_is_asked_too(void **state)
 {
@@ -362,6 +380,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(ecam_and_pm_timer_are_found_by_either_root),
 		T(without_a_believable_rsdp_there_is_nothing),
+		T(without_an_xsdt_the_rsdt_counts),
 		T(the_extended_checksum_is_asked_too),
 		T(a_root_with_a_wrong_checksum_is_ignored_with_a_line),
 		T(a_table_that_cannot_be_believed_spoils_no_other),

@@ -49,6 +49,15 @@ static void a_line_is_tagged_and_goes_out_at_once(void **state)
 	assert_false(sunk_is("first  pci 00ab\n")); /* the twin */
 }
 
+static void a_log_begins_without_holding(void **state)
+{
+	(void)state;
+	log_hold();
+	log_init("second", sink, &ram);
+	log_line("x");
+	assert_true(sunk_is("second x\n"));
+}
+
 static void the_verdict_is_untagged(void **state)
 {
 	(void)state;
@@ -189,6 +198,7 @@ int main(void)
 #define T(test) cmocka_unit_test_setup(test, begin)
 	const struct CMUnitTest tests[] = {
 		T(a_line_is_tagged_and_goes_out_at_once),
+		T(a_log_begins_without_holding),
 		T(the_verdict_is_untagged),
 		T(interrupts_are_off_meanwhile_and_as_before_afterwards),
 		T(a_line_that_is_too_long_is_cut_and_still_ends),

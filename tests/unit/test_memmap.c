@@ -222,6 +222,18 @@ static void an_entry_that_wraps_is_said_and_left_out(void **state)
 	assert_one_line("entry 1 (0xfffffffffffff000 + 0x2000) wraps");
 }
 
+static void an_empty_entry_is_nothing(void **state)
+{
+	static const struct e820_entry table[] = { { 0x1000, 0x1000, E820_RAM },
+						   { 0x1800, 0, E820_RESERVED },
+						   { 0x9000, 0, E820_RAM } };
+
+	(void)state;
+	assert_int_equal(memmap_init(&map, table, 3), OK);
+	assert_int_equal(map.count, 1);
+	assert_int_equal(fake_log_lines(), 0);
+}
+
 /* Where rounding up to the alignment wraps, nothing below may be given away. */
 static void nothing_is_taken_below_the_range_at_the_end_of_the_address_space(void **state)
 {
@@ -302,6 +314,7 @@ int main(void)
 		T(map_and_model_agree_after_any_operations),
 		T(a_difference_from_the_model_is_seen),
 		T(an_entry_that_wraps_is_said_and_left_out),
+		T(an_empty_entry_is_nothing),
 		T(nothing_is_taken_below_the_range_at_the_end_of_the_address_space),
 		T(a_map_that_is_full_says_so),
 		T(a_mark_that_fails_changes_nothing),
