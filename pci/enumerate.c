@@ -32,7 +32,7 @@ static bool fits(u8 pos, unsigned int size)
 /* PCIe 7.7.1: the address takes 4 or 8 bytes, per-vector masking 10 more, of which 2 pad Data. */
 static unsigned int msi_size(u16 flags)
 {
-	return (flags & PCI_MSI_FLAGS_MASKBIT ? 20 : 10) + (flags & PCI_MSI_FLAGS_64BIT ? 4 : 0);
+	return (flags & PCI_MSI_FLAGS_MASKBIT ? 20U : 10U) + (flags & PCI_MSI_FLAGS_64BIT ? 4U : 0U);
 }
 
 static void read_function(struct pci_dev *dev)
