@@ -509,7 +509,7 @@ _Noreturn void kernel_jump(struct kernel *kernel)
 {
 	const struct chain *chain = &kernel->chain;
 
-	handed.failed = kernel->failed;
+	handed.failed = kernel->failed || vector_strays();
 	chain_place(chain);
 	if (chain_verify(chain) != OK)
 		give_up(kernel, "digest");

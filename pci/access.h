@@ -34,7 +34,7 @@ struct pci_access {
 };
 
 /* bdf: bus 15..8, device 7..3, function 2..0. */
-#define PCI_BDF(bus, dev, fn) ((u16)((bus) << 8 | (dev) << 3 | (fn)))
+#define PCI_BDF(bus, dev, fn) ((u16)((unsigned int)(bus) << 8 | (unsigned int)(dev) << 3 | (fn)))
 #define PCI_BUS(bdf)	      ((unsigned int)(bdf) >> 8)
 #define PCI_DEV(bdf)	      ((unsigned int)(bdf) >> 3 & 0x1f)
 #define PCI_FN(bdf)	      ((unsigned int)(bdf)&7)
