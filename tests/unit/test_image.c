@@ -113,6 +113,14 @@ static void a_file_cut_at_any_byte_is_refused(void **state)
 	assert_false(refused(IMAGE_SIZE, true, ""));
 }
 
+static void an_image_that_needs_no_more_than_its_file_is_taken(void **state)
+{
+	(void)state;
+	image_set(file, 0x260, 4, IMAGE_LOAD);
+	assert_int_equal(image_check(&image, "tight", file, IMAGE_SIZE, true), OK);
+	assert_int_equal(image.memory_size, 0x2000);
+}
+
 static void setup_sects_0_means_4(void **state)
 {
 	(void)state;
@@ -262,6 +270,7 @@ int main(void)
 		T(each_refusal_has_its_line),
 		T(five_level_paging_is_asked_for_only_where_it_is_on),
 		T(a_file_cut_at_any_byte_is_refused),
+		T(an_image_that_needs_no_more_than_its_file_is_taken),
 		T(setup_sects_0_means_4),
 		T(what_is_smaller_than_a_page_is_aligned_to_a_page),
 		T(ours_is_told_by_the_version_string),

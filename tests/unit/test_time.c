@@ -106,6 +106,7 @@ static u32 pit_in(u16 port, unsigned int size)
 	if (port == 0x61)
 		return pit.gate;
 	assert_int_equal(port, 0x42);
+	assert_true(pit.is_latched); /* it goes on counting between its two halves */
 	pit.high_next = !pit.high_next;
 	if (pit.high_next)
 		return value & 0xff;
