@@ -162,7 +162,7 @@ test-reproducible: $(O)/handoff.efi
 	@cd $(O) && sha256sum handoff.efi first.bin second.bin next.cpio
 
 docs: $(O)/handoff.efi | setup-run ## what the README shows, from real runs
-	+@tools/transcripts README.md
+	+@tools/transcripts README.md docs/bench.md
 
 clean:
 	$(Q)rm -rf $(O)
