@@ -4,7 +4,7 @@
 
 PYTHON ?= /usr/bin/python3
 CPUS := $(shell nproc)
-LINTS := $(addprefix lint-,rooms headers policies images format tidy cppcheck shell python spdx)
+LINTS := $(addprefix lint-,rooms headers policies images walkthrough format tidy cppcheck shell python mutants spdx)
 linted = @printf '  LINT  %s\n' $(@:lint-%=%)
 
 # The files of the tree, committed or not yet; and those of them that are scripts of this interpreter.
@@ -36,7 +36,7 @@ lint-headers:
 # diff's status 1 says that the files differ.
 .PHONY: patch
 patch: ## the patch that this project proves: from one policy to the other
-	@diff -u shutdown/disable_msi.c shutdown/keep_msi.c || [ $$? = 1 ]
+	@diff -u --label shutdown/disable_msi.c --label shutdown/keep_msi.c shutdown/disable_msi.c shutdown/keep_msi.c || [ $$? = 1 ]
 
 lint-policies: $(patsubst %.c,$(O)/image/%.o,$(wildcard shutdown/*.c startup/*.c))
 	@tools/lint/policies $(O)/image
@@ -70,6 +70,10 @@ lint-cppcheck:
 		--suppress=comparePointers:boot/start.c -I. $(C_ROOMS)
 	$(linted)
 
+lint-walkthrough:
+	@tools/lint/walkthrough
+	$(linted)
+
 lint-shell:
 	@$(call scripts,sh$$) | xargs shellcheck
 	$(linted)
@@ -77,6 +81,11 @@ lint-shell:
 lint-python:
 	@$(python) | xargs $(PYTHON) -m flake8
 	@$(python) | xargs $(PYTHON) -m mypy --cache-dir $(O)/mypy --no-error-summary
+	$(linted)
+
+# A safeguard that has moved takes its mutant along: what no longer applies proves nothing.
+lint-mutants:
+	@bad=; for patch in tests/mutants/*.patch; do git apply --check "$$patch" || bad=1; done; [ -z "$$bad" ]
 	$(linted)
 
 # The licence itself needs none, and JSON can hold none.

@@ -62,6 +62,18 @@ class Case:
     def hops(self) -> list[Hop]:
         return hops(self.history.changes, self.end)
 
+    @cached_property
+    def handed_over(self) -> list[Hop]:
+        """The hand-offs. Policy `none` clears nothing that would mark them; its first is known by the stop at the jump.
+
+        Its window ends where a device is written to again: startup is over, a driver resets what it found running.
+        """
+        jump = self.entry_lines.get(self.next.name) if self.next else None
+        if self.shutdown != "none" or jump is None:
+            return self.hops
+        driven = next((write.line for write in self.device_writes(range(jump, self.end + 1))), self.end + 1)
+        return [Hop(1, range(jump, jump), range(jump, driven), range(driven, self.end + 1))]
+
     @property
     def first(self) -> Entry | None:
         """The head of the chain, where it begins."""

@@ -7,6 +7,7 @@ import argparse
 import difflib
 import os
 import sys
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn, Sequence
@@ -14,8 +15,8 @@ from typing import NoReturn, Sequence
 from witness import bench, report
 from witness.judge import Result, Verdict, judge
 from witness.machine import REFERENCE
-from witness.qemu import Settings, Unusable, run
-from witness.record import Outcome, Run
+from witness.qemu import Settings, Unusable, built_in, run
+from witness.record import Outcome, Run, options as options_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -55,6 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Unusable, OSError) as error:
         print(f"handoff: {error}", file=sys.stderr)
         return Outcome.SETUP
+    except Exception as error:  # a fault of ours, or a run's files that are damaged
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"handoff: {what} ({Path(where.filename).name}:{where.lineno})", file=sys.stderr)
+        return Outcome.ERROR
 
 
 def _run(options: argparse.Namespace) -> Outcome:
@@ -68,34 +74,41 @@ def _judge(options: argparse.Namespace) -> Outcome:
 
 def _tell(record: Run) -> Outcome:
     verdicts = judge(record)
-    _print(report.versions(record), "", *report.story(record), "", *report.table(verdicts))
+    _print(report.versions(record), "", *report.story(record), "", *report.ending(record), *report.table(verdicts))
     _print("", report.command(record), "", f"log, trace, RAM: {record.directory}/", report.result(record, verdicts))
     return report.exit_code(record, verdicts)
 
 
 def _compare(options: argparse.Namespace) -> Outcome:
     settings = Settings.of(os.environ)
+    given = options.cmdline or built_in(options.build)
+    if "shutdown" in options_of(given):
+        raise Unusable(f"compare chooses handoff.shutdown= itself: leave it out of CMDLINE={given}")
 
     def under(policy: str) -> tuple[Run, list[Verdict]]:
-        words = f"{options.cmdline} handoff.shutdown={policy}".strip()
+        words = f"handoff.shutdown={policy} {given}".strip()  # in front: behind a lone `--` it would be another kernel's
         record = run(REFERENCE, options.build, options.build / "compare" / policy, words, settings)
         return record, judge(record)
 
     with ThreadPoolExecutor() as pool:
         runs = dict(zip((KEEP, DISABLE), pool.map(under, (KEEP, DISABLE))))
     kept, verdicts = runs[KEEP]
+    control, control_verdicts = runs[DISABLE]
     _print(report.versions(kept), "", *_patch(), "", *report.columns(runs), "")
-    for record, _ in runs.values():
-        _print(f"log, trace, RAM: {record.directory}/")
-    disabled = {v.id: v.result for v in runs[DISABLE][1]}
+    for policy, (record, _) in runs.items():
+        _print(*(f"{policy} {line}" for line in report.ending(record)), f"log, trace, RAM: {record.directory}/")
+    disabled = {v.id: v.result for v in control_verdicts}
     broken = [id for id, result in CONTROL.items() if disabled.get(id) is not result]
     if not report.holds(kept, verdicts):
         _print(f"under {KEEP}: {report.result(kept, verdicts)}")
         return report.exit_code(kept, verdicts)
+    if control.outcome is not Outcome.FAIL:  # it shows something only where the guest lived to say itself what went wrong
+        broken.insert(0, control.detail)
     if broken:
+        outcome = control.outcome or Outcome.FAIL
         what = f"under {DISABLE} the control does not come out: {', '.join(broken)}"
-        _print(f"RESULT: FAIL ({what}; {report.versions(kept)})")
-        return Outcome.FAIL
+        _print(f"RESULT: {report.word(outcome)} ({what}; {report.versions(kept)})")
+        return outcome
     _print(f"RESULT: PASS ({KEEP} holds, {DISABLE} shows what it lets loose; {report.versions(kept)})")
     return Outcome.PASS
 

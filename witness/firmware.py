@@ -67,6 +67,8 @@ def find(environment: Mapping[str, str]) -> Firmware:
             if not path.is_file():
                 raise NotFound(f"{path}: no such firmware file (OVMF_CODE, OVMF_VARS)")
         return chosen
+    if variables:
+        raise NotFound(f"OVMF_VARS={variables}: of no use without the OVMF_CODE that it belongs to")
     if COMBINED.is_file():
         return Firmware(COMBINED, None)
     for pair in (*_described(), *PAIRS):

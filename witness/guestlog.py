@@ -44,5 +44,10 @@ def story(log: Iterable[str]) -> list[str]:
     return [line for line in log if not _DETAIL.match(line)]
 
 
+def last_words(log: Iterable[str]) -> str:
+    """The last line before the verdict, if there is one: it says why."""
+    return next((line for line in reversed(story(log)) if line and not line.startswith("GUEST: ")), "")
+
+
 def nobody_cared(log: Iterable[str]) -> list[str]:
     return [line for line in log if _NOBODY_CARED.search(line)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from witness.case import Case
+from witness.driving import own_messages
 from witness.pci import PCI_COMMAND_INTX_DISABLE, Bdf, Register
 from witness.phases import Hop
 from witness.trace import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
@@ -46,12 +47,22 @@ class UnhandledIntx:
 
 
 def stray_msis(case: Case, hop: Hop) -> list[StrayMsi]:
-    """Messages in the window: every function's bus master is off, so none can be legitimate."""
-    return [StrayMsi(e.line, e.address, e.data) for e in case.within(Msi, hop.window)]
+    """Messages of a function whose bus master is off: in the window every one, in the out phase those whose own sender
+    was cleared already. Which messages are whose is told by what the outgoing kernel wrote into the functions.
+    """
+    driven = range(max((line for line in case.entry_lines.values() if line < hop.out.start), default=0), hop.out.start)
+    muted: dict[tuple[int, int], int] = {}
+    for change in reversed(case.changes(hop.out)):
+        if change.master_cleared and change.bdf in case.topology.functions:
+            function = case.topology.functions[change.bdf]
+            muted |= {message: change.line for message in own_messages(case, function, driven)}
+    late = [e for e in case.within(Msi, hop.out) if muted.get((e.address, e.data), e.line) < e.line]
+    return [StrayMsi(e.line, e.address, e.data) for e in [*late, *case.within(Msi, hop.window)]]
 
 
 def unhandled_intx(case: Case, hop: Hop) -> list[UnhandledIntx]:
-    """Lines that rose from the first clear on, while no function that could have raised them had its next owner.
+    """Lines that rose from the first clear on, or were left up, while no function that could have raised them had its
+    next owner.
 
     A function has one from when its own bus master is set: a kernel that drives its disk already still has no driver
     for the device that it has not come to.
@@ -59,10 +70,11 @@ def unhandled_intx(case: Case, hop: Hop) -> list[UnhandledIntx]:
     found = []
     owned = {c.bdf: c.line for c in reversed(case.changes(hop.inward)) if c.master_set}
     for rise, fall in _raised(case):
-        wired = [bdf for bdf in case.topology.functions if case.topology.gsi(bdf) == rise.gsi]
+        wired = [bdf for bdf in case.topology.functions if case.topology.may_drive(bdf, rise.gsi)]
         suspects = [bdf for bdf in wired if _may_signal(case, bdf, rise.line)]
         handled = any(owned.get(bdf, rise.line) < rise.line for bdf in suspects)
-        if handled or not hop.out.start <= rise.line < hop.inward.stop:
+        left_up = rise.line < hop.out.start and (fall is None or fall.line >= hop.window.start)
+        if handled or not (left_up or hop.out.start <= rise.line < hop.inward.stop):
             continue
         found.append(
             UnhandledIntx(

@@ -7,22 +7,25 @@ that says what was looked at. The order here is the order of the verdict table.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from enum import Enum
 from itertools import zip_longest
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Callable
 
-from witness import guestlog, hazards, memory, pattern
+from witness import driving, guestlog, hazards, memory, pattern
 from witness.case import Case
 from witness.image import E820_DMA, HEADER, HEADER_MAGIC, e820
 from witness.machine import Content
-from witness.pci import ENABLE, VIRTIO_VENDOR, Bdf, Register, Topology
+from witness.pci import ENABLE, PIRQ_DISABLE, PIRQ_ROUTERS, Bdf, Register, Topology
 from witness.phases import Hop
-from witness.policies import SHUTDOWN, STARTUP, Clear
-from witness.record import Entry, Outcome, Run
+from witness.policies import MASKING, SHUTDOWN, STARTUP, Clear, Signature
+from witness.record import Entry, Outcome, Ram, Run
 from witness.state import Change
-from witness.trace import ConfigWrite, MmioWrite
-from witness.virtqueue import DEVICE_STATUS, common_writes
+from witness.trace import ConfigWrite, MmioWrite, Msi
+from witness.virtqueue import COMMON_MASK, COMMON_REGION, DEVICE_STATUS, common_writes
 
 # Documentation/x86/boot.rst, 64-bit boot protocol.
 BOOT_CS, BOOT_DS = 0x10, 0x18
@@ -31,6 +34,8 @@ CR0_PG = 0x8000_0000
 LVT_MASKED = 0x1_0000
 SPIV_ENABLE = 0x100
 EFER_LMA = 0x400
+
+MSIX_MASKED = 1  # Vector Control
 
 
 class Result(Enum):
@@ -47,9 +52,16 @@ class Verdict:
     evidence: str
 
 
+NO_HOP = "no bus master was cleared after MSI was on"
+OURS = ("first", "second")
+
+
 class Missing(Exception):
     """What a rule needs is not there."""
 
+
+# Evidence that is there but makes no sense is no evidence either.
+UNREADABLE = (Missing, ValueError, LookupError, OSError, struct.error, AssertionError)
 
 Finding = tuple[list[str], str]  # contradictions; what was looked at
 
@@ -63,8 +75,9 @@ class Rule:
     def verdict(self, case: Case) -> Verdict | None:
         try:
             finding = self.find(case)
-        except (Missing, ValueError) as error:
-            return Verdict(self.id, self.claim, Result.ABSENT, str(error))
+        except UNREADABLE as error:
+            text = str(error) if isinstance(error, (Missing, ValueError)) else f"{type(error).__name__}: {error}"
+            return Verdict(self.id, self.claim, Result.ABSENT, text)
         if finding is None:
             return None
         problems, looked = finding
@@ -84,19 +97,20 @@ def rule(id: str, claim: str) -> Callable[[Callable[[Case], Finding | None]], No
     return register
 
 
-def rule_per_hop(id: str, claim: str) -> Callable[[Callable[[Case, Hop], Finding]], None]:
-    """A claim about each hand-off of the chain. Policy `none` has no hand-off in this sense: nothing is cleared."""
+def rule_per_hop(id: str, claim: str, none: bool = False) -> Callable[[Callable[[Case, Hop], Finding]], None]:
+    """A claim about each hand-off of the chain. Under policy `none` only those hold that ask for no clear."""
 
     def register(find: Callable[[Case, Hop], Finding]) -> None:
         def find_all(case: Case) -> Finding | None:
-            if case.shutdown == "none":
+            if case.shutdown == "none" and not none or not case.chain:
                 return None
-            if not case.hops:
-                raise Missing("no bus master was cleared after MSI was on")
-            findings = [find(case, hop) for hop in case.hops]
+            hops = case.handed_over
+            if not hops:
+                raise Missing(NO_HOP)
+            findings = [find(case, hop) for hop in hops]
             if len(findings) == 1:
                 return findings[0]
-            problems = [f"hop {hop.number}: {p}" for hop, (found, _) in zip(case.hops, findings) for p in found]
+            problems = [f"hop {hop.number}: {p}" for hop, (found, _) in zip(hops, findings) for p in found]
             return problems, f"{len(findings)} hops; the last: {findings[-1][1]}"
 
         RULES.append(Rule(id, claim, find_all))
@@ -121,6 +135,8 @@ def _(case: Case) -> Finding:
 
 @rule("hops", "every image of the chain hands over, once")
 def _(case: Case) -> Finding:
+    if case.shutdown == "none" and len(case.chain) > 1:
+        raise Missing("where nothing is cleared, a trace tells of no hand-off but the one that was stopped at")
     expected = 0 if case.shutdown == "none" else len(case.chain)
     found = len(case.hops)
     looked = f"{found} out phases in {case.end} trace lines"
@@ -130,24 +146,34 @@ def _(case: Case) -> Finding:
 # --- out ---
 
 
-@rule_per_hop("out-signature", "out: config writes are the policy's, and no other")
+@rule_per_hop("out-signature", "out: config writes are the policy's, and no other", none=True)
 def _(case: Case, hop: Hop) -> Finding:
-    """16-bit writes, each clearing exactly the bits of its step, in order; no other config write to anything."""
-    lines = range(case.quiet_from(hop), hop.out.stop)
+    # Whoever leaves a transfer under way has done with configuration space, even if the next device is still to be armed.
+    quiet = min([case.quiet_from(hop), *(dma.line for dma in memory.armed_edus(case, hop))])
+    lines = range(quiet, hop.out.stop)
+    problems, written, functions = _signature(case, lines, SHUTDOWN[case.shutdown], list(case.within(ConfigWrite, lines)))
+    return problems, f"{written} writes of 16 bits to {functions} functions, trace {lines.start}-{lines.stop - 1}"
+
+
+def _signature(case: Case, lines: range, policy: Signature, writes: list[ConfigWrite]) -> tuple[list[str], int, int]:
+    """16-bit writes, each clearing exactly the bits of its step, in order; no other config write to anything.
+
+    What contradicts that, how many writes were expected, and how many functions were written to.
+    """
     changes = {change.line: change for change in case.changes(lines)}
     seen: dict[Bdf, list[str]] = {}
-    for write in case.within(ConfigWrite, lines):
+    for write in writes:
         seen.setdefault(write.bdf, []).append(_step(write, changes.get(write.line)))
     problems = []
     written = 0
     for bdf in sorted({*case.topology.functions, *seen}):
-        expected = list(map(str, SHUTDOWN[case.shutdown](case.registers(bdf, lines.start))))
+        expected = list(map(str, policy(case.registers(bdf, lines.start))))
         written += len(expected)
         for got, want in zip_longest(seen.get(bdf, []), expected):
             if got is None or want is None or got.partition(" [")[0] != want:
                 problems.append(f"{bdf}: {got or 'nothing'} instead of {want or 'nothing'}")
                 break
-    return problems, f"{written} writes of 16 bits to {len(seen)} functions, trace {lines.start}-{lines.stop - 1}"
+    return problems, written, len(seen)
 
 
 def _step(write: ConfigWrite, change: Change | None) -> str:
@@ -171,6 +197,32 @@ def _(case: Case, hop: Hop) -> Finding:
     return problems, f"{len(pairs)} functions behind a bridge" if pairs else "no function is behind a bridge"
 
 
+@rule_per_hop("out-device", "out: no device is written to but by the policy")
+def _(case: Case, hop: Hop) -> Finding:
+    """No driver has a shutdown callback: no device is told anything, and by keep-msi not a vector is masked.
+
+    A handler may still acknowledge a transfer that ended meanwhile.
+    """
+    writes = [w for w in case.device_writes(hop.out) if not _acknowledges(case, w) and not _masks(case, w)]
+    return list(map(_told, writes)), _span("no write to a BAR", hop.out)
+
+
+def _masks(case: Case, write: MmioWrite) -> bool:
+    owner = case.bars.owner(write.address, write.line)
+    if case.shutdown not in MASKING or owner is None or not driving.is_vector_control(write):
+        return False
+    return write.value == MSIX_MASKED and bool(case.history.value(owner, Register.MSIX, write.line) & ENABLE[Register.MSIX])
+
+
+def _acknowledges(case: Case, write: MmioWrite) -> bool:
+    owner = case.bars.owner(write.address, write.line)
+    if owner not in case.topology.functions or not _is_edu(write, memory.EDU_IRQ_ACK):
+        return False
+    armed = max((dma.line for dma in memory.edu_dmas(case, range(write.line)) if dma.bdf == owner), default=write.line)
+    message = case.topology.functions[owner].msi_message
+    return any((m.address, m.data) == message for m in case.within(Msi, range(armed, write.line)))
+
+
 # --- load ---
 
 
@@ -179,14 +231,20 @@ def _(case: Case) -> Finding | None:
     if case.shutdown == "none":
         return None
     hop, jump = _jump(case)
+    ram = case.run.ram_at(jump)
     edus = memory.armed_edus(case, hop)
-    requests = list(memory.virtio_requests(case, hop, case.run.ram_at(jump)))
+    requests = list(memory.virtio_requests(case, hop, ram))
+    fetched = sum(memory.fetched(request, ram) for request in requests)
     problems = []
     if not edus:
         problems.append("no edu DMA is in flight")
     if not requests:
         problems.append("no virtio request is in flight")
-    return problems, f"{len(requests)} virtio requests, edu DMA of {', '.join(str(d.bdf) for d in edus)}"
+    elif not fetched:
+        problems.append(f"{len(requests)} virtio requests lie in their rings, no device had taken one")
+    returned = memory.armed_together(case, hop, ram) - len(requests)
+    virtio = f"{len(requests)} virtio requests, {fetched} of them taken by the device ({returned} had returned before)"
+    return problems, f"{virtio}; edu DMA of {', '.join(str(d.bdf) for d in edus)}"
 
 
 # --- the window ---
@@ -202,26 +260,37 @@ def _(case: Case, hop: Hop) -> Finding:
     return [str(line) for line in hazards.unhandled_intx(case, hop)], _span("no edge", hop.window)
 
 
-@rule_per_hop("window-device", "window: no device is written to before startup")
+@rule_per_hop("window-device", "window: no device is written to but for its reset")
 def _(case: Case, hop: Hop) -> Finding:
-    """Neither a status nor a vector: up to startup's first write, or where it has none, up to the jump."""
-    starts = [c.line for c in case.changes(hop.window) if c.msi_disabled] or list(case.entry_lines.values())
-    stop = next((line for line in starts if line in hop.window), hop.window.start)
-    lines = range(hop.window.start, stop)
-    writes = [f"0x{w.value:x} to {w.region} 0x{w.address:x} (trace {w.line})" for w in case.device_writes(lines)]
-    return writes, _span("no write to a BAR", lines)
+    """A reset is the next kernel's: after the jump, where that is known, and after the last write of startup."""
+    ready = max([_entered_at(case, hop), *(c.line for c in case.changes(hop.window) if c.msi_disabled)])
+    writes = case.device_writes(hop.window)
+    problems = [_told(w) for w in writes if w.line < ready or not _resets(w)]
+    return problems, _span(f"{len(writes)} resets, no other write to a BAR", hop.window)
+
+
+def _resets(write: MmioWrite) -> bool:
+    """Virtio: status 0. edu has no reset; what can be done is to acknowledge an interrupt that nobody took."""
+    status = write.region.startswith(COMMON_REGION) and write.address & COMMON_MASK == DEVICE_STATUS
+    return status and write.value == 0 or _is_edu(write, memory.EDU_IRQ_ACK)
+
+
+def _is_edu(write: MmioWrite, register: int) -> bool:
+    return write.region == memory.EDU_REGION and write.address & memory.EDU_BAR_MASK == register
+
+
+def _told(write: MmioWrite) -> str:
+    return f"0x{write.value:x} to {write.region} 0x{write.address:x} (trace {write.line})"
 
 
 @rule("handed", "jump: registers are what the policy promises")
 def _(case: Case) -> Finding | None:
     """Read from the devices at the jump, not from the guest and not from the writes."""
-    if case.shutdown == "none":
-        return None
     hop, jump = _jump(case)
     problems = []
     counted = {register: 0 for register in Register}
     for function in Topology.of(jump.configs.items()).functions.values():
-        expected = case.registers(function.bdf, hop.out.start)
+        expected = case.registers(function.bdf, case.quiet_from(hop))
         for step in SHUTDOWN[case.shutdown](expected):
             expected[step.register] &= ~step.bits
         for register, offset in function.offsets.items():
@@ -295,31 +364,45 @@ def _(case: Case) -> Finding:
 # --- in ---
 
 
-@rule_per_hop("startup", "in: startup clears the enable bits, nothing else")
+@rule_per_hop("startup", "in: config writes are startup's, and no other", none=True)
 def _(case: Case, hop: Hop) -> Finding:
-    """Until bus master is set, MSI and MSI-X control are written as the startup policy says and not otherwise."""
-    changes = [change for change in case.changes(hop.window) if change.register in ENABLE]
-    problems = []
-    expected = 0
-    for bdf in sorted({*case.topology.functions, *(c.bdf for c in changes)}):
-        got = [_step(c.write, c) for c in changes if c.bdf == bdf]
-        want = list(map(str, STARTUP[case.startup](case.registers(bdf, hop.window.start))))
-        expected += len(want)
-        if [step.partition(" [")[0] for step in got] != want:
-            problems.append(f"{bdf}: {', '.join(got) or 'nothing'} instead of {', '.join(want) or 'nothing'}")
-    return problems, f"{expected} functions, {len(changes)} writes"
+    """From the last clear until bus master is set, nothing in configuration space is written but by startup's policy."""
+    writes = [w for w in case.within(ConfigWrite, hop.window) if not _opens_a_wire(case, w)]
+    entered = _entered_at(case, hop)
+    early = [f"{w.bdf}: {_step(w, None)}, before the jump" for w in writes if w.line < entered]
+    problems, written, functions = _signature(case, hop.window, STARTUP[case.startup], writes)
+    return early + problems, f"{written} writes of 16 bits to {functions} functions"
 
 
-@rule_per_hop("reset", "in: virtio is reset before bus master is set")
+def _opens_a_wire(case: Case, write: ConfigWrite) -> bool:
+    """The one change that belongs to a chipset's driver: a PIRQ wire that the previous kernel (Linux does) disabled."""
+    router = case.topology.functions.get(write.bdf)
+    if router is None or write.size != 1 or write.offset not in PIRQ_ROUTERS.get(router.u32(0), ()):
+        return False
+    disabled = router.config[write.offset]
+    return bool(disabled & PIRQ_DISABLE) and write.value == disabled & ~PIRQ_DISABLE
+
+
+@rule_per_hop("reset", "in: virtio is reset before bus master is set", none=True)
 def _(case: Case, hop: Hop) -> Finding:
+    """Its driver's first write is status 0. Under policy `none` bus master was never off: the rest is what can be asked."""
     lines = range(hop.window.start, hop.inward.stop)
-    resets: dict[Bdf, int] = {}
+    masters = {c.bdf: c.line for c in reversed(case.changes(lines)) if c.master_set}
+    begun: dict[Bdf, tuple[int, MmioWrite]] = {}
     for bdf, offset, write in common_writes(case.within(MmioWrite, lines), case.bars):
-        if offset == DEVICE_STATUS and write.value == 0:
-            resets.setdefault(bdf, write.line)
-    taken = [c for c in case.changes(lines) if c.master_set and _is_virtio(case, c)]
-    problems = [f"{c}: not reset before" for c in taken if resets.get(c.bdf, c.line) >= c.line]
-    return problems, f"{len(taken)} virtio functions"
+        begun.setdefault(bdf, (offset, write))
+    problems = []
+    disks = [f.bdf for f in driving.driven(case) if driving.is_virtio_blk(f)]
+    for bdf in disks:
+        if bdf not in begun:
+            problems.append(f"{bdf}: not reset at all")
+            continue
+        offset, write = begun[bdf]
+        if offset != DEVICE_STATUS or write.value != 0:
+            problems.append(f"{bdf}: the first write is {_told(write)}")
+        elif masters.get(bdf, hop.inward.stop) < write.line:
+            problems.append(f"{bdf}: bus master at trace {masters[bdf]}, reset at {write.line}")
+    return problems, f"{len(disks)} virtio functions"
 
 
 @rule_per_hop("upstream", "in: bridges above have bus master on first")
@@ -331,7 +414,37 @@ def _(case: Case, hop: Hop) -> Finding:
         for bridge in case.topology.upstream(c.bdf)
         if bridge not in case.history.masters(c.line)
     ]
-    return problems, f"set on {len(taken)} functions"
+    left = [f.bdf for f in driving.driven(case) if f.bdf not in [c.bdf for c in taken]]
+    return problems + [f"{bdf}: its bus master was never set" for bdf in left], f"set on {len(taken)} functions"
+
+
+# --- driving ---
+
+
+@rule("driven-first", "first drives every device: INTx, MSI, MSI-X, DMA")
+def _(case: Case) -> Finding | None:
+    if case.first is None or case.first.name not in case.entry_lines:
+        raise Missing("no image was entered")
+    stop = case.handed_over[0].out.start if case.handed_over else case.end + 1
+    ram = case.run.ram_at(case.next) if case.next else None
+    return _driven(case, range(case.entry_lines[case.first.name], stop), ram, last=False)
+
+
+@rule_per_hop("driven-next", "the next image drives every device again", none=True)
+def _(case: Case, hop: Hop) -> Finding:
+    """The last image has to show in RAM, too, that what it read is what the disk holds: there is first's pattern."""
+    name = case.chain[hop.number - 1] if hop.number <= len(case.chain) else "nobody"
+    if name not in OURS:
+        raise Missing(f"{name} is no image of this project: what it drives is not known")
+    last = hop.number == len(case.chain)
+    return _driven(case, hop.inward, case.run.ram_after() if last else None, last)
+
+
+def _driven(case: Case, lines: range, ram: Ram | None, last: bool) -> Finding:
+    functions = driving.driven(case)
+    problems = [f"{f.bdf}: {p}" for f in functions for p in driving.not_seen(case, f, lines, ram, last)]
+    looked = ", ".join(str(f.bdf) for f in functions) or "no function that has a driver"
+    return problems, f"{looked} in trace {lines.start}-{lines.stop - 1}"
 
 
 # --- after ---
@@ -371,6 +484,25 @@ def _(case: Case) -> Finding | None:
     return problems, f"{pattern.SIZE >> 10} KiB on {', '.join(disk.name for disk in disks)}"
 
 
+@rule("disk-kept", "disk: nothing else was written")
+def _(case: Case) -> Finding | None:
+    """What was not zero when the run began is as it was; on an empty disk, all but the pattern."""
+    disks = case.run.machine.disks
+    if not disks:
+        return None
+    problems = []
+    for disk in disks:
+        found = disk.file(case.run.directory).read_bytes()
+        with TemporaryDirectory() as directory:
+            disk.create(Path(directory))
+            made = disk.file(Path(directory)).read_bytes()
+        kept = pattern.SIZE if disk.content == Content.ZEROS else 0
+        if found[kept:] != made[kept:]:
+            at = next((i for i, (a, b) in enumerate(zip(found[kept:], made[kept:]), kept) if a != b), min(len(found), len(made)))
+            problems.append(f"{disk.name} differs at 0x{at:x}")
+    return problems, f"{sum(disk.mib for disk in disks)} MiB on {', '.join(disk.name for disk in disks)}"
+
+
 @rule("agreement", "log and trace tell the same register changes")
 def _(case: Case) -> Finding:
     if case.first is None:
@@ -398,14 +530,14 @@ def _entered(case: Case) -> Entry:
 
 def _jump(case: Case) -> tuple[Hop, Entry]:
     """The first hand-off and the machine at its jump."""
-    if not case.hops:
-        raise Missing("no bus master was cleared after MSI was on")
-    return case.hops[0], _entered(case)
+    if not case.handed_over:
+        raise Missing(NO_HOP)
+    return case.handed_over[0], _entered(case)
 
 
-def _is_virtio(case: Case, change: Change) -> bool:
-    function = case.topology.functions.get(change.bdf)
-    return function is not None and function.vendor == VIRTIO_VENDOR
+def _entered_at(case: Case, hop: Hop) -> int:
+    """Where the next image begins; where that is not known, where the window does."""
+    return next((line for line in case.entry_lines.values() if line in hop.window), hop.window.start)
 
 
 def _span(what: str, lines: range) -> str:

@@ -18,18 +18,22 @@ from witness.pci import Bdf, Register
 from witness.phases import Hop
 from witness.record import Entry, Ram
 from witness.trace import MmioWrite, Msi
-from witness.virtqueue import Landing, in_flight, landings, queues
+from witness.virtqueue import Landing, in_flight, landings, last_batch, queues
 
 PAGE = 4096
 
 # edu (QEMU docs/specs/edu.txt).
 EDU_REGION = "edu-mmio"
 EDU_BAR_MASK = 0xFFFFF
+EDU_IRQ_RAISE = 0x60
+EDU_IRQ_ACK = 0x64
+EDU_DMA_SOURCE = 0x80
 EDU_DMA_TARGET = 0x88
 EDU_DMA_COUNT = 0x90
 EDU_DMA_COMMAND = 0x98
 EDU_DMA_RUN = 0x1
 EDU_DMA_TO_RAM = 0x2
+EDU_DMA_IRQ = 0x4
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class EduDma:
     bdf: Bdf
     line: int
     to_ram: bool
+    interrupts: bool
+    source: range
     target: range
 
 
@@ -65,21 +71,26 @@ def edu_dmas(case: Case, lines: range) -> list[EduDma]:
         offset = write.address & EDU_BAR_MASK
         registers[owner, offset] = write.value
         if offset == EDU_DMA_COMMAND and write.value & EDU_DMA_RUN:
-            target = registers.get((owner, EDU_DMA_TARGET), 0)
             size = registers.get((owner, EDU_DMA_COUNT), 0)
-            found.append(EduDma(owner, write.line, bool(write.value & EDU_DMA_TO_RAM), range(target, target + size)))
+            starts = (registers.get((owner, register), 0) for register in (EDU_DMA_SOURCE, EDU_DMA_TARGET))
+            source, target = (range(start, start + size) for start in starts)
+            to_ram, interrupts = bool(write.value & EDU_DMA_TO_RAM), bool(write.value & EDU_DMA_IRQ)
+            found.append(EduDma(owner, write.line, to_ram, interrupts, source, target))
     return found
 
 
 def armed_edus(case: Case, hop: Hop) -> list[EduDma]:
-    """DMAs in flight when their function's bus master was cleared: they had not yet sent their message."""
+    """DMAs in flight when their function's bus master was cleared: they had not yet sent their message.
+
+    One that would send none is no load: nothing tells whether it had ended.
+    """
     clears = {c.bdf: c.line for c in case.changes(hop.out) if c.master_cleared}
     last = {dma.bdf: dma for dma in edu_dmas(case, range(hop.out.start)) if dma.bdf in clears}
     found = []
     for bdf, dma in last.items():
         function = case.topology.functions[bdf]
         sent = [(m.address, m.data) for m in case.within(Msi, range(dma.line, clears[bdf]))]
-        if Register.MSI in function.offsets and function.msi_message not in sent:
+        if dma.interrupts and Register.MSI in function.offsets and function.msi_message not in sent:
             found.append(dma)
     return found
 
@@ -120,6 +131,20 @@ def taken_by_next(case: Case, hop: Hop, jump: Entry) -> list[Extent]:
 def landed(landing: Landing, ram: Ram) -> int:
     """Bytes that are there although their request was not returned when bus master went."""
     return len(landing.content) if ram.read(landing.addresses) == landing.content else 0
+
+
+def armed_together(case: Case, hop: Hop, ram: Ram) -> int:
+    """How many requests were submitted at last, those that had returned before the first clear among them."""
+    disks = {Bdf(0, disk.slot, 0) for disk in case.run.machine.disks}
+    found = queues(case.within(MmioWrite, range(hop.out.start)), case.bars)
+    return sum(last_batch(queue, ram) for queue in found if queue.bdf in disks)
+
+
+def fetched(request: list[Landing], ram: Ram) -> bool:
+    """Whether the device had taken a request that it did not return: QEMU stops a machine only when its block I/O is
+    done, so the data has landed by the time the jump is looked at. A request that merely lies in the ring brings none.
+    """
+    return all(landed(landing, ram) for landing in request)
 
 
 def unexplained(owned: list[Extent], before: Ram, after: Ram, allowed: list[Landing]) -> tuple[list[Extent], int]:

@@ -56,4 +56,6 @@ def _none(registers: Registers) -> list[Clear]:
 
 
 SHUTDOWN: dict[str, Signature] = {"keep-msi": _keep_msi, "disable-msi": _disable_msi_out, "none": _none}
+# Policies that mask each vector in a function's MSI-X table before they clear its enable bit, as Linux does.
+MASKING = ("disable-msi",)
 STARTUP: dict[str, Signature] = {"disable-msi": _disable_msi_in, "none": _none}

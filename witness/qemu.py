@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
@@ -22,6 +23,9 @@ from witness.record import Entry, Outcome, Ram, Run, classify, ram_file
 
 KERNEL = "handoff.efi"
 CHAIN_HEAD = "first"
+BUILT_IN = "cmdline"  # the options inside the kernel, beside it in the build
+
+TIMEOUT_MAX_S = 86400
 
 # How long an aborted run gets to say where it hangs, and to die.
 LAST_WORDS_S = 5
@@ -44,10 +48,6 @@ class Settings:
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Settings:
         try:
-            timeout = float(environment.get("TIMEOUT") or cls.timeout)
-        except ValueError:
-            raise Unusable(f"TIMEOUT={environment['TIMEOUT']}: not a number of seconds") from None
-        try:
             firmware = find(environment)
         except NotFound as error:
             raise Unusable(str(error)) from None
@@ -55,9 +55,26 @@ class Settings:
             firmware=firmware,
             qemu=environment.get("QEMU") or cls.qemu,
             accel=environment.get("ACCEL") or cls.accel,
-            timeout=timeout,
-            flags=tuple(shlex.split(environment.get("QEMUFLAGS") or "")),
+            timeout=_seconds(environment.get("TIMEOUT") or str(cls.timeout)),
+            flags=_words(environment.get("QEMUFLAGS") or ""),
         )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= TIMEOUT_MAX_S:
+        raise Unusable(f"TIMEOUT={text}: not a number of seconds up to {TIMEOUT_MAX_S}")
+    return seconds
+
+
+def _words(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise Unusable(f"QEMUFLAGS={text}: {str(error).lower()}") from None
 
 
 @dataclass
@@ -94,7 +111,8 @@ def run(
     for stale in (*directory.glob("*.ram"), directory / "ram", directory / "run.json"):
         stale.unlink(missing_ok=True)  # QEMU takes RAM from the file as it is; its other files it begins anew
     machine.prepare(directory)
-    record = Run(directory, machine, {}, cmdline, {"OVMF": settings.firmware.version(), "git": _git_version()})
+    versions = {"OVMF": settings.firmware.version(), "git": _git_version()}
+    record = Run(directory, machine, {}, cmdline, versions, built_in=built_in(build))
     for name in _watched(record) if stop_at_jump else [CHAIN_HEAD]:
         image = build / f"{name}.bin"
         if image.is_file():
@@ -104,6 +122,12 @@ def run(
     _drive(record, Deadline.after(settings.timeout), settings, at_entry)
     record.save()
     return record
+
+
+def built_in(build: Path) -> str:
+    """The options that the guest takes when it is given none."""
+    path = build / BUILT_IN
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def _watched(record: Run) -> list[str]:

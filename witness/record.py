@@ -12,6 +12,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ class Outcome(IntEnum):
     TIMEOUT = 5
     QEMU_DIED = 6
 
+
+# Of the words of the command line that are ours.
+PREFIX = "handoff."
 
 # isa-debug-exit: QEMU exits with (value << 1) | 1. Words are those of the guest's last line.
 GUEST_EXITS = {33: ("pass", Outcome.PASS), 65: ("fail", Outcome.FAIL), 97: ("error", Outcome.ERROR)}
@@ -92,6 +96,7 @@ class Run:
     outcome: Outcome = Outcome.SETUP
     detail: str = ""
     entries: list[Entry] = field(default_factory=list)
+    built_in: str = ""  # the options inside the kernel: the guest's where cmdline is empty
 
     @cached_property
     def events(self) -> list[trace.Event]:
@@ -121,13 +126,13 @@ class Run:
 
     def option(self, name: str, default: str) -> str:
         """The value of a handoff.NAME= word of the command line."""
-        words = self.cmdline.partition(" -- ")[0].split()
-        values = [word.partition("=")[2] for word in words if word.startswith(f"handoff.{name}=")]
-        return values[-1] if values else default
+        return options(self.cmdline or self.built_in).get(name, default)
 
     def save(self) -> None:
-        """Paths stay as they are; bytes and addresses become text."""
+        """Bytes and addresses become text. Files are named as they are in the directory, wherever it is moved."""
         facts = asdict(self)
+        del facts["directory"]
+        facts["images"] = {name: path.name for name, path in self.images.items()}
         for entry in facts["entries"]:
             entry["configs"] = {str(bdf): config.hex() for bdf, config in entry["configs"].items()}
         (self.directory / "run.json").write_text(json.dumps(facts, default=str, indent=1), encoding="utf-8")
@@ -138,14 +143,22 @@ class Run:
         return cls(
             directory=directory,
             machine=_machine(facts["machine"]),
-            images={name: Path(path) for name, path in facts["images"].items()},
+            images={name: directory / file for name, file in facts["images"].items()},
             cmdline=facts["cmdline"],
             versions=facts["versions"],
             command=facts["command"],
             outcome=Outcome(facts["outcome"]),
             detail=facts["detail"],
             entries=[_entry(entry) for entry in facts["entries"]],
+            built_in=facts["built_in"],
         )
+
+
+def options(cmdline: str) -> dict[str, str]:
+    """The handoff.NAME=VALUE words up to a lone `--`; what follows is another kernel's."""
+    words = takewhile(lambda word: word != "--", cmdline.split())
+    pairs = [word.removeprefix(PREFIX).split("=", 1) for word in words if word.startswith(PREFIX) and "=" in word]
+    return {name: value for name, value in pairs}
 
 
 def ram_file(directory: Path, name: str) -> Path:

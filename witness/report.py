@@ -23,8 +23,23 @@ def story(run: Run) -> list[str]:
     return guestlog.story(run.log)
 
 
-def table(verdicts: Iterable[Verdict]) -> list[str]:
-    return [f"{v.result.value:6} {v.claim:{CLAIM_WIDTH}} {v.evidence}" for v in verdicts]
+def table(verdicts: Sequence[Verdict]) -> list[str]:
+    """A line for each; where a run did not come far, one line for all that it leaves open."""
+    open = [v for v in verdicts if v.result is Result.ABSENT]
+    if len(open) < 2:
+        open = []
+    lines = [f"{v.result.value:6} {v.claim:{CLAIM_WIDTH}} {v.evidence}" for v in verdicts if v not in open]
+    if open:
+        why = "; ".join(dict.fromkeys(v.evidence for v in open))
+        lines.append(f"not judged: {', '.join(v.id for v in open)} ({why})")
+    return lines
+
+
+def ending(run: Run) -> list[str]:
+    """Why a run has no verdict of the guest: how it ended, and what the guest said last."""
+    if run.outcome in (Outcome.PASS, Outcome.FAIL):
+        return []
+    return [f"ended: {run.detail}; the guest's last line: {guestlog.last_words(run.log) or 'none'}"]
 
 
 def command(run: Run) -> str:
@@ -42,11 +57,14 @@ def exit_code(run: Run, verdicts: Sequence[Verdict]) -> Outcome:
     return run.outcome
 
 
+def word(outcome: Outcome) -> str:
+    return outcome.name.replace("_", " ")
+
+
 def result(run: Run, verdicts: Sequence[Verdict]) -> str:
     passed = sum(v.result is Result.PASS for v in verdicts)
-    word = exit_code(run, verdicts).name.replace("_", " ")
     why = "" if run.outcome in (Outcome.PASS, Outcome.FAIL) else f"{run.detail}; "
-    return f"RESULT: {word} ({why}{passed} of {len(verdicts)} verdicts, {versions(run)})"
+    return f"RESULT: {word(exit_code(run, verdicts))} ({why}{passed} of {len(verdicts)} verdicts, {versions(run)})"
 
 
 def columns(runs: dict[str, tuple[Run, list[Verdict]]]) -> list[str]:

@@ -23,6 +23,7 @@ DEVICE_STATUS = 20
 QUEUE_SELECT = 22
 QUEUE_SIZE = 24
 QUEUE_ENABLE = 28
+DRIVER_OK = 0x04  # in the status
 QUEUE_ADDRESSES = (32, 40, 48)  # descriptor table, available ring, used ring; low half, then high half
 
 # What the device offers where the driver does not choose (QEMU 7.2, virtio-blk's queue-size).
@@ -71,6 +72,30 @@ class Landing:
     content: bytes
 
 
+@dataclass(frozen=True)
+class Request:
+    """A virtio-blk request as its descriptors describe it."""
+
+    kind: int
+    sector: int
+    data: list[Descriptor]  # that the device writes
+    status: Descriptor
+
+    @classmethod
+    def of(cls, chain: list[Descriptor], ram: Ram) -> Request:
+        kind, _, sector = BLK_HEADER.unpack(ram.read(chain[0].addresses)[: BLK_HEADER.size])
+        *data, status = (d for d in chain if d.flags & DESC_WRITE)
+        return cls(kind, sector, data, status)
+
+    def landings(self, disk: bytes) -> list[Landing]:
+        """What it may change: its data, to what the disk holds, and its status byte."""
+        found, position = [Landing(self.status.addresses, BLK_OK)], self.sector * SECTOR
+        for descriptor in self.data if self.kind == BLK_IN else []:
+            found.append(Landing(descriptor.addresses, disk[position:][: descriptor.length]))
+            position += descriptor.length
+        return found
+
+
 def common_writes(events: Iterable[Event], bars: Bars) -> Iterator[tuple[Bdf, int, MmioWrite]]:
     """Writes to virtio's common configuration: function, offset, write."""
     for event in events:
@@ -115,14 +140,29 @@ def in_flight(queue: Queue, ram: Ram) -> list[list[Descriptor]]:
 
 
 def landings(chain: list[Descriptor], ram: Ram, disk: bytes) -> list[Landing]:
-    """What a virtio-blk request may change: its data, to what the disk holds, and its status byte."""
-    kind, _, sector = BLK_HEADER.unpack(ram.read(chain[0].addresses)[: BLK_HEADER.size])
-    *data, status = (d for d in chain if d.flags & DESC_WRITE)
-    found, position = [Landing(status.addresses, BLK_OK)], sector * SECTOR
-    for descriptor in data if kind == BLK_IN else []:
-        found.append(Landing(descriptor.addresses, disk[position:][: descriptor.length]))
-        position += descriptor.length
-    return found
+    """What the request behind a chain may change."""
+    return Request.of(chain, ram).landings(disk)
+
+
+def returned(queue: Queue, ram: Ram) -> list[Request] | None:
+    """The requests whose chains the used ring shows; None where nothing was ever used. Old chains may be overwritten."""
+    used = ram.u16(queue.used + 2)
+    if not used:
+        return None
+    heads = {ram.u16(queue.used + 4 + 8 * (i % queue.size)) for i in range(max(0, used - queue.size), used)}
+    return [Request.of(list(_chain(queue, ram, head)), ram) for head in sorted(heads)]
+
+
+def last_batch(queue: Queue, ram: Ram) -> int:
+    """How many requests were made available together at last, at most: the newest entries that share no descriptor."""
+    available = ram.u16(queue.available + 2)
+    heads: set[int] = set()
+    for i in reversed(range(max(0, available - queue.size), available)):
+        head = ram.u16(queue.available + 4 + 2 * (i % queue.size))
+        if head in heads:
+            break
+        heads.add(head)
+    return len(heads)
 
 
 def _chain(queue: Queue, ram: Ram, head: int) -> Iterator[Descriptor]:

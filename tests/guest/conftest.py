@@ -12,11 +12,16 @@ import pytest
 
 from witness.judge import Result, judge
 from witness.machine import REFERENCE, Machine
-from witness.qemu import AtEntry, run
-from witness.record import Run
+from witness.pci import Bdf
+from witness.qemu import AtEntry, Session, run
+from witness.record import Entry, Run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = Path(os.environ.get("O") or ROOT / "build")
+NM = os.environ.get("CROSS_COMPILE", "") + "nm"
+
+# Where the reference machine's firmware opens configuration space (q35's MMCONFIG).
+WINDOW = 0xB0000000
 
 Boot = Callable[..., Run]
 
@@ -54,6 +59,21 @@ def log_has(record: Run, text: str) -> bool:
 
 def symbol(image: str, name: str) -> int:
     """A function's address relative to the image's load address: images are linked at 0 behind their 4 KiB setup page."""
-    listing = subprocess.run(["nm", str(BUILD / f"{image}.elf")], check=True, capture_output=True, text=True).stdout
+    listing = subprocess.run([NM, str(BUILD / f"{image}.elf")], check=True, capture_output=True, text=True).stdout
     address = next(line.split()[0] for line in listing.splitlines() if line.endswith(f" {name}"))
     return int(address, 16) - 0x1000
+
+
+def run_to(session: Session, entry: Entry, name: str) -> None:
+    """From an image's entry on to one of its functions."""
+    address = entry.load_address + symbol(entry.name, name)
+    session.gdb.insert(address)
+    session.gdb.resume()
+    session.qmp.wait("STOP")
+    session.gdb.remove(address)
+
+
+def write_config(session: Session, bdf: Bdf, offset: int, data: bytes) -> None:
+    """Past the guest, while the machine stands."""
+    address = WINDOW + (bdf.bus << 20 | bdf.device << 15 | bdf.function << 12 | offset)
+    session.gdb.write_physical(address, data)

@@ -7,6 +7,7 @@ not reach first.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,11 +15,12 @@ from pathlib import Path
 from tests.guest.conftest import BUILD, Boot, log_has
 
 from witness.machine import REFERENCE, Machine
+from witness.qemu import Settings
 from witness.record import Outcome
 
 
 def test_the_16_bit_entry_says_how_to_start_the_image() -> None:
-    command = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-serial", "stdio", "-m", "64M"]
+    command = [Settings.of(os.environ).qemu, "-nodefaults", "-display", "none", "-serial", "stdio", "-m", "64M"]
     command += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-kernel", str(BUILD / "first.bin")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert "pci-handoff first: enter me by the 64-bit boot protocol" in ended.stdout

@@ -13,8 +13,13 @@ import dataclasses
 import pytest
 from tests.guest.conftest import Boot, failures, results
 
+from witness.case import Case
 from witness.judge import RULES, Result
+from witness.machine import Content
+from witness.pci import Bdf
 from witness.record import Outcome, Run
+from witness.trace import MmioWrite
+from witness.virtqueue import in_flight, landings, queues
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +37,24 @@ def test_verdict(record: Run, rule: str) -> None:
 
 
 def test_a_disk_that_is_truly_busy_is_reset(boot: Boot) -> None:
-    """A machine that stops at the jump has finished its block requests there; this one runs on, and second meets them."""
+    """A machine that stops at the jump has finished its block requests there; this one runs on, and second meets them.
+
+    That it did shows in first's memory at the end. Requests that were not returned when bus master went stay so, because
+    the device reaches the ring no more; where their buffers hold the disk's content and not the canary that first left
+    there, the data landed afterwards: the disk was at work until second reset it.
+    """
     record = boot(stop_at_jump=False)
     assert record.outcome is Outcome.PASS, record.detail
     assert Result.FAIL not in results(record).values()
+    case, ram = Case(record), record.ram_after()
+    disks = {Bdf(0, disk.slot, 0): disk.original() for disk in record.machine.disks if disk.content == Content.RANDOM}
+    landed = 0
+    for queue in queues(case.within(MmioWrite, range(case.hops[0].out.start)), case.bars):
+        for chain in in_flight(queue, ram) if queue.bdf in disks else []:
+            for landing in landings(chain, ram, disks[queue.bdf]):
+                assert ram.read(landing.addresses) == landing.content, "a buffer that no data reached"
+                landed += len(landing.addresses) > 1  # the rest are status bytes
+    assert landed, "no request was in flight when bus master went"
 
 
 @pytest.mark.parametrize("policy", ["disable-msi", "none"])

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.guest.conftest import BUILD, Boot, log_has, symbol
+from tests.guest.conftest import BUILD, Boot, log_has, run_to
 
 from witness.case import Case
 from witness.image import Image
@@ -79,12 +79,8 @@ def test_an_image_that_was_damaged_where_it_was_placed(boot: Boot) -> None:
     last_byte = SECOND + len(Image.load("second", BUILD / "second.bin").payload) - 1  # padding: nobody executes or reads it
 
     def damage(session: Session, entry: Entry) -> None:
-        verify = entry.load_address + symbol("first", "chain_verify")
-        session.gdb.insert(verify)
-        session.gdb.resume()
-        session.qmp.wait("STOP")
+        run_to(session, entry, "chain_verify")
         session.gdb.write_physical(last_byte, b"\xff")
-        session.gdb.remove(verify)
 
     record = boot(at_entry=lambda session, entry: damage(session, entry) if entry.name == "first" else None)
     assert log_has(record, "first  image second: image at 0x3000000: SHA-256 is ")

@@ -19,6 +19,7 @@ from witness.pci import Bdf
 from witness.record import Entry, Outcome, Run, ram_file
 
 VIRTIO, EDU, BRIDGE, BEHIND = (Bdf.parse(text) for text in ("00:03.0", "00:05.0", "00:06.0", "01:00.0"))
+ROUTER = Bdf.parse("00:1f.0")  # an ICH9 LPC, in which nothing is ever on
 NAMES = {VIRTIO: "virtio-blk-pci", EDU: "edu", BRIDGE: "pcie-root-port", BEHIND: "edu"}
 CONTROL = 0x42  # MSI and MSI-X control alike: the capability is at 0x40
 COMMAND = 0x04
@@ -31,16 +32,23 @@ FIRST, SECOND, INIT_SIZE = 0x10000, 0x20000, 0x2000
 PARAMS = 0x1000
 DMA = range(0x4000, 0x8000)
 DESC, AVAIL, USED, HEADER, STATUS, DATA = 0x4000, 0x4100, 0x4200, 0x4800, 0x4810, 0x5000
+TAKEN = 0x400  # how far behind those of the first request are header, status and data of the second
 EDU_TARGET = 0x7000
-NEW_DESC = 0x30000  # second's own virtqueue
+NEW_DESC, NEW_HEADER, NEW_STATUS, NEW_DATA = 0x30000, 0x30800, 0x30810, 0x31000  # second's own virtqueue
+NEW_SOURCE, NEW_TARGET = 0x38000, 0x39000  # of its DMA out and back; those of the other edu follow each
+DMA_SIZE = 0x100
+LINES = {VIRTIO: (23, 11), EDU: (21, 11), BEHIND: (22, 10)}  # GSI, ISA IRQ
+TABLE = 0xC0300000  # virtio's MSI-X table
+VECTOR = 0x40  # and its message
 SEED = 0x1234
 
 
 def config(bdf: Bdf, command: int, control: int) -> bytes:
     space = bytearray(256)
     vendor = {VIRTIO: 0x1AF4, BRIDGE: 0x1B36}.get(bdf, 0x1234)
-    struct.pack_into("<HHHH", space, 0, vendor, 0x1042, command, 0x0010)
-    space[0x34], space[0x3D] = 0x40, 1
+    device = {VIRTIO: 0x1042, BRIDGE: 0x000C}.get(bdf, 0x11E8)
+    struct.pack_into("<HHHH", space, 0, vendor, device, command, 0x0010)
+    space[0x34], space[0x3C], space[0x3D] = 0x40, LINES[bdf][1] if bdf in LINES else 0, 1
     if bdf == BRIDGE:
         space[0x0E], space[0x19], space[0x1A], space[0x34] = 1, 1, 1, 0
     struct.pack_into("<BBH", space, 0x40, 0x11 if bdf == VIRTIO else 0x05, 0, control)
@@ -72,7 +80,10 @@ class Scene:
     handed: dict[Bdf, tuple[int, int]] = field(default_factory=dict)
     registers: dict[str, int] = field(default_factory=dict)
     before: bytearray = field(default_factory=lambda: bytearray(RAM_SIZE))
-    after: dict[int, bytes] = field(default_factory=dict)  # what differs at the end
+    second: dict[int, bytes] = field(default_factory=dict)  # what second and its devices leave
+    after: dict[int, bytes] = field(default_factory=dict)  # what else differs at the end
+    router: int = 0x0A  # where its first wire goes
+    other: bytes = b""  # the disk that nobody writes to; empty: as it was made
     disk: bytes = b""
 
     # --- steps ---
@@ -111,33 +122,40 @@ class Scene:
     # --- the result ---
 
     def run(self) -> Run:
+        other = Disk("other", 4, Content.RANDOM, mib=1)
         lines = [line for step in self.steps for line in step.lines]
         told = [line for step in self.steps for line in step.told]
         (self.directory / "trace.log").write_text("\n".join(lines) + "\n")
         (self.directory / "guest.log").write_text("\n".join([*told, "GUEST: pass"]) + "\n")
         (self.directory / "scratch.img").write_bytes(self.disk)
+        other.create(self.directory)
+        if self.other:
+            other.file(self.directory).write_bytes(self.other)
         images = {}
         for name, preferred, letter in (("first", FIRST, b"1"), ("second", SECOND, b"2")):
             images[name] = self.directory / f"{name}.bin"
             images[name].write_bytes(image(preferred, letter))
         ram_file(self.directory, "second").write_bytes(self.before)
         end = bytearray(self.before)
-        for address, data in self.after.items():
+        for address, data in [*self.second.items(), *self.after.items()]:
             end[address:address + len(data)] = data
         (self.directory / "ram").write_bytes(end)
+        lpc = bytearray(256)
+        struct.pack_into("<I", lpc, 0, 0x29188086)
+        lpc[0x60] = self.router
         found = {bdf: config(bdf, 0x7, 0x80 if bdf in MESSAGES else 1) for bdf in NAMES}
         handed = {bdf: config(bdf, *values) for bdf, values in self.handed.items()}
         return Run(
             directory=self.directory,
-            machine=Machine(disks=(Disk("scratch", 3, Content.ZEROS),)),
+            machine=Machine(disks=(Disk("scratch", 3, Content.ZEROS, mib=1), other)),
             images=images,
             cmdline=self.cmdline,
             versions={"QEMU": "7.2.22"},
             outcome=Outcome.PASS,
             detail="GUEST: pass",
             entries=[
-                Entry("first", FIRST, 0, self.registers, found),
-                Entry("second", SECOND, 1, self.registers, handed),
+                Entry("first", FIRST, 0, self.registers, found | {ROUTER: bytes(lpc)}),
+                Entry("second", SECOND, 1, self.registers, handed | {ROUTER: bytes(lpc)}),
             ],
         )
 
@@ -152,7 +170,7 @@ def config_write(bdf: Bdf, offset: int, value: int, size: int = 2) -> list[str]:
     address = 0xB0000000 + (bdf.bus << 20 | bdf.device << 15 | bdf.function << 12 | offset)
     return [
         memory_write("pcie-mmcfg-mmio", address, value, size),
-        f"pci_cfg_write {NAMES[bdf]} {bdf} @0x{offset:x} <- 0x{value:x}",
+        f"pci_cfg_write {NAMES.get(bdf, 'ICH9-LPC')} {bdf} @0x{offset:x} <- 0x{value:x}",
     ]
 
 
@@ -187,14 +205,47 @@ def virtqueue(desc: int) -> list[str]:
     ] + [virtio(36, 0), virtio(44, 0), virtio(52, 0), virtio(28, 1, 2), virtio(20, 15, 1)]  # fmt: skip
 
 
-def edu_dma(bdf: Bdf, target: int) -> list[str]:
-    return [edu(bdf, 0x80, 0x40000), edu(bdf, 0x88, target), edu(bdf, 0x90, 0x100), edu(bdf, 0x98, 7)]
+def edu_dma(bdf: Bdf, target: int, source: int = 0x40000, command: int = 7) -> list[str]:
+    return [edu(bdf, 0x80, source), edu(bdf, 0x88, target), edu(bdf, 0x90, DMA_SIZE), edu(bdf, 0x98, command)]
+
+
+def intx(bdf: Bdf) -> list[str]:
+    """edu is told to raise its line; it is taken and acknowledged."""
+    number, irq = LINES[bdf]
+    taken = f"pic_interrupt irq {irq} intno {0x20 + irq}"
+    return [edu(bdf, 0x60, 1), *gsi(number, 1), taken, edu(bdf, 0x64, 1), *gsi(number, 0)]
+
+
+def msix_table() -> list[str]:
+    return [memory_write("msix-table", TABLE + 4 * i, word, 4) for i, word in enumerate((0xFEE00000, 0, VECTOR, 0))]
+
+
+def drive(s: Scene, when: str, desc: int, source: int, target: int) -> None:
+    """Everything that a kernel has its devices do; each part has a label."""
+    s.add(f"{when}-table", *msix_table())
+    s.register(f"{when}-msix", VIRTIO, CONTROL, 0x8001)
+    s.register(f"{when}-no-intx", VIRTIO, COMMAND, s.values[VIRTIO, COMMAND] | 0x400)
+    s.add(f"{when}-queue", *virtqueue(desc))
+    s.add(f"{when}-io", msi(VECTOR))
+    for i, bdf in enumerate((EDU, BEHIND)):
+        name = f"{when}-{bdf}"
+        if s.values[bdf, COMMAND] & 0x400:
+            s.register(f"{name}-may-intx", bdf, COMMAND, s.values[bdf, COMMAND] & ~0x400)
+        s.add(f"{name}-intx", *intx(bdf))
+        for offset, value, size in ((0x44, 0xFEE00000, 4), (0x48, 0, 4), (0x4C, MESSAGES[bdf], 2)):
+            s.add(f"{name}-message-{offset:x}", *config_write(bdf, offset, value, size))
+        s.register(f"{name}-no-intx", bdf, COMMAND, s.values[bdf, COMMAND] | 0x400)
+        s.register(f"{name}-on", bdf, CONTROL, 0x81)
+        s.add(f"{name}-msi", edu(bdf, 0x60, 1), msi(MESSAGES[bdf]), edu(bdf, 0x64, 1))
+        s.add(f"{name}-out", *edu_dma(bdf, 0x40000, source + i * DMA_SIZE, 5), msi(MESSAGES[bdf]))
+        s.add(f"{name}-back", *edu_dma(bdf, target + i * DMA_SIZE), msi(MESSAGES[bdf]))
 
 
 def handoff(s: Scene, policy: str = "keep-msi") -> Scene:
     """The whole story."""
     s.cmdline = f"handoff.shutdown={policy}"
     s.add("power-on", "runstate_set current_run_state 6 (prelaunch) new_state 9 (running)")
+    s.add("firmware", f"pci_update_mappings_add {NAMES[VIRTIO]} {VIRTIO} 1,0x{TABLE:x}+0x1000")
     for bdf, bar in BARS.items():
         s.add("firmware", f"pci_update_mappings_add {NAMES[bdf]} {bdf} 0,0x{bar:x}+0x100000")
     for bdf in NAMES:
@@ -203,12 +254,10 @@ def handoff(s: Scene, policy: str = "keep-msi") -> Scene:
     s.values |= {(VIRTIO, CONTROL): 1, (EDU, CONTROL): 0x80, (BEHIND, CONTROL): 0x80}
     s.add("enter-first", STOP, GO)
 
-    s.add("drive", *virtqueue(DESC))
-    _enable_messages(s, "drive")
-    s.add("drive", msi(0x41))
-    s.add("arm-edu", *edu_dma(EDU, EDU_TARGET), *edu_dma(BEHIND, EDU_TARGET + 0x100))
+    drive(s, "first", DESC, EDU_TARGET + 0x200, EDU_TARGET)
+    s.add("arm-edu", *edu_dma(EDU, EDU_TARGET), *edu_dma(BEHIND, EDU_TARGET + DMA_SIZE))
 
-    for bdf in (BEHIND, BRIDGE, EDU, VIRTIO):
+    for bdf in (BEHIND, BRIDGE, EDU, VIRTIO) if policy != "none" else ():
         _shut_down(s, bdf, policy)
     s.handed = {bdf: (s.values[bdf, COMMAND], s.values.get((bdf, CONTROL), 0)) for bdf in NAMES}
     s.add("jump", STOP, GO)
@@ -218,19 +267,11 @@ def handoff(s: Scene, policy: str = "keep-msi") -> Scene:
             s.register(f"startup-{bdf}", bdf, CONTROL, off)
 
     s.add("reset", virtio(20, 0, 1))
-    for bdf in (VIRTIO, EDU, BRIDGE, BEHIND):
+    for bdf in (VIRTIO, EDU, BRIDGE, BEHIND) if policy != "none" else ():
         s.register(f"master-{bdf}", bdf, COMMAND, s.values[bdf, COMMAND] | 4)
-    s.add("drive-again", *virtqueue(NEW_DESC))
-    _enable_messages(s, "drive-again")
+    drive(s, "again", NEW_DESC, NEW_SOURCE, NEW_TARGET)
     _fill(s)
     return s
-
-
-def _enable_messages(s: Scene, label: str) -> None:
-    for bdf, on in ((VIRTIO, 0x8001), (EDU, 0x81), (BEHIND, 0x81)):
-        if not s.values[bdf, COMMAND] & 0x400:
-            s.register(label, bdf, COMMAND, s.values[bdf, COMMAND] | 0x400)
-        s.register(label, bdf, CONTROL, on)
 
 
 def _shut_down(s: Scene, bdf: Bdf, policy: str) -> None:
@@ -243,7 +284,12 @@ def _shut_down(s: Scene, bdf: Bdf, policy: str) -> None:
 
 
 def _fill(s: Scene) -> None:
-    """RAM at the jump, registers and disk: one read of sector 0 is in flight, into DATA."""
+    """RAM at the jump and at the end, registers, disk.
+
+    At the jump two reads of sector 0 are in flight: one that no device has come to, one whose data is there. At the end
+    second has read the same.
+    """
+    s.disk = b"".join(pattern.sector(n, SEED) for n in range(pattern.SIZE // pattern.SECTOR)).ljust(1 << 20, b"\0")
     ram = s.before
     for base, letter in ((FIRST, b"1"), (SECOND, b"2")):
         payload = image(base, letter)[0x400:]
@@ -251,12 +297,27 @@ def _fill(s: Scene) -> None:
     ram[PARAMS + 0x202:PARAMS + 0x206] = b"HdrS"
     ram[PARAMS + 0x1E8] = 1
     struct.pack_into("<QQI", ram, PARAMS + E820_TABLE, DMA.start, len(DMA), E820_DMA)
-    descriptors = ((HEADER, 16, 1, 1), (DATA, 0x400, 3, 2), (STATUS, 1, 2, 0))
-    for i, descriptor in enumerate(descriptors):
-        struct.pack_into("<QIHH", ram, DESC + 16 * i, *descriptor)
-    struct.pack_into("<HHH", ram, AVAIL, 0, 1, 0)
+    # A third has been returned: only then does the ring tell that there is a device at all.
+    ram[DESC:DESC + 96] = _request(0, HEADER, DATA, STATUS) + _request(3, HEADER, DATA + TAKEN, STATUS + 1)
+    struct.pack_into("<HHHHH", ram, AVAIL, 0, 3, 0, 0, 3)
+    struct.pack_into("<HHI", ram, USED, 0, 1, 0)
     struct.pack_into("<IIQ", ram, HEADER, 0, 0, 0)
     ram[STATUS] = 0xFF
+    ram[DATA + TAKEN:DATA + 2 * TAKEN] = s.disk[:TAKEN]
+    s.second = {
+        NEW_DESC: _request(0, NEW_HEADER, NEW_DATA, NEW_STATUS),
+        NEW_DESC + 0x200: struct.pack("<HHII", 0, 1, 0, TAKEN + 1),
+        NEW_HEADER: bytes(16),
+        NEW_STATUS: b"\0",
+        NEW_DATA: s.disk[:TAKEN],
+        NEW_SOURCE: bytes(range(256)) * 2,
+        NEW_TARGET: bytes(range(256)) * 2,
+    }
     s.registers = {"RIP": SECOND + 0x200, "RSI": PARAMS, "RFL": 2, "CS": 0x10, "DS": 0x18, "ES": 0x18, "SS": 0x18}
     s.registers |= {"CR0": 0x80000033, "EFER": 0xD00, "pic0": 0xFF, "pic1": 0xFF, "LVT0": 0x10000, "SPIV": 0xFF}
-    s.disk = b"".join(pattern.sector(n, SEED) for n in range(pattern.SIZE // pattern.SECTOR))
+
+
+def _request(head: int, header: int, data: int, status: int) -> bytes:
+    """A read as its three descriptors."""
+    parts = ((header, 16, 1, head + 1), (data, TAKEN, 3, head + 2), (status, 1, 2, 0))
+    return b"".join(struct.pack("<QIHH", *part) for part in parts)

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Claim: what a device must have done is asked only of one that can do it, and by the line that it really has.
+
+False if a function without a usable line has to raise one, if a disk without MSI-X has to send messages or gets away
+without an interrupt, or if a line behind an expander is looked for where the specification says and QEMU does not put it.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+
+import pytest
+from tests.witness.scene import BEHIND, COMMAND, EDU, LINES, VIRTIO, Scene, config_write, edu, gsi
+from tests.witness.test_evidence import QUEUE
+
+from witness.case import Case
+from witness.driving import driven, not_seen
+from witness.pci import Bdf, Function, Topology
+from witness.record import Ram, Run
+from witness.virtqueue import last_batch
+
+
+def reconfigured(run: Run, bdf: Bdf, offset: int, value: int) -> Case:
+    """The same run of a function with another byte in its configuration."""
+    entries = []
+    for entry in run.entries:
+        config = bytearray(entry.configs[bdf])
+        config[offset] = value
+        entries.append(replace(entry, configs=entry.configs | {bdf: bytes(config)}))
+    return Case(replace(run, entries=entries))
+
+
+def complaints(case: Case, bdf: Bdf) -> list[str]:
+    """What the next image has not shown."""
+    return not_seen(case, case.topology.functions[bdf], case.hops[0].inward, case.run.ram_after(), last=True)
+
+
+def test_what_is_driven(scene: Scene) -> None:
+    assert [function.bdf for function in driven(Case(scene.run()))] == [VIRTIO, EDU, BEHIND]
+
+
+@pytest.mark.parametrize("line", [0, 0xFF])
+def test_without_a_line_there_is_no_intx(scene: Scene, line: int) -> None:
+    scene.replace(f"again-{EDU}-intx")
+    assert complaints(Case(scene.run()), EDU) == ["no INTx raised, taken and lowered"]
+    assert complaints(reconfigured(scene.run(), EDU, 0x3C, line), EDU) == []
+
+
+def test_a_disk_without_msix_has_a_line(scene: Scene) -> None:
+    number, irq = LINES[VIRTIO]
+    absent = 0x34, 0  # no capabilities
+    for label in ("again-table", "again-msix"):
+        scene.drop(label)
+    scene.replace("again-no-intx", *config_write(VIRTIO, COMMAND, 0x7))
+    assert complaints(reconfigured(scene.run(), VIRTIO, *absent), VIRTIO) == ["no INTx raised, taken and lowered"]
+    scene.replace("again-io", *gsi(number, 1), f"pic_interrupt irq {irq} intno 43", *gsi(number, 0))
+    assert complaints(reconfigured(scene.run(), VIRTIO, *absent), VIRTIO) == []
+
+
+def test_intx_that_is_switched_off_is_another_device(scene: Scene) -> None:
+    """The line rises, but this function's INTx Disable is set."""
+    scene.drop(f"again-{EDU}-may-intx")
+    assert complaints(Case(scene.run()), EDU) == ["no INTx raised, taken and lowered"]
+
+
+def test_a_raise_without_an_answer(scene: Scene) -> None:
+    scene.replace(f"again-{EDU}-msi", edu(EDU, 0x60, 1))
+    assert complaints(Case(scene.run()), EDU) == ["no MSI of its own after it was told to raise one"]
+
+
+def test_last_batch(scene: Scene) -> None:
+    """Slot 0 served one request at a time before three were submitted together."""
+    ring = [0, 0, 3, 0, 1, 2]
+    for i, head in enumerate(ring):
+        struct.pack_into("<H", scene.before, QUEUE.available + 4 + 2 * (i % QUEUE.size), head)
+    struct.pack_into("<H", scene.before, QUEUE.available + 2, len(ring))
+    path = scene.directory / "rings"
+    path.write_bytes(scene.before)
+    assert last_batch(QUEUE, Ram(path)) == 4  # 3 0 1 2: at most
+
+
+@pytest.mark.parametrize("slot, port, gsi", [(7, 0, 22), (8, 0, 22), (7, 2, 20)])
+def test_lines_behind_an_expander_are_as_measured(slot: int, port: int, gsi: int) -> None:
+    expander, root_port, device = Bdf(0, slot, 0), Bdf(0x20, port, 0), Bdf(0x21, 0, 0)
+    topology = Topology({
+        expander: function(expander, 0x000B1B36, pin=0),
+        root_port: function(root_port, 0x000C1B36, pin=1, buses=(0x21, 0x21)),
+        device: function(device, 0x11E81234, pin=1),
+    })  # fmt: skip
+    assert topology.gsi(device) == gsi
+    assert [line for line in range(16, 24) if topology.may_drive(device, line)] == [gsi]
+
+
+def test_behind_two_expanders_any_line_may_be_meant() -> None:
+    hosts = {bdf: function(bdf, 0x000B1B36, pin=0) for bdf in (Bdf(0, 7, 0), Bdf(0, 8, 0))}
+    device = Bdf(0x20, 0, 0)
+    topology = Topology(hosts | {device: function(device, 0x11E81234, pin=1)})
+    assert topology.gsi(device) is None
+    assert all(topology.may_drive(device, line) for line in range(16, 24))
+    assert not topology.may_drive(Bdf(0, 7, 0), 20)
+
+
+def function(bdf: Bdf, identity: int, pin: int, buses: tuple[int, int] | None = None) -> Function:
+    config = bytearray(256)
+    struct.pack_into("<I", config, 0, identity)
+    config[0x3D] = pin
+    if buses:
+        config[0x0E] = 1
+        config[0x19:0x1B] = bytes(buses)
+    return Function(bdf, bytes(config))

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Whether an image really drove its devices: the interrupts, transfers and data that cannot be there otherwise.
+
+A function that this project has a driver for is driven if each kind of its interrupts came where this image told it to
+go, if its transfers were started and ended, and if what they brought is in RAM.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Iterator
+
+from witness.case import Case
+from witness.memory import EDU_BAR_MASK, EDU_IRQ_RAISE, EDU_REGION, edu_dmas
+from witness.pci import ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_MSI_FLAGS_64BIT, Bdf, Function, Register
+from witness.record import Ram
+from witness.trace import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
+from witness.virtqueue import (
+    BLK_IN, BLK_OK, COMMON_MASK, COMMON_REGION, DEVICE_STATUS, DRIVER_OK, Queue, Request, common_writes, queues, returned,
+)  # fmt: skip
+
+EDU = 0x11E81234
+VIRTIO_BLK = (0x10421AF4, 0x10011AF4)  # modern, transitional
+
+# An MSI-X table entry: address, upper address, data, vector control.
+TABLE_REGION = "msix-table"
+TABLE_ENTRY = 16
+TABLE_CONTROL = 12
+
+Message = tuple[int, int]  # address, data
+
+
+def is_virtio_blk(function: Function) -> bool:
+    return function.u32(0) in VIRTIO_BLK
+
+
+def driven(case: Case) -> list[Function]:
+    """The functions that an image of this project has a driver for."""
+    functions = (function for _, function in sorted(case.topology.functions.items()))
+    return [f for f in functions if f.u32(0) == EDU or is_virtio_blk(f)]
+
+
+def not_seen(case: Case, function: Function, lines: range, ram: Ram | None, last: bool) -> list[str]:
+    """What must show in these lines, and in RAM where it is known, and does not.
+
+    The last image leaves its buffers as its work left them; one that hands over has armed them anew.
+    """
+    if is_virtio_blk(function):
+        return list(_virtio_blk(case, function, lines, ram, last))
+    return list(_edu(case, function, lines, ram if last else None))
+
+
+def own_messages(case: Case, function: Function, lines: range) -> set[Message]:
+    """Every message that these lines give a function to send."""
+    message, _ = _msi_message(case, function, lines)
+    return _table(case, function.bdf, lines) | ({message} if message else set())
+
+
+def _edu(case: Case, function: Function, lines: range, ram: Ram | None) -> Iterator[str]:
+    bdf = function.bdf
+    message, since = _msi_message(case, function, lines)
+    raised = [w.line for w in _writes(case, bdf, EDU_REGION, lines) if w.address & EDU_BAR_MASK == EDU_IRQ_RAISE]
+    by_line = [line for line in raised if not case.history.value(bdf, Register.MSI, line) & ENABLE[Register.MSI]]
+    if function.interrupt_line is not None and not _line_taken(case, function, by_line, lines.stop):
+        yield "no INTx raised, taken and lowered"
+    if message is None:
+        yield "no MSI message was programmed"
+        return
+    dmas = [dma for dma in edu_dmas(case, lines) if dma.bdf == bdf]
+    triggers = sorted([line for line in raised if line >= since] + [dma.line for dma in dmas])
+    answered = {
+        line
+        for line, until in pairwise([*triggers, lines.stop])
+        if _sent(case, bdf, Register.MSI, {message}, range(line, until))
+    }
+    if not answered.intersection(raised):
+        yield "no MSI of its own after it was told to raise one"
+    ended = [dma for dma in dmas if dma.line in answered]
+    out = [dma for dma in ended if not dma.to_ram]
+    back = [dma for dma in ended if dma.to_ram and out and dma.line > out[0].line]
+    if not out or not back:
+        yield f"no DMA {'back' if out else 'out'} that told of its end"
+    elif ram:
+        sent, came = ram.read(out[-1].source), ram.read(back[-1].target)
+        if sent != came or len(set(sent)) < 2:
+            yield f"the DMA back to 0x{back[-1].target.start:x} did not bring what went out"
+
+
+def _virtio_blk(case: Case, function: Function, lines: range, ram: Ram | None, last: bool) -> Iterator[str]:
+    bdf = function.bdf
+    ready = [
+        write.line
+        for owner, offset, write in common_writes(case.within(MmioWrite, lines), case.bars)
+        if owner == bdf and offset == DEVICE_STATUS and write.value & DRIVER_OK
+    ]
+    if not ready:
+        yield "its driver was never ready"
+        return
+    since = range(ready[0], lines.stop)
+    if Register.MSIX in function.offsets:
+        table = _table(case, bdf, lines)
+        if not _sent(case, bdf, Register.MSIX, table, since):
+            yield "no MSI-X message of its own table"
+    elif function.interrupt_line is not None and not _line_taken(case, function, ready[:1], lines.stop):
+        yield "no INTx raised, taken and lowered"
+    queue = next((q for q in queues(case.within(MmioWrite, lines), case.bars) if q.bdf == bdf), None)
+    if queue is None:
+        yield "no queue was set up"
+    elif ram:
+        yield from _requests(case, queue, ram, last)
+
+
+def _requests(case: Case, queue: Queue, ram: Ram, last: bool) -> Iterator[str]:
+    requests = returned(queue, ram)
+    if requests is None:
+        yield "no request was returned"
+        return
+    disk = next((d for d in case.run.machine.disks if Bdf(0, d.slot, 0) == queue.bdf), None)
+    if disk is None or not last:
+        return
+    content = disk.file(case.run.directory).read_bytes()
+    if not any(_brought(request, ram, content) for request in requests):
+        yield f"no returned read brought what disk {disk.name} holds"
+
+
+def _brought(request: Request, ram: Ram, disk: bytes) -> bool:
+    """Whether a read's buffer holds what the disk does, and its status says so."""
+    data = [landing for landing in request.landings(disk) if len(landing.addresses) > 1]
+    status = ram.read(request.status.addresses)
+    return request.kind == BLK_IN and status == BLK_OK and bool(data) and all(
+        ram.read(landing.addresses) == landing.content for landing in data
+    )
+
+
+def _writes(case: Case, bdf: Bdf, region: str, lines: range) -> list[MmioWrite]:
+    return [w for w in case.device_writes(lines) if w.region == region and case.bars.owner(w.address, w.line) == bdf]
+
+
+def _line_taken(case: Case, function: Function, triggers: list[int], stop: int) -> bool:
+    """Whether the function's line rose after a trigger, was delivered, and went down again.
+
+    Seen on the ISA IRQ in Interrupt Line, to which the line is routed on every machine; the swizzle does not matter. What
+    comes once another function is told to raise its line, or to begin, may be that one's.
+    """
+    for start, limit in pairwise([*triggers, stop]):
+        others = (w.line for w in case.device_writes(range(start, limit)) if _begins(w) and not _is_of(case, w, function))
+        until = next(others, limit)
+        rose = taken = False
+        for event in case.within(object, range(start, until)):
+            if isinstance(event, GsiLevel) and event.gsi == function.interrupt_line:
+                if taken and not event.level:
+                    return not case.history.value(function.bdf, Register.COMMAND, start) & PCI_COMMAND_INTX_DISABLE
+                rose = rose or bool(event.level)
+            elif isinstance(event, PicInterrupt) and event.irq == function.interrupt_line:
+                taken = rose
+    return False
+
+
+def _begins(write: MmioWrite) -> bool:
+    if write.region.startswith(COMMON_REGION):
+        return write.address & COMMON_MASK == DEVICE_STATUS
+    return write.region == EDU_REGION and write.address & EDU_BAR_MASK == EDU_IRQ_RAISE
+
+
+def _is_of(case: Case, write: MmioWrite, function: Function) -> bool:
+    return case.bars.owner(write.address, write.line) == function.bdf
+
+
+def _msi_message(case: Case, function: Function, lines: range) -> tuple[Message | None, int]:
+    """What these lines write into the MSI capability, and where they have done so."""
+    if Register.MSI not in function.offsets:
+        return None, lines.stop
+    flags = function.offsets[Register.MSI]
+    low, high = flags + 2, flags + 6
+    wide = function.u16(flags) & PCI_MSI_FLAGS_64BIT
+    data = low + (8 if wide else 4)
+    written = {w.offset: w for w in case.within(ConfigWrite, lines) if w.bdf == function.bdf}
+    if low not in written or data not in written:
+        return None, lines.stop
+    upper = written[high].value << 32 if wide and high in written else 0
+    return (written[low].value | upper, written[data].value), written[data].line
+
+
+def _sent(case: Case, bdf: Bdf, by: Register, messages: set[Message], lines: range) -> bool:
+    """Whether one of these messages came while the function could send it."""
+    found = (m.line for m in case.within(Msi, lines) if (m.address, m.data) in messages)
+    return any(case.history.value(bdf, by, line) & ENABLE[by] for line in found)
+
+
+def is_vector_control(write: MmioWrite) -> bool:
+    return write.region == TABLE_REGION and write.address % TABLE_ENTRY == TABLE_CONTROL
+
+
+def _table(case: Case, bdf: Bdf, lines: range) -> set[Message]:
+    """The messages that these lines write into the MSI-X table."""
+    entries: dict[int, dict[int, int]] = {}
+    for write in _writes(case, bdf, TABLE_REGION, lines):
+        field = write.address % TABLE_ENTRY
+        if field < TABLE_CONTROL:
+            entries.setdefault(write.address - field, {})[field] = write.value
+    return {(e[0] | e.get(4, 0) << 32, e[8]) for e in entries.values() if {0, 8} <= e.keys()}
