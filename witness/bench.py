@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The budgets of DESIGN.md section 6 that need no Linux, measured: `make bench`. How each is measured: docs/bench.md.
+"""The budgets that need no Linux, measured: `make bench`. How each is measured: docs/bench.md.
 
 Counts come from QEMU's trace and from its instruction counter, and are the same in every run. Wall-clock time depends
 on the host: milliseconds are told, only a ratio of two of them is held against a budget.

@@ -37,7 +37,7 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """What the caller's environment decides (DESIGN.md, "Variables")."""
+    """What the caller's environment decides: the variables that `make help` lists."""
 
     firmware: Firmware
     qemu: str = "qemu-system-x86_64"

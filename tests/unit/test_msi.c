@@ -167,7 +167,7 @@ static void what_the_previous_kernel_had_on_goes_off_first_and_its_vectors_are_r
 	assert_writes(fake, want);
 }
 
-/* STYLE.md, section 4: changes are logged old -> new, and the host compares them with QEMU's trace. */
+/* Changes are logged old -> new, and the host compares them with QEMU's trace. */
 static void the_log_says_what_the_register_held(void **state)
 {
 	(void)state;

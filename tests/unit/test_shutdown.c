@@ -30,7 +30,7 @@ static int end(void **state)
 	return 0;
 }
 
-/* The reference's signature (DESIGN.md, section 4): of every function that had bus master on, one 16-bit write that clears only bit 2. */
+/* The reference's signature: of every function that had bus master on, one 16-bit write that clears only bit 2. */
 static bool clears_only_bus_master(const u16 *had_master, size_t n)
 {
 	size_t cleared = 0;
@@ -191,7 +191,7 @@ static void master_first(struct pci_dev *dev)
 	pci_msix_shutdown(dev);
 }
 
-/* facts/linux.md 1.2: callback, MSI off, INTx on again, MSI-X likewise, and bus master last: the window between is the bug. */
+/* Linux 2012 to 2017: callback, MSI off, INTx on again, MSI-X likewise, and bus master last: the window between is the bug. */
 static void disable_msi_turns_msi_off_before_bus_master(void **state)
 {
 	static const struct fake_access want[] = {

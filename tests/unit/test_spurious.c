@@ -78,7 +78,7 @@ static void a_gap_begins_the_count_again(void **state)
 	assert_int_equal(note(&s, false, 40000, &now), 40000);
 }
 
-/* facts/linux.md, section 3, with jiffies as microseconds. */
+/* Linux's note_interrupt, with jiffies as microseconds. */
 struct linux_desc {
 	u64 last_unhandled;
 	unsigned int irqs_unhandled, irq_count;
