@@ -28,7 +28,7 @@ static u32 load_be32(const u8 *p)
 }
 
 /* 6.2.2, step 3: one round. The standard moves a..h on by one each time; here the names move, and the values stay. */
-static inline void hash_round(u32 a, u32 b, u32 c, u32 *d, u32 e, u32 f, u32 g, u32 *h, u32 kw)
+static inline __attribute__((always_inline)) void hash_round(u32 a, u32 b, u32 c, u32 *d, u32 e, u32 f, u32 g, u32 *h, u32 kw)
 {
 	*h += (rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25)) + ((e & f) ^ (~e & g)) + kw;
 	*d += *h;
