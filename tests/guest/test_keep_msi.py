@@ -52,7 +52,8 @@ def test_a_disk_that_is_truly_busy_is_reset(boot: Boot) -> None:
     for queue in queues(case.within(MmioWrite, range(case.hops[0].out.start)), case.bars):
         for chain in in_flight(queue, ram) if queue.bdf in disks else []:
             for landing in landings(chain, ram, disks[queue.bdf]):
-                assert ram.read(landing.addresses) == landing.content, "a buffer that no data reached"
+                reached = ram.read(landing.addresses) == landing.content
+                assert reached, "a buffer that no data reached"
                 landed += len(landing.addresses) > 1  # the rest are status bytes
     assert landed, "no request was in flight when bus master went"
 
