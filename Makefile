@@ -3,7 +3,10 @@
 # One Makefile for everything; `make help` lists what it makes. Variables: V=1 shows commands, O=dir builds elsewhere,
 # CROSS_COMPILE=x86_64-linux-gnu- or CC=clang chooses the compiler, CMDLINE= the options that are built into handoff.efi.
 
-MAKEFLAGS += --no-builtin-rules -j$(shell nproc)
+MAKEFLAGS += --no-builtin-rules
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(shell nproc)
+endif
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
 
