@@ -72,14 +72,6 @@ int strncmp(const char *a, const char *b, size_t n)
 	return 0;
 }
 
-const char *strstr(const char *haystack, const char *needle)
-{
-	for (; *haystack; haystack++)
-		if (str_starts(haystack, needle))
-			return haystack;
-	return *needle ? NULL : haystack;
-}
-
 bool str_starts(const char *s, const char *prefix)
 {
 	return !strncmp(s, prefix, strlen(prefix));

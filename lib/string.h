@@ -13,7 +13,6 @@ int memcmp(const void *a, const void *b, size_t n);
 size_t strlen(const char *s);
 int strcmp(const char *a, const char *b);
 int strncmp(const char *a, const char *b, size_t n);
-const char *strstr(const char *haystack, const char *needle);
 
 /* Whether s begins with prefix. */
 bool str_starts(const char *s, const char *prefix);

@@ -113,8 +113,8 @@ void pci_intx(struct pci_dev *dev, bool enable);
 
 /*
  * Programs and enables message-signalled interrupts in Linux's order (msi_capability_init, msix_capability_init), INTx disabled. Unlike
- * there the handlers are in place already, so that the vectors in use are unmasked when this returns. ERR_ABSENT without the capability; ERR_RANGE
- * when the function has fewer vectors, or the message does not fit its address width.
+ * there the handlers are in place already, so that the vectors in use are unmasked when this returns. ERR_ABSENT without the
+ * capability; ERR_RANGE when the function has fewer vectors, or the message does not fit its address width.
  */
 enum status pci_enable_msi(struct pci_dev *dev, struct msi_message message);
 enum status pci_enable_msix(struct pci_dev *dev, const struct msi_message *messages, unsigned int count);

@@ -13,6 +13,5 @@
 #define strlen	lib_strlen
 #define strcmp	lib_strcmp
 #define strncmp lib_strncmp
-#define strstr	lib_strstr
 
 #endif
