@@ -101,11 +101,10 @@ static enum status give_words(struct chain *chain, const char *rest, const struc
 /* What this kernel can see to be missing the next one shall not discover. */
 static enum status check_rest(const char *rest, const struct chain_world *world)
 {
-	char list[OPTIONS_VALUE_MAX + 1], name[OPTIONS_VALUE_MAX + 1], path[OPTIONS_VALUE_MAX + 8];
+	char name[OPTIONS_ITEM_MAX + 1], path[OPTIONS_ITEM_MAX + 8];
 	struct cpio_file file;
 
-	str_copy(list, sizeof(list), rest);
-	while (options_take(list, name)) {
+	while (options_next(&rest, name)) {
 		enum status s;
 
 		format(path, sizeof(path), "%s/image", name);

@@ -136,40 +136,90 @@ const char *options_foreign(const char *cmdline)
 	return is_space(*at) ? at + 1 : at;
 }
 
+/* An item of a list: NAME or NAME*COUNT, up to the comma or the end. */
+struct item {
+	size_t name; /* characters */
+	size_t size;
+	u32 count; /* 0 where it is no number from 1 to OPTIONS_COUNT_MAX */
+};
+
+static u32 parse_count(const char *p, size_t n)
+{
+	u32 count = 0;
+
+	if (!n || n > OPTIONS_COUNT_DIGITS || *p == '0')
+		return 0;
+	for (size_t i = 0; i < n; i++) {
+		if (p[i] < '0' || p[i] > '9')
+			return 0;
+		count = 10 * count + (u32)(p[i] - '0');
+	}
+	return count;
+}
+
+static struct item first_item(const char *list)
+{
+	struct item item = { .count = 1 };
+
+	while (list[item.size] && list[item.size] != ',')
+		item.size++;
+	while (item.name < item.size && list[item.name] != '*')
+		item.name++;
+	if (item.name < item.size)
+		item.count = parse_count(list + item.name + 1, item.size - item.name - 1);
+	return item;
+}
+
 enum status options_check_list(const char *name, const char *list)
 {
-	size_t n = 0;
-
 	for (const char *p = list; *list; p++) {
-		if (*p && *p != ',') {
-			n++;
-			continue;
-		}
-		if (!n || n > OPTIONS_ITEM_MAX) {
-			log_line("option " OPTIONS_PREFIX "%s=%s: an item has %lu characters, 1 to %d are allowed", name, list, n,
-				 OPTIONS_ITEM_MAX);
+		struct item item = first_item(p);
+
+		if (!item.name || item.name > OPTIONS_ITEM_MAX) {
+			log_line("option " OPTIONS_PREFIX "%s=%s: an item has %lu characters, 1 to %d are allowed", name, list,
+				 item.name, OPTIONS_ITEM_MAX);
 			return ERR_INVALID;
 		}
+		if (!item.count) {
+			log_line("option " OPTIONS_PREFIX "%s=%s: behind * stands no number from 1 to %d", name, list,
+				 OPTIONS_COUNT_MAX);
+			return ERR_INVALID;
+		}
+		p += item.size;
 		if (!*p)
 			break;
-		n = 0;
 	}
 	return OK;
 }
 
+bool options_next(const char **at, char *name)
+{
+	struct item item = first_item(*at);
+
+	memcpy(name, *at, item.name);
+	name[item.name] = '\0';
+	*at += item.size + ((*at)[item.size] == ',');
+	return item.name > 0;
+}
+
 bool options_take(char *list, char *head)
 {
-	size_t n = 0;
+	struct item item = first_item(list);
+	const char *rest = list;
+	char again[16];
 
-	while (list[n] && list[n] != ',')
-		n++;
-	memcpy(head, list, n);
-	head[n] = '\0';
-	if (list[n] == ',')
-		memmove(list, list + n + 1, strlen(list + n + 1) + 1);
-	else
-		list[0] = '\0';
-	return n > 0;
+	if (!options_next(&rest, head))
+		return false;
+	if (item.count > 1) {
+		/* One less has no more digits: it fits where the count was. */
+		size_t n = item.count > 2 ? format(again, sizeof(again), "*%u", item.count - 1) : 0;
+
+		memcpy(list + item.name, again, n);
+		rest = list + item.size;
+		list += item.name + n;
+	}
+	memmove(list, rest, strlen(rest) + 1);
+	return true;
 }
 
 enum status options_replace(const char *cmdline, const char *name, const char *value, char *out, size_t size)

@@ -28,15 +28,21 @@ enum status options_parse(const char *cmdline, const struct option *table, size_
 const char *options_foreign(const char *cmdline);
 
 /*
- * Checks a comma-separated list: no empty item, none longer than OPTIONS_ITEM_MAX. An empty list is fine. ERR_INVALID after one line
- * that names the option and the list.
+ * A list is comma-separated items, each NAME or NAME*COUNT, which stands for NAME so many times. Checked are the length of each name, 1 to
+ * OPTIONS_ITEM_MAX, and each count, 1 to OPTIONS_COUNT_MAX. An empty list is fine. ERR_INVALID after one line that names the option and
+ * the list.
  */
-#define OPTIONS_ITEM_MAX 63
+#define OPTIONS_ITEM_MAX     63
+#define OPTIONS_COUNT_MAX    999999
+#define OPTIONS_COUNT_DIGITS 6
 enum status options_check_list(const char *name, const char *list);
 
+/* Of a list that was checked: the name of the item at *at, and on to the next item, whatever its count. False at the end. */
+bool options_next(const char **at, char *name);
+
 /*
- * Takes the head off a comma-separated list: "second,linux" gives head "second" and leaves "linux". False when the list is empty.
- * head has OPTIONS_VALUE_MAX + 1 bytes, as the list has.
+ * Takes the head off a list that was checked: "second,linux" gives head "second" and leaves "linux"; "second*3" leaves "second*2". False
+ * when the list is empty. head has OPTIONS_ITEM_MAX + 1 bytes.
  */
 bool options_take(char *list, char *head);
 

@@ -455,7 +455,7 @@ bool kernel_prepare_next(struct kernel *kernel)
 		.cmdline = kernel->cmdline,
 	};
 	struct chain *chain = &kernel->chain;
-	char head[OPTIONS_VALUE_MAX + 1], digest[SHA256_HEX_SIZE];
+	char head[OPTIONS_ITEM_MAX + 1], digest[SHA256_HEX_SIZE];
 
 	if (!options_take(kernel->options.next, head))
 		return false;

@@ -162,7 +162,7 @@ static void a_list_has_no_empty_item_and_none_that_is_too_long(void **state)
 
 static void a_list_is_taken_from_its_head(void **state)
 {
-	char list[OPTIONS_VALUE_MAX + 1] = "second,linux,x", head[OPTIONS_VALUE_MAX + 1];
+	char list[OPTIONS_VALUE_MAX + 1] = "second,linux,x", head[OPTIONS_ITEM_MAX + 1];
 
 	(void)state;
 	assert_true(options_take(list, head));
@@ -174,17 +174,60 @@ static void a_list_is_taken_from_its_head(void **state)
 	assert_string_equal(list, "");
 	assert_false(options_take(list, head));
 	assert_string_equal(head, "");
-	/* As long as a list can be. */
-	memset(list, 'y', OPTIONS_VALUE_MAX);
-	list[OPTIONS_VALUE_MAX] = '\0';
+	/* As long as an item can be. */
+	memset(list, 'y', OPTIONS_ITEM_MAX);
+	list[OPTIONS_ITEM_MAX] = '\0';
 	assert_true(options_take(list, head));
-	assert_int_equal(strlen(head), OPTIONS_VALUE_MAX);
+	assert_int_equal(strlen(head), OPTIONS_ITEM_MAX);
+}
+
+static void an_item_stands_for_as_many_as_it_says(void **state)
+{
+	static const char *const lists[] = { "a*1,b", "a*2,b", "a*10", "a*101,b*2,c", "a,b*2,a*3" };
+	char expanded[512], taken[512];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+		char list[OPTIONS_VALUE_MAX + 1], name[OPTIONS_ITEM_MAX + 1];
+
+		/* What it means, written out by the C library. */
+		expanded[0] = taken[0] = '\0';
+		strcpy(list, lists[i]);
+		for (char *item = strtok(list, ","); item; item = strtok(NULL, ",")) {
+			int count = strchr(item, '*') ? atoi(strchr(item, '*') + 1) : 1;
+
+			while (count--)
+				strncat(strcat(expanded, ","), item, strcspn(item, "*"));
+		}
+		strcpy(list, lists[i]);
+		assert_int_equal(options_check_list("next", list), OK);
+		while (options_take(list, name)) {
+			strcat(strcat(taken, ","), name);
+			assert_int_equal(options_check_list("next", list), OK);
+		}
+		assert_string_equal(taken, expanded);
+	}
+}
+
+static void each_item_is_seen_once_whatever_its_count(void **state)
+{
+	const char *at = "a*1000,b,c*2";
+	char name[OPTIONS_ITEM_MAX + 1];
+
+	(void)state;
+	for (const char *want = "abc"; *want; want++) {
+		assert_true(options_next(&at, name));
+		assert_int_equal(name[0], *want);
+		assert_int_equal(name[1], '\0');
+	}
+	assert_false(options_next(&at, name));
 }
 
 static void a_list_with_an_empty_or_endless_item_is_refused(void **state)
 {
-	static const char *const good[] = { "", "second", "second,linux", "a,b,c" };
-	static const char *const bad[] = { ",", ",a", "a,", "a,,b", "a,b," };
+	static const char *const good[] = { "", "second", "second,linux", "a,b,c", "a*1", "a*999999,b" };
+	static const char *const bad[] = { ",",	  ",a",	 "a,",	 "a,,b", "a,b,",      "*",    "*2",    "a*",
+					   "a*0", "a*x", "a*-1", "a*01", "a*1000000", "a*2*", "a*2x,b" };
 	char list[OPTIONS_VALUE_MAX + 1];
 
 	(void)state;
@@ -263,6 +306,8 @@ int main(void)
 		T(parser_and_foreign_part_agree_where_ours_ends),
 		T(a_list_has_no_empty_item_and_none_that_is_too_long),
 		T(a_list_is_taken_from_its_head),
+		T(an_item_stands_for_as_many_as_it_says),
+		T(each_item_is_seen_once_whatever_its_count),
 		T(a_list_with_an_empty_or_endless_item_is_refused),
 		T(one_word_is_replaced_and_the_rest_stays),
 		T(a_result_that_does_not_fit_is_refused),
