@@ -34,8 +34,8 @@ CFLAGS_COMMON += -fno-stack-protector -fno-strict-aliasing
 CFLAGS_COMMON += -mno-red-zone -mgeneral-regs-only
 # the fault handler walks the frames, and nothing here unwinds
 CFLAGS_COMMON += -fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fcf-protection=none
-# hidden symbols need no GOT
-CFLAGS_COMMON += -fvisibility=hidden
+# hidden symbols need no GOT; clang wants to be told so of those that it only sees declared
+CFLAGS_COMMON += -fvisibility=hidden $(if $(findstring clang,$(CC)),-fdirect-access-external-data)
 CFLAGS_COMMON += -Wall -Wextra -Wshadow -Wundef -Wstrict-prototypes -Wmissing-prototypes -Wframe-larger-than=2048 -Werror
 CFLAGS_IMAGE := $(CFLAGS_COMMON) -fpie
 LDFLAGS_IMAGE := -T linker.ld -pie --no-dynamic-linker -z text -z noexecstack --build-id=none \

@@ -151,6 +151,17 @@ enum status memmap_take(struct memmap *map, u64 size, u64 align, u64 min, u64 ma
 	return ERR_RANGE;
 }
 
+bool memmap_has_ram(const struct memmap *map, u64 start, u64 size)
+{
+	for (unsigned int i = 0; i < map->count; i++) {
+		const struct mem_range *r = &map->range[i];
+
+		if (yields(r->type, E820_RESERVED) && r->start < start + size && start < r->end)
+			return true;
+	}
+	return false;
+}
+
 u64 memmap_total(const struct memmap *map, u32 type)
 {
 	u64 total = 0;

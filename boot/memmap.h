@@ -41,6 +41,9 @@ void memmap_retype(struct memmap *map, u32 from, u32 to);
  */
 enum status memmap_take(struct memmap *map, u64 size, u64 align, u64 min, u64 max, u32 type, u64 *out_start);
 
+/* Whether [start, start + size) touches RAM, taken or not. */
+bool memmap_has_ram(const struct memmap *map, u64 start, u64 size);
+
 /* Bytes of one type. */
 u64 memmap_total(const struct memmap *map, u32 type);
 

@@ -14,12 +14,17 @@
 #define LARGE_PAGE   (2 * MIB)
 #define ADDRESS_BITS 47 /* the canonical lower half, in which identity is possible */
 
+/* SDM Vol. 2, CPUID: EAX 7..0 is the width of a physical address. An entry with bits beyond faults when it is used. */
+#define CPUID_WIDTHS 0x80000008
+#define WIDTH_MASK   0xff
+
 /* Two tables lead to the first GiB; each further GiB that is touched takes one, each further 512 GiB one more. */
 #define TABLES 48
 
 static u64 tables[TABLES][512] __attribute__((aligned(4096)));
 static unsigned int tables_used;
 static u64 *pml4;
+static u32 address_bits;
 
 static u64 *new_table(void)
 {
@@ -42,8 +47,8 @@ enum status paging_map(u64 start, u64 size, enum paging_cache cache)
 {
 	u64 flags = PTE_PRESENT | PTE_WRITABLE | PTE_LARGE | (cache == PAGING_UNCACHED ? PTE_PCD | PTE_PWT : 0);
 
-	if (!size || start + size - 1 < start || (start + size - 1) >> ADDRESS_BITS) {
-		log_line("paging: 0x%lx + 0x%lx is outside %d bits", start, size, ADDRESS_BITS);
+	if (!size || start + size - 1 < start || (start + size - 1) >> address_bits) {
+		log_line("paging: 0x%lx + 0x%lx is outside %u bits", start, size, address_bits);
 		return ERR_RANGE;
 	}
 	for (u64 at = start & ~(LARGE_PAGE - 1); at < start + size; at += LARGE_PAGE) {
@@ -67,6 +72,7 @@ enum status paging_init(u64 start, u64 size)
 	u64 *root;
 
 	pml4 = new_table();
+	address_bits = MIN(x86_cpuid(CPUID_WIDTHS).eax & WIDTH_MASK, ADDRESS_BITS);
 	s = paging_map(start, size, PAGING_CACHED);
 	if (s != OK)
 		return s;

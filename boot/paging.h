@@ -18,7 +18,7 @@ enum paging_cache {
 /* Makes tables that map [start, start + size), the image itself, and switches to them; keeps 4- or 5-level paging as found. */
 enum status paging_init(u64 start, u64 size);
 
-/* Maps more. What is mapped already keeps its kind. ERR_RANGE, after one line, past 47 bits or when the tables are used up. */
+/* Maps more. What is mapped already keeps its kind. ERR_RANGE, after one line, past the CPU's address width (47 bits at most) or when the tables are used up. */
 enum status paging_map(u64 start, u64 size, enum paging_cache cache);
 
 #endif

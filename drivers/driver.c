@@ -2,14 +2,20 @@
 #include "drivers/driver.h"
 
 #include "drivers/edu/edu.h"
+#include "drivers/nvme/nvme.h"
 #include "drivers/pirq/pirq.h"
+#include "drivers/port/port.h"
 #include "drivers/virtio/blk.h"
+#include "drivers/virtio/net.h"
+#include "drivers/virtio/rng.h"
 #include "irq/i8259.h"
 #include "lib/log.h"
 #include "lib/time.h"
 
 /* The PIRQ router comes before whoever wants INTx, disks before the rest: the silence after a handoff ends with the first I/O. */
-const struct driver *const drivers[] = { &pirq_driver, &virtio_blk_driver, &edu_driver, NULL };
+const struct driver *const drivers[] = {
+	&pirq_driver, &virtio_blk_driver, &virtio_rng_driver, &virtio_net_driver, &nvme_driver, &pcie_port_driver, &edu_driver, NULL,
+};
 
 _Static_assert(offsetof(struct driver, pci) == 0, "driver_of");
 

@@ -24,9 +24,9 @@ struct driver {
 	enum status (*work)(struct pci_dev *dev, bool write);
 	/* Waits for what work began and nobody else needed to wait for, and says the line then; NULL where work is all. */
 	enum status (*finish)(struct pci_dev *dev);
-	/* Starts requests and does not wait for them. The same under every policy. */
+	/* Starts requests and does not wait for them. The same under every policy. NULL where nothing can be left under way. */
 	enum status (*arm)(struct pci_dev *dev);
-	/* Requests started by arm that have not completed. */
+	/* Requests started by arm that have not completed; where there is arm. */
 	unsigned int (*in_flight)(const struct pci_dev *dev);
 };
 

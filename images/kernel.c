@@ -34,7 +34,8 @@ static const struct pci_policy *const startup_policies[] = { &startup_disable_ms
 /* What an image of this project leaves to the next beside what the boot protocol knows: a node in the chain of setup_data. */
 static struct handed {
 	struct setup_data node;
-	u32 failed; /* the verdict at the end speaks for all images of the chain */
+	u32 failed;  /* the verdict at the end speaks for all images of the chain */
+	u32 cleared; /* its policy cleared bus master */
 	struct log_ram log;
 } handed;
 #define HANDED_SIZE (sizeof(struct handed) - sizeof(struct setup_data))
@@ -109,6 +110,7 @@ static void adopt_handed(struct kernel *kernel)
 			log_hold();
 			log_adopt(&earlier->log);
 			kernel->failed = earlier->failed;
+			kernel->cleared = earlier->cleared;
 			return;
 		}
 		at = earlier->node.next;
@@ -262,10 +264,13 @@ static bool found_msix(const struct pci_dev *dev)
 	return dev->msix && dev->found.msix_flags & PCI_MSIX_FLAGS_ENABLE;
 }
 
+/* How many functions are named that kept bus master although the previous kernel cleared it; bridges of some machines do by design. */
+#define KEPT_MAX 8
+
 /* A line for each function that has a driver, one for all the others. */
 static void report_found(const struct kernel *kernel)
 {
-	unsigned int masters = 0, msi = 0, msix = 0, pending = 0;
+	unsigned int masters = 0, msi = 0, msix = 0, pending = 0, kept = 0;
 
 	for (unsigned int i = 0; i < kernel->pci.count; i++) {
 		const struct pci_dev *dev = &kernel->pci.dev[i];
@@ -274,6 +279,8 @@ static void report_found(const struct kernel *kernel)
 		msi += found_msi(dev);
 		msix += found_msix(dev);
 		pending += !!(dev->found.status & PCI_STATUS_INTERRUPT);
+		if (kernel->cleared && !dev->hands_off && dev->found.command & PCI_COMMAND_MASTER && kept++ < KEPT_MAX)
+			log_line("handed " PCI_FMT ": bus master still on", PCI_ARGS(dev));
 		if (dev->driver && dev->driver->probe)
 			log_line("handed " PCI_FMT " %s: bus master %s, MSI %s, MSI-X %s, INTx %s%s", PCI_ARGS(dev),
 				 dev->driver->name, dev->found.command & PCI_COMMAND_MASTER ? "on" : "off",
@@ -290,17 +297,29 @@ static void report_found(const struct kernel *kernel)
 		 kernel->pci.count, masters, msi, msix, pending);
 }
 
+/* What MCFG says is tried against the memory map and, where that is possible, against CF8/CFC, before anything is written there. */
+static bool open_ecam(struct kernel *kernel, const struct acpi_ecam *e, const struct pci_access *cf8)
+{
+	struct pci_access *access = &kernel->access[kernel->accesses];
+	u64 start = e->base + ((u64)e->first_bus << 20), size = (e->last_bus - e->first_bus + 1UL) << 20;
+
+	if (memmap_has_ram(&kernel->memmap, start, size)) {
+		log_line("PCI ECAM at 0x%lx, buses %02x-%02x: it would lie in RAM, ignored", e->base, e->first_bus, e->last_bus);
+		return false;
+	}
+	return pci_access_ecam(access, map_mmio, e->base, e->segment, e->first_bus, e->last_bus) == OK &&
+	       (e->segment != cf8->segment || pci_ecam_agrees(access, cf8));
+}
+
 static enum status open_config_space(struct kernel *kernel)
 {
-	for (unsigned int i = 0; i < kernel->acpi.ecam_count; i++) {
-		const struct acpi_ecam *e = &kernel->acpi.ecam[i];
+	struct pci_access cf8;
 
-		if (pci_access_ecam(&kernel->access[kernel->accesses], map_mmio, e->base, e->segment, e->first_bus, e->last_bus) ==
-		    OK)
-			kernel->accesses++;
-	}
+	pci_access_cf8(&cf8, map_mmio);
+	for (unsigned int i = 0; i < kernel->acpi.ecam_count; i++)
+		kernel->accesses += open_ecam(kernel, &kernel->acpi.ecam[i], &cf8);
 	if (!kernel->accesses)
-		pci_access_cf8(&kernel->access[kernel->accesses++], map_mmio);
+		kernel->access[kernel->accesses++] = cf8;
 	kernel->pci.capacity = FUNCTIONS_MAX;
 	kernel->pci.dev = arena_alloc(&kernel->heap, FUNCTIONS_MAX * sizeof(struct pci_dev), 8);
 	return kernel->pci.dev ? OK : ERR_RANGE;
@@ -411,6 +430,8 @@ static bool drive(struct kernel *kernel, struct pci_dev *dev, bool write)
 		log_line(PCI_FMT " %s: not driven", PCI_ARGS(dev), dev->driver->name);
 	else if (s != OK)
 		fail(kernel, dev, s);
+	if (reset != OK && reset != ERR_ABSENT)
+		pci_intx(dev, false); /* what it may assert, unanswered, would take the line from its neighbours */
 	return reset == OK;
 }
 
@@ -482,13 +503,13 @@ void kernel_arm(struct kernel *kernel)
 		for (unsigned int i = kernel->pci.count; i-- > 0;) {
 			struct pci_dev *dev = &kernel->pci.dev[i];
 
-			if (dev->driven && dev->driver == &(*driver)->pci && (*driver)->arm(dev) != OK)
+			if (dev->driven && dev->driver == &(*driver)->pci && (*driver)->arm && (*driver)->arm(dev) != OK)
 				kernel->failed = true;
 		}
 	for (unsigned int i = 0; i < kernel->pci.count; i++) {
 		const struct pci_dev *dev = &kernel->pci.dev[i];
 
-		if (dev->driven)
+		if (dev->driven && driver_of(dev)->arm)
 			log_line("load " PCI_FMT " %s: requests in flight: %u", PCI_ARGS(dev), dev->driver->name,
 				 driver_of(dev)->in_flight(dev));
 	}
@@ -510,6 +531,7 @@ _Noreturn void kernel_jump(struct kernel *kernel)
 	const struct chain *chain = &kernel->chain;
 
 	handed.failed = kernel->failed || vector_strays();
+	handed.cleared = kernel->shutdown != &shutdown_none;
 	chain_place(chain);
 	if (chain_verify(chain) != OK)
 		give_up(kernel, "digest");

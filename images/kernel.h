@@ -18,6 +18,7 @@ struct kernel {
 	const struct boot_params *params;
 	bool in_qemu;
 	bool interrupts; /* there is a local APIC to take them */
+	bool cleared;	 /* the image that handed over to us had cleared bus master */
 	bool failed;	 /* something that should have worked did not: the run's verdict */
 
 	struct options {

@@ -16,13 +16,23 @@ static u64 strays;
 
 enum status vector_alloc(irq_handler handler, void *context, u8 *vector)
 {
-	if (next_vector > VECTOR_MSI_LAST) {
-		log_line("irq: no vector left, %u are in use", VECTOR_MSI_LAST - VECTOR_MSI + 1);
+	return vector_alloc_block(1, handler, context, vector);
+}
+
+enum status vector_alloc_block(unsigned int count, irq_handler handler, void *context, u8 *first)
+{
+	unsigned int start = (unsigned int)ALIGN_UP(next_vector, count);
+
+	if (start + count - 1 > VECTOR_MSI_LAST) {
+		log_line("irq: no vector left for %u more, %u are in use", count, next_vector - VECTOR_MSI);
 		return ERR_RANGE;
 	}
-	*vector = (u8)next_vector++;
-	vectors[*vector].handler = handler;
-	vectors[*vector].context = context;
+	for (unsigned int i = start; i < start + count; i++) {
+		vectors[i].handler = handler;
+		vectors[i].context = context;
+	}
+	*first = (u8)start;
+	next_vector = start + count;
 	return OK;
 }
 

@@ -14,8 +14,12 @@
 /* Runs with IF=0. Returns whether the interrupt was its device's: what Linux calls IRQ_HANDLED and IRQ_NONE. */
 typedef bool (*irq_handler)(void *context);
 
-/* Takes a vector for messages. ERR_RANGE, after one line, when none is left. */
+/*
+ * Takes a vector for messages, or a block of count for one device, a power of two, which begins at a multiple of count as MSI wants it.
+ * ERR_RANGE, after one line, when there is no room.
+ */
 enum status vector_alloc(irq_handler handler, void *context, u8 *vector);
+enum status vector_alloc_block(unsigned int count, irq_handler handler, void *context, u8 *first);
 
 /* Gives the sixteen 8259 vectors to whoever serves the lines (i8259.c). */
 typedef void (*line_handler)(u8 line);

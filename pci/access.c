@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "pci/access.h"
 
+#include "lib/log.h"
 #include "lib/x86.h"
+#include "pci/dev.h"
 
 #define CF8_ADDRESS 0xcf8
 #define CF8_DATA    0xcfc
@@ -86,4 +88,22 @@ void pci_access_cf8(struct pci_access *access, enum status (*map)(u64 address, u
 	static const struct pci_access_ops ops = { "CF8/CFC", cf8_read, cf8_write, mem_read, mem_write };
 
 	*access = (struct pci_access){ &ops, map, 0, 0, 0, 255, 256 };
+}
+
+bool pci_ecam_agrees(const struct pci_access *ecam, const struct pci_access *cf8)
+{
+	for (unsigned int device = 0; device < 32; device++) {
+		u16 bdf = PCI_BDF(ecam->first_bus, device, 0);
+		u32 want = pci_bus_read_dev_vendor_id(cf8, bdf), found;
+
+		if (want == 0xffffffff)
+			continue;
+		found = pci_bus_read_dev_vendor_id(ecam, bdf);
+		if (found == want)
+			continue;
+		log_line("PCI ECAM at 0x%lx: %02x:%02x.0 is 0x%08x there and 0x%08x by CF8/CFC, ECAM ignored", ecam->ecam_base,
+			 PCI_BUS(bdf), device, found, want);
+		return false;
+	}
+	return true;
 }

@@ -43,6 +43,13 @@ struct pci_access {
 enum status pci_access_ecam(struct pci_access *access, enum status (*map)(u64 address, u64 size), u64 base, u16 segment,
 			    u8 first_bus, u8 last_bus);
 
+/*
+ * Whether ECAM shows on its first bus the functions that CF8/CFC shows there; after one line if not. Firmware's word for where ECAM is can
+ * be wrong, and what is read and written there would be somebody else's registers (FreeBSD asks the same, pcie_cfgregopen). True where
+ * CF8/CFC shows nothing: a machine may be without.
+ */
+bool pci_ecam_agrees(const struct pci_access *ecam, const struct pci_access *cf8);
+
 /* Configuration mechanism #1 (PCI 3.2.2.3.2): ports CF8/CFC, segment 0, 256 bytes a function. */
 void pci_access_cf8(struct pci_access *access, enum status (*map)(u64 address, u64 size));
 

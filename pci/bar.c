@@ -1,22 +1,89 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "lib/log.h"
 #include "pci/dev.h"
 
-enum status pci_bar_address(const struct pci_dev *dev, unsigned int bar, u64 *address)
+/* A memory BAR's register, or two of them. */
+struct bar {
+	u16 reg;
+	bool wide;
+	u64 value; /* with the flags in the low bits */
+};
+
+static enum status read_bar(const struct pci_dev *dev, unsigned int number, struct bar *bar)
 {
-	unsigned int bars = dev->header_type == PCI_HEADER_TYPE_BRIDGE ? 2 : 6;
-	u16 reg = (u16)(PCI_BASE_ADDRESS_0 + 4 * bar);
+	unsigned int bars = dev->header_type == PCI_HEADER_TYPE_BRIDGE ? 2 : PCI_STD_NUM_BARS;
 	u32 low;
 
-	if (bar >= bars)
+	if (number >= bars)
 		return ERR_ABSENT;
-	low = pci_read_config_dword(dev, reg);
+	bar->reg = (u16)(PCI_BASE_ADDRESS_0 + 4 * number);
+	low = pci_read_config_dword(dev, bar->reg);
 	if (low == 0xffffffff || low & PCI_BASE_ADDRESS_SPACE_IO)
 		return ERR_ABSENT;
-	*address = low & ~0xfU;
-	if ((low & PCI_BASE_ADDRESS_MEM_TYPE_MASK) == PCI_BASE_ADDRESS_MEM_TYPE_64) {
-		if (bar + 1 >= bars)
+	bar->value = low;
+	bar->wide = (low & PCI_BASE_ADDRESS_MEM_TYPE_MASK) == PCI_BASE_ADDRESS_MEM_TYPE_64;
+	if (bar->wide) {
+		if (number + 1 >= bars)
 			return ERR_ABSENT;
-		*address |= (u64)pci_read_config_dword(dev, (u16)(reg + 4)) << 32;
+		bar->value |= (u64)pci_read_config_dword(dev, (u16)(bar->reg + 4)) << 32;
 	}
+	return OK;
+}
+
+enum status pci_bar_address(const struct pci_dev *dev, unsigned int number, u64 *address)
+{
+	struct bar bar;
+	enum status s = read_bar(dev, number, &bar);
+
+	if (s != OK)
+		return s;
+	*address = bar.value & PCI_BASE_ADDRESS_MEM_MASK;
 	return *address ? OK : ERR_ABSENT;
+}
+
+static void write_bar(const struct pci_dev *dev, const struct bar *bar, u64 value)
+{
+	pci_write_config_dword(dev, bar->reg, (u32)value);
+	if (bar->wide)
+		pci_write_config_dword(dev, (u16)(bar->reg + 4), (u32)(value >> 32));
+}
+
+/* The bits that hold ones are the address's own (PCIe 7.5.1.2.1). */
+static u64 probe_size(struct pci_dev *dev, unsigned int number)
+{
+	struct bar bar, ones;
+	bool decoded;
+	u64 mask = 0;
+
+	if (read_bar(dev, number, &bar) != OK)
+		return 0;
+	/* Else the function would answer wherever the ones are. */
+	decoded = pci_disable_memory(dev);
+	write_bar(dev, &bar, UINT64_MAX);
+	if (read_bar(dev, number, &ones) == OK && ones.wide == bar.wide)
+		mask = ones.value & PCI_BASE_ADDRESS_MEM_MASK;
+	write_bar(dev, &bar, bar.value);
+	if (decoded)
+		pci_enable_memory(dev);
+	return mask & -mask;
+}
+
+enum status pci_map_bar(struct pci_dev *dev, const char *what, unsigned int number, u64 offset, u64 size, u64 *address)
+{
+	u64 *bar_size = &dev->bar_size[number % PCI_STD_NUM_BARS];
+	enum status s = pci_bar_address(dev, number, address);
+
+	if (s != OK) {
+		log_line("pci " PCI_FMT " %s is in BAR %u, which is no assigned memory BAR", PCI_ARGS(dev), what, number);
+		return s;
+	}
+	if (!*bar_size)
+		*bar_size = probe_size(dev, number);
+	if (size > *bar_size || offset > *bar_size - size) {
+		log_line("pci " PCI_FMT " %s is at 0x%lx of BAR %u, %lu bytes: the BAR has %lu", PCI_ARGS(dev), what, offset,
+			 number, size, *bar_size);
+		return ERR_RANGE;
+	}
+	*address += offset;
+	return size ? dev->access->map(*address, size) : OK;
 }

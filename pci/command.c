@@ -6,18 +6,19 @@
  * 16 bits: a 32-bit write would write Status back, whose error bits are write-1-to-clear. A function that is gone reads all ones, and
  * what is written to it then is noise. No read-back: a configuration write is non-posted, and the next kernel's report is the proof.
  */
-static void update(struct pci_dev *dev, u16 clear, u16 set, const char *why)
+static bool update(struct pci_dev *dev, u16 clear, u16 set, const char *why)
 {
 	u16 old, new;
 
 	if (dev->hands_off)
-		return; /* a bridge on the way to a function that is ours */
+		return false; /* a bridge on the way to a function that is ours */
 	old = pci_read_config_word(dev, PCI_COMMAND);
 	new = (u16)((old & ~clear) | set);
 	if (old == 0xffff || old == new)
-		return;
+		return false;
 	pci_write_config_word(dev, PCI_COMMAND, new);
 	log_line("pci " PCI_FMT " command 0x%04x -> 0x%04x (%s)", PCI_ARGS(dev), old, new, why);
+	return true;
 }
 
 void pci_set_master(struct pci_dev *dev)
@@ -35,6 +36,11 @@ void pci_clear_master(struct pci_dev *dev)
 void pci_enable_memory(struct pci_dev *dev)
 {
 	update(dev, 0, PCI_COMMAND_MEMORY, "enable memory");
+}
+
+bool pci_disable_memory(struct pci_dev *dev)
+{
+	return update(dev, PCI_COMMAND_MEMORY, 0, "disable memory");
 }
 
 void pci_intx(struct pci_dev *dev, bool enable)

@@ -47,9 +47,10 @@ struct pci_dev {
 		u16 status;
 		u16 msi_flags;
 		u16 msix_flags;
-	} found;	/* as handed over: read by the enumeration, before anything was written */
-	u64 msix_table; /* where pci_msix_enable mapped it; 0 before */
-	u16 msix_used;	/* entries that this kernel programmed */
+	} found;			/* as handed over: read by the enumeration, before anything was written */
+	u64 bar_size[PCI_STD_NUM_BARS]; /* of the BARs that pci_map_bar was asked for; 0 before */
+	u64 msix_table;			/* where pci_msix_enable mapped it; 0 before */
+	u16 msix_used;			/* entries that this kernel programmed */
 	const struct pci_driver *driver;
 	void *driver_data;
 };
@@ -103,10 +104,18 @@ enum status pci_find_ext_capability(const struct pci_dev *dev, u16 id, u16 size,
 /* The address in a memory BAR, 64-bit ones included. ERR_ABSENT: no such BAR, an I/O BAR, or none assigned. */
 enum status pci_bar_address(const struct pci_dev *dev, unsigned int bar, u64 *address);
 
+/*
+ * Makes accessible what a device says to be at an offset of a BAR: size bytes, which have to lie in it. After one line that says what it is:
+ * ERR_ABSENT where there is no such BAR, ERR_RANGE where the BAR is smaller. The first time it asks for a BAR's size, as firmware does:
+ * memory decoding is off while the register holds ones. So the device must not be in use yet.
+ */
+enum status pci_map_bar(struct pci_dev *dev, const char *what, unsigned int bar, u64 offset, u64 size, u64 *address);
+
 /* --- command.c: the only writer of the command register. 16 bits; no write when nothing changes or the function is gone --- */
 void pci_set_master(struct pci_dev *dev); /* upstream bridges first: without them the function's requests go nowhere */
 void pci_clear_master(struct pci_dev *dev);
 void pci_enable_memory(struct pci_dev *dev);
+bool pci_disable_memory(struct pci_dev *dev); /* whether it was on */
 void pci_intx(struct pci_dev *dev, bool enable);
 
 /* --- msi.c, msix.c --- */
@@ -115,8 +124,15 @@ void pci_intx(struct pci_dev *dev, bool enable);
  * Programs and enables message-signalled interrupts in Linux's order (msi_capability_init, msix_capability_init), INTx disabled. Unlike
  * there the handlers are in place already, so that the vectors in use are unmasked when this returns. ERR_ABSENT without the
  * capability; ERR_RANGE when the function has fewer vectors, or the message does not fit its address width.
+ *
+ * MSI has one message; a function that was granted count vectors, a power of two, puts the vector's number in the low bits of Data
+ * (PCIe 7.7.1.4), which have to be 0 in message.
  */
-enum status pci_enable_msi(struct pci_dev *dev, struct msi_message message);
+enum status pci_enable_msi(struct pci_dev *dev, struct msi_message message, unsigned int count);
+
+/* How many vectors a function has; 0 without the capability. */
+unsigned int pci_msi_vec_count(const struct pci_dev *dev);
+unsigned int pci_msix_vec_count(const struct pci_dev *dev);
 enum status pci_enable_msix(struct pci_dev *dev, const struct msi_message *messages, unsigned int count);
 
 /*

@@ -7,6 +7,8 @@
  * bus master suppresses it; INTx is not a request of the function and goes on.
  */
 
+#define VECTORS_MAX 32U /* what QMASK can say beyond is reserved */
+
 static void write_flags(struct pci_dev *dev, u16 old, u16 new, const char *why)
 {
 	pci_write_config_word(dev, (u16)(dev->msi + PCI_MSI_FLAGS), new);
@@ -27,9 +29,15 @@ static bool disable(struct pci_dev *dev)
 	return true;
 }
 
-enum status pci_enable_msi(struct pci_dev *dev, struct msi_message message)
+unsigned int pci_msi_vec_count(const struct pci_dev *dev)
 {
-	u16 pos = dev->msi, flags, mask;
+	return dev->msi ? MIN(1U << ((dev->found.msi_flags & PCI_MSI_FLAGS_QMASK) >> 1), VECTORS_MAX) : 0;
+}
+
+enum status pci_enable_msi(struct pci_dev *dev, struct msi_message message, unsigned int count)
+{
+	u16 pos = dev->msi, flags, mask, granted;
+	unsigned int vectors;
 	bool wide;
 
 	if (!pos)
@@ -42,6 +50,12 @@ enum status pci_enable_msi(struct pci_dev *dev, struct msi_message message)
 		log_line("pci " PCI_FMT " msi address 0x%lx does not fit 32 bits", PCI_ARGS(dev), message.address);
 		return ERR_RANGE;
 	}
+	vectors = pci_msi_vec_count(dev);
+	if (!count || count & (count - 1) || count > vectors || message.data & (count - 1)) {
+		log_line("pci " PCI_FMT " msi has %u vectors, %u from 0x%02x on are wanted", PCI_ARGS(dev), vectors, count,
+			 message.data);
+		return ERR_RANGE;
+	}
 	disable(dev);
 	mask = (u16)(pos + (wide ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32));
 	if (flags & PCI_MSI_FLAGS_MASKBIT)
@@ -52,10 +66,11 @@ enum status pci_enable_msi(struct pci_dev *dev, struct msi_message message)
 	pci_write_config_word(dev, (u16)(pos + (wide ? PCI_MSI_DATA_64 : PCI_MSI_DATA_32)), (u16)message.data);
 	/* Before enabling: a function that sees an event in between signals it by neither means, as it does while MSI is masked. */
 	pci_intx(dev, false);
-	flags &= (u16)~PCI_MSI_FLAGS_ENABLE; /* as disable() left it */
-	write_flags(dev, flags, (flags & (u16)~PCI_MSI_FLAGS_QSIZE) | PCI_MSI_FLAGS_ENABLE, "enable MSI"); /* one vector */
+	flags &= (u16)~PCI_MSI_FLAGS_ENABLE;	    /* as disable() left it */
+	granted = (u16)(__builtin_ctz(count) << 4); /* log2 */
+	write_flags(dev, flags, (flags & (u16)~PCI_MSI_FLAGS_QSIZE) | granted | PCI_MSI_FLAGS_ENABLE, "enable MSI");
 	if (flags & PCI_MSI_FLAGS_MASKBIT)
-		pci_write_config_dword(dev, mask, 0xfffffffe);
+		pci_write_config_dword(dev, mask, (u32)(UINT64_MAX << count));
 	return OK;
 }
 

@@ -31,20 +31,18 @@ static void write_entry(const struct pci_dev *dev, unsigned int entry, u32 field
 	dev->access->ops->mem_write(dev->access, dev->msix_table + (u64)entry * PCI_MSIX_ENTRY_SIZE + field, 4, value);
 }
 
+unsigned int pci_msix_vec_count(const struct pci_dev *dev)
+{
+	return dev->msix ? (dev->found.msix_flags & PCI_MSIX_FLAGS_QSIZE) + 1U : 0;
+}
+
 static enum status map_table(struct pci_dev *dev, unsigned int entries)
 {
 	u32 table = pci_read_config_dword(dev, (u16)(dev->msix + PCI_MSIX_TABLE));
-	enum status s;
-	u64 bar;
+	enum status s = pci_map_bar(dev, "msix table", table & PCI_MSIX_TABLE_BIR, table & PCI_MSIX_TABLE_OFFSET,
+				    (u64)entries * PCI_MSIX_ENTRY_SIZE, &dev->msix_table);
 
-	s = pci_bar_address(dev, table & PCI_MSIX_TABLE_BIR, &bar);
-	if (s != OK) {
-		log_line("pci " PCI_FMT " msix table is in BAR %u, which is no assigned memory BAR", PCI_ARGS(dev),
-			 table & PCI_MSIX_TABLE_BIR);
-		return ERR_RANGE;
-	}
-	dev->msix_table = bar + (table & PCI_MSIX_TABLE_OFFSET);
-	return dev->access->map(dev->msix_table, (u64)entries * PCI_MSIX_ENTRY_SIZE);
+	return s == ERR_ABSENT ? ERR_RANGE : s; /* a table that is nowhere is not a function without MSI-X */
 }
 
 enum status pci_enable_msix(struct pci_dev *dev, const struct msi_message *messages, unsigned int count)
@@ -58,7 +56,7 @@ enum status pci_enable_msix(struct pci_dev *dev, const struct msi_message *messa
 	flags = read_flags(dev);
 	if (flags == 0xffff)
 		return ERR_ABSENT;
-	entries = (flags & PCI_MSIX_FLAGS_QSIZE) + 1U;
+	entries = pci_msix_vec_count(dev);
 	if (count > entries) {
 		log_line("pci " PCI_FMT " msix has %u vectors, %u are needed", PCI_ARGS(dev), entries, count);
 		return ERR_RANGE;

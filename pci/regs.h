@@ -35,6 +35,8 @@
 #define PCI_BASE_ADDRESS_SPACE_IO      0x01
 #define PCI_BASE_ADDRESS_MEM_TYPE_MASK 0x06
 #define PCI_BASE_ADDRESS_MEM_TYPE_64   0x04
+#define PCI_BASE_ADDRESS_MEM_MASK      (~0x0fUL)
+#define PCI_STD_NUM_BARS	       6
 
 #define PCI_PRIMARY_BUS		       0x18 /* type 1: primary, secondary, subordinate, latency; 8 bits each */
 #define PCI_SECONDARY_BUS	       0x19
@@ -81,22 +83,48 @@
 #define PCI_MSIX_ENTRY_VECTOR_CTRL  0xc
 #define PCI_MSIX_ENTRY_CTRL_MASKBIT 0x1
 
-/* Extended configuration space, PCIe functions only: id 15..0, version 19..16, next 31..20 (PCIe 7.6). */
-#define PCI_EXT_CAP_START	 0x100
-#define PCI_EXT_CAP_ID_ARI	 0x0e
-#define PCI_EXT_CAP_ID_SRIOV	 0x10
-#define PCI_EXT_CAP_ARI_SIZEOF	 8
-#define PCI_ARI_CAP		 0x04 /* 16 bits: next function 15..8 */
-#define PCI_EXT_CAP_SRIOV_SIZEOF 0x40
-#define PCI_SRIOV_CTRL		 0x08 /* 16 bits */
-#define PCI_SRIOV_CTRL_VFE	 0x01
-#define PCI_SRIOV_NUM_VF	 0x10 /* 16 bits */
-#define PCI_SRIOV_VF_OFFSET	 0x14 /* 16 bits, in routing IDs from the PF */
-#define PCI_SRIOV_VF_STRIDE	 0x16 /* 16 bits */
-#define PCI_SRIOV_VF_DID	 0x1a /* 16 bits: device ID of every VF; its own registers read all ones */
+/* PCI Express (PCIe 7.5.3): a port's type and its slot. */
+#define PCI_EXP_FLAGS		0x02 /* 16 bits */
+#define PCI_EXP_FLAGS_TYPE	0x00f0
+#define PCI_EXP_TYPE_ROOT_PORT	0x4
+#define PCI_EXP_TYPE_DOWNSTREAM 0x6
+#define PCI_EXP_SLTCAP		0x14	   /* 32 bits */
+#define PCI_EXP_SLTCAP_HPC	0x00000040 /* hot-plug capable */
+#define PCI_EXP_SLTCAP_NCCS	0x00040000 /* no Command Completed */
+#define PCI_EXP_SLTCTL		0x18	   /* 16 bits; each write is a command */
+#define PCI_EXP_SLTCTL_CCIE	0x0010	   /* Command Completed interrupts */
+#define PCI_EXP_SLTCTL_HPIE	0x0020	   /* the slot's events may interrupt */
+#define PCI_EXP_SLTSTA		0x1a	   /* 16 bits, events are write-1-to-clear */
+#define PCI_EXP_SLTSTA_CC	0x0010	   /* Command Completed */
 
-#define PCI_CFG_SPACE_SIZE	 256
-#define PCI_CFG_SPACE_EXP_SIZE	 4096
+/* Extended configuration space, PCIe functions only: id 15..0, version 19..16, next 31..20 (PCIe 7.6). */
+#define PCI_EXT_CAP_START	     0x100
+#define PCI_EXT_CAP_ID_ARI	     0x0e
+#define PCI_EXT_CAP_ID_SRIOV	     0x10
+#define PCI_EXT_CAP_ARI_SIZEOF	     8
+#define PCI_ARI_CAP		     0x04 /* 16 bits: next function 15..8 */
+#define PCI_EXT_CAP_SRIOV_SIZEOF     0x40
+#define PCI_SRIOV_CTRL		     0x08 /* 16 bits */
+#define PCI_SRIOV_CTRL_VFE	     0x01
+#define PCI_SRIOV_NUM_VF	     0x10 /* 16 bits */
+#define PCI_SRIOV_VF_OFFSET	     0x14 /* 16 bits, in routing IDs from the PF */
+#define PCI_SRIOV_VF_STRIDE	     0x16 /* 16 bits */
+#define PCI_SRIOV_VF_DID	     0x1a /* 16 bits: device ID of every VF; its own registers read all ones */
+
+/* Advanced Error Reporting, what a root port has of it (PCIe 7.8.4). */
+#define PCI_EXT_CAP_ID_ERR	     0x01
+#define PCI_ERR_ROOT_COMMAND	     0x2c /* 32 bits: which errors interrupt */
+#define PCI_ERR_ROOT_CMD_COR_EN	     0x1
+#define PCI_ERR_ROOT_CMD_NONFATAL_EN 0x2
+#define PCI_ERR_ROOT_CMD_FATAL_EN    0x4
+#define PCI_ERR_ROOT_STATUS	     0x30 /* 32 bits, events are write-1-to-clear */
+#define PCI_ERR_ROOT_COR_RCV	     0x1
+#define PCI_ERR_ROOT_MULTI_COR_RCV   0x2
+#define PCI_ERR_ROOT_UNCOR_RCV	     0x4
+#define PCI_ERR_ROOT_MULTI_UNCOR_RCV 0x8
+
+#define PCI_CFG_SPACE_SIZE	     256
+#define PCI_CFG_SPACE_EXP_SIZE	     4096
 /* clang-format on */
 
 #endif

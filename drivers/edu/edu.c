@@ -64,14 +64,10 @@ static bool match(const struct pci_dev *dev)
 
 static enum status map(struct pci_dev *dev, u64 *bar)
 {
-	enum status s = pci_bar_address(dev, 0, bar);
+	enum status s = pci_map_bar(dev, "edu", 0, 0, EDU_BAR_SIZE, bar);
 
-	if (s == OK)
-		s = dev->access->map(*bar, EDU_BAR_SIZE);
-	if (s != OK) {
-		log_line(PCI_FMT " edu: BAR 0 is not assigned", PCI_ARGS(dev));
+	if (s != OK)
 		return s;
-	}
 	pci_enable_memory(dev);
 	if ((edu_read(dev, *bar, EDU_ID) & EDU_ID_MASK) != EDU_ID_VALUE) {
 		log_line(PCI_FMT " edu: identification 0x%08x", PCI_ARGS(dev), edu_read(dev, *bar, EDU_ID));
@@ -88,6 +84,7 @@ static enum status reset(struct pci_dev *dev)
 {
 	struct deadline deadline;
 	enum status s;
+	u32 status;
 	u64 bar;
 
 	s = map(dev, &bar);
@@ -102,8 +99,13 @@ static enum status reset(struct pci_dev *dev)
 		}
 	}
 	/* An interrupt that nobody took holds INTx until it is acknowledged. */
-	edu_write(dev, bar, EDU_IRQ_ACK, edu_read(dev, bar, EDU_IRQ_STATUS));
-	return OK;
+	status = edu_read(dev, bar, EDU_IRQ_STATUS);
+	edu_write(dev, bar, EDU_IRQ_ACK, status);
+	status = edu_read(dev, bar, EDU_IRQ_STATUS);
+	if (!status)
+		return OK;
+	log_line(PCI_FMT " edu: interrupt status 0x%x stays set after it was acknowledged", PCI_ARGS(dev), status);
+	return ERR_IO;
 }
 
 static void start_dma(struct pci_dev *dev, u32 source, u32 target, u32 direction)
@@ -125,6 +127,8 @@ static bool interrupt(void *context)
 	if (!status || status == 0xffffffff)
 		return false; /* the line is shared, and it was another; or the device has gone */
 	edu_write(dev, edu->bar, EDU_IRQ_ACK, status);
+	if (edu_read(dev, edu->bar, EDU_IRQ_STATUS) & status)
+		return false; /* a device that cannot be quieted: not served, or its line would never be given up */
 	if (status & EDU_IRQ_DMA) {
 		edu->transfers++;
 		if (edu->returns)
@@ -187,7 +191,7 @@ static enum status work(struct pci_dev *dev, bool write)
 	if (s == OK)
 		s = lapic_msi_message(edu->vector, &message);
 	if (s == OK)
-		s = pci_enable_msi(dev, message);
+		s = pci_enable_msi(dev, message, 1);
 	if (s == OK)
 		s = raise(dev, "MSI");
 	if (s != OK || intx != OK)

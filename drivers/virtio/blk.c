@@ -3,8 +3,6 @@
 
 #include "drivers/virtio/pattern.h"
 #include "drivers/virtio/queue.h"
-#include "irq/i8259.h"
-#include "irq/lapic.h"
 #include "lib/log.h"
 #include "lib/string.h"
 #include "lib/time.h"
@@ -40,8 +38,6 @@ struct blk {
 	u64 sectors;
 	bool read_only;
 	bool has_flush;
-	bool msix;
-	u8 vector; /* or 8259 line */
 	u32 requests;
 	volatile u32 completed;
 	volatile u32 interrupts;
@@ -49,29 +45,19 @@ struct blk {
 
 static bool match(const struct pci_dev *dev)
 {
-	return dev->vendor == VIRTIO_PCI_VENDOR &&
-	       (dev->device == VIRTIO_PCI_DEVICE(VIRTIO_ID_BLOCK) || dev->device == VIRTIO_TRANS_ID_BLOCK);
-}
-
-/* Whatever the previous kernel had submitted ends here: QEMU drains it, and data may still land in that kernel's buffers meanwhile. */
-static enum status reset(struct pci_dev *dev)
-{
-	struct virtio_pci v;
-	enum status s = virtio_pci_find(&v, dev);
-
-	return s == OK ? virtio_reset(&v) : s;
+	return virtio_pci_is(dev, VIRTIO_ID_BLOCK, VIRTIO_TRANS_ID_BLOCK);
 }
 
 static bool complete(void *context)
 {
 	struct blk *blk = context;
-	u32 isr = blk->msix ? 1 : virtio_read(&blk->v, blk->v.isr, 1); /* reading ISR lowers INTx (4.1.4.5.1) */
+	u32 written;
 	u16 head;
 
-	if (!isr || isr == 0xff)
-		return false; /* the line is shared, and it was another; or the device has gone */
+	if (!virtio_interrupted(&blk->v))
+		return false;
 	blk->interrupts++;
-	while (virtqueue_take(&blk->q, &head)) {
+	while (virtqueue_take(&blk->q, &head, &written)) {
 		if (head % DESCRIPTORS || head / DESCRIPTORS >= SLOTS)
 			continue; /* a chain that was never made available */
 		if (!blk->slot[head / DESCRIPTORS].busy)
@@ -80,31 +66,6 @@ static bool complete(void *context)
 		blk->completed++;
 	}
 	return true;
-}
-
-static enum status connect_msix(struct blk *blk, struct pci_dev *dev)
-{
-	struct msi_message message;
-	enum status s;
-
-	if (!dev->msix)
-		return OK;
-	s = vector_alloc(complete, blk, &blk->vector);
-	if (s == OK)
-		s = lapic_msi_message(blk->vector, &message);
-	if (s == OK)
-		s = pci_enable_msix(dev, &message, 1);
-	blk->msix = s == OK;
-	return s;
-}
-
-/* Last: the line is shared, and an interrupt of another device has the handler look at the queue. */
-static enum status connect_intx(struct blk *blk, struct pci_dev *dev)
-{
-	if (blk->msix)
-		return OK;
-	pci_intx(dev, true);
-	return driver_request_intx(dev, complete, blk, &blk->vector);
 }
 
 static enum status allocate_slots(struct blk *blk, struct arena *dma)
@@ -128,6 +89,7 @@ static enum status allocate_slots(struct blk *blk, struct arena *dma)
 
 static enum status probe(struct pci_dev *dev, void *context)
 {
+	static const irq_handler handlers[] = { complete };
 	struct driver_env *env = context;
 	struct blk *blk = arena_alloc(env->heap, sizeof(*blk), 8);
 	u64 features;
@@ -144,13 +106,13 @@ static enum status probe(struct pci_dev *dev, void *context)
 	if (s == OK)
 		s = virtio_negotiate(&blk->v, 1ULL << VIRTIO_BLK_F_RO | 1ULL << VIRTIO_BLK_F_FLUSH, &features);
 	if (s == OK)
-		s = connect_msix(blk, dev);
+		s = virtio_connect_msix(&blk->v, handlers, ARRAY_SIZE(handlers), blk);
 	if (s == OK)
-		s = virtqueue_init(&blk->q, &blk->v, 0, blk->msix ? 0 : VIRTIO_MSI_NO_VECTOR, env->dma);
+		s = virtqueue_init(&blk->q, &blk->v, 0, virtio_queue_vector(&blk->v, 0), env->dma);
 	if (s == OK)
 		s = allocate_slots(blk, env->dma);
 	if (s == OK)
-		s = connect_intx(blk, dev);
+		s = virtio_connect_intx(&blk->v, complete, blk);
 	if (s != OK)
 		return s;
 	virtio_driver_ok(&blk->v);
@@ -280,9 +242,9 @@ static enum status work(struct pci_dev *dev, bool write)
 		s = compare(dev, seed);
 	if (s != OK)
 		return s;
-	log_line(PCI_FMT " virtio-blk: %lu KiB%s, %s %s 0x%02x: %u requests, %u interrupts, %s", PCI_ARGS(dev),
-		 blk->sectors * SECTOR_SIZE / KIB, blk->read_only ? " read-only" : "", blk->msix ? "MSI-X" : "INTx",
-		 blk->msix ? "vector" : "irq", blk->vector, blk->requests, blk->interrupts, done);
+	log_line(PCI_FMT " virtio-blk: %lu KiB%s, " VIRTIO_IRQ_FMT ": %u requests, %u interrupts, %s", PCI_ARGS(dev),
+		 blk->sectors * SECTOR_SIZE / KIB, blk->read_only ? " read-only" : "", VIRTIO_IRQ_ARGS(&blk->v), blk->requests,
+		 blk->interrupts, done);
 	return OK;
 }
 
@@ -312,7 +274,7 @@ static unsigned int in_flight(const struct pci_dev *dev)
 }
 
 const struct driver virtio_blk_driver = {
-	.pci = { .name = "virtio-blk", .match = match, .reset = reset, .probe = probe },
+	.pci = { .name = "virtio-blk", .match = match, .reset = virtio_pci_reset, .probe = probe },
 	.dma = SLOTS * (TRANSFER + PAGE_SIZE) + 2 * PAGE_SIZE, /* each request's data, header and status; the rings */
 	.work = work,
 	.arm = arm,

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "drivers/virtio/pci.h"
 
+#include "drivers/driver.h"
+#include "irq/lapic.h"
+#include "lib/format.h"
 #include "lib/log.h"
 #include "lib/time.h"
 
@@ -14,6 +17,11 @@
 #define CAP_OFFSET	     offsetof(struct virtio_pci_cap, offset)
 #define CAP_LENGTH	     offsetof(struct virtio_pci_cap, length)
 #define CAP_NOTIFY	     offsetof(struct virtio_pci_notify_cap, notify_off_multiplier)
+
+bool virtio_pci_is(const struct pci_dev *dev, u16 id, u16 transitional)
+{
+	return dev->vendor == VIRTIO_PCI_VENDOR && (dev->device == VIRTIO_PCI_DEVICE(id) || dev->device == transitional);
+}
 
 u32 virtio_read(const struct virtio_pci *v, u64 address, unsigned int size)
 {
@@ -44,24 +52,22 @@ static enum status map_structure(struct virtio_pci *v, u8 cap, const struct stru
 	u32 offset = pci_read_config_dword(v->dev, (u16)(cap + CAP_OFFSET));
 	u32 length = pci_read_config_dword(v->dev, (u16)(cap + CAP_LENGTH));
 	enum status s;
+	char what[24];
 
 	if (length < structure->least) {
 		log_line(PCI_FMT " virtio: capability 0x%02x has %u bytes, its type needs %u", PCI_ARGS(v->dev), cap, length,
 			 structure->least);
 		return ERR_ABSENT;
 	}
-	s = pci_bar_address(v->dev, bar, address);
-	if (s != OK) {
-		log_line(PCI_FMT " virtio: capability 0x%02x names BAR %u, which is no assigned memory BAR", PCI_ARGS(v->dev), cap,
-			 bar);
+	format(what, sizeof(what), "virtio capability 0x%02x", cap);
+	s = pci_map_bar(v->dev, what, bar, offset, length, address);
+	if (s != OK)
 		return s;
-	}
-	*address += offset;
 	if (structure->type == VIRTIO_PCI_CAP_NOTIFY_CFG) {
 		v->notify_length = length;
 		v->notify_multiplier = pci_read_config_dword(v->dev, (u16)(cap + CAP_NOTIFY));
 	}
-	return length ? v->dev->access->map(*address, length) : OK;
+	return OK;
 }
 
 enum status virtio_pci_find(struct virtio_pci *v, struct pci_dev *dev)
@@ -109,6 +115,15 @@ enum status virtio_reset(const struct virtio_pci *v)
 	return OK;
 }
 
+/* What the previous kernel had submitted ends here: QEMU drains it, and data may still land in that kernel's buffers meanwhile. */
+enum status virtio_pci_reset(struct pci_dev *dev)
+{
+	struct virtio_pci v;
+	enum status s = virtio_pci_find(&v, dev);
+
+	return s == OK ? virtio_reset(&v) : s;
+}
+
 static void add_status(const struct virtio_pci *v, u32 bits)
 {
 	virtio_write(v, virtio_common(v, device_status), virtio_read(v, virtio_common(v, device_status)) | bits);
@@ -143,4 +158,42 @@ enum status virtio_negotiate(const struct virtio_pci *v, u64 wanted, u64 *accept
 void virtio_driver_ok(const struct virtio_pci *v)
 {
 	add_status(v, VIRTIO_CONFIG_S_DRIVER_OK);
+}
+
+enum status virtio_connect_msix(struct virtio_pci *v, const irq_handler *handlers, unsigned int count, void *context)
+{
+	struct msi_message messages[VIRTIO_VECTORS_MAX];
+	enum status s = OK;
+
+	if (!v->dev->msix)
+		return OK;
+	for (unsigned int i = 0; s == OK && i < count; i++) {
+		s = vector_alloc(handlers[i], context, &v->vector[i]);
+		if (s == OK)
+			s = lapic_msi_message(v->vector[i], &messages[i]);
+	}
+	if (s == OK)
+		s = pci_enable_msix(v->dev, messages, count);
+	v->msix = s == OK;
+	return s;
+}
+
+enum status virtio_connect_intx(struct virtio_pci *v, irq_handler handler, void *context)
+{
+	if (v->msix)
+		return OK;
+	pci_intx(v->dev, true);
+	return driver_request_intx(v->dev, handler, context, &v->line);
+}
+
+u16 virtio_queue_vector(const struct virtio_pci *v, u16 entry)
+{
+	return v->msix ? entry : VIRTIO_MSI_NO_VECTOR;
+}
+
+bool virtio_interrupted(const struct virtio_pci *v)
+{
+	u32 isr = v->msix ? 1 : virtio_read(v, v->isr, 1); /* reading ISR lowers INTx (4.1.4.5.1) */
+
+	return isr && isr != 0xff;
 }

@@ -2,14 +2,15 @@
 #ifndef DRIVERS_VIRTIO_PCI_H
 #define DRIVERS_VIRTIO_PCI_H
 
+#include "irq/vector.h"
 #include "pci/dev.h"
 
 #include <linux/virtio_pci.h>
 
 /* Virtio over PCI, modern transport only (virtio 1.2, 4.1.4): structures in BARs, found by vendor-specific capabilities. */
-#define VIRTIO_PCI_VENDOR      0x1af4
-#define VIRTIO_PCI_DEVICE(id)  (0x1040 + (id)) /* modern */
-#define VIRTIO_PCI_LEGACY_LAST 0x103f	       /* transitional devices: 0x1000 to here, type in the subsystem ID */
+#define VIRTIO_PCI_VENDOR     0x1af4
+#define VIRTIO_PCI_DEVICE(id) (0x1040 + (id)) /* modern */
+#define VIRTIO_VECTORS_MAX    2		      /* that a driver here takes of a function's MSI-X table */
 
 struct virtio_pci {
 	struct pci_dev *dev;
@@ -19,7 +20,13 @@ struct virtio_pci {
 	u64 config;
 	u32 notify_multiplier;
 	u32 notify_length;
+	bool msix;		       /* else INTx */
+	u8 vector[VIRTIO_VECTORS_MAX]; /* by entry of the MSI-X table */
+	u8 line;		       /* of the 8259 */
 };
+
+/* A pci_driver's match: by device type, in a modern and a transitional device. */
+bool virtio_pci_is(const struct pci_dev *dev, u16 id, u16 transitional);
 
 /* Maps what the capabilities point to. ERR_ABSENT after one line: no modern transport, or a capability that points nowhere. */
 enum status virtio_pci_find(struct virtio_pci *v, struct pci_dev *dev);
@@ -35,11 +42,32 @@ void virtio_write(const struct virtio_pci *v, u64 address, unsigned int size, u3
 /* Status 0, then waits until the device says 0 (2.4.1, 4.1.4.3.2): all its queues, vectors and requests are gone then. */
 enum status virtio_reset(const struct virtio_pci *v);
 
+/* A pci_driver's reset: finds the transport, and resets the device. */
+enum status virtio_pci_reset(struct pci_dev *dev);
+
 /*
  * Acknowledge, driver, features, FEATURES_OK read back. wanted: bits to accept where offered; VIRTIO_F_VERSION_1 is demanded.
  * ERR_IO after one line when the device will not.
  */
 enum status virtio_negotiate(const struct virtio_pci *v, u64 wanted, u64 *accepted);
 void virtio_driver_ok(const struct virtio_pci *v);
+
+/*
+ * Interrupts: the first count entries of the MSI-X table to one handler each, before the queues are set up; or, where the function has
+ * no MSI-X, INTx to one handler, last of all: the line is shared, and an interrupt of another device has the handler look at the queues.
+ * Each does nothing where it is the other's turn.
+ */
+enum status virtio_connect_msix(struct virtio_pci *v, const irq_handler *handlers, unsigned int count, void *context);
+enum status virtio_connect_intx(struct virtio_pci *v, irq_handler handler, void *context);
+
+/* What a queue is told of its entry of the MSI-X table. */
+u16 virtio_queue_vector(const struct virtio_pci *v, u16 entry);
+
+/* Asked by a handler: whether the interrupt is the device's. False, too, when the device has gone. */
+bool virtio_interrupted(const struct virtio_pci *v);
+
+/* For the log: "MSI-X vector 0x40" or "INTx irq 0x0b". */
+#define VIRTIO_IRQ_FMT	   "%s %s 0x%02x"
+#define VIRTIO_IRQ_ARGS(v) (v)->msix ? "MSI-X" : "INTx", (v)->msix ? "vector" : "irq", (v)->msix ? (v)->vector[0] : (v)->line
 
 #endif

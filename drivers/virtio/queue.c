@@ -55,6 +55,11 @@ enum status virtqueue_init(struct virtqueue *q, const struct virtio_pci *v, u16 
 	return OK;
 }
 
+void virtqueue_describe(struct virtqueue *q, u16 d, const volatile void *data, u32 size, bool device_writes)
+{
+	q->desc[d] = (struct vring_desc){ (u64)(uintptr_t)data, size, device_writes ? VRING_DESC_F_WRITE : 0, 0 };
+}
+
 void virtqueue_add(struct virtqueue *q, u16 head)
 {
 	q->avail->ring[q->avail->idx % q->size] = head;
@@ -68,12 +73,13 @@ void virtqueue_kick(const struct virtqueue *q)
 	virtio_write(q->v, q->notify, 2, q->index);
 }
 
-bool virtqueue_take(struct virtqueue *q, u16 *head)
+bool virtqueue_take(struct virtqueue *q, u16 *head, u32 *written)
 {
 	if (q->used_seen == q->used->idx)
 		return false;
 	barrier();
 	*head = (u16)q->used->ring[q->used_seen % q->size].id;
+	*written = q->used->ring[q->used_seen % q->size].len;
 	q->used_seen++;
 	return true;
 }

@@ -27,11 +27,14 @@ struct virtqueue {
  */
 enum status virtqueue_init(struct virtqueue *q, const struct virtio_pci *v, u16 index, u16 vector, struct arena *dma);
 
+/* One buffer as one descriptor, whose number is d; not available yet. device_writes: the device fills it. */
+void virtqueue_describe(struct virtqueue *q, u16 d, const volatile void *data, u32 size, bool device_writes);
+
 /* Makes the chain that begins at descriptor head available. The device is told by virtqueue_kick. */
 void virtqueue_add(struct virtqueue *q, u16 head);
 void virtqueue_kick(const struct virtqueue *q);
 
-/* Takes the next completed chain; false when there is none. */
-bool virtqueue_take(struct virtqueue *q, u16 *head);
+/* Takes the next completed chain, with the bytes that the device says it wrote to it; false when there is none. */
+bool virtqueue_take(struct virtqueue *q, u16 *head, u32 *written);
 
 #endif

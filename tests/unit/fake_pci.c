@@ -28,6 +28,8 @@ static void note(struct fake_pci *fake, struct fake_access access)
 		assert_non_null(fake->log);
 	}
 	fake->log[fake->logged++] = access;
+	if (fake->watch)
+		fake->watch(fake, &access);
 }
 
 static struct fake_pci *fake_of(const struct pci_access *access)
@@ -62,11 +64,13 @@ static u32 cfg_read(const struct pci_access *access, u16 bdf, u16 reg, unsigned 
 {
 	struct fake_pci *fake = fake_of(access);
 	struct fake_fn *fn = fake_at(fake, bdf);
+	bool there;
 	u32 value;
 
 	check_access(reg, size, access->cfg_size, "configuration register");
-	value = answers(fn) ? fake_get(fn, reg, size) : ones(size);
-	note(fake, (struct fake_access){ FAKE_CFG_READ, bdf, reg, (u8)size, value });
+	there = answers(fn);
+	value = there ? fake_get(fn, reg, size) : ones(size);
+	note(fake, (struct fake_access){ FAKE_CFG_READ, bdf, reg, (u8)size, value, !there });
 	return value;
 }
 
@@ -74,18 +78,18 @@ static void cfg_write(const struct pci_access *access, u16 bdf, u16 reg, unsigne
 {
 	struct fake_pci *fake = fake_of(access);
 	struct fake_fn *fn = fake_at(fake, bdf);
+	bool there;
 
 	check_access(reg, size, access->cfg_size, "configuration register");
 	if (value & ~ones(size))
 		fail_msg("configuration register 0x%x: 0x%x has more than %u bytes", reg, value, size);
-	note(fake, (struct fake_access){ FAKE_CFG_WRITE, bdf, reg, (u8)size, value });
-	if (!answers(fn))
-		return;
-	for (unsigned int i = 0; i < size; i++) {
+	there = answers(fn);
+	for (unsigned int i = 0; there && i < size; i++) {
 		u8 v = (u8)(value >> 8 * i), *cfg = &fn->cfg[reg + i], rw = fn->rw[reg + i], w1c = fn->w1c[reg + i];
 
 		*cfg = (u8)((*cfg & ~rw & ~(v & w1c)) | (v & rw));
 	}
+	note(fake, (struct fake_access){ FAKE_CFG_WRITE, bdf, reg, (u8)size, value, !there });
 }
 
 static struct fake_mem *mem_at(struct fake_pci *fake, u64 address, unsigned int size)
@@ -106,24 +110,30 @@ static struct fake_mem *mem_at(struct fake_pci *fake, u64 address, unsigned int 
 
 static void check_decode(const struct fake_mem *mem, u64 address)
 {
-	if (mem->fn->answers && !(mem->fn->cfg[PCI_COMMAND] & PCI_COMMAND_MEMORY))
+	if (!mem->fn->answers)
+		return;
+	if (!(mem->fn->cfg[PCI_COMMAND] & PCI_COMMAND_MEMORY))
 		fail_msg("memory 0x%lx: the function does not decode memory", address);
+	if ((fake_bar_value(mem->fn, mem->bar) & PCI_BASE_ADDRESS_MEM_MASK) != mem->base)
+		fail_msg("memory 0x%lx: BAR %u holds 0x%lx", address, mem->bar, fake_bar_value(mem->fn, mem->bar));
 }
 
 static u32 mem_read(const struct pci_access *access, u64 address, unsigned int size)
 {
 	struct fake_pci *fake = fake_of(access);
 	struct fake_mem *mem = mem_at(fake, address, size);
+	bool there;
 	u32 value;
 
 	check_decode(mem, address);
-	if (!answers(mem->fn))
+	there = answers(mem->fn);
+	if (!there)
 		value = ones(size);
 	else if (mem->read)
 		value = mem->read(mem->model, address - mem->base, size);
 	else
 		value = fake_mem_get(mem, address - mem->base, size);
-	note(fake, (struct fake_access){ FAKE_MEM_READ, 0, address, (u8)size, value });
+	note(fake, (struct fake_access){ FAKE_MEM_READ, 0, address, (u8)size, value, !there });
 	return value;
 }
 
@@ -131,15 +141,15 @@ static void mem_write(const struct pci_access *access, u64 address, unsigned int
 {
 	struct fake_pci *fake = fake_of(access);
 	struct fake_mem *mem = mem_at(fake, address, size);
+	bool there;
 
 	check_decode(mem, address);
-	note(fake, (struct fake_access){ FAKE_MEM_WRITE, 0, address, (u8)size, value });
-	if (!answers(mem->fn))
-		return;
-	if (mem->write)
+	there = answers(mem->fn);
+	if (there && mem->write)
 		mem->write(mem->model, address - mem->base, size, value);
-	else
+	else if (there)
 		fake_mem_set(mem, address - mem->base, size, value);
+	note(fake, (struct fake_access){ FAKE_MEM_WRITE, 0, address, (u8)size, value, !there });
 }
 
 static enum status map(u64 address, u64 size)
@@ -249,7 +259,7 @@ void fake_cap_msi(struct fake_fn *fn, u8 pos, u16 features)
 		fake_writable(fn, pos + 8, 4, 0xffffffff);
 	fake_writable(fn, data, 2, 0xffff);
 	if (features & PCI_MSI_FLAGS_MASKBIT)
-		fake_writable(fn, mask, 4, (u32)((1ULL << (1U << (features >> 1 & 7))) - 1));
+		fake_writable(fn, mask, 4, (u32)((1ULL << MIN(1U << (features >> 1 & 7), 32U)) - 1));
 }
 
 void fake_cap_msix(struct fake_fn *fn, u8 pos, unsigned int entries, unsigned int bar, u32 offset)
@@ -284,16 +294,41 @@ void fake_sriov(struct fake_fn *fn, u16 pos, u16 count, u16 offset, u16 stride, 
 	fake_set(fn, pos + 0x1a, 2, vf_device);
 }
 
+static bool is_wide(u64 value)
+{
+	return (value & (PCI_BASE_ADDRESS_SPACE_IO | PCI_BASE_ADDRESS_MEM_TYPE_MASK)) == PCI_BASE_ADDRESS_MEM_TYPE_64;
+}
+
+/* PCIe 7.5.1.2.1: the address bits below the size are hardwired to 0. */
+void fake_bar_register(struct fake_fn *fn, unsigned int bar, u64 value, u64 size)
+{
+	u16 reg = (u16)(PCI_BASE_ADDRESS_0 + 4 * bar);
+	u64 mask = size ? ~(size - 1) : 0;
+
+	assert_true(!(size & (size - 1)) && (!size || size >= 16) && !(value & ~0xfULL & ~mask));
+	fake_set(fn, reg, 4, (u32)value);
+	fake_writable(fn, reg, 4, (u32)mask);
+	if (is_wide(value)) {
+		fake_set(fn, reg + 4, 4, (u32)(value >> 32));
+		fake_writable(fn, reg + 4, 4, (u32)(mask >> 32));
+	}
+}
+
+u64 fake_bar_value(const struct fake_fn *fn, unsigned int bar)
+{
+	u16 reg = (u16)(PCI_BASE_ADDRESS_0 + 4 * bar);
+	u32 low = fake_get(fn, reg, 4);
+
+	return is_wide(low) ? low | (u64)fake_get(fn, reg + 4, 4) << 32 : low;
+}
+
 struct fake_mem *fake_bar(struct fake_pci *fake, struct fake_fn *fn, unsigned int bar, u64 base, u64 size, bool wide)
 {
 	struct fake_mem *mem = &fake->mem[fake->mems++];
-	u16 reg = (u16)(PCI_BASE_ADDRESS_0 + 4 * bar);
 
 	assert_true(fake->mems <= FAKE_MEMS_MAX);
-	fake_set(fn, reg, 4, (u32)base | (wide ? PCI_BASE_ADDRESS_MEM_TYPE_64 : 0));
-	if (wide)
-		fake_set(fn, reg + 4, 4, (u32)(base >> 32));
-	*mem = (struct fake_mem){ .base = base, .size = size, .fn = fn, .bytes = calloc(1, size) };
+	fake_bar_register(fn, bar, base | (wide ? PCI_BASE_ADDRESS_MEM_TYPE_64 : 0), size);
+	*mem = (struct fake_mem){ .base = base, .size = size, .fn = fn, .bar = bar, .bytes = calloc(1, size) };
 	assert_non_null(mem->bytes);
 	return mem;
 }
@@ -386,6 +421,13 @@ struct pci_dev *fake_dev(struct fake_devs *devs, u16 bdf)
 			return &devs->dev[i];
 	fail_msg("the enumeration has not found %02x:%02x.%x", PCI_BUS(bdf), PCI_DEV(bdf), PCI_FN(bdf));
 	return NULL;
+}
+
+void fake_sized(const struct fake_pci *fake, struct pci_dev *dev)
+{
+	for (unsigned int i = 0; i < fake->mems; i++)
+		if (fake->mem[i].fn->bdf == dev->bdf)
+			dev->bar_size[fake->mem[i].bar] = fake->mem[i].size;
 }
 
 /* --- checks --- */

@@ -22,6 +22,7 @@ struct fake_access {
 	u64 where; /* register or address */
 	u8 size;
 	u32 value;
+	bool lost; /* nobody answered */
 };
 
 struct fake_fn {
@@ -36,11 +37,12 @@ struct fake_fn {
 
 struct fake_pci;
 
-/* Memory behind a BAR: bytes, or a device model where read and write are set. */
+/* Memory behind a BAR: bytes, or a device model where read and write are set. It answers where the BAR was when it was made. */
 struct fake_mem {
 	u64 base;
 	u64 size;
 	struct fake_fn *fn;
+	unsigned int bar;
 	u8 *bytes;
 	u32 (*read)(void *model, u64 offset, unsigned int size);
 	void (*write)(void *model, u64 offset, unsigned int size, u32 value);
@@ -59,6 +61,7 @@ struct fake_pci {
 	} mapped[64];
 	unsigned int maps;
 	bool map_fails;
+	void (*watch)(struct fake_pci *fake, const struct fake_access *access); /* after every access, where set */
 	struct fake_access *log;
 	unsigned int logged;
 	unsigned int log_room;
@@ -88,7 +91,13 @@ void fake_ext_cap(struct fake_fn *fn, u16 pos, u16 id);
 void fake_ari(struct fake_fn *fn, u16 pos, u8 next_function);
 void fake_sriov(struct fake_fn *fn, u16 pos, u16 count, u16 offset, u16 stride, u16 vf_device);
 
-/* A memory BAR, assigned, with bytes behind it. A 64-bit one takes the next BAR's register, too. */
+/*
+ * A BAR's register: flags and address of value, address bits down to size (a power of two from 16 on; 0: none) writable. A 64-bit one takes
+ * the next BAR's register, too.
+ */
+void fake_bar_register(struct fake_fn *fn, unsigned int bar, u64 value, u64 size);
+u64 fake_bar_value(const struct fake_fn *fn, unsigned int bar);
+/* A memory BAR, assigned, with bytes behind it. */
 struct fake_mem *fake_bar(struct fake_pci *fake, struct fake_fn *fn, unsigned int bar, u64 base, u64 size, bool wide);
 u32 fake_mem_get(const struct fake_mem *mem, u64 offset, unsigned int size);
 void fake_mem_set(struct fake_mem *mem, u64 offset, unsigned int size, u32 value);
@@ -125,23 +134,25 @@ struct fake_devs {
 };
 void fake_enumerate(struct fake_pci *fake, struct fake_devs *devs);
 struct pci_dev *fake_dev(struct fake_devs *devs, u16 bdf);
+/* As if pci_map_bar had asked for the size of every BAR with memory behind it before: test_bar.c shows how it asks. */
+void fake_sized(const struct fake_pci *fake, struct pci_dev *dev);
 
 /* --- checks over the log: each says whether it holds, so that a twin can show that it rejects the bad case --- */
 #define CFG_W8(bdf, reg, value)                                                                                                    \
 	{                                                                                                                          \
-		FAKE_CFG_WRITE, bdf, reg, 1, value                                                                                 \
+		FAKE_CFG_WRITE, bdf, reg, 1, value, false                                                                          \
 	}
 #define CFG_W16(bdf, reg, value)                                                                                                   \
 	{                                                                                                                          \
-		FAKE_CFG_WRITE, bdf, reg, 2, value                                                                                 \
+		FAKE_CFG_WRITE, bdf, reg, 2, value, false                                                                          \
 	}
 #define CFG_W32(bdf, reg, value)                                                                                                   \
 	{                                                                                                                          \
-		FAKE_CFG_WRITE, bdf, reg, 4, value                                                                                 \
+		FAKE_CFG_WRITE, bdf, reg, 4, value, false                                                                          \
 	}
 #define MEM_W32(address, value)                                                                                                    \
 	{                                                                                                                          \
-		FAKE_MEM_WRITE, 0, address, 4, value                                                                               \
+		FAKE_MEM_WRITE, 0, address, 4, value, false                                                                        \
 	}
 
 void fake_forget(struct fake_pci *fake);

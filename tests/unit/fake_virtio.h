@@ -5,21 +5,44 @@
 #include "tests/unit/fake_pci.h"
 
 /*
- * A virtio-blk device behind BAR 4 of fake_virtio_blk: the registers of virtio 1.2, 4.1.4, one queue, a disk in memory. It holds the
- * driver to the standard: exact widths (4.1.3.1), the order of initialisation (3.1.1), descriptors that point the right way (2.7.5,
- * 5.2.6); what breaks them fails the test.
+ * A virtio device behind BAR 4 of fake_virtio_blk: the registers of virtio 1.2, 4.1.4, and behind its queues a disk, a network or a
+ * source of entropy. It holds the driver to the standard: exact widths (4.1.3.1), the order of initialisation (3.1.1), configuration
+ * that the negotiated features have (5.1.4), descriptors that point the right way (2.7.5, 5.1.6, 5.2.6, 5.4.6); what breaks them fails
+ * the test.
  */
-#define FAKE_DISK_SECTORS 2048 /* 1 MiB */
+#define FAKE_DISK_SECTORS  2048 /* 1 MiB */
+#define FAKE_VIRTIO_QUEUES 2
+#define FAKE_NET_HEADER	   12 /* 5.1.6: struct virtio_net_hdr, num_buffers included */
+#define FAKE_NET_FRAME_MAX 1514
+#define FAKE_VIRTIO_STATUS (FAKE_BLK_BAR + 20) /* device_status */
+#define FAKE_VIRTIO_ALL	   UINT32_MAX
+
+enum fake_virtio_type { FAKE_NET = 1, FAKE_BLK = 2, FAKE_RNG = 4 }; /* virtio 1.2, 5 */
 
 struct fake_virtio {
 	struct fake_pci *fake;
 	struct fake_fn *fn;
 	struct fake_mem *msix;
+	enum fake_virtio_type type;
+	unsigned int queues;
 	u64 features; /* offered */
-	u16 queue_size;
 	u16 queue_max;
+
+	/* a disk */
 	u64 sectors;
 	u8 *disk;
+
+	/* a network: queue 0 receives, queue 1 transmits */
+	u8 mac[6];
+	u16 link;			     /* the configuration's status */
+	void (*peer)(struct fake_virtio *v); /* sees each frame, where set, when the driver has got it back */
+	u8 sent[FAKE_NET_HEADER + FAKE_NET_FRAME_MAX];
+	u32 sent_size; /* of the last frame, with its header */
+
+	/* a source of entropy */
+	u8 entropy[4]; /* over and over */
+	u32 brings;    /* bytes a request, at most */
+	u32 says;      /* in the used ring; FAKE_VIRTIO_ALL: as many as it brought */
 
 	/* what the driver has told */
 	u64 accepted;
@@ -27,31 +50,66 @@ struct fake_virtio {
 	u8 status;
 	u16 queue_select;
 	u16 config_vector;
-	u16 queue_vector;
-	u16 queue_enable;
-	u64 ring[3]; /* descriptors, driver area, device area */
-	u16 seen;
+	struct fake_queue {
+		u16 size;
+		u16 vector;
+		u16 enable;
+		u64 ring[3]; /* descriptors, driver area, device area */
+		u16 seen;
+		unsigned int notified;
+	} queue[FAKE_VIRTIO_QUEUES];
 	u8 isr;
 
 	/* faults */
 	u8 reset_reads;	      /* reads of Status after a reset until it is done; 0xff: never */
 	bool refuse_features; /* FEATURES_OK does not stay */
-	bool refuse_vector;   /* 0xffff is read back */
+	u8 refuse_vector;     /* a bit a queue: 0xffff is read back */
 	bool hold;	      /* requests are left in the queue */
 	bool silent;	      /* requests are done, without an interrupt */
-	u8 request_status;    /* of all requests; 0 is OK */
-	bool ghost;	      /* chains that were never made available are completed at each notification */
+	u8 request_status;    /* of all requests to a disk; 0 is OK */
 	bool corrupt;	      /* one bit of what is read is another */
 
-	unsigned int notified;
-	unsigned int reads, writes, flushes; /* requests done */
+	void (*tick)(struct fake_virtio *v, unsigned int looks);
+	unsigned int looks;
+	unsigned int reads, writes, flushes; /* requests done; a frame sent is a write, bytes of entropy are a read */
 };
 
 /* fake_virtio_blk at bdf, with this behind its BAR. */
-struct fake_virtio *fake_virtio_new(struct fake_pci *fake, u16 bdf);
+struct fake_virtio *fake_virtio_new(struct fake_pci *fake, u16 bdf, enum fake_virtio_type type);
 void fake_virtio_free(struct fake_virtio *v);
 
 /* Does what is available; called by itself at each notification that is not held. */
 void fake_virtio_run(struct fake_virtio *v);
+
+/* An entry of the used ring, true or not, and the interrupt. */
+void fake_virtio_used(struct fake_virtio *v, unsigned int queue, u32 id, u32 length);
+
+/* A frame arrives in the next buffer that is available. said: what the used ring says that was written, true or not. */
+void fake_virtio_receive(struct fake_virtio *v, const u8 *frame, u32 size, u32 said);
+
+/* What has been made available and not been taken. */
+u16 fake_virtio_available(const struct fake_virtio *v, unsigned int queue);
+/* The address in a descriptor. */
+u64 fake_virtio_buffer(const struct fake_virtio *v, unsigned int queue, unsigned int descriptor);
+
+/* From here on the time is kept by a clock that calls tick at each look: what happens while somebody waits. After fake_x86_reset. */
+void fake_virtio_clock(struct fake_virtio *v, void (*tick)(struct fake_virtio *v, unsigned int looks));
+
+/* --- checks over the access log --- */
+
+/* The values written to the device status, in order. */
+bool fake_virtio_status_is(const struct fake_virtio *v, const u8 *want, size_t n);
+#define assert_status_written(v, ...)                                                                                              \
+	do {                                                                                                                       \
+		const u8 want[] = { __VA_ARGS__ };                                                                                 \
+		assert_true(fake_virtio_status_is(v, want, sizeof(want)));                                                         \
+	} while (0)
+
+/*
+ * From reset to DRIVER_OK: each queue's MSI-X entry is unmasked, with MSI-X on, before the queue is told of it, and read back before the
+ * queue is enabled (4.1.5.1.2.2); all queues are enabled before DRIVER_OK; nothing of the common configuration is written after it, and
+ * nobody is notified before it (3.1.1).
+ */
+bool fake_virtio_in_order(const struct fake_virtio *v);
 
 #endif

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: pci_bar_address gives the address of an assigned memory BAR, of both widths, and of nothing else.
+ * Claim: pci_bar_address gives the address of an assigned memory BAR, of both widths, and of nothing else; pci_map_bar maps what lies in
+ * one, and nothing that reaches past it, after asking once for its size with memory decoding off, and puts the register back.
  * Could be false: the low bits are flags, a 64-bit BAR takes two registers, a bridge has two BARs, and the last one may claim to be
- * half of a 64-bit one (PCIe 7.5.1.2.1).
- * Provoked: one register value a row. Failure: another address, or an address where there is none.
+ * half of a 64-bit one (PCIe 7.5.1.2.1); offset and size come from the device and may wrap; a register that is left with ones moves the
+ * device, one that holds them while it decodes answers for somebody else; what the ones read back as is the device's word, too.
+ * Provoked: one register value a row, one extent a row, one lie a row; a function that goes at each access in turn.
+ * Failure: another address, another list of writes, or a BAR that decodes away from its place.
  */
 #include "tests/unit/fake_pci.h"
 #include "tests/unit/unit.h"
@@ -74,11 +77,310 @@ static void a_wrong_expectation_is_caught(void **state)
 	assert_false(row_holds(&wrong));
 }
 
+/* --- mapping --- */
+
+#define COMMAND_ON  0x0007
+#define COMMAND_OFF 0x0005 /* as before, without memory decoding */
+#define ONES	    0xffffffff
+
+static struct fake_pci *fake;
+static struct fake_fn *fn;
+static struct pci_dev dev;
+static u64 placed; /* where the BAR of the function is, with its flags */
+static unsigned int placed_bar;
+static bool astray; /* it decoded memory elsewhere */
+
+static void watch_place(struct fake_pci *f, const struct fake_access *a)
+{
+	(void)f;
+	(void)a;
+	astray |= fake_get(fn, PCI_COMMAND, 2) & PCI_COMMAND_MEMORY && fake_bar_value(fn, placed_bar) != placed;
+}
+
+static void make(unsigned int bar, u64 value, u64 size, u16 command)
+{
+	fake_log_start();
+	fake = fake_pci_new();
+	fn = fake_add(fake, BDF, 0x1111, 0x2222);
+	fake_set(fn, PCI_COMMAND, 2, command);
+	fake_bar_register(fn, bar, value, size);
+	dev = (struct pci_dev){ .access = &fake->access, .bdf = BDF };
+	placed = value;
+	placed_bar = bar;
+	astray = false;
+	fake->watch = watch_place;
+}
+
+static bool is_wide(u64 value)
+{
+	return (value & 0x7) == 0x4;
+}
+
+/* The writes that asking for the size of the BAR takes (PCIe 7.5.1.2.1), and no other. */
+static bool asked_for_size(u16 command)
+{
+	u16 reg = (u16)(0x10 + 4 * placed_bar);
+	struct fake_access want[6];
+	size_t n = 0;
+
+	if (command & PCI_COMMAND_MEMORY)
+		want[n++] = (struct fake_access)CFG_W16(BDF, PCI_COMMAND, COMMAND_OFF);
+	want[n++] = (struct fake_access)CFG_W32(BDF, reg, ONES);
+	if (is_wide(placed))
+		want[n++] = (struct fake_access)CFG_W32(BDF, reg + 4U, ONES);
+	want[n++] = (struct fake_access)CFG_W32(BDF, reg, (u32)placed);
+	if (is_wide(placed))
+		want[n++] = (struct fake_access)CFG_W32(BDF, reg + 4U, (u32)(placed >> 32));
+	if (command & PCI_COMMAND_MEMORY)
+		want[n++] = (struct fake_access)CFG_W16(BDF, PCI_COMMAND, COMMAND_ON);
+	return fake_writes_are(fake, want, n);
+}
+
+static const struct kind {
+	const char *what;
+	unsigned int bar;
+	u64 value;
+	u64 size;
+} kinds[] = {
+	{ "the smallest there is", 0, 0xfebf1000, 16 },
+	{ "32 bits", 2, 0xfebf1000, 0x1000 },
+	{ "32 bits, prefetchable, the last", 5, 0xfe000008, MIB },
+	{ "32 bits, one writable bit", 1, 0x80000000, 0x80000000 },
+	{ "below 1 MiB", 3, 0x000c0002, 0x4000 },
+	{ "64 bits below 4 GiB", 0, 0xe0000004, 0x1000 },
+	{ "64 bits, prefetchable, the last two", 4, 0x80000000c, 0x4000 },
+	{ "64 bits, 2 GiB", 0, 0x480000004, 0x80000000 },
+	{ "64 bits, 4 GiB: no writable bit in the lower half", 2, 0x10000000c, 0x100000000 },
+	{ "64 bits, 8 GiB", 2, 0x80000000c, 0x200000000 },
+};
+
+/* Extents, relative to the BAR's size. */
+static const struct extent {
+	const char *what;
+	bool from_end; /* offset is counted from there */
+	u64 offset;
+	u64 size;
+	enum status want;
+} extents[] = {
+	{ "the first byte", false, 0, 1, OK },
+	{ "the last byte", true, -1ULL, 1, OK },
+	{ "the last 16", true, -16ULL, 16, OK },
+	{ "nothing, at the end", true, 0, 0, OK },
+	{ "one byte beyond", true, -15ULL, 16, ERR_RANGE },
+	{ "the byte behind", true, 0, 1, ERR_RANGE },
+	{ "nothing, behind the end", true, 1, 0, ERR_RANGE },
+	{ "a size that wraps", false, 1, -1ULL, ERR_RANGE },
+	{ "a size that wraps to the end", false, 16, -16ULL, ERR_RANGE },
+	{ "an offset that wraps", false, -1ULL, 1, ERR_RANGE },
+	{ "an offset that wraps to the start", false, -16ULL, 32, ERR_RANGE },
+};
+
+/* All that the claim says of one BAR and one extent in it. */
+static bool extent_holds(const struct kind *kind, const struct extent *extent, u16 command)
+{
+	u64 offset = extent->offset + (extent->from_end ? kind->size : 0), address = 0;
+	bool holds;
+
+	make(kind->bar, kind->value, kind->size, command);
+	holds = pci_map_bar(&dev, "thing", kind->bar, offset, extent->size, &address) == extent->want;
+	holds &= asked_for_size(command) && !astray;
+	holds &= fake_bar_value(fn, kind->bar) == kind->value && fake_get(fn, PCI_COMMAND, 2) == command;
+	holds &= dev.bar_size[kind->bar] == kind->size;
+	if (extent->want == OK) {
+		holds &= address == (kind->value & ~0xfULL) + offset && fake->maps == !!extent->size;
+		if (extent->size)
+			holds &= fake->mapped[0].start == address && fake->mapped[0].end == address + extent->size;
+	} else {
+		holds &= !fake->maps && fake_log_has("pci 0000:00:01.0 thing is at 0x");
+	}
+	/* It was asked once: the device may be in use the next time. */
+	fake_forget(fake);
+	holds &= pci_map_bar(&dev, "thing", kind->bar, offset, extent->size, &address) == extent->want && !fake_writes(fake);
+	fake_pci_free(fake);
+	return holds;
+}
+
+static void what_lies_in_a_bar_is_mapped_and_nothing_beyond(void **state)
+{
+	(void)state;
+	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++)
+		for (size_t e = 0; e < ARRAY_SIZE(extents); e++)
+			for (u16 command = COMMAND_OFF; command <= COMMAND_ON; command += 2)
+				if (!extent_holds(&kinds[k], &extents[e], command))
+					fail_msg("%s: %s, command 0x%x", kinds[k].what, extents[e].what, command);
+}
+
+static void a_wrong_extent_is_caught(void **state)
+{
+	struct extent wrong = extents[4];
+	struct kind other = kinds[1];
+
+	(void)state;
+	wrong.want = OK;
+	assert_false(extent_holds(&kinds[0], &wrong, COMMAND_ON));
+	wrong = extents[0];
+	wrong.want = ERR_RANGE;
+	assert_false(extent_holds(&kinds[0], &wrong, COMMAND_ON));
+	other.value |= 4; /* as if it took two registers: the upper half would be another BAR's */
+	other.bar = 5;
+	assert_false(extent_holds(&other, &extents[0], COMMAND_ON));
+}
+
+static void a_bar_that_holds_ones_while_it_decodes_is_caught(void **state)
+{
+	(void)state;
+	for (int off_first = 0; off_first < 2; off_first++) {
+		make(0, 0xfe000000, 0x1000, COMMAND_ON);
+		if (off_first)
+			pci_disable_memory(&dev);
+		pci_write_config_dword(&dev, 0x10, ONES);
+		pci_write_config_dword(&dev, 0x10, 0xfe000000);
+		pci_enable_memory(&dev);
+		assert_int_equal(astray, !off_first);
+		assert_int_equal(asked_for_size(COMMAND_ON), off_first);
+		fake_pci_free(fake);
+	}
+}
+
+static void what_is_in_no_memory_bar_is_absent_with_a_line_and_nothing_written(void **state)
+{
+	u64 address;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		if (rows[i].want == OK)
+			continue;
+		make(0, 0, 0, COMMAND_ON);
+		dev.header_type = rows[i].header_type;
+		fake_set(fn, (u16)(0x10 + 4 * rows[i].bar), 4, rows[i].low);
+		fake_set(fn, (u16)(0x14 + 4 * rows[i].bar), 4, rows[i].high);
+		if (pci_map_bar(&dev, "thing", rows[i].bar, 0, 16, &address) != ERR_ABSENT)
+			fail_msg("BAR %u 0x%08x: %s", rows[i].bar, rows[i].low, rows[i].what);
+		assert_no_writes(fake);
+		assert_one_line("pci 0000:00:01.0 thing is in BAR");
+		fake_pci_free(fake);
+	}
+}
+
+static void what_cannot_be_mapped_is_an_error(void **state)
+{
+	u64 address;
+
+	(void)state;
+	make(0, 0xfe000000, 0x1000, COMMAND_ON);
+	fake->map_fails = true;
+	assert_int_equal(pci_map_bar(&dev, "thing", 0, 0, 16, &address), ERR_RANGE);
+	fake->map_fails = false;
+	assert_int_equal(pci_map_bar(&dev, "thing", 0, 0, 16, &address), OK);
+	fake_pci_free(fake);
+}
+
+/* --- lies --- */
+
+static u64 lie; /* what the BAR reads back as when it was given ones */
+
+static void watch_lie(struct fake_pci *f, const struct fake_access *a)
+{
+	u16 reg = (u16)(0x10 + 4 * placed_bar);
+
+	(void)f;
+	if (a->kind != FAKE_CFG_WRITE || (a->where & ~4ULL) != reg)
+		return;
+	if (a->value == ONES)
+		fake_set(fn, (u16)a->where, 4, (u32)(lie >> 8 * (a->where - reg)));
+	else
+		fake_set(fn, (u16)a->where, 4, a->value);
+}
+
+static void what_the_ones_read_back_as_is_believed_only_as_a_size(void **state)
+{
+	static const struct {
+		const char *what;
+		u64 value;
+		u64 lie;
+		u64 size; /* 0: it has none */
+	} lies[] = {
+		{ "no writable bit", 0xfe000000, 0, 0 },
+		{ "no writable bit but flags", 0xfe000008, 0x8, 0 },
+		{ "all ones", 0xfe000000, ONES, 0 },
+		{ "now I/O", 0xfe000000, 0xfffff001, 0 },
+		{ "now 64 bits", 0xfe000000, 0xfffff004, 0 },
+		{ "now 32 bits", 0x8fe000004, 0xfffffffffffff000, 0 },
+		{ "64 bits, none writable", 0x8fe000004, 0x4, 0 },
+		{ "64 bits, all ones", 0x8fe000004, -1ULL, 0 },
+		{ "a hole in the mask: the lowest bit counts", 0xfe000000, 0xf0f04000, 0x4000 },
+		{ "64 bits, only the lower half writable", 0xfe000004, 0xffff0004, 0x10000 },
+		{ "64 bits, only one bit writable", 0x8fe000004, 0x8000000000000004, 0x8000000000000000 },
+		{ "as it was", 0xfe000000, 0xfe000000, 0x2000000 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(lies); i++) {
+		bool wide = is_wide(lies[i].value);
+		u64 address;
+
+		make(0, lies[i].value, 16, COMMAND_ON);
+		fake_writable(fn, 0x10, 4, ONES);
+		fake_writable(fn, 0x14, 4, wide ? ONES : 0);
+		fake->watch = watch_lie;
+		lie = lies[i].lie;
+		if (pci_map_bar(&dev, "thing", 0, 0, lies[i].size + 1, &address) != ERR_RANGE ||
+		    (lies[i].size && pci_map_bar(&dev, "thing", 0, 0, lies[i].size, &address) != OK))
+			fail_msg("%s: not %lu bytes", lies[i].what, lies[i].size);
+		assert_true(fake_bar_value(fn, 0) == lies[i].value);
+		assert_int_equal(fake_get(fn, PCI_COMMAND, 2), COMMAND_ON);
+		fake_pci_free(fake);
+	}
+}
+
+/* Once the ones were read back, the size is known; what goes later goes as any device may that is in use. */
+static void a_function_that_goes_while_it_is_asked_is_an_error(void **state)
+{
+	static const struct kind *const gone[] = { &kinds[1], &kinds[6] };
+
+	(void)state;
+	for (size_t k = 0; k < ARRAY_SIZE(gone); k++) {
+		unsigned int all = 0, known = 0;
+
+		for (int n = -1; n < (int)all || n < 0; n++) {
+			u64 address;
+			enum status s;
+
+			make(gone[k]->bar, gone[k]->value, gone[k]->size, COMMAND_ON);
+			fake->watch = NULL;
+			fn->answers = n;
+			s = pci_map_bar(&dev, "thing", gone[k]->bar, 0, gone[k]->size, &address);
+			if (n < 0) { /* the twin: it stays, and this is how long it takes */
+				assert_int_equal(s, OK);
+				all = fake->logged;
+				for (unsigned int i = 0; i < all; i++)
+					if (fake->log[i].kind == FAKE_CFG_WRITE && fake->log[i].value == ONES)
+						known = i + 2; /* accesses */
+			} else {
+				assert_true(fake->logged <= all);
+				if (n < (int)known && s == OK)
+					fail_msg("%s: gone after %d accesses, and mapped", gone[k]->what, n);
+			}
+			for (unsigned int i = 0; i < fake->logged; i++)
+				assert_true(!fake_is_write(&fake->log[i]) || fake->log[i].where == PCI_COMMAND ||
+					    fake->log[i].where - 0x10 - 4UL * placed_bar <= 4);
+			fake_pci_free(fake);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_kind_of_bar_is_understood),
 		cmocka_unit_test(a_wrong_expectation_is_caught),
+		cmocka_unit_test(what_lies_in_a_bar_is_mapped_and_nothing_beyond),
+		cmocka_unit_test(a_wrong_extent_is_caught),
+		cmocka_unit_test(a_bar_that_holds_ones_while_it_decodes_is_caught),
+		cmocka_unit_test(what_is_in_no_memory_bar_is_absent_with_a_line_and_nothing_written),
+		cmocka_unit_test(what_cannot_be_mapped_is_an_error),
+		cmocka_unit_test(what_the_ones_read_back_as_is_believed_only_as_a_size),
+		cmocka_unit_test(a_function_that_goes_while_it_is_asked_is_an_error),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

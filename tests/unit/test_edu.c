@@ -163,6 +163,7 @@ static int begin(void **state)
 	bar->write = edu_write;
 	fake_enumerate(fake, &devs);
 	dev = devs.dev;
+	fake_sized(fake, dev);
 	dev->driver = &edu_driver.pci;
 	heap = (struct arena){ (u64)(uintptr_t)malloc(4096), 4096, 0 };
 	dma = (struct arena){ DMA_BASE, DMA_SIZE, 0 };
@@ -249,7 +250,7 @@ static void without_its_bar_it_is_refused_with_a_line(void **state)
 	(void)state;
 	fake_set(edu.fn, PCI_BASE_ADDRESS_0, 4, 0);
 	assert_int_equal(dev->driver->reset(dev), ERR_ABSENT);
-	assert_one_line("edu: BAR 0 is not assigned");
+	assert_one_line("edu is in BAR 0, which is no assigned memory BAR");
 }
 
 static void memory_beyond_its_reach_is_refused_with_a_line(void **state)

@@ -271,7 +271,7 @@ static void vectors_are_handed_out_once_each_until_none_is_left(void **state)
 	}
 	assert_int_equal(s, ERR_RANGE);
 	assert_true(given[0xdf]);
-	assert_one_line("irq: no vector left, 160 are in use");
+	assert_one_line("irq: no vector left for 1 more, 160 are in use");
 }
 
 int main(void)

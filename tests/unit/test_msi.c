@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Claim: MSI is programmed in Linux's order (msi_capability_init: off, masked, message, INTx off, on, unmasked), at the offsets that
- * the function's own features demand; shutdown turns it off and INTx on again, init clears the enable bit and nothing else.
+ * the function's own features demand, with as many vectors as are wanted; shutdown turns it off and INTx on again, init clears the enable
+ * bit and nothing else.
  * Could be false: Data and Mask move when the address has 64 bits; an enabled function whose message is half written sends it to
- * anywhere; several vectors that the previous kernel was granted stay granted.
- * Provoked: a function of each kind, as reset leaves it and as a previous kernel leaves it. Failure: another list of writes.
+ * anywhere; several vectors that the previous kernel was granted stay granted; the number of vectors is a power of two, stands in the low
+ * bits of Data, and two of its codes are reserved.
+ * Provoked: a function of each kind, as reset leaves it and as a previous kernel leaves it, asked for every number of vectors; a model of
+ * it that has a message to send at every moment. Failure: another list of writes, or a message that nobody had asked for.
  */
 #include "tests/unit/fake_pci.h"
 #include "tests/unit/unit.h"
@@ -39,6 +42,7 @@ static int end(void **state)
 static void make(u8 pos, u16 features, u16 flags)
 {
 	fake = fake_pci_new();
+	fake->access.last_bus = 0;
 	fn = fake_add(fake, BDF, 0x1111, 0x2222);
 	fake_cap_msi(fn, pos, features);
 	fake_set(fn, pos + 2, 2, features | flags);
@@ -57,7 +61,7 @@ static void a_32_bit_function_gets_data_at_8(void **state)
 
 	(void)state;
 	make(MSI, 0, 0);
-	assert_int_equal(pci_enable_msi(dev, message), OK);
+	assert_int_equal(pci_enable_msi(dev, message, 1), OK);
 	assert_writes(fake, want);
 	assert_true(fake_log_has("pci 0000:00:04.0 msi control 0x0000 -> 0x0001 (enable MSI)"));
 }
@@ -71,7 +75,7 @@ static void a_64_bit_function_gets_data_at_12(void **state)
 
 	(void)state;
 	make(MSI, 0x80, 0);
-	assert_int_equal(pci_enable_msi(dev, (struct msi_message){ 0x1fee01000, 0x4045 }), OK);
+	assert_int_equal(pci_enable_msi(dev, (struct msi_message){ 0x1fee01000, 0x4045 }, 1), OK);
 	assert_writes(fake, want);
 }
 
@@ -89,11 +93,11 @@ static void mask_bits_are_set_before_the_message_and_one_is_cleared_at_the_end(v
 
 	(void)state;
 	make(MSI, 0x100, 0);
-	assert_int_equal(pci_enable_msi(dev, message), OK);
+	assert_int_equal(pci_enable_msi(dev, message, 1), OK);
 	assert_writes(fake, want_32);
 	fake_pci_free(fake);
 	make(MSI, 0x180, 0);
-	assert_int_equal(pci_enable_msi(dev, message), OK);
+	assert_int_equal(pci_enable_msi(dev, message, 1), OK);
 	assert_writes(fake, want_64);
 	assert_false(fake_writes_are(fake, want_32, ARRAY_SIZE(want_32)));
 }
@@ -136,7 +140,7 @@ static void it_is_never_on_half_way(void **state)
 		for (size_t b = 0; b < ARRAY_SIZE(before); b++) {
 			fake_pci_free(fake);
 			make(MSI, features[f], before[b]);
-			assert_int_equal(pci_enable_msi(dev, message), OK);
+			assert_int_equal(pci_enable_msi(dev, message, 1), OK);
 			assert_true(never_on_half_way(before[b]));
 		}
 	}
@@ -163,7 +167,7 @@ static void what_the_previous_kernel_had_on_goes_off_first_and_its_vectors_are_r
 
 	(void)state;
 	make(MSI, 0x186, 0x21); /* 8 vectors possible, 4 granted, on */
-	assert_int_equal(pci_enable_msi(dev, message), OK);
+	assert_int_equal(pci_enable_msi(dev, message, 1), OK);
 	assert_writes(fake, want);
 }
 
@@ -172,7 +176,7 @@ static void the_log_says_what_the_register_held(void **state)
 {
 	(void)state;
 	make(MSI, 0x186, 0x21);
-	assert_int_equal(pci_enable_msi(dev, message), OK);
+	assert_int_equal(pci_enable_msi(dev, message, 1), OK);
 	assert_true(fake_log_has("msi control 0x01a7 -> 0x01a6 (disable MSI)"));
 	assert_true(fake_log_has("msi control 0x01a6 -> 0x0187 (enable MSI)"));
 }
@@ -181,7 +185,7 @@ static void a_message_that_does_not_fit_is_refused_with_nothing_written(void **s
 {
 	(void)state;
 	make(MSI, 0x100, 0x01);
-	assert_int_equal(pci_enable_msi(dev, (struct msi_message){ 0x1fee01000, 0x45 }), ERR_RANGE);
+	assert_int_equal(pci_enable_msi(dev, (struct msi_message){ 0x1fee01000, 0x45 }, 1), ERR_RANGE);
 	assert_no_writes(fake);
 	assert_one_line("msi address 0x1fee01000 does not fit 32 bits");
 }
@@ -191,9 +195,9 @@ static void a_function_without_msi_or_gone_is_absent(void **state)
 	(void)state;
 	make(MSI, 0x80, 0);
 	fn->answers = 0;
-	assert_int_equal(pci_enable_msi(dev, message), ERR_ABSENT);
+	assert_int_equal(pci_enable_msi(dev, message, 1), ERR_ABSENT);
 	dev->msi = 0;
-	assert_int_equal(pci_enable_msi(dev, message), ERR_ABSENT);
+	assert_int_equal(pci_enable_msi(dev, message, 1), ERR_ABSENT);
 	assert_no_writes(fake);
 	assert_int_equal(fake_log_lines(), 0);
 }
@@ -212,7 +216,7 @@ static void a_capability_that_does_not_fit_below_0x100_is_not_written(void **sta
 		fake_pci_free(fake);
 		make(rows[i].pos, rows[i].features, 0);
 		fake->access.cfg_size = 256;
-		assert_int_not_equal(pci_enable_msi(dev, message), OK);
+		assert_int_not_equal(pci_enable_msi(dev, message, 1), OK);
 		for (unsigned int j = 0; j < fake->logged; j++)
 			assert_true(fake->log[j].where + fake->log[j].size <= 256);
 	}
@@ -222,7 +226,222 @@ static void the_last_place_where_it_fits_is_taken(void **state)
 {
 	(void)state;
 	make(0xe8, 0x180, 0);
-	assert_int_equal(pci_enable_msi(dev, message), OK);
+	assert_int_equal(pci_enable_msi(dev, message, 1), OK);
+}
+
+/* --- every kind, every number of vectors --- */
+
+/* PCIe 7.7.1: the four layouts. */
+static const struct layout {
+	u16 features;
+	bool wide;
+	u16 data;
+	u16 mask; /* 0: none */
+} layouts[] = {
+	{ 0x000, false, MSI + 8, 0 },
+	{ 0x080, true, MSI + 12, 0 },
+	{ 0x100, false, MSI + 8, MSI + 12 },
+	{ 0x180, true, MSI + 12, MSI + 16 },
+};
+
+struct request {
+	const struct layout *layout;
+	u16 qmask;  /* log2 of what the function can do, as its register says */
+	u16 before; /* what the previous kernel left on: enable and QSIZE */
+	struct msi_message message;
+	unsigned int count;
+};
+
+static void make_request(const struct request *r)
+{
+	fake_log_start();
+	make(MSI, r->layout->features | (u16)(r->qmask << 1), r->before);
+	fake_set(fn, MSI + 4, 4, 0xfee0f000); /* stale, all vectors unmasked */
+	fake_set(fn, r->layout->data, 2, 0x0020);
+}
+
+static bool possible(const struct request *r)
+{
+	static const u8 vectors[] = { 1, 2, 4, 8, 16, 32, 32, 32 }; /* the last two codes are reserved */
+	unsigned int n = r->count;
+
+	return (n == 1 || n == 2 || n == 4 || n == 8 || n == 16 || n == 32) && n <= vectors[r->qmask] && r->message.data % n == 0;
+}
+
+static bool wrote_what_it_takes(const struct request *r)
+{
+	const u16 features = r->layout->features | (u16)(r->qmask << 1);
+	struct fake_access want[8];
+	u16 granted = 0;
+	size_t n = 0;
+
+	while (1U << granted < r->count)
+		granted++;
+	if (r->before & 1)
+		want[n++] = (struct fake_access)CFG_W16(BDF, CTRL, (features | r->before) & 0xfffeU);
+	if (r->layout->mask)
+		want[n++] = (struct fake_access)CFG_W32(BDF, r->layout->mask, 0xffffffff);
+	want[n++] = (struct fake_access)CFG_W32(BDF, MSI + 4, (u32)r->message.address);
+	if (r->layout->wide)
+		want[n++] = (struct fake_access)CFG_W32(BDF, MSI + 8, (u32)(r->message.address >> 32));
+	want[n++] = (struct fake_access)CFG_W16(BDF, r->layout->data, r->message.data);
+	want[n++] = (struct fake_access)CFG_W16(BDF, PCI_COMMAND, 0x0407);
+	want[n++] = (struct fake_access)CFG_W16(BDF, CTRL, features | (u32)granted << 4 | 1);
+	if (r->layout->mask) {
+		u32 masked = 0xffffffff;
+
+		for (unsigned int v = 0; v < r->count; v++)
+			masked &= ~(1U << v);
+		want[n++] = (struct fake_access)CFG_W32(BDF, r->layout->mask, masked);
+	}
+	return fake_writes_are(fake, want, n);
+}
+
+/* A function that has something to tell on every vector at every moment from the first write on (PCIe 6.1.4). */
+static struct {
+	const struct request *request;
+	bool begun;
+	bool stray;  /* a message that is not one of the new ones */
+	u32 arrived; /* a bit a vector */
+} sender;
+
+static void watch_messages(struct fake_pci *f, const struct fake_access *a)
+{
+	const struct request *r = sender.request;
+	u32 flags = fake_get(fn, CTRL, 2), mask = r->layout->mask ? fake_get(fn, r->layout->mask, 4) : 0;
+	u64 address = fake_get(fn, MSI + 4, 4) | (r->layout->wide ? (u64)fake_get(fn, MSI + 8, 4) << 32 : 0);
+	unsigned int granted = 1U << (flags >> 4 & 7);
+
+	(void)f;
+	sender.begun |= fake_is_write(a);
+	if (!sender.begun || !(flags & 1))
+		return;
+	for (unsigned int v = 0; v < granted; v++) {
+		u32 data = (fake_get(fn, r->layout->data, 2) & ~(granted - 1)) | v;
+
+		if (v < 32 && mask >> v & 1)
+			continue;
+		if (address != r->message.address || data < r->message.data || data >= r->message.data + r->count)
+			sender.stray = true;
+		else
+			sender.arrived |= 1U << (data - r->message.data);
+	}
+}
+
+static void listen(const struct request *r)
+{
+	sender.request = r;
+	sender.begun = sender.stray = false;
+	sender.arrived = 0;
+	fake->watch = watch_messages;
+}
+
+/* Each of the vectors can arrive, and nothing else does. */
+static bool only_what_was_asked_for(const struct request *r)
+{
+	return !sender.stray && sender.arrived == (u32)((1ULL << r->count) - 1);
+}
+
+static void every_kind_gets_what_it_can_and_is_refused_what_it_cannot(void **state)
+{
+	static const u16 before[] = { 0, 0x01, 0x21, 0x51 };
+	static const u32 data[] = { 0x4040, 0x4060, 0x4050, 0x4044, 0x4041 };
+	static const unsigned int many[] = { 48, 64, 128, 65536, 0x80000000 };
+	struct request r = { .message.address = 0xfee01000 };
+	unsigned int taken = 0;
+
+	(void)state;
+	fake = fake_pci_new();
+	for (size_t l = 0; l < ARRAY_SIZE(layouts); l++) {
+		for (r.qmask = 0; r.qmask < 8; r.qmask++) {
+			for (size_t i = 0; i < ARRAY_SIZE(before) * ARRAY_SIZE(data) * (34 + ARRAY_SIZE(many)); i++) {
+				size_t n = i / (ARRAY_SIZE(before) * ARRAY_SIZE(data));
+
+				r.layout = &layouts[l];
+				r.before = before[i % ARRAY_SIZE(before)];
+				r.message.data = data[i / ARRAY_SIZE(before) % ARRAY_SIZE(data)];
+				r.count = n < 34 ? (unsigned int)n : many[n - 34];
+				fake_pci_free(fake);
+				make_request(&r);
+				listen(&r);
+				if (!possible(&r)) {
+					assert_int_equal(pci_enable_msi(dev, r.message, r.count), ERR_RANGE);
+					assert_no_writes(fake);
+					assert_one_line("are wanted");
+				} else if (pci_enable_msi(dev, r.message, r.count) != OK || !wrote_what_it_takes(&r) ||
+					   !only_what_was_asked_for(&r)) {
+					fake_print(fake);
+					fail_msg("features 0x%03x, QMASK %u, before 0x%02x: %u vectors from 0x%x on",
+						 r.layout->features, r.qmask, r.before, r.count, r.message.data);
+				} else {
+					taken++;
+				}
+			}
+		}
+	}
+	assert_true(taken > 1000);
+}
+
+/* What the model must reject, each in a function that was left on with four vectors and is to have two. */
+static void write_message(const struct request *r)
+{
+	pci_write_config_dword(dev, MSI + 4, (u32)r->message.address);
+	pci_write_config_word(dev, r->layout->data, (u16)r->message.data);
+}
+
+static void keeps_it_on(const struct request *r)
+{
+	write_message(r);
+	pci_write_config_word(dev, CTRL, 0x0115);
+}
+
+static void enables_first(const struct request *r)
+{
+	pci_write_config_word(dev, CTRL, 0x0114);
+	pci_write_config_word(dev, CTRL, 0x0115);
+	write_message(r);
+}
+
+static void keeps_its_vectors(const struct request *r)
+{
+	pci_write_config_word(dev, CTRL, 0x0124);
+	write_message(r);
+	pci_write_config_word(dev, CTRL, 0x0125);
+}
+
+static void forgets_a_mask_bit(const struct request *r)
+{
+	pci_write_config_word(dev, CTRL, 0x0124);
+	write_message(r);
+	pci_write_config_dword(dev, r->layout->mask, 0xfffffffe);
+	pci_write_config_word(dev, CTRL, 0x0115);
+}
+
+static void does_it_right(const struct request *r)
+{
+	pci_write_config_word(dev, CTRL, 0x0124);
+	write_message(r);
+	pci_write_config_word(dev, CTRL, 0x0115);
+}
+
+static void the_model_tells_who_lets_a_message_loose(void **state)
+{
+	static const struct request r = { &layouts[2], 2, 0x21, { 0xfee01000, 0x4040 }, 2 };
+	static void (*const mistakes[])(const struct request *r) = { keeps_it_on, enables_first, keeps_its_vectors,
+								     forgets_a_mask_bit };
+
+	(void)state;
+	make_request(&r);
+	listen(&r);
+	does_it_right(&r);
+	assert_true(only_what_was_asked_for(&r));
+	for (size_t i = 0; i < ARRAY_SIZE(mistakes); i++) {
+		fake_pci_free(fake);
+		make_request(&r);
+		listen(&r);
+		mistakes[i](&r);
+		assert_false(only_what_was_asked_for(&r));
+	}
 }
 
 static void shutdown_turns_it_off_and_intx_on(void **state)
@@ -285,6 +504,8 @@ int main(void)
 		T(a_function_without_msi_or_gone_is_absent),
 		T(a_capability_that_does_not_fit_below_0x100_is_not_written),
 		T(the_last_place_where_it_fits_is_taken),
+		T(every_kind_gets_what_it_can_and_is_refused_what_it_cannot),
+		T(the_model_tells_who_lets_a_message_loose),
 		T(shutdown_turns_it_off_and_intx_on),
 		T(init_clears_the_enable_bit_and_nothing_else),
 		T(what_is_off_stays_untouched),

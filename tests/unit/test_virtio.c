@@ -14,10 +14,9 @@
 #include "tests/unit/fake_x86.h"
 #include "tests/unit/unit.h"
 
-#define BDF	   PCI_BDF(0, 5, 0)
-#define VERSION_1  (1ULL << 32)
-#define BLK_FLUSH  (1ULL << 9)
-#define STATUS_REG (FAKE_BLK_BAR + 20)
+#define BDF	  PCI_BDF(0, 5, 0)
+#define VERSION_1 (1ULL << 32)
+#define BLK_FLUSH (1ULL << 9)
 
 static struct fake_pci *fake;
 static struct fake_virtio *device;
@@ -33,9 +32,10 @@ static int begin(void **state)
 	fake_x86_reset();
 	time_init(FAKE_PM_TIMER);
 	fake = fake_pci_new();
-	device = fake_virtio_new(fake, BDF);
+	device = fake_virtio_new(fake, BDF, FAKE_BLK);
 	fake_enumerate(fake, &devs);
 	dev = devs.dev;
+	fake_sized(fake, dev);
 	dma = (struct arena){ (u64)(uintptr_t)calloc(1, 65536), 65536, 0 };
 	return 0;
 }
@@ -48,26 +48,6 @@ static int end(void **state)
 	fake_pci_free(fake);
 	return 0;
 }
-
-/* The values written to the device status, in order. */
-static bool status_written(const u8 *want, unsigned int n)
-{
-	unsigned int at = 0;
-
-	for (unsigned int i = 0; i < fake->logged; i++) {
-		if (fake->log[i].kind != FAKE_MEM_WRITE || fake->log[i].where != STATUS_REG)
-			continue;
-		if (at == n || fake->log[i].value != want[at++])
-			return false;
-	}
-	return at == n;
-}
-
-#define assert_status_written(...)                                                                                                 \
-	do {                                                                                                                       \
-		const u8 want[] = { __VA_ARGS__ };                                                                                 \
-		assert_true(status_written(want, sizeof(want)));                                                                   \
-	} while (0)
 
 /* --- capabilities --- */
 
@@ -196,7 +176,7 @@ static void a_reset_waits_until_the_device_says_0(void **state)
 	device->reset_reads = 5;
 	assert_int_equal(virtio_reset(&v), OK);
 	assert_int_equal(device->status, 0);
-	assert_status_written(0);
+	assert_status_written(device, 0);
 	assert_int_equal(fake_log_lines(), 0);
 }
 
@@ -208,7 +188,7 @@ static void a_reset_that_is_never_done_is_given_up_with_a_line(void **state)
 	device->reset_reads = 0xff;
 	assert_int_equal(virtio_reset(&v), ERR_TIMEOUT);
 	assert_one_line("0000:00:05.0 virtio: reset not done after 5000 ms, status 0x0f");
-	assert_status_written(0);
+	assert_status_written(device, 0);
 }
 
 /* A device that is gone reads all ones. */
@@ -230,12 +210,12 @@ static void negotiation_follows_the_standards_order(void **state)
 	(void)state;
 	assert_int_equal(virtio_pci_find(&v, dev), OK);
 	assert_int_equal(virtio_negotiate(&v, BLK_FLUSH | 1ULL << 5, &accepted), OK);
-	assert_status_written(0x01, 0x03, 0x0b);
+	assert_status_written(device, 0x01, 0x03, 0x0b);
 	assert_int_equal(accepted, VERSION_1 | BLK_FLUSH); /* RO was wanted and not offered, others offered and not wanted */
 	assert_int_equal(device->accepted, accepted);
 	virtio_driver_ok(&v);
-	assert_status_written(0x01, 0x03, 0x0b, 0x0f);
-	assert_false(status_written((const u8[]){ 0x01, 0x0b, 0x03, 0x0f }, 4)); /* the twin */
+	assert_status_written(device, 0x01, 0x03, 0x0b, 0x0f);
+	assert_false(fake_virtio_status_is(device, (const u8[]){ 0x01, 0x0b, 0x03, 0x0f }, 4)); /* the twin */
 }
 
 /* 6.1: a device that insists on ACCESS_PLATFORM may refuse a driver without it; where no IOMMU is on, it changes nothing. */
@@ -292,12 +272,12 @@ static bool rings_are_sound(u16 size)
 	const u64 sizes[] = { 16UL * size, 6 + 2UL * size, 6 + 8UL * size }, align[] = { 16, 2, 4 };
 
 	for (unsigned int i = 0; i < 3; i++) {
-		u64 start = device->ring[i];
+		u64 start = device->queue[0].ring[i];
 
 		if (start % align[i] || start < dma.base || start + sizes[i] > dma.base + dma.used)
 			return false;
 		for (unsigned int j = 0; j < i; j++)
-			if (start < device->ring[j] + sizes[j] && device->ring[j] < start + sizes[i])
+			if (start < device->queue[0].ring[j] + sizes[j] && device->queue[0].ring[j] < start + sizes[i])
 				return false;
 	}
 	return true;
@@ -311,12 +291,12 @@ static void a_queue_is_told_to_the_device(void **state)
 	device->queue_select = 5; /* whatever was selected before */
 	assert_int_equal(make_queue(&q, 1), OK);
 	assert_int_equal(device->queue_select, 0);
-	assert_int_equal(device->queue_vector, 1);
-	assert_int_equal(device->queue_size, VIRTQUEUE_SIZE_MAX);
+	assert_int_equal(device->queue[0].vector, 1);
+	assert_int_equal(device->queue[0].size, VIRTQUEUE_SIZE_MAX);
 	assert_int_equal(q.size, VIRTQUEUE_SIZE_MAX);
-	assert_int_equal(device->queue_enable, 1);
+	assert_int_equal(device->queue[0].enable, 1);
 	assert_true(rings_are_sound(q.size));
-	device->ring[1] = device->ring[0] + 8; /* the twin: areas that overlap */
+	device->queue[0].ring[1] = device->queue[0].ring[0] + 8; /* the twin: areas that overlap */
 	assert_false(rings_are_sound(q.size));
 }
 
@@ -325,11 +305,11 @@ static void a_small_queue_stays_small(void **state)
 	struct virtqueue q;
 
 	(void)state;
-	device->queue_size = device->queue_max = 4;
+	device->queue[0].size = device->queue_max = 4;
 	assert_int_equal(make_queue(&q, 0xffff), OK);
 	assert_int_equal(q.size, 4);
-	assert_int_equal(device->queue_size, 4);
-	assert_int_equal(device->queue_vector, 0xffff);
+	assert_int_equal(device->queue[0].size, 4);
+	assert_int_equal(device->queue[0].vector, 0xffff);
 }
 
 static void a_queue_that_is_none_is_refused_with_a_line(void **state)
@@ -338,10 +318,10 @@ static void a_queue_that_is_none_is_refused_with_a_line(void **state)
 	struct virtqueue q;
 
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
-		device->queue_size = sizes[i];
+		device->queue[0].size = sizes[i];
 		assert_int_equal(make_queue(&q, 0), ERR_IO);
 		assert_one_line("virtio: queue 0 has");
-		assert_int_equal(device->queue_enable, 0);
+		assert_int_equal(device->queue[0].enable, 0);
 		end(state);
 		begin(state);
 	}
@@ -352,10 +332,10 @@ static void a_vector_that_the_device_refuses_is_an_error(void **state)
 	struct virtqueue q;
 
 	(void)state;
-	device->refuse_vector = true;
+	device->refuse_vector = 1;
 	assert_int_equal(make_queue(&q, 0), ERR_IO);
 	assert_one_line("virtio: queue 0 asked for MSI-X entry 0, got 0xffff");
-	assert_int_equal(device->queue_enable, 0);
+	assert_int_equal(device->queue[0].enable, 0);
 }
 
 /* 4.1.4.4: cap.length is at least queue_notify_off * multiplier + 2, which is 14 here. */
@@ -365,7 +345,7 @@ static void a_queue_whose_notifications_go_elsewhere_is_refused(void **state)
 
 	fake_set(device->fn, 0x70 + 12, 4, 13);
 	assert_int_not_equal(make_queue(&q, 0), OK);
-	assert_int_equal(device->queue_enable, 0);
+	assert_int_equal(device->queue[0].enable, 0);
 	end(state);
 	begin(state);
 	fake_set(device->fn, 0x70 + 12, 4, 14); /* the twin */
@@ -379,30 +359,33 @@ static void a_queue_without_memory_is_an_error(void **state)
 	(void)state;
 	dma.used = dma.size - 100;
 	assert_int_equal(make_queue(&q, 0), ERR_RANGE);
-	assert_int_equal(device->queue_enable, 0);
+	assert_int_equal(device->queue[0].enable, 0);
 }
 
 static void heads_are_made_available_and_taken_in_order_across_the_wraps(void **state)
 {
 	u16 *used, head;
 	struct virtqueue q;
+	u32 written;
 
 	(void)state;
-	device->queue_size = device->queue_max = 4;
+	device->queue[0].size = device->queue_max = 4;
 	assert_int_equal(make_queue(&q, 0xffff), OK);
-	used = (u16 *)(uintptr_t)device->ring[2];
-	assert_false(virtqueue_take(&q, &head));
+	used = (u16 *)(uintptr_t)device->queue[0].ring[2];
+	assert_false(virtqueue_take(&q, &head, &written));
 	for (u32 i = 0; i < 70000; i++) { /* the index has 16 bits */
-		const u16 *avail = (const u16 *)(uintptr_t)device->ring[1];
+		const u16 *avail = (const u16 *)(uintptr_t)device->queue[0].ring[1];
 
 		virtqueue_add(&q, (u16)(i * 7));
 		assert_int_equal(avail[1], (u16)(i + 1));
 		assert_int_equal(avail[2 + i % 4], (u16)(i * 7));
 		((u32 *)(void *)(used + 2))[2 * (i % 4)] = (u16)(i * 5);
+		((u32 *)(void *)(used + 2))[2 * (i % 4) + 1] = i * 3;
 		used[1]++;
-		assert_true(virtqueue_take(&q, &head));
+		assert_true(virtqueue_take(&q, &head, &written));
 		assert_int_equal(head, (u16)(i * 5));
-		assert_false(virtqueue_take(&q, &head));
+		assert_int_equal(written, i * 3);
+		assert_false(virtqueue_take(&q, &head, &written));
 	}
 }
 

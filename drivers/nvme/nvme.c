@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "drivers/nvme/nvme.h"
+
+#include "irq/lapic.h"
+#include "lib/log.h"
+#include "lib/string.h"
+#include "lib/time.h"
+
+/* clang-format off: bits stand indented below their register */
+/* NVMe 2.0, 3.1.3; registers have 32 bits but where noted. */
+#define NVME_CAP	    0x00		/* 64 bits */
+#define NVME_CAP_MQES	    0xffff		/* entries of a queue less one, at most */
+#define NVME_CAP_TO(hi)	    ((hi) >> 24 & 0xff) /* in the lower half: how long READY may take, in 500 ms */
+#define NVME_CAP_DSTRD(hi)  ((hi)&0xf)		/* in the upper half: doorbells stand 4 << DSTRD bytes apart */
+#define NVME_CC		    0x14
+#define NVME_CC_EN	    0x000001
+#define NVME_CC_SIZES	    0x460000 /* entries of I/O queues: 2^6 and 2^4 bytes; nothing else is allowed */
+#define NVME_CSTS	    0x1c
+#define NVME_CSTS_RDY	    0x1
+#define NVME_CSTS_CFS	    0x2	 /* fatal: only a reset helps */
+#define NVME_AQA	    0x24 /* entries of the admin queues less one: completion 27..16, submission 11..0 */
+#define NVME_ASQ	    0x28 /* 64 bits */
+#define NVME_ACQ	    0x30 /* 64 bits */
+#define NVME_DOORBELLS	    0x1000
+#define NVME_REGISTERS	    0x2000
+
+#define NVME_IDENTIFY	    0x06
+#define NVME_IDENTIFY_CTRL  0x01 /* in dword 10: the controller itself */
+#define NVME_IDENTIFY_MODEL 24	 /* 40 characters, padded with spaces */
+#define NVME_ASYNC_EVENT    0x0c
+#define NVME_STATUS(s)	    ((s) >> 1) /* bit 0 is the phase */
+/* clang-format on */
+
+#define QUEUE_SIZE	8 /* entries */
+#define COMMAND_WAIT_US 5000000
+#define READY_UNIT_US	500000
+#define MODEL_SIZE	40
+
+struct command {
+	u8 opcode;
+	u8 flags;
+	u16 id;
+	u32 namespace;
+	u64 reserved[2];
+	u64 data[2]; /* PRP entries: physical addresses */
+	u32 dword[6];
+};
+struct completion {
+	u32 result;
+	u32 reserved;
+	u16 head;
+	u16 queue;
+	u16 id;
+	u16 status;
+};
+_Static_assert(sizeof(struct command) == 64 && sizeof(struct completion) == 16, "NVMe 2.0, 3.3.3");
+
+/* What a command is numbered: one of each can be under way. */
+enum { ID_IDENTIFY = 1, ID_EVENT, IDS };
+
+struct nvme {
+	struct pci_dev *dev;
+	u64 bar;
+	u64 doorbell; /* of the submission queue; the completion queue's follows */
+	u32 stride;
+	struct command *submission;
+	volatile struct completion *completion;
+	u8 *page;
+	u16 tail;
+	u16 head;
+	u8 phase;
+	bool msix;
+	u8 vector; /* or 8259 line */
+	volatile bool busy[IDS];
+	volatile u32 completed;
+	volatile u32 interrupts;
+	volatile u16 status; /* of the last completed command; 0: success */
+};
+
+static u32 nvme_read(const struct pci_dev *dev, u64 address)
+{
+	return dev->access->ops->mem_read(dev->access, address, 4);
+}
+
+static void nvme_write(const struct pci_dev *dev, u64 address, u32 value)
+{
+	dev->access->ops->mem_write(dev->access, address, 4, value);
+}
+
+static void write_address(const struct nvme *nvme, u32 reg, const volatile void *memory)
+{
+	nvme_write(nvme->dev, nvme->bar + reg, (u32)(uintptr_t)memory);
+	nvme_write(nvme->dev, nvme->bar + reg + 4, (u32)((u64)(uintptr_t)memory >> 32));
+}
+
+/* Mass storage, non-volatile memory, NVM Express. A VF has its BARs in its PF's SR-IOV capability. */
+static bool match(const struct pci_dev *dev)
+{
+	return dev->class == 0x010802 && !dev->is_vf;
+}
+
+static enum status map(struct pci_dev *dev, u64 *bar)
+{
+	enum status s = pci_map_bar(dev, "nvme", 0, 0, NVME_REGISTERS, bar);
+
+	if (s == OK)
+		pci_enable_memory(dev);
+	return s;
+}
+
+/* Waits until READY is what ENABLE was set to, as long as the controller says that it may take. */
+static enum status await_ready(const struct pci_dev *dev, u64 bar, u32 ready)
+{
+	u64 bound = (NVME_CAP_TO(nvme_read(dev, bar + NVME_CAP)) + 1UL) * READY_UNIT_US;
+	struct deadline deadline = deadline_after_us(bound);
+	u32 status;
+
+	while (((status = nvme_read(dev, bar + NVME_CSTS)) & NVME_CSTS_RDY) != ready) {
+		if (deadline_passed(&deadline) || (ready && status & NVME_CSTS_CFS)) {
+			log_line(PCI_FMT " nvme: not %s within %lu ms, status 0x%x", PCI_ARGS(dev), ready ? "ready" : "reset",
+				 bound / 1000, status);
+			return ERR_TIMEOUT;
+		}
+	}
+	return OK;
+}
+
+/* ENABLE off (3.7.2): queues, commands and interrupts of the previous kernel are gone once READY is. */
+static enum status reset(struct pci_dev *dev)
+{
+	enum status s;
+	u64 bar;
+	u32 cc;
+
+	s = map(dev, &bar);
+	if (s != OK)
+		return s;
+	cc = nvme_read(dev, bar + NVME_CC);
+	if (cc == 0xffffffff)
+		return ERR_ABSENT;
+	nvme_write(dev, bar + NVME_CC, cc & ~(u32)NVME_CC_EN);
+	return await_ready(dev, bar, 0);
+}
+
+static bool complete(void *context)
+{
+	struct nvme *nvme = context;
+	u16 before = nvme->head;
+
+	/* The device flips the phase bit each time that it comes round (4.2.4). */
+	while ((nvme->completion[nvme->head].status & 1) == nvme->phase) {
+		volatile struct completion *c = &nvme->completion[nvme->head];
+
+		if (c->id < IDS && nvme->busy[c->id]) {
+			nvme->status = NVME_STATUS(c->status);
+			nvme->busy[c->id] = false;
+			nvme->completed++;
+		}
+		nvme->head = (u16)((nvme->head + 1) % QUEUE_SIZE);
+		if (!nvme->head)
+			nvme->phase ^= 1;
+		if (nvme->head == before)
+			break; /* a whole round: no more than the queue holds */
+	}
+	if (nvme->head == before)
+		return false;
+	nvme->interrupts++;
+	nvme_write(nvme->dev, nvme->doorbell + nvme->stride, nvme->head);
+	return true;
+}
+
+static enum status connect(struct pci_dev *dev, struct nvme *nvme)
+{
+	struct msi_message message;
+	enum status s;
+
+	if (!dev->msix) {
+		pci_intx(dev, true);
+		return driver_request_intx(dev, complete, nvme, &nvme->vector);
+	}
+	s = vector_alloc(complete, nvme, &nvme->vector);
+	if (s == OK)
+		s = lapic_msi_message(nvme->vector, &message);
+	if (s == OK)
+		s = pci_enable_msix(dev, &message, 1); /* the admin queue has entry 0 */
+	nvme->msix = s == OK;
+	return s;
+}
+
+static enum status enable(struct nvme *nvme)
+{
+	nvme_write(nvme->dev, nvme->bar + NVME_AQA, (QUEUE_SIZE - 1) << 16 | (QUEUE_SIZE - 1));
+	write_address(nvme, NVME_ASQ, nvme->submission);
+	write_address(nvme, NVME_ACQ, nvme->completion);
+	nvme_write(nvme->dev, nvme->bar + NVME_CC, NVME_CC_SIZES | NVME_CC_EN);
+	return await_ready(nvme->dev, nvme->bar, NVME_CSTS_RDY);
+}
+
+static enum status probe(struct pci_dev *dev, void *context)
+{
+	struct driver_env *env = context;
+	struct nvme *nvme = arena_alloc(env->heap, sizeof(*nvme), 8);
+	enum status s;
+
+	if (!nvme)
+		return ERR_RANGE;
+	dev->driver_data = nvme;
+	nvme->dev = dev;
+	nvme->phase = 1;
+	s = map(dev, &nvme->bar);
+	if (s != OK)
+		return s;
+	nvme->stride = 4U << NVME_CAP_DSTRD(nvme_read(dev, nvme->bar + NVME_CAP + 4));
+	nvme->doorbell = nvme->bar + NVME_DOORBELLS;
+	if (nvme->stride + NVME_DOORBELLS + 4 > NVME_REGISTERS ||
+	    (nvme_read(dev, nvme->bar + NVME_CAP) & NVME_CAP_MQES) < QUEUE_SIZE - 1) {
+		log_line(PCI_FMT " nvme: doorbells %u bytes apart, queues of %u", PCI_ARGS(dev), nvme->stride,
+			 (nvme_read(dev, nvme->bar + NVME_CAP) & NVME_CAP_MQES) + 1);
+		return ERR_ABSENT;
+	}
+	nvme->submission = arena_alloc(env->dma, QUEUE_SIZE * sizeof(struct command), PAGE_SIZE);
+	nvme->completion = arena_alloc(env->dma, QUEUE_SIZE * sizeof(struct completion), PAGE_SIZE);
+	nvme->page = arena_alloc(env->dma, PAGE_SIZE, PAGE_SIZE);
+	if (!nvme->submission || !nvme->completion || !nvme->page)
+		return ERR_RANGE;
+	s = connect(dev, nvme);
+	return s == OK ? enable(nvme) : s;
+}
+
+static void submit(struct nvme *nvme, struct command command)
+{
+	nvme->busy[command.id] = true;
+	*(volatile struct command *)&nvme->submission[nvme->tail] = command;
+	nvme->tail = (u16)((nvme->tail + 1) % QUEUE_SIZE);
+	nvme_write(nvme->dev, nvme->doorbell, nvme->tail);
+}
+
+static enum status work(struct pci_dev *dev, bool write)
+{
+	struct nvme *nvme = dev->driver_data;
+	char model[MODEL_SIZE + 1];
+	u32 want = nvme->completed + 1;
+	enum status s;
+	size_t n;
+
+	(void)write;
+	submit(nvme, (struct command){ .opcode = NVME_IDENTIFY,
+				       .id = ID_IDENTIFY,
+				       .data = { (uintptr_t)nvme->page },
+				       .dword = { NVME_IDENTIFY_CTRL } });
+	s = driver_await(dev, "completed command", &nvme->completed, want, COMMAND_WAIT_US);
+	if (s != OK)
+		return s;
+	/* The first word is the PCI vendor ID (5.17.2.1): known beforehand, and nobody else writes it there. */
+	if (nvme->status || nvme->page[0] != (u8)dev->vendor || nvme->page[1] != dev->vendor >> 8) {
+		log_line(PCI_FMT " nvme: Identify: status 0x%x, vendor 0x%02x%02x", PCI_ARGS(dev), nvme->status, nvme->page[1],
+			 nvme->page[0]);
+		return ERR_IO;
+	}
+	memcpy(model, nvme->page + NVME_IDENTIFY_MODEL, MODEL_SIZE);
+	for (n = MODEL_SIZE; n && model[n - 1] == ' ';)
+		n--;
+	log_line(PCI_FMT " nvme: %.*s, %s %s 0x%02x: %u commands, %u interrupts", PCI_ARGS(dev), (int)n, model,
+		 nvme->msix ? "MSI-X" : "INTx", nvme->msix ? "vector" : "irq", nvme->vector, nvme->completed, nvme->interrupts);
+	return OK;
+}
+
+static enum status arm(struct pci_dev *dev)
+{
+	submit(dev->driver_data, (struct command){ .opcode = NVME_ASYNC_EVENT, .id = ID_EVENT });
+	return OK;
+}
+
+static unsigned int in_flight(const struct pci_dev *dev)
+{
+	const struct nvme *nvme = dev->driver_data;
+
+	return nvme->busy[ID_EVENT];
+}
+
+const struct driver nvme_driver = {
+	.pci = { .name = "nvme", .match = match, .reset = reset, .probe = probe },
+	.dma = 3 * PAGE_SIZE,
+	.work = work,
+	.arm = arm,
+	.in_flight = in_flight,
+};

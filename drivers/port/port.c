@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "drivers/port/port.h"
+
+#include "irq/lapic.h"
+#include "lib/log.h"
+
+#define VECTORS_MAX 2 /* one a source */
+
+/* A command takes a second at most (PCIe 6.7.3.2). */
+#define COMMAND_WAIT_US 1000000
+#define COMMANDS	2
+
+#define EVENTS		(PCI_EXP_SLTCTL_CCIE | PCI_EXP_SLTCTL_HPIE)
+#define ERRORS		(PCI_ERR_ROOT_CMD_COR_EN | PCI_ERR_ROOT_CMD_NONFATAL_EN | PCI_ERR_ROOT_CMD_FATAL_EN)
+
+/* Every event of Root Error Status; the rest of the register says which vector and what came first. */
+#define ROOT_EVENTS (PCI_ERR_ROOT_COR_RCV | PCI_ERR_ROOT_MULTI_COR_RCV | PCI_ERR_ROOT_UNCOR_RCV | PCI_ERR_ROOT_MULTI_UNCOR_RCV)
+
+struct port {
+	u16 aer; /* capability offset, 0 where absent */
+	u8 vector;
+	unsigned int vectors;
+	volatile u32 commands; /* completed */
+	volatile u32 errors;
+};
+
+static u16 slot_control(const struct pci_dev *dev)
+{
+	return pci_read_config_word(dev, (u16)(dev->pcie + PCI_EXP_SLTCTL));
+}
+
+static void write_slot_control(const struct pci_dev *dev, u16 value)
+{
+	pci_write_config_word(dev, (u16)(dev->pcie + PCI_EXP_SLTCTL), value);
+}
+
+/* Command Completed, write-1-to-clear: whether it was set. */
+static bool take_completion(const struct pci_dev *dev)
+{
+	u16 status = pci_read_config_word(dev, (u16)(dev->pcie + PCI_EXP_SLTSTA));
+
+	if (status == 0xffff || !(status & PCI_EXP_SLTSTA_CC))
+		return false;
+	pci_write_config_word(dev, (u16)(dev->pcie + PCI_EXP_SLTSTA), PCI_EXP_SLTSTA_CC);
+	return true;
+}
+
+static u16 port_type(const struct pci_dev *dev)
+{
+	return (pci_read_config_word(dev, (u16)(dev->pcie + PCI_EXP_FLAGS)) & PCI_EXP_FLAGS_TYPE) >> 4;
+}
+
+/* Only a root port collects errors (PCIe 7.8.4.9). */
+static u16 find_aer(const struct pci_dev *dev)
+{
+	u16 pos;
+
+	if (port_type(dev) != PCI_EXP_TYPE_ROOT_PORT ||
+	    pci_find_ext_capability(dev, PCI_EXT_CAP_ID_ERR, PCI_ERR_ROOT_STATUS + 4, &pos) != OK)
+		return 0;
+	return pos;
+}
+
+/* Which errors interrupt. No write where nothing changes. */
+static void report_errors(const struct pci_dev *dev, u16 aer, u32 which)
+{
+	u16 at = (u16)(aer + PCI_ERR_ROOT_COMMAND);
+
+	if (aer && pci_read_config_dword(dev, at) != which)
+		pci_write_config_dword(dev, at, which);
+}
+
+/* Its commands have to tell of their end, and somebody has to be allowed to give them: firmware may keep hot-plug to itself. */
+static bool match(const struct pci_dev *dev)
+{
+	u16 type;
+	u32 slot;
+
+	if (dev->header_type != PCI_HEADER_TYPE_BRIDGE || !dev->pcie || dev->pcie + PCI_EXP_SLTSTA + 2 > PCI_CFG_SPACE_SIZE)
+		return false;
+	type = port_type(dev);
+	if (type != PCI_EXP_TYPE_ROOT_PORT && type != PCI_EXP_TYPE_DOWNSTREAM)
+		return false;
+	slot = pci_read_config_dword(dev, (u16)(dev->pcie + PCI_EXP_SLTCAP));
+	return slot != 0xffffffff && slot & PCI_EXP_SLTCAP_HPC && !(slot & PCI_EXP_SLTCAP_NCCS);
+}
+
+/* What the previous kernel listened to is not ours to hear. */
+static enum status reset(struct pci_dev *dev)
+{
+	u16 control = slot_control(dev);
+
+	if (control == 0xffff)
+		return ERR_ABSENT;
+	report_errors(dev, find_aer(dev), 0);
+	if (control & EVENTS)
+		write_slot_control(dev, control & (u16)~EVENTS);
+	take_completion(dev);
+	return OK;
+}
+
+static bool take_error(const struct pci_dev *dev, const struct port *port)
+{
+	u16 at = (u16)(port->aer + PCI_ERR_ROOT_STATUS);
+	u32 status = port->aer ? pci_read_config_dword(dev, at) : 0;
+
+	if (!(status & ROOT_EVENTS) || status == 0xffffffff)
+		return false;
+	pci_write_config_dword(dev, at, status);
+	return true;
+}
+
+static bool interrupt(void *context)
+{
+	struct pci_dev *dev = context;
+	struct port *port = dev->driver_data;
+	bool command = take_completion(dev), error = take_error(dev, port);
+
+	port->commands += command;
+	port->errors += error;
+	return command || error;
+}
+
+static enum status connect(struct pci_dev *dev, struct port *port)
+{
+	struct msi_message message[VECTORS_MAX];
+	enum status s;
+
+	port->vectors = MIN(dev->msix ? pci_msix_vec_count(dev) : pci_msi_vec_count(dev), VECTORS_MAX);
+	if (!port->vectors) {
+		log_line(PCI_FMT " pcie-port: neither MSI nor MSI-X", PCI_ARGS(dev));
+		return ERR_ABSENT;
+	}
+	s = vector_alloc_block(port->vectors, interrupt, dev, &port->vector);
+	for (unsigned int i = 0; s == OK && i < port->vectors; i++)
+		s = lapic_msi_message((u8)(port->vector + i), &message[i]);
+	if (s != OK)
+		return s;
+	return dev->msix ? pci_enable_msix(dev, message, port->vectors) : pci_enable_msi(dev, message[0], port->vectors);
+}
+
+static enum status probe(struct pci_dev *dev, void *context)
+{
+	struct driver_env *env = context;
+	struct port *port = arena_alloc(env->heap, sizeof(*port), 8);
+
+	if (!port)
+		return ERR_RANGE;
+	dev->driver_data = port;
+	port->aer = find_aer(dev);
+	return connect(dev, port);
+}
+
+static enum status work(struct pci_dev *dev, bool write)
+{
+	struct port *port = dev->driver_data;
+	u16 control = slot_control(dev);
+	enum status s = OK;
+
+	(void)write;
+	report_errors(dev, port->aer, ERRORS);
+	/* A write that changes nothing else is a command all the same. */
+	for (u32 n = 1; s == OK && n <= COMMANDS; n++) {
+		write_slot_control(dev, control | EVENTS);
+		s = driver_await(dev, "completed command", &port->commands, n, COMMAND_WAIT_US);
+	}
+	return s;
+}
+
+/* Deaf again: nothing here is left in flight, and the next owner finds the port as we did. */
+static enum status finish(struct pci_dev *dev)
+{
+	struct port *port = dev->driver_data;
+
+	report_errors(dev, port->aer, 0);
+	write_slot_control(dev, slot_control(dev) & (u16)~EVENTS);
+	take_completion(dev);
+	log_line(PCI_FMT " pcie-port: %s, %u from vector 0x%02x on: %u commands completed, %u errors reported", PCI_ARGS(dev),
+		 dev->msix ? "MSI-X" : "MSI", port->vectors, port->vector, port->commands, port->errors);
+	return OK;
+}
+
+const struct driver pcie_port_driver = {
+	.pci = { .name = "pcie-port", .match = match, .reset = reset, .probe = probe },
+	.work = work,
+	.finish = finish,
+};

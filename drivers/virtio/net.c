@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "drivers/virtio/net.h"
+
+#include "drivers/virtio/queue.h"
+#include "lib/log.h"
+#include "lib/string.h"
+
+#include <linux/virtio_ids.h>
+#include <linux/virtio_net.h>
+
+#define QUEUE_RX 0 /* 5.1.2; the MSI-X table's entries are numbered likewise */
+#define QUEUE_TX 1
+
+/* Receive buffers: header and the longest frame (1514 bytes without offloads, 5.1.6.3.1). */
+#define BUFFERS	       8
+#define BUFFER_SIZE    2048
+
+#define TX_WAIT_US     1000000
+#define ANSWER_WAIT_US 1000000
+
+_Static_assert(BUFFERS <= VIRTQUEUE_SIZE_MAX, "a descriptor for each buffer");
+
+/* Ethernet (IEEE 802.3) and ARP (RFC 826); numbers are big-endian. */
+#define MAC_SIZE    6
+#define IP_SIZE	    4
+#define FRAME_LEAST 60 /* without the checksum */
+struct arp_frame {
+	u8 destination[MAC_SIZE];
+	u8 source[MAC_SIZE];
+	u8 type[2];
+	u8 hardware[2];
+	u8 protocol[2];
+	u8 hardware_size;
+	u8 protocol_size;
+	u8 operation[2];
+	u8 sender_mac[MAC_SIZE];
+	u8 sender_ip[IP_SIZE];
+	u8 target_mac[MAC_SIZE];
+	u8 target_ip[IP_SIZE];
+};
+_Static_assert(sizeof(struct arp_frame) == 42, "RFC 826");
+
+#define ARP_REQUEST 1
+#define ARP_REPLY   2
+
+static const u8 target_ip[IP_SIZE] = { 10, 0, 2, 2 };
+
+/* For the log. */
+#define MAC_FMT	    "%02x:%02x:%02x:%02x:%02x:%02x"
+#define MAC_ARGS(m) (m)[0], (m)[1], (m)[2], (m)[3], (m)[4], (m)[5]
+
+struct net {
+	struct virtio_pci v;
+	struct virtqueue rx;
+	struct virtqueue tx;
+	u8 *buffer[BUFFERS];
+	unsigned int buffers;
+	u8 *probe; /* header and frame */
+	volatile bool sending;
+	bool has_status;
+	u8 mac[MAC_SIZE];
+	u8 answer[MAC_SIZE]; /* who says to be 10.0.2.2; valid when answers is not 0 */
+	volatile u32 answers;
+	volatile u32 frames; /* in */
+	volatile u32 sent;
+};
+
+static bool match(const struct pci_dev *dev)
+{
+	return virtio_pci_is(dev, VIRTIO_ID_NET, VIRTIO_TRANS_ID_NET);
+}
+
+static void look_at(struct net *net, const u8 *frame, u32 size)
+{
+	const struct arp_frame *arp = (const void *)frame;
+
+	if (size < sizeof(*arp) || arp->type[0] != 0x08 || arp->type[1] != 0x06 || arp->operation[1] != ARP_REPLY ||
+	    memcmp(arp->sender_ip, target_ip, IP_SIZE))
+		return;
+	memcpy(net->answer, arp->sender_mac, MAC_SIZE);
+	net->answers++;
+}
+
+static void offer(struct net *net, u16 buffer)
+{
+	virtqueue_describe(&net->rx, buffer, net->buffer[buffer], BUFFER_SIZE, true);
+	virtqueue_add(&net->rx, buffer);
+}
+
+static void receive(struct net *net)
+{
+	const u32 header = sizeof(struct virtio_net_hdr_v1);
+	bool offered = false;
+	u32 written;
+	u16 head;
+
+	while (virtqueue_take(&net->rx, &head, &written)) {
+		if (head >= net->buffers)
+			continue; /* it was never made available */
+		if (written > header && written <= BUFFER_SIZE) {
+			net->frames++;
+			look_at(net, net->buffer[head] + header, written - header);
+		}
+		offer(net, head);
+		offered = true;
+	}
+	if (offered)
+		virtqueue_kick(&net->rx);
+}
+
+static void transmitted(struct net *net)
+{
+	u32 written;
+	u16 head;
+
+	while (virtqueue_take(&net->tx, &head, &written)) {
+		if (!net->sending)
+			continue; /* nothing was to be sent */
+		net->sending = false;
+		net->sent++;
+	}
+}
+
+static bool on_receive(void *context)
+{
+	receive(context);
+	return true;
+}
+
+static bool on_transmit(void *context)
+{
+	transmitted(context);
+	return true;
+}
+
+static bool on_line(void *context)
+{
+	struct net *net = context;
+
+	if (!virtio_interrupted(&net->v))
+		return false;
+	receive(net);
+	transmitted(net);
+	return true;
+}
+
+static enum status allocate_buffers(struct net *net, struct arena *dma)
+{
+	net->buffers = MIN(BUFFERS, net->rx.size);
+	for (unsigned int i = 0; i < net->buffers; i++) {
+		net->buffer[i] = arena_alloc(dma, BUFFER_SIZE, BUFFER_SIZE);
+		if (!net->buffer[i])
+			return ERR_RANGE;
+	}
+	net->probe = arena_alloc(dma, BUFFER_SIZE, BUFFER_SIZE);
+	return net->probe ? OK : ERR_RANGE;
+}
+
+static enum status probe(struct pci_dev *dev, void *context)
+{
+	static const irq_handler handlers[] = { [QUEUE_RX] = on_receive, [QUEUE_TX] = on_transmit };
+	struct driver_env *env = context;
+	struct net *net = arena_alloc(env->heap, sizeof(*net), 8);
+	u64 features;
+	enum status s;
+
+	if (!net)
+		return ERR_RANGE;
+	dev->driver_data = net;
+	s = virtio_pci_find(&net->v, dev);
+	if (s == OK && !net->v.config) {
+		log_line(PCI_FMT " virtio-net: no device configuration", PCI_ARGS(dev));
+		s = ERR_ABSENT;
+	}
+	if (s == OK)
+		s = virtio_negotiate(&net->v, 1ULL << VIRTIO_NET_F_MAC | 1ULL << VIRTIO_NET_F_STATUS, &features);
+	if (s == OK)
+		s = virtio_connect_msix(&net->v, handlers, ARRAY_SIZE(handlers), net);
+	if (s == OK)
+		s = virtqueue_init(&net->rx, &net->v, QUEUE_RX, virtio_queue_vector(&net->v, QUEUE_RX), env->dma);
+	if (s == OK)
+		s = virtqueue_init(&net->tx, &net->v, QUEUE_TX, virtio_queue_vector(&net->v, QUEUE_TX), env->dma);
+	if (s == OK)
+		s = allocate_buffers(net, env->dma);
+	if (s == OK)
+		s = virtio_connect_intx(&net->v, on_line, net);
+	if (s != OK)
+		return s;
+	virtio_driver_ok(&net->v);
+	net->has_status = features & 1ULL << VIRTIO_NET_F_STATUS;
+	/* A device without an address of its own takes any (5.1.5): a locally administered one. */
+	memcpy(net->mac, (const u8[]){ 0x02, 0, 0, 0, 0, 0x01 }, MAC_SIZE);
+	for (unsigned int i = 0; i < MAC_SIZE && features & 1ULL << VIRTIO_NET_F_MAC; i++)
+		net->mac[i] = (u8)virtio_read(&net->v, net->v.config + offsetof(struct virtio_net_config, mac) + i, 1);
+	for (u16 i = 0; i < net->buffers; i++)
+		offer(net, i);
+	virtqueue_kick(&net->rx);
+	return OK;
+}
+
+static void send_probe(struct net *net)
+{
+	const u32 header = sizeof(struct virtio_net_hdr_v1);
+	struct arp_frame *arp = (void *)(net->probe + header);
+
+	memset(net->probe, 0, header + FRAME_LEAST);
+	*arp = (struct arp_frame){
+		.type = { 0x08, 0x06 },
+		.hardware = { 0, 1 },
+		.protocol = { 0x08, 0x00 },
+		.hardware_size = MAC_SIZE,
+		.protocol_size = IP_SIZE,
+		.operation = { 0, ARP_REQUEST },
+	};
+	memset(arp->destination, 0xff, MAC_SIZE);
+	memcpy(arp->source, net->mac, MAC_SIZE);
+	memcpy(arp->sender_mac, net->mac, MAC_SIZE);
+	memcpy(arp->target_ip, target_ip, IP_SIZE);
+	net->sending = true;
+	virtqueue_describe(&net->tx, 0, net->probe, header + FRAME_LEAST, false);
+	virtqueue_add(&net->tx, 0);
+	virtqueue_kick(&net->tx);
+}
+
+static bool link_is_up(const struct net *net)
+{
+	const u64 at = net->v.config + offsetof(struct virtio_net_config, status);
+
+	return !net->has_status || virtio_read(&net->v, at, 2) & VIRTIO_NET_S_LINK_UP;
+}
+
+static enum status work(struct pci_dev *dev, bool write)
+{
+	struct net *net = dev->driver_data;
+	u32 want = net->sent + 1;
+	enum status s;
+
+	(void)write;
+	if (!link_is_up(net)) {
+		log_line(PCI_FMT " virtio-net: " MAC_FMT " link down", PCI_ARGS(dev), MAC_ARGS(net->mac));
+		return OK;
+	}
+	send_probe(net);
+	s = driver_await(dev, "transmitted frame", &net->sent, want, TX_WAIT_US);
+	if (s != OK)
+		return s;
+	/* The line that it leaves says enough: nobody has to be there. */
+	driver_await(dev, "answer to ARP", &net->answers, 1, ANSWER_WAIT_US);
+	log_line(PCI_FMT " virtio-net: " MAC_FMT " link up, " VIRTIO_IRQ_FMT ": %u frames out, %u in", PCI_ARGS(dev),
+		 MAC_ARGS(net->mac), VIRTIO_IRQ_ARGS(&net->v), net->sent, net->frames);
+	if (net->answers)
+		log_line(PCI_FMT " virtio-net: 10.0.2.2 is at " MAC_FMT, PCI_ARGS(dev), MAC_ARGS(net->answer));
+	return OK;
+}
+
+/* The receive buffers are in flight as it is; one frame more goes out, and its answer comes when it likes. */
+static enum status arm(struct pci_dev *dev)
+{
+	struct net *net = dev->driver_data;
+
+	if (link_is_up(net) && !net->sending)
+		send_probe(net);
+	return OK;
+}
+
+static unsigned int in_flight(const struct pci_dev *dev)
+{
+	const struct net *net = dev->driver_data;
+
+	return net->buffers + net->sending;
+}
+
+const struct driver virtio_net_driver = {
+	.pci = { .name = "virtio-net", .match = match, .reset = virtio_pci_reset, .probe = probe },
+	.dma = (BUFFERS + 1) * BUFFER_SIZE + 4 * PAGE_SIZE, /* the buffers; the rings of two queues */
+	.work = work,
+	.arm = arm,
+	.in_flight = in_flight,
+};

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef DRIVERS_VIRTIO_RNG_H
+#define DRIVERS_VIRTIO_RNG_H
+
+#include "drivers/driver.h"
+
+/*
+ * virtio-rng (virtio 1.2, 5.4): one queue of buffers that the device fills. Behind a limited source the answer takes as long as the
+ * source likes, so what is in flight at a handoff stays so.
+ */
+extern const struct driver virtio_rng_driver;
+
+#endif
