@@ -230,11 +230,12 @@ enum status options_replace(const char *cmdline, const char *name, const char *v
 	size_t n = 0;
 
 	out[0] = '\0';
+	/* What does not fit is still counted: the message tells how long it would have been. */
 	while (next_word(&at, &word))
-		if (!option_prefix(word, name) && n < size)
-			n += format(out + n, size - n, "%.*s ", (unsigned int)word.size, word.start);
-	if (n < size)
-		n += format(out + n, size - n, OPTIONS_PREFIX "%s=%s%s%s", name, value, foreign ? " " : "", foreign ? foreign : "");
+		if (!option_prefix(word, name))
+			n += format(out + MIN(n, size), size - MIN(n, size), "%.*s ", (unsigned int)word.size, word.start);
+	n += format(out + MIN(n, size), size - MIN(n, size), OPTIONS_PREFIX "%s=%s%s%s", name, value, foreign ? " " : "",
+		    foreign ? foreign : "");
 	if (n < size)
 		return OK;
 	log_line("command line: %lu characters, %lu are allowed", n, size - 1);

@@ -14,7 +14,8 @@
 
 /* The PIRQ router comes before whoever wants INTx, disks before the rest: the silence after a handoff ends with the first I/O. */
 const struct driver *const drivers[] = {
-	&pirq_driver, &virtio_blk_driver, &virtio_rng_driver, &virtio_net_driver, &nvme_driver, &pcie_port_driver, &edu_driver, NULL,
+	&pirq_driver, &virtio_blk_driver, &virtio_rng_driver, &virtio_net_driver,
+	&nvme_driver, &pcie_port_driver,  &edu_driver,	      NULL,
 };
 
 _Static_assert(offsetof(struct driver, pci) == 0, "driver_of");

@@ -297,6 +297,17 @@ static void report_found(const struct kernel *kernel)
 		 kernel->pci.count, masters, msi, msix, pending);
 }
 
+static bool overlaps(const struct kernel *kernel, const struct acpi_ecam *e)
+{
+	for (unsigned int i = 0; i < kernel->accesses; i++) {
+		const struct pci_access *a = &kernel->access[i];
+
+		if (a->segment == e->segment && a->first_bus <= e->last_bus && e->first_bus <= a->last_bus)
+			return true;
+	}
+	return false;
+}
+
 /* What MCFG says is tried against the memory map and, where that is possible, against CF8/CFC, before anything is written there. */
 static bool open_ecam(struct kernel *kernel, const struct acpi_ecam *e, const struct pci_access *cf8)
 {
@@ -307,6 +318,11 @@ static bool open_ecam(struct kernel *kernel, const struct acpi_ecam *e, const st
 		log_line("PCI ECAM at 0x%lx, buses %02x-%02x: it would lie in RAM, ignored", e->base, e->first_bus, e->last_bus);
 		return false;
 	}
+	if (overlaps(kernel, e)) {
+		log_line("PCI ECAM at 0x%lx, buses %02x-%02x: an earlier entry has some of them, ignored", e->base, e->first_bus,
+			 e->last_bus);
+		return false;
+	}
 	return pci_access_ecam(access, map_mmio, e->base, e->segment, e->first_bus, e->last_bus) == OK &&
 	       (e->segment != cf8->segment || pci_ecam_agrees(access, cf8));
 }
@@ -314,12 +330,19 @@ static bool open_ecam(struct kernel *kernel, const struct acpi_ecam *e, const st
 static enum status open_config_space(struct kernel *kernel)
 {
 	struct pci_access cf8;
+	bool has_root = false;
 
 	pci_access_cf8(&cf8, map_mmio);
 	for (unsigned int i = 0; i < kernel->acpi.ecam_count; i++)
 		kernel->accesses += open_ecam(kernel, &kernel->acpi.ecam[i], &cf8);
-	if (!kernel->accesses)
-		kernel->access[kernel->accesses++] = cf8;
+	for (unsigned int i = 0; i < kernel->accesses; i++)
+		has_root |= kernel->access[i].segment == cf8.segment && kernel->access[i].first_bus == cf8.first_bus;
+	if (!has_root) {
+		if (kernel->accesses)
+			log_line("PCI ECAM: bus 00 of segment 0000 is in no entry, ECAM ignored");
+		kernel->access[0] = cf8;
+		kernel->accesses = 1;
+	}
 	kernel->pci.capacity = FUNCTIONS_MAX;
 	kernel->pci.dev = arena_alloc(&kernel->heap, FUNCTIONS_MAX * sizeof(struct pci_dev), 8);
 	return kernel->pci.dev ? OK : ERR_RANGE;

@@ -62,16 +62,24 @@ static u16 cf8_select(u16 bdf, u16 reg)
 	return (u16)(CF8_DATA + (reg & 3));
 }
 
+/* Two accesses that belong together: an interrupt handler may want another register. */
 static u32 cf8_read(const struct pci_access *access, u16 bdf, u16 reg, unsigned int size)
 {
+	u64 flags = x86_irq_save();
+	u32 value = x86_in(cf8_select(bdf, reg), size);
+
 	(void)access;
-	return x86_in(cf8_select(bdf, reg), size);
+	x86_irq_restore(flags);
+	return value;
 }
 
 static void cf8_write(const struct pci_access *access, u16 bdf, u16 reg, unsigned int size, u32 value)
 {
+	u64 flags = x86_irq_save();
+
 	(void)access;
 	x86_out(cf8_select(bdf, reg), size, value);
+	x86_irq_restore(flags);
 }
 
 enum status pci_access_ecam(struct pci_access *access, enum status (*map)(u64 address, u64 size), u64 base, u16 segment,

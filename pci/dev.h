@@ -102,14 +102,14 @@ enum status pci_find_ext_capability(const struct pci_dev *dev, u16 id, u16 size,
 /* --- bar.c --- */
 
 /* The address in a memory BAR, 64-bit ones included. ERR_ABSENT: no such BAR, an I/O BAR, or none assigned. */
-enum status pci_bar_address(const struct pci_dev *dev, unsigned int bar, u64 *address);
+enum status pci_bar_address(const struct pci_dev *dev, unsigned int number, u64 *address);
 
 /*
  * Makes accessible what a device says to be at an offset of a BAR: size bytes, which have to lie in it. After one line that says what it is:
  * ERR_ABSENT where there is no such BAR, ERR_RANGE where the BAR is smaller. The first time it asks for a BAR's size, as firmware does:
  * memory decoding is off while the register holds ones. So the device must not be in use yet.
  */
-enum status pci_map_bar(struct pci_dev *dev, const char *what, unsigned int bar, u64 offset, u64 size, u64 *address);
+enum status pci_map_bar(struct pci_dev *dev, const char *what, unsigned int number, u64 offset, u64 size, u64 *address);
 
 /* --- command.c: the only writer of the command register. 16 bits; no write when nothing changes or the function is gone --- */
 void pci_set_master(struct pci_dev *dev); /* upstream bridges first: without them the function's requests go nowhere */

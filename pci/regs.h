@@ -98,18 +98,18 @@
 #define PCI_EXP_SLTSTA_CC	0x0010	   /* Command Completed */
 
 /* Extended configuration space, PCIe functions only: id 15..0, version 19..16, next 31..20 (PCIe 7.6). */
-#define PCI_EXT_CAP_START	     0x100
-#define PCI_EXT_CAP_ID_ARI	     0x0e
-#define PCI_EXT_CAP_ID_SRIOV	     0x10
-#define PCI_EXT_CAP_ARI_SIZEOF	     8
-#define PCI_ARI_CAP		     0x04 /* 16 bits: next function 15..8 */
-#define PCI_EXT_CAP_SRIOV_SIZEOF     0x40
-#define PCI_SRIOV_CTRL		     0x08 /* 16 bits */
-#define PCI_SRIOV_CTRL_VFE	     0x01
-#define PCI_SRIOV_NUM_VF	     0x10 /* 16 bits */
-#define PCI_SRIOV_VF_OFFSET	     0x14 /* 16 bits, in routing IDs from the PF */
-#define PCI_SRIOV_VF_STRIDE	     0x16 /* 16 bits */
-#define PCI_SRIOV_VF_DID	     0x1a /* 16 bits: device ID of every VF; its own registers read all ones */
+#define PCI_EXT_CAP_START	 0x100
+#define PCI_EXT_CAP_ID_ARI	 0x0e
+#define PCI_EXT_CAP_ID_SRIOV	 0x10
+#define PCI_EXT_CAP_ARI_SIZEOF	 8
+#define PCI_ARI_CAP		 0x04 /* 16 bits: next function 15..8 */
+#define PCI_EXT_CAP_SRIOV_SIZEOF 0x40
+#define PCI_SRIOV_CTRL		 0x08 /* 16 bits */
+#define PCI_SRIOV_CTRL_VFE	 0x01
+#define PCI_SRIOV_NUM_VF	 0x10 /* 16 bits */
+#define PCI_SRIOV_VF_OFFSET	 0x14 /* 16 bits, in routing IDs from the PF */
+#define PCI_SRIOV_VF_STRIDE	 0x16 /* 16 bits */
+#define PCI_SRIOV_VF_DID	 0x1a /* 16 bits: device ID of every VF; its own registers read all ones */
 
 /* Advanced Error Reporting, what a root port has of it (PCIe 7.8.4). */
 #define PCI_EXT_CAP_ID_ERR	     0x01

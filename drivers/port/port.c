@@ -123,7 +123,7 @@ static bool interrupt(void *context)
 
 static enum status connect(struct pci_dev *dev, struct port *port)
 {
-	struct msi_message message[VECTORS_MAX];
+	struct msi_message message[VECTORS_MAX] = { 0 };
 	enum status s;
 
 	port->vectors = MIN(dev->msix ? pci_msix_vec_count(dev) : pci_msi_vec_count(dev), VECTORS_MAX);

@@ -51,8 +51,7 @@ static bool match(const struct pci_dev *dev)
 static bool complete(void *context)
 {
 	struct blk *blk = context;
-	u32 written;
-	u16 head;
+	u32 head, written;
 
 	if (!virtio_interrupted(&blk->v))
 		return false;

@@ -10,6 +10,7 @@
 
 #define QUEUE_RX 0 /* 5.1.2; the MSI-X table's entries are numbered likewise */
 #define QUEUE_TX 1
+#define TX_HEAD	 0 /* the only descriptor in use there */
 
 /* Receive buffers: header and the longest frame (1514 bytes without offloads, 5.1.6.3.1). */
 #define BUFFERS	       8
@@ -27,12 +28,7 @@ _Static_assert(BUFFERS <= VIRTQUEUE_SIZE_MAX, "a descriptor for each buffer");
 struct arp_frame {
 	u8 destination[MAC_SIZE];
 	u8 source[MAC_SIZE];
-	u8 type[2];
-	u8 hardware[2];
-	u8 protocol[2];
-	u8 hardware_size;
-	u8 protocol_size;
-	u8 operation[2];
+	u8 kind[10]; /* EtherType, hardware, protocol, their addresses' sizes, operation */
 	u8 sender_mac[MAC_SIZE];
 	u8 sender_ip[IP_SIZE];
 	u8 target_mac[MAC_SIZE];
@@ -40,8 +36,9 @@ struct arp_frame {
 };
 _Static_assert(sizeof(struct arp_frame) == 42, "RFC 826");
 
-#define ARP_REQUEST 1
-#define ARP_REPLY   2
+/* From EtherType to operation: ARP, for Ethernet and IPv4. */
+#define ARP_REQUEST 0x08, 0x06, 0x00, 0x01, 0x08, 0x00, MAC_SIZE, IP_SIZE, 0x00, 0x01
+#define ARP_REPLY   0x08, 0x06, 0x00, 0x01, 0x08, 0x00, MAC_SIZE, IP_SIZE, 0x00, 0x02
 
 static const u8 target_ip[IP_SIZE] = { 10, 0, 2, 2 };
 
@@ -54,7 +51,7 @@ struct net {
 	struct virtqueue rx;
 	struct virtqueue tx;
 	u8 *buffer[BUFFERS];
-	unsigned int buffers;
+	u16 buffers;
 	u8 *probe; /* header and frame */
 	volatile bool sending;
 	bool has_status;
@@ -72,10 +69,10 @@ static bool match(const struct pci_dev *dev)
 
 static void look_at(struct net *net, const u8 *frame, u32 size)
 {
+	static const u8 reply[] = { ARP_REPLY };
 	const struct arp_frame *arp = (const void *)frame;
 
-	if (size < sizeof(*arp) || arp->type[0] != 0x08 || arp->type[1] != 0x06 || arp->operation[1] != ARP_REPLY ||
-	    memcmp(arp->sender_ip, target_ip, IP_SIZE))
+	if (size < sizeof(*arp) || memcmp(arp->kind, reply, sizeof(reply)) || memcmp(arp->sender_ip, target_ip, IP_SIZE))
 		return;
 	memcpy(net->answer, arp->sender_mac, MAC_SIZE);
 	net->answers++;
@@ -91,8 +88,7 @@ static void receive(struct net *net)
 {
 	const u32 header = sizeof(struct virtio_net_hdr_v1);
 	bool offered = false;
-	u32 written;
-	u16 head;
+	u32 head, written;
 
 	while (virtqueue_take(&net->rx, &head, &written)) {
 		if (head >= net->buffers)
@@ -101,7 +97,7 @@ static void receive(struct net *net)
 			net->frames++;
 			look_at(net, net->buffer[head] + header, written - header);
 		}
-		offer(net, head);
+		offer(net, (u16)head);
 		offered = true;
 	}
 	if (offered)
@@ -110,12 +106,11 @@ static void receive(struct net *net)
 
 static void transmitted(struct net *net)
 {
-	u32 written;
-	u16 head;
+	u32 head, written;
 
 	while (virtqueue_take(&net->tx, &head, &written)) {
-		if (!net->sending)
-			continue; /* nothing was to be sent */
+		if (head != TX_HEAD || !net->sending)
+			continue; /* it was never made available, or not this time */
 		net->sending = false;
 		net->sent++;
 	}
@@ -186,14 +181,15 @@ static enum status probe(struct pci_dev *dev, void *context)
 		s = virtio_connect_intx(&net->v, on_line, net);
 	if (s != OK)
 		return s;
-	virtio_driver_ok(&net->v);
 	net->has_status = features & 1ULL << VIRTIO_NET_F_STATUS;
 	/* A device without an address of its own takes any (5.1.5): a locally administered one. */
 	memcpy(net->mac, (const u8[]){ 0x02, 0, 0, 0, 0, 0x01 }, MAC_SIZE);
 	for (unsigned int i = 0; i < MAC_SIZE && features & 1ULL << VIRTIO_NET_F_MAC; i++)
 		net->mac[i] = (u8)virtio_read(&net->v, net->v.config + offsetof(struct virtio_net_config, mac) + i, 1);
+	/* Before the device may answer (3.1.1), for then the handler offers buffers, too; it is told of them afterwards. */
 	for (u16 i = 0; i < net->buffers; i++)
 		offer(net, i);
+	virtio_driver_ok(&net->v);
 	virtqueue_kick(&net->rx);
 	return OK;
 }
@@ -203,22 +199,14 @@ static void send_probe(struct net *net)
 	const u32 header = sizeof(struct virtio_net_hdr_v1);
 	struct arp_frame *arp = (void *)(net->probe + header);
 
-	memset(net->probe, 0, header + FRAME_LEAST);
-	*arp = (struct arp_frame){
-		.type = { 0x08, 0x06 },
-		.hardware = { 0, 1 },
-		.protocol = { 0x08, 0x00 },
-		.hardware_size = MAC_SIZE,
-		.protocol_size = IP_SIZE,
-		.operation = { 0, ARP_REQUEST },
-	};
+	*arp = (struct arp_frame){ .kind = { ARP_REQUEST } };
 	memset(arp->destination, 0xff, MAC_SIZE);
 	memcpy(arp->source, net->mac, MAC_SIZE);
 	memcpy(arp->sender_mac, net->mac, MAC_SIZE);
 	memcpy(arp->target_ip, target_ip, IP_SIZE);
 	net->sending = true;
-	virtqueue_describe(&net->tx, 0, net->probe, header + FRAME_LEAST, false);
-	virtqueue_add(&net->tx, 0);
+	virtqueue_describe(&net->tx, TX_HEAD, net->probe, header + FRAME_LEAST, false);
+	virtqueue_add(&net->tx, TX_HEAD);
 	virtqueue_kick(&net->tx);
 }
 

@@ -162,7 +162,7 @@ void virtio_driver_ok(const struct virtio_pci *v)
 
 enum status virtio_connect_msix(struct virtio_pci *v, const irq_handler *handlers, unsigned int count, void *context)
 {
-	struct msi_message messages[VIRTIO_VECTORS_MAX];
+	struct msi_message messages[VIRTIO_VECTORS_MAX] = { 0 };
 	enum status s = OK;
 
 	if (!v->dev->msix)

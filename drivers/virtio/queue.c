@@ -73,12 +73,12 @@ void virtqueue_kick(const struct virtqueue *q)
 	virtio_write(q->v, q->notify, 2, q->index);
 }
 
-bool virtqueue_take(struct virtqueue *q, u16 *head, u32 *written)
+bool virtqueue_take(struct virtqueue *q, u32 *head, u32 *written)
 {
 	if (q->used_seen == q->used->idx)
 		return false;
 	barrier();
-	*head = (u16)q->used->ring[q->used_seen % q->size].id;
+	*head = q->used->ring[q->used_seen % q->size].id;
 	*written = q->used->ring[q->used_seen % q->size].len;
 	q->used_seen++;
 	return true;

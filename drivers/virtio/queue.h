@@ -34,7 +34,7 @@ void virtqueue_describe(struct virtqueue *q, u16 d, const volatile void *data, u
 void virtqueue_add(struct virtqueue *q, u16 head);
 void virtqueue_kick(const struct virtqueue *q);
 
-/* Takes the next completed chain, with the bytes that the device says it wrote to it; false when there is none. */
-bool virtqueue_take(struct virtqueue *q, u16 *head, u32 *written);
+/* Takes the next completed chain and the bytes written to it, both as the device says, unchecked; false when there is none. */
+bool virtqueue_take(struct virtqueue *q, u32 *head, u32 *written);
 
 #endif

@@ -26,7 +26,7 @@ struct rng {
 		u8 *data;
 		volatile bool busy;
 	} slot[SLOTS];
-	unsigned int slots;
+	u16 slots;
 	u32 requests;
 	volatile u32 written; /* bytes that the last completed request brought */
 	volatile u32 completed;
@@ -41,8 +41,7 @@ static bool match(const struct pci_dev *dev)
 static bool complete(void *context)
 {
 	struct rng *rng = context;
-	u32 written;
-	u16 head;
+	u32 head, written;
 
 	if (!virtio_interrupted(&rng->v))
 		return false;
@@ -108,7 +107,7 @@ static bool brought_something(const struct rng *rng)
 {
 	const u8 *data = rng->slot[0].data;
 
-	for (u32 i = 0; i < MIN(rng->written, BYTES); i++)
+	for (u32 i = 0; i < rng->written && rng->written <= BYTES; i++)
 		if (data[i] != CANARY)
 			return true;
 	return false;

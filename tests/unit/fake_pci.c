@@ -305,7 +305,7 @@ void fake_bar_register(struct fake_fn *fn, unsigned int bar, u64 value, u64 size
 	u16 reg = (u16)(PCI_BASE_ADDRESS_0 + 4 * bar);
 	u64 mask = size ? ~(size - 1) : 0;
 
-	assert_true(!(size & (size - 1)) && (!size || size >= 16) && !(value & ~0xfULL & ~mask));
+	assert_true(!size || (size >= 16 && !(size & (size - 1)) && !(value & ~0xfULL & ~mask)));
 	fake_set(fn, reg, 4, (u32)value);
 	fake_writable(fn, reg, 4, (u32)mask);
 	if (is_wide(value)) {

@@ -5,10 +5,10 @@
 #include "pci/dev.h"
 
 /*
- * A PCI segment in the host's memory, behind struct pci_access_ops: functions whose registers have bits that are read-only, read-write
- * or write-1-to-clear, memory behind their BARs, and an ordered log of every access. What no back end may be asked (a size other than
- * 1, 2 or 4, an unaligned address, a register beyond the configuration space, memory that was not mapped or that the function does not
- * decode) fails the test.
+ * A PCI segment in the host's memory, behind struct pci_access_ops: functions whose registers have bits that are read-only,
+ * read-write or write-1-to-clear, memory behind their BARs, and an ordered log of every access. What no back end may be asked (a
+ * size other than 1, 2 or 4, an unaligned address, a register beyond the configuration space, memory that was not mapped or that
+ * the function does not decode) fails the test.
  */
 #define FAKE_CFG_SIZE 4096
 #define FAKE_FNS_MAX  320
@@ -92,8 +92,8 @@ void fake_ari(struct fake_fn *fn, u16 pos, u8 next_function);
 void fake_sriov(struct fake_fn *fn, u16 pos, u16 count, u16 offset, u16 stride, u16 vf_device);
 
 /*
- * A BAR's register: flags and address of value, address bits down to size (a power of two from 16 on; 0: none) writable. A 64-bit one takes
- * the next BAR's register, too.
+ * A BAR's register: flags and address of value, address bits down to size (a power of two from 16 on; 0: none) writable. A 64-bit
+ * one takes the next BAR's register, too.
  */
 void fake_bar_register(struct fake_fn *fn, unsigned int bar, u64 value, u64 size);
 u64 fake_bar_value(const struct fake_fn *fn, unsigned int bar);

@@ -203,7 +203,7 @@ static u32 mmio_read(void *model, u64 offset, unsigned int size)
 		assert_int_equal(size, 1);
 		value = v->isr;
 		v->isr = 0;
-		if (v->fn->cfg[PCI_INTERRUPT_LINE])
+		if (v->fn->cfg[PCI_INTERRUPT_LINE] && !v->line_held)
 			fake_irq_line(v->fn->cfg[PCI_INTERRUPT_LINE], false);
 		return value;
 	}

@@ -6,9 +6,9 @@
 
 /*
  * A virtio device behind BAR 4 of fake_virtio_blk: the registers of virtio 1.2, 4.1.4, and behind its queues a disk, a network or a
- * source of entropy. It holds the driver to the standard: exact widths (4.1.3.1), the order of initialisation (3.1.1), configuration
- * that the negotiated features have (5.1.4), descriptors that point the right way (2.7.5, 5.1.6, 5.2.6, 5.4.6); what breaks them fails
- * the test.
+ * source of entropy. It holds the driver to the standard: exact widths (4.1.3.1), the order of initialisation (3.1.1),
+ * configuration that the negotiated features have (5.1.4), descriptors that point the right way (2.7.5, 5.1.6, 5.2.6, 5.4.6); what
+ * breaks them fails the test.
  */
 #define FAKE_DISK_SECTORS  2048 /* 1 MiB */
 #define FAKE_VIRTIO_QUEUES 2
@@ -67,6 +67,7 @@ struct fake_virtio {
 	bool hold;	      /* requests are left in the queue */
 	bool silent;	      /* requests are done, without an interrupt */
 	u8 request_status;    /* of all requests to a disk; 0 is OK */
+	bool line_held;	      /* another device keeps the line up */
 	bool corrupt;	      /* one bit of what is read is another */
 
 	void (*tick)(struct fake_virtio *v, unsigned int looks);
@@ -92,7 +93,7 @@ u16 fake_virtio_available(const struct fake_virtio *v, unsigned int queue);
 /* The address in a descriptor. */
 u64 fake_virtio_buffer(const struct fake_virtio *v, unsigned int queue, unsigned int descriptor);
 
-/* From here on the time is kept by a clock that calls tick at each look: what happens while somebody waits. After fake_x86_reset. */
+/* From here on the clock calls tick at each look: what happens while somebody waits. After fake_x86_reset. */
 void fake_virtio_clock(struct fake_virtio *v, void (*tick)(struct fake_virtio *v, unsigned int looks));
 
 /* --- checks over the access log --- */
@@ -106,9 +107,9 @@ bool fake_virtio_status_is(const struct fake_virtio *v, const u8 *want, size_t n
 	} while (0)
 
 /*
- * From reset to DRIVER_OK: each queue's MSI-X entry is unmasked, with MSI-X on, before the queue is told of it, and read back before the
- * queue is enabled (4.1.5.1.2.2); all queues are enabled before DRIVER_OK; nothing of the common configuration is written after it, and
- * nobody is notified before it (3.1.1).
+ * From reset to DRIVER_OK: each queue's MSI-X entry is unmasked, with MSI-X on, before the queue is told of it, and read back
+ * before the queue is enabled (4.1.5.1.2.2); all queues are enabled before DRIVER_OK; nothing of the common configuration is
+ * written after it, and nobody is notified before it (3.1.1).
  */
 bool fake_virtio_in_order(const struct fake_virtio *v);
 

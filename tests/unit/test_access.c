@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: both ways into configuration space make each access with exactly its own size at exactly its own place.
- * Could be false: CF8 takes a doubleword register and the data port's address says which bytes are meant; ECAM's base is that of bus 0
- * also where the range begins later; a neighbour byte written along may be write-1-to-clear.
- * Provoked: every size at every place, on host memory as ECAM and on fake ports. Failure: another byte changed, another port.
+ * Claim: both ways into configuration space make each access with exactly its own size at exactly its own place; ECAM that does not
+ * show what CF8/CFC shows is told.
+ * Could be false: CF8 takes a doubleword register and the data port's address says which bytes are meant; ECAM's base is that of
+ * bus 0 also where the range begins later; a neighbour byte written along may be write-1-to-clear; firmware may be wrong about the
+ * base.
+ * Provoked: every size at every place, on host memory as ECAM and on fake ports; two segments that differ in one function.
+ * Failure: another byte changed, another port, a difference that nobody tells.
  */
 #include "pci/access.h"
+#include "tests/unit/fake_pci.h"
 #include "tests/unit/fake_x86.h"
 #include "tests/unit/unit.h"
 
@@ -86,9 +90,11 @@ static void ecam_that_cannot_be_mapped_is_refused(void **state)
 }
 
 static u32 data;
+static unsigned int interruptible; /* accesses between which an interrupt handler could have made others */
 static u32 in(u16 port, unsigned int size)
 {
 	(void)port;
+	interruptible += fake_x86.irq_on;
 	return size == 4 ? data : data & ((1U << 8 * size) - 1);
 }
 static void out(u16 port, unsigned int size, u32 value)
@@ -96,6 +102,7 @@ static void out(u16 port, unsigned int size, u32 value)
 	(void)port;
 	(void)size;
 	(void)value;
+	interruptible += fake_x86.irq_on;
 }
 static const struct fake_ports cf8 = { 0xcf8, 0xcff, in, out };
 
@@ -130,6 +137,27 @@ static void cf8_names_the_doubleword_and_the_port_names_the_byte(void **state)
 	assert_false(fake_io_is(low_bits_in_cf8, ARRAY_SIZE(low_bits_in_cf8)));
 }
 
+/* The two accesses of one register belong together. */
+static void no_interrupt_comes_between_cf8_and_its_data(void **state)
+{
+	struct pci_access access;
+
+	(void)state;
+	fake_x86_reset();
+	fake_x86_claim(&cf8);
+	pci_access_cf8(&access, map);
+	for (int on = 0; on < 2; on++) {
+		fake_x86.irq_on = on;
+		interruptible = 0;
+		access.ops->cfg_write(&access, 0x0018, 0x04, 2, 0x0503);
+		access.ops->cfg_read(&access, 0x0018, 0x04, 2);
+		assert_int_equal(interruptible, 0);
+		assert_int_equal(fake_x86.irq_on, on);
+	}
+	x86_outl(0xcf8, 0); /* the twin */
+	assert_int_equal(interruptible, 1);
+}
+
 static void memory_is_accessed_with_the_size_asked_for(void **state)
 {
 	u8 bytes[16] __attribute__((aligned(16))), before[16];
@@ -150,13 +178,79 @@ static void memory_is_accessed_with_the_size_asked_for(void **state)
 	assert_int_equal(access.ops->mem_read(&access, at + 11, 1), 0x07);
 }
 
+/* --- ECAM and CF8/CFC --- */
+
+#define HERE 0x40 /* ECAM's first bus */
+
+/* A difference at this function, in what ECAM or CF8/CFC shows there. 0: nobody is there. */
+static const struct difference {
+	const char *what;
+	u16 bdf;
+	u32 ecam;
+	u32 cf8;
+	bool agrees;
+} differences[] = {
+	{ "none", PCI_BDF(HERE, 3, 0), 0x10001111, 0x10001111, true },
+	{ "another device", PCI_BDF(HERE, 3, 0), 0x10011111, 0x10001111, false },
+	{ "another vendor", PCI_BDF(HERE, 3, 0), 0x10001112, 0x10001111, false },
+	{ "the first is not there", PCI_BDF(HERE, 0, 0), 0, 0x10001111, false },
+	{ "the last is not there", PCI_BDF(HERE, 31, 0), 0, 0x10001111, false },
+	{ "one that CF8/CFC does not reach", PCI_BDF(HERE, 3, 0), 0x10001111, 0, true },
+	{ "on another bus", PCI_BDF(HERE + 1, 3, 0), 0, 0x10001111, true },
+	{ "on the bus at 0", PCI_BDF(0, 3, 0), 0, 0x10001111, true },
+	{ "another function", PCI_BDF(HERE, 3, 1), 0, 0x10001111, true }, /* a function 1 may hide behind function 0 */
+};
+
+static void add(struct fake_pci *fake, u16 bdf, u32 id)
+{
+	if (id)
+		fake_add(fake, bdf, (u16)id, (u16)(id >> 16));
+}
+
+static bool agrees_as_it_should(const struct difference *d)
+{
+	struct fake_pci *ecam = fake_pci_new(), *cf8_fake = fake_pci_new();
+	char place[32];
+	bool agrees, holds;
+
+	fake_log_start();
+	ecam->access.ecam_base = 0xb0000000;
+	ecam->access.first_bus = HERE;
+	add(ecam, PCI_BDF(HERE, 2, 0), 0x20002222); /* what both show */
+	add(cf8_fake, PCI_BDF(HERE, 2, 0), 0x20002222);
+	add(ecam, d->bdf, d->ecam);
+	add(cf8_fake, d->bdf, d->cf8);
+	agrees = pci_ecam_agrees(&ecam->access, &cf8_fake->access);
+	snprintf(place, sizeof(place), "0xb0000000: %02x:%02x.0", PCI_BUS(d->bdf), PCI_DEV(d->bdf));
+	holds = agrees == d->agrees && fake_log_lines() == !agrees && fake_log_has(place) == !agrees;
+	holds &= !fake_writes(ecam) && !fake_writes(cf8_fake);
+	fake_pci_free(ecam);
+	fake_pci_free(cf8_fake);
+	return holds;
+}
+
+static void ecam_that_shows_something_else_is_told(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(differences); i++) {
+		struct difference wrong = differences[i];
+
+		if (!agrees_as_it_should(&differences[i]))
+			fail_msg("%s", differences[i].what);
+		wrong.agrees = !wrong.agrees; /* the twin */
+		assert_false(agrees_as_it_should(&wrong));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ecam_reaches_each_register_with_its_size),
 		cmocka_unit_test(ecam_that_cannot_be_mapped_is_refused),
 		cmocka_unit_test(cf8_names_the_doubleword_and_the_port_names_the_byte),
+		cmocka_unit_test(no_interrupt_comes_between_cf8_and_its_data),
 		cmocka_unit_test(memory_is_accessed_with_the_size_asked_for),
+		cmocka_unit_test(ecam_that_shows_something_else_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

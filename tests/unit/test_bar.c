@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: pci_bar_address gives the address of an assigned memory BAR, of both widths, and of nothing else; pci_map_bar maps what lies in
- * one, and nothing that reaches past it, after asking once for its size with memory decoding off, and puts the register back.
+ * Claim: pci_bar_address gives the address of an assigned memory BAR, of both widths, and of nothing else; pci_map_bar maps what
+ * lies in one, and nothing that reaches past it, after asking once for its size with memory decoding off, and puts the register
+ * back.
  * Could be false: the low bits are flags, a 64-bit BAR takes two registers, a bridge has two BARs, and the last one may claim to be
- * half of a 64-bit one (PCIe 7.5.1.2.1); offset and size come from the device and may wrap; a register that is left with ones moves the
- * device, one that holds them while it decodes answers for somebody else; what the ones read back as is the device's word, too.
+ * half of a 64-bit one (PCIe 7.5.1.2.1); offset and size come from the device and may wrap; a register that is left with ones moves
+ * the device, one that holds them while it decodes answers for somebody else; what the ones read back as is the device's word, too.
  * Provoked: one register value a row, one extent a row, one lie a row; a function that goes at each access in turn.
  * Failure: another address, another list of writes, or a BAR that decodes away from its place.
  */
@@ -310,7 +311,7 @@ static void what_the_ones_read_back_as_is_believed_only_as_a_size(void **state)
 		{ "64 bits, all ones", 0x8fe000004, -1ULL, 0 },
 		{ "a hole in the mask: the lowest bit counts", 0xfe000000, 0xf0f04000, 0x4000 },
 		{ "64 bits, only the lower half writable", 0xfe000004, 0xffff0004, 0x10000 },
-		{ "64 bits, only one bit writable", 0x8fe000004, 0x8000000000000004, 0x8000000000000000 },
+		{ "64 bits, only one bit writable", 0x8000000000000004, 0x8000000000000004, 0x8000000000000000 },
 		{ "as it was", 0xfe000000, 0xfe000000, 0x2000000 },
 	};
 

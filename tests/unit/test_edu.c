@@ -33,6 +33,7 @@ static struct edu_model {
 	unsigned int runs; /* reads of the command until a transfer is done; -1U: never */
 	bool corrupt;
 	bool deaf; /* raises no interrupt */
+	u32 stuck; /* bits of the interrupt status that no acknowledgement clears */
 } edu;
 
 static struct fake_pci *fake;
@@ -103,7 +104,7 @@ static void edu_write(void *model, u64 offset, unsigned int size, u32 value)
 		raise(value);
 		break;
 	case 0x64:
-		edu.irq_status &= ~value;
+		edu.irq_status &= ~value | edu.stuck;
 		if (!edu.irq_status && edu.fn->cfg[PCI_INTERRUPT_LINE])
 			fake_irq_line(edu.fn->cfg[PCI_INTERRUPT_LINE], false);
 		break;
@@ -233,6 +234,34 @@ static void an_engine_that_never_stops_is_given_up_with_a_line(void **state)
 	edu.runs = -1U;
 	assert_int_equal(dev->driver->reset(dev), ERR_TIMEOUT);
 	assert_one_line("0000:00:04.0 edu: DMA still runs after 1000 ms, command 0x7");
+}
+
+static void an_interrupt_that_cannot_be_acknowledged_is_an_error_with_a_line(void **state)
+{
+	(void)state;
+	edu.irq_status = 0x103;
+	edu.stuck = 0x102;
+	assert_int_equal(dev->driver->reset(dev), ERR_IO);
+	assert_one_line("0000:00:04.0 edu: interrupt status 0x102 stays set after it was acknowledged");
+	edu.stuck = 0; /* the twin */
+	assert_int_equal(dev->driver->reset(dev), OK);
+}
+
+static void one_that_goes_during_reset_is_an_error_with_a_line(void **state)
+{
+	unsigned int all;
+
+	assert_int_equal(dev->driver->reset(dev), OK);
+	all = fake->logged;
+	assert_true(all > 5);
+	for (unsigned int n = 0; n < all; n++) {
+		end(state);
+		begin(state);
+		edu.fn->answers = (int)n;
+		fake_x86.pm_step = 100000;
+		if (dev->driver->reset(dev) == OK || fake_log_lines() != 1)
+			fail_msg("gone after %u of %u accesses: %u lines", n, all, fake_log_lines());
+	}
 }
 
 static void what_is_no_edu_is_refused_with_a_line(void **state)
@@ -368,6 +397,8 @@ int main(void)
 		T(only_edu_is_ours),
 		T(reset_waits_for_the_engine_and_acknowledges_what_is_left),
 		T(an_engine_that_never_stops_is_given_up_with_a_line),
+		T(an_interrupt_that_cannot_be_acknowledged_is_an_error_with_a_line),
+		T(one_that_goes_during_reset_is_an_error_with_a_line),
 		T(what_is_no_edu_is_refused_with_a_line),
 		T(without_its_bar_it_is_refused_with_a_line),
 		T(memory_beyond_its_reach_is_refused_with_a_line),

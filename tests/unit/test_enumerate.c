@@ -246,6 +246,36 @@ static void functions_of_an_ari_device_are_followed(void **state)
 	assert_ptr_equal(pci.dev[3].bridge, &pci.dev[0]);
 }
 
+/* PCIe 6.13: only a port below which there is one device gives the device number's bits away; elsewhere they are other devices. */
+static void elsewhere_ari_is_not_followed(void **state)
+{
+	struct fake_fn *fn;
+
+	(void)state;
+	fn = fake_bridge(fake, PCI_BDF(0, 1, 0), 1, 1);
+	fake_set(fn, PCI_STATUS, 2, 0); /* a conventional bridge: no PCIe capability, nor any */
+	for (u8 bus = 0; bus < 2; bus++) {
+		fn = fake_add(fake, PCI_BDF(bus, 2, 0), 1, 1);
+		fake_cap(fn, 0x40, PCI_CAP_ID_EXP);
+		fake_ari(fn, 0x100, 9);
+		fake_add(fake, PCI_BDF(bus, 1, 1), 1, 2); /* what would be function 9; without function 0 on bus 1 */
+		fake_add(fake, PCI_BDF(bus, 3, 0), 1, 3);
+	}
+	assert_found(PCI_BDF(0, 1, 0), PCI_BDF(1, 2, 0), PCI_BDF(1, 3, 0), PCI_BDF(0, 2, 0), PCI_BDF(0, 3, 0));
+	assert_false(asked(PCI_BDF(1, 1, 1)));
+}
+
+/* PCI 6.2.1: ones where nobody is; no vendor has 0. Whatever the device ID then says. */
+static void without_a_vendor_it_is_nobody(void **state)
+{
+	(void)state;
+	fake_add(fake, PCI_BDF(0, 1, 0), 0xffff, 0x1234);
+	fake_add(fake, PCI_BDF(0, 2, 0), 0xfffe, 0xffff);
+	fake_add(fake, PCI_BDF(0, 3, 0), 0x0000, 0x1234);
+	fake_add(fake, PCI_BDF(0, 4, 0), 0x0001, 0x0000);
+	assert_found(PCI_BDF(0, 2, 0), PCI_BDF(0, 4, 0));
+}
+
 static void an_ari_list_that_does_not_rise_ends(void **state)
 {
 	(void)state;
@@ -290,9 +320,11 @@ static void vfs_that_are_not_enabled_are_not_asked(void **state)
 
 	(void)state;
 	fake_set(fn, 0x160 + 0x08, 2, 0);
-	vf(PCI_BDF(0, 0x17, 2));
+	vf(PCI_BDF(0, 0x17, 0));
 	assert_found(PCI_BDF(0, 7, 0));
-	assert_false(asked(PCI_BDF(0, 0x17, 2)));
+	/* The twin: once they are. */
+	fake_set(fn, 0x160 + 0x08, 2, PCI_SRIOV_CTRL_VFE);
+	assert_found(PCI_BDF(0, 7, 0), PCI_BDF(0, 0x17, 0));
 }
 
 static void vfs_that_do_not_answer_are_not_there(void **state)
@@ -415,6 +447,8 @@ int main(void)
 		T(function_1_of_a_single_function_device_is_not_asked),
 		T(a_device_without_function_0_is_not_there),
 		T(functions_of_an_ari_device_are_followed),
+		T(elsewhere_ari_is_not_followed),
+		T(without_a_vendor_it_is_nobody),
 		T(an_ari_list_that_does_not_rise_ends),
 		T(vfs_are_found_through_their_pf),
 		T(vfs_that_are_not_enabled_are_not_asked),

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: whatever a function says of itself, and whenever it goes, everything ends, what is done to it stays within its own registers, and
- * every other function is found and handled as if the liar were not there.
- * Could be false: capability lists, bus numbers, VF and ARI numbers are the function's word; one that loops, points out of the space or
- * names somebody else leads a trusting walk round for ever or astray; after a function has gone, everything it says is all ones.
- * Provoked: every list of two pointers, every loop, every last place; bridges, PFs and ARI devices that name what they must not; a segment
- * with one function of each kind, each of which goes after its n-th access, for every n, under every pair of policies.
+ * Claim: whatever a function says of itself, and whenever it goes, everything ends, what is done to it stays within its own
+ * registers, and every other function is found and handled as if the liar were not there.
+ * Could be false: capability lists, bus numbers, VF and ARI numbers are the function's word; one that loops, points out of the
+ * space or names somebody else leads a trusting walk round for ever or astray; after a function has gone, everything it says is all
+ * ones.
+ * Provoked: every list of two pointers, every loop, every last place; bridges, PFs and ARI devices that name what they must not; a
+ * segment with one function of each kind, each of which goes after its n-th access, for every n, under every pair of policies.
  * Failure: a walk that does not end (the test does not either), an access that the fake forbids, another end state of a neighbour.
  */
 #include "shutdown/policies.h"
@@ -82,7 +83,9 @@ static void link(unsigned int pos, u8 id, unsigned int next)
 	fn->cfg[pos + 1] = (u8)next;
 }
 
-/* The list as the standard has it (PCI 6.7): a bit for each doubleword that is a capability's. Says whether it comes round again. */
+/*
+ * The list as the standard has it (PCI 6.7): a bit for each doubleword that is a capability's. Says whether it comes round again.
+ */
 static bool list_loops(unsigned int pointer, u64 *places)
 {
 	for (*places = 0; (pointer & 0xfc) >= 0x40; pointer = fn->cfg[(pointer & 0xfc) + 1]) {
@@ -166,7 +169,10 @@ static void a_walk_that_stops_early_is_caught(void **state)
 	assert_false(walk_holds());
 }
 
-/* What a function may be written to by the policies and by enabling its interrupts: Command, and the capabilities that it was found to have. */
+/*
+ * What a function may be written to by the policies and by enabling its interrupts: Command, and the capabilities that it was found
+ * to have.
+ */
 static bool writes_stay_home(const struct pci_dev *dev, unsigned int msi_size)
 {
 	for (unsigned int i = 0; i < fake->logged; i++) {
@@ -308,6 +314,22 @@ static void an_extended_loop_of_every_length_ends(void **state)
 		if (!extended_walk_ends())
 			fail_msg("%u capabilities in a circle", n);
 	}
+}
+
+/* A capability takes 8 bytes or more, so that a list without a loop can be this long. */
+static void the_longest_extended_list_is_walked_to_its_end(void **state)
+{
+	struct pci_dev dev = { .bdf = LIAR, .pcie = 0x40 };
+	u16 pos;
+
+	(void)state;
+	alone();
+	dev.access = &fake->access;
+	for (u32 at = 0x100; at < 0xff8; at += 8)
+		fake_set(fn, (u16)at, 4, (at + 8) << 20 | 0x10001);
+	fake_set(fn, 0xff8, 4, 0x10000 | PCI_EXT_CAP_ID_ARI);
+	assert_int_equal(pci_find_ext_capability(&dev, PCI_EXT_CAP_ID_ARI, 8, &pos), OK);
+	assert_int_equal(pos, 0xff8);
 }
 
 static void each_extended_capability_is_used_where_it_fits_and_only_there(void **state)
@@ -559,7 +581,10 @@ static bool all_there_once(void)
 	return masters_off();
 }
 
-/* Own bus, the root's, one that another claims, one that is not there, in any combination; subordinate numbers are nobody's business. */
+/*
+ * Own bus, the root's, one that another claims, one that is not there, in any combination; subordinate numbers are nobody's
+ * business.
+ */
 static void bridges_may_claim_any_bus(void **state)
 {
 	static const u8 claims[] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 255 };
@@ -603,6 +628,34 @@ static void bridges_nest_as_deep_as_there_are_buses(void **state)
 	fake_bridge(fake, PCI_BDF(255, 0, 0), 0, 255); /* and back to the root */
 	assert_true(all_there_once());
 	assert_ptr_equal(found(PCI_BDF(255, 0, 0))->bridge, found(PCI_BDF(254, 0, 0)));
+}
+
+/*
+ * PCIe 9.3.3: any number of VFs, anywhere, at any distance. Nobody answers where none is; the real ones stand where a sound PF
+ * would name them, or further off, and have no IDs.
+ */
+static void pfs_may_name_any_vfs(void **state)
+{
+	static const u16 counts[] = { 0, 1, 2, 3, 0xffff };
+	static const u16 distances[] = { 1, 2, 7, 0xff, 0x100, 0x1ff, 0x8000, 0xffff };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(counts) * ARRAY_SIZE(distances) * ARRAY_SIZE(distances); i++) {
+		u16 count = counts[i % 5], offset = distances[i / 5 % 8], stride = distances[i / 40];
+		unsigned int vfs = 0;
+
+		again();
+		fake->access.last_bus = 2;
+		fn = fake_add(fake, PF, 0x8086, 0x10c9);
+		fake_cap(fn, 0xa0, PCI_CAP_ID_EXP);
+		fake_sriov(fn, 0x100, count, offset, stride, 0x10ca);
+		fake_add(fake, PLAIN, 1, 2);
+		fake_add(fake, PCI_BDF(2, 31, 0), 1, 3);
+		for (u32 bdf = PF + offset; vfs < count && vfs < 2 && bdf < PCI_BDF(2, 31, 0); bdf += stride, vfs++)
+			fake_add(fake, (u16)bdf, 0xffff, 0xffff);
+		if (!all_there_once())
+			fail_msg("%u VFs at %u and every %u: %u of them found", count, offset, stride, pci.count - 3);
+	}
 }
 
 /* PCIe 6.13: rising function numbers. Each of two functions names any. */
@@ -685,6 +738,7 @@ int main(void)
 		T(capabilities_over_each_other_do_no_harm_elsewhere),
 		T(every_extended_pointer_is_followed_within_the_space),
 		T(an_extended_loop_of_every_length_ends),
+		T(the_longest_extended_list_is_walked_to_its_end),
 		T(each_extended_capability_is_used_where_it_fits_and_only_there),
 		T(whoever_goes_whenever_it_goes_the_others_are_handled),
 		T(a_neighbour_that_was_left_out_is_caught),
@@ -692,6 +746,7 @@ int main(void)
 		T(bridges_may_claim_any_bus),
 		T(a_function_that_is_missing_or_there_twice_is_caught),
 		T(bridges_nest_as_deep_as_there_are_buses),
+		T(pfs_may_name_any_vfs),
 		T(ari_lists_may_name_anyone),
 		T(any_header_type_is_a_function_and_only_1_is_a_bridge),
 		T(a_bus_master_that_cannot_be_cleared_is_what_the_next_kernel_finds),

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Claim: MSI-X is programmed in Linux's order (msix_capability_init: on and masked as a whole, entries, INTx off, every mask bit,
- * unmasked as a whole), wherever in a BAR the table is, so that no message of the previous kernel can leave; a table that is not wholly in
- * a memory BAR is refused; shutdown and init do what their commits did.
- * Could be false: the table survives the enable bit with the previous kernel's messages unmasked and pending; those beyond the entries in
- * use are easy to forget; where the table is, and how long, is the function's word.
- * Provoked: a table full of unmasked stale messages, all pending, in every kind of BAR; a model that delivers what is pending at the first
- * moment that lets it. Failure: another list of writes, a stale message delivered, or an access outside the table.
+ * unmasked as a whole), wherever in a BAR the table is, so that no message of the previous kernel can leave; a table that is not
+ * wholly in a memory BAR is refused; shutdown and init do what their commits did.
+ * Could be false: the table survives the enable bit with the previous kernel's messages unmasked and pending; those beyond the
+ * entries in use are easy to forget; where the table is, and how long, is the function's word.
+ * Provoked: a table full of unmasked stale messages, all pending, in every kind of BAR; a model that delivers what is pending at
+ * the first moment that lets it. Failure: another list of writes, a stale message delivered, or an access outside the table.
  */
 #include "tests/unit/fake_pci.h"
 #include "tests/unit/unit.h"
@@ -54,7 +54,7 @@ static void make(unsigned int entries, u16 flags)
 {
 	fake = fake_pci_new();
 	fake->access.last_bus = 0;
-	fn = fake_add(fake, BDF, 0x1111, 0x2222);
+	fn = fake_add(fake, BDF, 0x1111, 0x8001); /* to who looks for Message Control at 0, both are on */
 	mem = fake_bar(fake, fn, 2, BAR, 0x10000, true);
 	fake_cap_msix(fn, CAP, entries, 2, 0x2000);
 	fake_set(fn, CTRL, 2, (entries - 1) | flags);
@@ -83,8 +83,9 @@ static void it_is_enabled_in_linuxs_order(void **state)
 }
 
 /*
- * PCIe 6.1.4.5: an event while its vector is masked sets a bit in the Pending Bit Array; the message goes out, with what the entry then
- * holds, once nothing masks it. All bits are set here when the new kernel first writes Message Control: whatever the entry lets out.
+ * PCIe 6.1.4.5: an event while its vector is masked sets a bit in the Pending Bit Array; the message goes out, with what the entry
+ * then holds, once nothing masks it. All bits are set here when the new kernel first writes Message Control: whatever the entry
+ * lets out.
  */
 static struct {
 	u64 table; /* offset in mem */
@@ -151,6 +152,7 @@ static void no_stale_message_can_leave(void **state)
 		fake_pci_free(fake);
 		make(size, before[i % ARRAY_SIZE(before)]);
 		listen(0x2000, size, wanted, count);
+		assert_int_equal(pci_msix_vec_count(dev), size);
 		assert_int_equal(pci_enable_msix(dev, wanted, count), OK);
 		if (!only_what_was_asked_for())
 			fail_msg("%u of %u entries, control before 0x%04x", count, size, before[i % ARRAY_SIZE(before)]);
@@ -216,6 +218,7 @@ static const struct place {
 	{ "64 bits below 4 GiB", 2, 0xfe000004, 0x4000, 0x0002, 4, 0x0000, 64, OK },
 	{ "a BAR of one entry", 0, 0xfe000000, 16, 0x0, 2, 0, 1, OK },
 	{ "a BAR of 2048 entries", 0, 0x80000000c, 0x8000, 0x0, 2, 0, 2048, OK },
+	{ "far into a large one", 0, 0x80000000c, 16 * MIB, 0xff8000, 2, 0, 4, OK },
 	{ "at the very end", 0, 0xfe000000, 0x1000, 0xf00, 0, 0, 16, OK },
 	{ "one entry beyond", 0, 0xfe000000, 0x1000, 0xf00, 0, 0, 17, ERR_RANGE },
 	{ "half an entry beyond", 0, 0xfe000000, 0x1000, 0xf08, 0, 0, 16, ERR_RANGE },
@@ -302,6 +305,7 @@ static void a_function_without_msix_or_gone_is_absent(void **state)
 	assert_int_equal(pci_enable_msix(dev, messages, 1), ERR_ABSENT);
 	dev->msix = 0;
 	assert_int_equal(pci_enable_msix(dev, messages, 1), ERR_ABSENT);
+	assert_int_equal(pci_msix_vec_count(dev), 0);
 	assert_no_writes(fake);
 	assert_int_equal(fake_log_lines(), 0);
 }

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: the virtio transport follows the standard's order and widths, finds its structures wherever the capabilities say, and reports a
- * device that will not be reset, does not take the features, has no queue or no vector.
- * Could be false: capabilities come from the device and may point nowhere; a reset may never be done; a vector may be refused, which
- * reads back as 0xffff and is easy to miss.
+ * Claim: the virtio transport follows the standard's order and widths, finds its structures wherever the capabilities say, and
+ * reports a device that will not be reset, does not take the features, has no queue or no vector. Interrupts come by as many
+ * vectors as are asked for, or by INTx, and are the device's own where it says so.
+ * Could be false: capabilities come from the device and may point nowhere; a reset may never be done; a vector may be refused,
+ * which reads back as 0xffff and is easy to miss.
  * Provoked: the device of fake_virtio.c, which fails the test at whatever the standard forbids, with one fault at a time.
  * Failure: the wrong status, a missing line, or another order of writes to the device status.
  */
 #include "drivers/virtio/pci.h"
 #include "drivers/virtio/queue.h"
+#include "irq/lapic.h"
 #include "lib/time.h"
+#include "tests/unit/fake_irq.h"
 #include "tests/unit/fake_virtio.h"
 #include "tests/unit/fake_x86.h"
 #include "tests/unit/unit.h"
@@ -25,11 +28,20 @@ static struct pci_dev *dev;
 static struct virtio_pci v;
 static struct arena dma;
 
+static enum status no_map(u64 address, u64 size)
+{
+	(void)address;
+	(void)size;
+	return OK;
+}
+
 static int begin(void **state)
 {
 	(void)state;
 	fake_log_start();
 	fake_x86_reset();
+	fake_lapic_start();
+	assert_int_equal(lapic_init(no_map), OK);
 	time_init(FAKE_PM_TIMER);
 	fake = fake_pci_new();
 	device = fake_virtio_new(fake, BDF, FAKE_BLK);
@@ -352,21 +364,51 @@ static void a_queue_whose_notifications_go_elsewhere_is_refused(void **state)
 	assert_int_equal(make_queue(&q, 0), OK);
 }
 
+/* Room for nothing; for the driver area; for that and the device area, but not for the descriptors; for all but a byte. */
 static void a_queue_without_memory_is_an_error(void **state)
 {
+	static const u64 left[] = { 0, 100, 400, 512 + 70 + 2 + 262 - 1 };
 	struct virtqueue q;
 
+	for (size_t i = 0; i < ARRAY_SIZE(left); i++) {
+		dma.used = 0;
+		dma.size = left[i];
+		assert_int_equal(make_queue(&q, 0), ERR_RANGE);
+		assert_int_equal(device->queue[0].enable, 0);
+		end(state);
+		begin(state);
+	}
+	dma.size = 512 + 70 + 2 + 262; /* the twin */
+	assert_int_equal(make_queue(&q, 0), OK);
+}
+
+static void a_buffer_is_one_descriptor(void **state)
+{
+	static const u8 data[24];
+	struct virtqueue q;
+	const u8 *desc;
+
 	(void)state;
-	dma.used = dma.size - 100;
-	assert_int_equal(make_queue(&q, 0), ERR_RANGE);
-	assert_int_equal(device->queue[0].enable, 0);
+	assert_int_equal(make_queue(&q, 0xffff), OK);
+	desc = (const u8 *)(uintptr_t)device->queue[0].ring[0];
+	memset((void *)(uintptr_t)device->queue[0].ring[0], 0xee, 16UL * q.size);
+	for (unsigned int write = 0; write < 2; write++) {
+		const u64 address = (u64)(uintptr_t)data;
+		const u8 rest[] = { 24, 0, 0, 0, write ? 2 : 0, 0, 0, 0 }; /* 2.7.5: length, flags, next */
+
+		virtqueue_describe(&q, 3, data, sizeof(data), write);
+		assert_memory_equal(desc + 48, &address, 8);
+		assert_memory_equal(desc + 56, rest, 8);
+		assert_int_equal(desc[47], 0xee);
+		assert_int_equal(desc[64], 0xee);
+	}
 }
 
 static void heads_are_made_available_and_taken_in_order_across_the_wraps(void **state)
 {
-	u16 *used, head;
 	struct virtqueue q;
-	u32 written;
+	u32 head, written;
+	u16 *used;
 
 	(void)state;
 	device->queue[0].size = device->queue_max = 4;
@@ -379,14 +421,90 @@ static void heads_are_made_available_and_taken_in_order_across_the_wraps(void **
 		virtqueue_add(&q, (u16)(i * 7));
 		assert_int_equal(avail[1], (u16)(i + 1));
 		assert_int_equal(avail[2 + i % 4], (u16)(i * 7));
-		((u32 *)(void *)(used + 2))[2 * (i % 4)] = (u16)(i * 5);
+		((u32 *)(void *)(used + 2))[2 * (i % 4)] = i * 5;
 		((u32 *)(void *)(used + 2))[2 * (i % 4) + 1] = i * 3;
 		used[1]++;
 		assert_true(virtqueue_take(&q, &head, &written));
-		assert_int_equal(head, (u16)(i * 5));
+		assert_int_equal(head, i * 5);
 		assert_int_equal(written, i * 3);
 		assert_false(virtqueue_take(&q, &head, &written));
 	}
+}
+
+/* --- interrupts --- */
+
+static bool nobodys(void *context)
+{
+	(void)context;
+	return true;
+}
+
+static const irq_handler two_handlers[] = { nobodys, nobodys };
+
+/* Reading ISR clears it (4.1.4.5.1); with MSI-X it says nothing and is not read. */
+static void an_interrupt_is_the_devices_where_isr_says_so(void **state)
+{
+	static const u8 values[] = { 1, 2, 3, 0 };
+
+	(void)state;
+	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
+		device->isr = values[i];
+		assert_int_equal(virtio_interrupted(&v), values[i] != 0);
+		assert_int_equal(device->isr, 0);
+	}
+	device->isr = 0xff;
+	assert_false(virtio_interrupted(&v));
+	device->fn->answers = 0;
+	assert_false(virtio_interrupted(&v));
+	v.msix = true;
+	fake_forget(fake);
+	assert_true(virtio_interrupted(&v));
+	assert_int_equal(fake->logged, 0);
+}
+
+static void as_many_vectors_as_handlers_are_taken(void **state)
+{
+	(void)state;
+	for (unsigned int count = 1; count <= 2; count++) {
+		assert_int_equal(virtio_pci_find(&v, dev), OK);
+		assert_int_equal(virtio_queue_vector(&v, count - 1), 0xffff); /* not yet */
+		assert_int_equal(virtio_connect_msix(&v, two_handlers, count, NULL), OK);
+		assert_true(v.msix);
+		for (unsigned int i = 0; i < 2; i++) {
+			if (i < count)
+				assert_int_equal(fake_mem_get(device->msix, 16 * i + 8, 4), v.vector[i]);
+			assert_int_equal(fake_mem_get(device->msix, 16 * i + 12, 4) & 1, i >= count);
+			assert_int_equal(virtio_queue_vector(&v, (u16)i), i);
+		}
+		assert_true(count == 1 || v.vector[0] != v.vector[1]);
+		/* INTx is the other way, and stays off. */
+		assert_int_equal(virtio_connect_intx(&v, nobodys, NULL), OK);
+		assert_true(fake_get(device->fn, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE);
+		end(state);
+		begin(state);
+	}
+}
+
+static void without_msix_no_vector_is_taken(void **state)
+{
+	(void)state;
+	dev->msix = 0;
+	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	assert_int_equal(virtio_connect_msix(&v, two_handlers, 2, NULL), OK);
+	assert_false(v.msix);
+	assert_int_equal(virtio_queue_vector(&v, 1), 0xffff);
+	assert_int_equal(fake_mem_get(device->msix, 8, 4), 0);
+}
+
+static void a_table_that_is_too_small_is_an_error(void **state)
+{
+	(void)state;
+	dev->found.msix_flags = 0; /* one entry */
+	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	assert_int_equal(virtio_connect_msix(&v, two_handlers, 2, NULL), ERR_RANGE);
+	assert_one_line("msix has 1 vectors, 2 are needed");
+	assert_false(v.msix);
 }
 
 int main(void)
@@ -414,7 +532,12 @@ int main(void)
 		T(a_vector_that_the_device_refuses_is_an_error),
 		T(a_queue_whose_notifications_go_elsewhere_is_refused),
 		T(a_queue_without_memory_is_an_error),
+		T(a_buffer_is_one_descriptor),
 		T(heads_are_made_available_and_taken_in_order_across_the_wraps),
+		T(an_interrupt_is_the_devices_where_isr_says_so),
+		T(as_many_vectors_as_handlers_are_taken),
+		T(without_msix_no_vector_is_taken),
+		T(a_table_that_is_too_small_is_an_error),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

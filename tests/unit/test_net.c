@@ -1,0 +1,528 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Claim: the virtio-net driver keeps all its receive buffers with the device from DRIVER_OK on, sends one ARP probe for 10.0.2.2
+ * (RFC 826, RFC 5227), takes an ARP reply from there and nothing else for the answer, and gives each buffer back whatever came in
+ * it.
+ * Could be false: a frame may be cut short, be another's, or be no ARP at all; the device may say that it wrote nothing, or more
+ * than the buffer holds, or complete what was never made available; interrupts of two queues come in either order, on two vectors
+ * or one line.
+ * Provoked: the device of fake_virtio.c, a peer that answers, or answers wrongly, and one fault at a time. Failure: other bytes on
+ * the wire, a buffer that is missing, an answer that is none, or a line that does not say what happened.
+ * What virtio drivers have in common is in test_virtio_drivers.c.
+ */
+#include "drivers/virtio/net.h"
+#include "irq/i8259.h"
+#include "tests/unit/fake_irq.h"
+#include "tests/unit/unit.h"
+#include "tests/unit/virtio_bench.h"
+
+#define RX	0
+#define TX	1
+#define BUFFERS 8
+#define BUFFER	2048
+#define SILENCE "0000:00:05.0 virtio-net: no answer to ARP within 1000 ms, 0 of 1"
+#define IS_AT	"0000:00:05.0 virtio-net: 10.0.2.2 is at 52:55:0a:00:02:02"
+
+/*
+ * virtio 1.2, 5.1.6: header. Ethernet: to all, ARP. RFC 826: Ethernet, IPv4, 6, 4, request. RFC 5227, 2.1.1: the sender's hardware
+ * address, no IP address yet, no target hardware address, 10.0.2.2. The rest fills Ethernet's minimum of 60.
+ */
+static const u8 probe[72] = {
+	0,    0,    0,	  0,	0,    0,    0,	  0,	0, 0, 0, 0, /* header */
+	0xff, 0xff, 0xff, 0xff, 0xff, 0xff,			    /* destination */
+	0x52, 0x54, 0x00, 0x12, 0x34, 0x56,			    /* source */
+	0x08, 0x06,						    /* EtherType */
+	0x00, 0x01, 0x08, 0x00, 0x06, 0x04, 0x00, 0x01,		    /* hrd, pro, hln, pln, op */
+	0x52, 0x54, 0x00, 0x12, 0x34, 0x56,			    /* sha */
+	0x00, 0x00, 0x00, 0x00,					    /* spa */
+	0x00, 0x00, 0x00, 0x00, 0x00, 0x00,			    /* tha */
+	0x0a, 0x00, 0x02, 0x02,					    /* tpa */
+};
+
+/* As somebody answers who sends by another address than the one that he tells. */
+static const u8 reply[42] = {
+	0x52, 0x54, 0x00, 0x12, 0x34, 0x56,		/* destination */
+	0x02, 0x00, 0x00, 0x00, 0x00, 0x99,		/* source */
+	0x08, 0x06,					/* EtherType */
+	0x00, 0x01, 0x08, 0x00, 0x06, 0x04, 0x00, 0x02, /* hrd, pro, hln, pln, op */
+	0x52, 0x55, 0x0a, 0x00, 0x02, 0x02,		/* sha */
+	0x0a, 0x00, 0x02, 0x02,				/* spa */
+	0x52, 0x54, 0x00, 0x12, 0x34, 0x56,		/* tha */
+	0x00, 0x00, 0x00, 0x00,				/* tpa */
+};
+
+static struct virtio_bench bench;
+static struct fake_virtio *device;
+static struct pci_dev *dev;
+
+static int begin(void **state)
+{
+	(void)state;
+	virtio_bench_begin(&bench, FAKE_NET, &virtio_net_driver);
+	device = bench.device;
+	dev = bench.dev;
+	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
+	virtio_bench_end(&bench);
+	return 0;
+}
+
+static enum status bring_up(void)
+{
+	return virtio_bench_bring_up(&bench);
+}
+
+static enum status work(void)
+{
+	return virtio_bench_work(&bench, false);
+}
+
+static void answer(struct fake_virtio *v)
+{
+	fake_virtio_receive(v, reply, sizeof(reply), FAKE_NET_HEADER + sizeof(reply));
+}
+
+/* Each buffer is with the device once, and they lie apart. */
+static bool all_buffers_offered(void)
+{
+	const struct fake_queue *q = &device->queue[RX];
+	const u16 *ring = (const u16 *)(uintptr_t)q->ring[1] + 2;
+	u16 n = fake_virtio_available(device, RX), seen = 0;
+
+	for (u16 i = 0; i < n; i++) {
+		u16 head = ring[(u16)(q->seen + i) % q->size];
+
+		if (head >= BUFFERS || seen & 1U << head)
+			return false;
+		seen |= (u16)(1U << head);
+		for (u16 other = 0; other < BUFFERS; other++) {
+			u64 a = fake_virtio_buffer(device, RX, head), o = fake_virtio_buffer(device, RX, other);
+
+			if (other != head && a < o + BUFFER && o < a + BUFFER)
+				return false;
+		}
+	}
+	return n == BUFFERS;
+}
+
+/* --- buffers --- */
+
+static bool offered_before;
+
+static void watch(struct fake_pci *fake, const struct fake_access *access)
+{
+	if (access->kind != FAKE_MEM_WRITE || access->where != FAKE_VIRTIO_STATUS || !(access->value & 0x04))
+		return;
+	fake->watch = NULL;
+	offered_before = all_buffers_offered() && !device->queue[RX].notified;
+	answer(device);
+}
+
+/* 3.1.1: the queue is filled before DRIVER_OK, the device is told afterwards; it may have taken a buffer by then. */
+static void buffers_are_offered_before_a_frame_can_come(void **state)
+{
+	(void)state;
+	offered_before = false;
+	bench.fake->watch = watch;
+	assert_int_equal(bring_up(), OK);
+	assert_true(offered_before);
+	assert_true(all_buffers_offered());
+	assert_int_equal(device->queue[RX].notified, 2); /* of one again, and of all */
+	assert_int_equal(device->queue[TX].notified, 0);
+	assert_int_equal(work(), OK);
+	assert_true(fake_log_has(": 1 frames out, 1 in"));
+	/* The twins: one is missing; one is there twice, and another is not. */
+	device->queue[RX].seen++;
+	assert_false(all_buffers_offered());
+	device->queue[RX].seen--;
+	((u16 *)(uintptr_t)device->queue[RX].ring[1])[2 + device->queue[RX].seen] ^= 1;
+	assert_false(all_buffers_offered());
+}
+
+/* More frames than there are buffers and entries in the rings. */
+static void a_buffer_that_came_back_is_offered_again(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	for (unsigned int i = 1; i <= 100; i++) {
+		answer(device);
+		assert_true(all_buffers_offered());
+		assert_int_equal(device->queue[RX].notified, 1 + i);
+	}
+	assert_int_equal(work(), OK);
+	assert_true(fake_log_has(": 1 frames out, 100 in"));
+}
+
+/* Frames that came while nobody looked are taken with one interrupt, and the device is told once. */
+static void several_frames_can_come_with_one_interrupt(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	device->silent = true;
+	for (unsigned int i = 0; i < BUFFERS - 1; i++)
+		answer(device);
+	device->silent = false;
+	answer(device);
+	assert_true(all_buffers_offered());
+	assert_int_equal(device->queue[RX].notified, 2);
+	assert_int_equal(work(), OK);
+	assert_true(fake_log_has(": 1 frames out, 8 in"));
+}
+
+static void a_small_queue_gets_as_many_buffers_as_it_has_room_for(void **state)
+{
+	(void)state;
+	device->queue_max = 4;
+	assert_int_equal(bring_up(), OK);
+	assert_int_equal(fake_virtio_available(device, RX), 4);
+	assert_int_equal(driver_of(dev)->in_flight(dev), 4);
+	fake_virtio_used(device, RX, 4, 60); /* a buffer that is not there */
+	assert_int_equal(fake_virtio_available(device, RX), 4);
+	device->peer = answer;
+	assert_int_equal(work(), OK);
+	assert_true(fake_log_has(IS_AT));
+}
+
+/* --- the wire --- */
+
+static void the_probe_is_rfc_5227s_and_its_answer_is_taken(void **state)
+{
+	(void)state;
+	device->peer = answer;
+	assert_int_equal(bring_up(), OK);
+	assert_int_equal(device->writes, 0);
+	assert_int_equal(work(), OK);
+	assert_int_equal(device->writes, 1);
+	assert_int_equal(device->sent_size, sizeof(probe));
+	assert_memory_equal(device->sent, probe, sizeof(probe));
+	assert_int_equal(fake_log_lines(), 2);
+	assert_true(fake_log_has("0000:00:05.0 virtio-net: 52:54:00:12:34:56 link up, MSI-X vector 0x"));
+	assert_true(fake_log_has(": 1 frames out, 1 in"));
+	assert_true(fake_log_has(IS_AT));
+	assert_int_equal(fake_lapic.delivered, 2);
+	assert_int_equal(fake_lapic.eois, 2);
+}
+
+/* 5.1.5: its own then, locally administered and no group's (IEEE 802). */
+static void a_device_without_an_address_gets_one(void **state)
+{
+	(void)state;
+	device->features &= ~(1ULL << 5); /* VIRTIO_NET_F_MAC */
+	assert_int_equal(bring_up(), OK);
+	assert_int_equal(work(), OK);
+	assert_int_equal(device->sent[18] & 0x03, 0x02);
+	assert_memory_equal(device->sent + 18, device->sent + 34, 6); /* source and sender */
+	assert_true(fake_log_has("02:00:00:00:00:01 link up"));
+}
+
+static void nobody_has_to_answer(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	assert_int_equal(work(), OK);
+	assert_int_equal(fake_log_lines(), 2);
+	assert_string_equal(fake_log_line(0), SILENCE);
+	assert_true(fake_log_has("link up, MSI-X vector 0x"));
+	assert_true(fake_log_has(": 1 frames out, 0 in"));
+	assert_true(all_buffers_offered());
+}
+
+static void with_the_link_down_nothing_is_sent(void **state)
+{
+	(void)state;
+	device->link = 0xfffe;
+	assert_int_equal(bring_up(), OK);
+	assert_int_equal(work(), OK);
+	assert_one_line("0000:00:05.0 virtio-net: 52:54:00:12:34:56 link down");
+	assert_int_equal(driver_of(dev)->arm(dev), OK);
+	assert_int_equal(device->writes, 0);
+	assert_int_equal(device->queue[TX].notified, 0);
+	assert_int_equal(driver_of(dev)->in_flight(dev), BUFFERS);
+}
+
+/* 5.1.4.2: without the feature the link is up, and there is no such field: the device fails the test if it is read. */
+static void a_device_that_tells_no_link_has_it_up(void **state)
+{
+	(void)state;
+	device->features &= ~(1ULL << 16); /* VIRTIO_NET_F_STATUS */
+	device->link = 0;
+	assert_int_equal(bring_up(), OK);
+	assert_int_equal(work(), OK);
+	assert_int_equal(device->writes, 1);
+}
+
+/* --- what is no answer --- */
+
+static void a_frame_that_is_no_reply_from_there_is_not_taken_for_one(void **state)
+{
+	static const struct {
+		u32 size;
+		u8 offset, value;
+	} rows[] = {
+		{ 42, 12, 0x86 }, { 42, 13, 0x00 },				     /* EtherType */
+		{ 42, 14, 1 },	  { 42, 15, 6 },    { 42, 16, 0x86 }, { 42, 17, 6 }, /* hrd, pro */
+		{ 42, 18, 8 },	  { 42, 19, 16 },   { 42, 20, 1 },		     /* hln, pln, op */
+		{ 42, 21, 1 },	  { 42, 21, 0 },    { 42, 21, 3 },		     /* op: request, none, RARP's */
+		{ 42, 28, 11 },	  { 42, 29, 1 },    { 42, 30, 3 },		     /* spa */
+		{ 42, 31, 1 },	  { 42, 31, 0x82 },				     /* spa */
+		{ 41, 0, 0x52 },  { 14, 0, 0x52 },  { 1, 0, 0x52 },		     /* cut short, by what the used ring says */
+	};
+	char frames[32];
+
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		u8 frame[42];
+
+		memcpy(frame, reply, sizeof(frame));
+		frame[rows[i].offset] = rows[i].value;
+		fake_virtio_receive(device, frame, sizeof(frame), FAKE_NET_HEADER + rows[i].size);
+		assert_true(all_buffers_offered());
+	}
+	assert_int_equal(work(), OK);
+	assert_string_equal(fake_log_line(0), SILENCE);
+	snprintf(frames, sizeof(frames), "%zu in", ARRAY_SIZE(rows));
+	assert_true(fake_log_has(frames));
+	assert_false(fake_log_has("is at"));
+	/* The twin: the same frame, as it is. */
+	fake_log_start();
+	answer(device);
+	assert_int_equal(work(), OK);
+	assert_true(fake_log_has(IS_AT));
+}
+
+/* The bytes in the buffer are a reply's each time; it is what the used ring says that cannot be. */
+static void a_length_that_cannot_be_is_no_frame(void **state)
+{
+	static const u32 said[] = { 0, 1, FAKE_NET_HEADER - 1, FAKE_NET_HEADER, BUFFER + 1, 0x10000 + 54, 0xffffffff };
+
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	for (size_t i = 0; i < ARRAY_SIZE(said); i++) {
+		fake_virtio_receive(device, reply, sizeof(reply), said[i]);
+		assert_true(all_buffers_offered());
+		assert_int_equal(device->queue[RX].notified, 2 + i);
+	}
+	assert_int_equal(work(), OK);
+	assert_string_equal(fake_log_line(0), SILENCE);
+	assert_true(fake_log_has(": 1 frames out, 0 in"));
+	/* The twin: all of the buffer. */
+	fake_log_start();
+	fake_virtio_receive(device, reply, sizeof(reply), BUFFER);
+	assert_int_equal(work(), OK);
+	assert_true(fake_log_has(": 2 frames out, 1 in"));
+	assert_true(fake_log_has(IS_AT));
+}
+
+/* --- what was never made available --- */
+
+static void a_buffer_that_was_never_offered_is_not_looked_at(void **state)
+{
+	static const u32 ids[] = { BUFFERS, 31, 32, 0x7fff, 0xffff, 0x10000 };
+
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	for (size_t i = 0; i < ARRAY_SIZE(ids); i++)
+		fake_virtio_used(device, RX, ids[i], FAKE_NET_HEADER + sizeof(reply));
+	assert_true(all_buffers_offered());
+	assert_int_equal(device->queue[RX].notified, 1); /* nothing was offered, nobody is told */
+	device->peer = answer;
+	assert_int_equal(work(), OK);
+	assert_true(fake_log_has(": 1 frames out, 1 in"));
+	assert_true(fake_log_has(IS_AT));
+}
+
+/* While the driver waits for the frame of descriptor 0. */
+static void ghosts(struct fake_virtio *v, unsigned int looks)
+{
+	static const u32 ids[] = { 1, 31, 0xffff, 0x10000 };
+
+	for (size_t i = 0; looks == 2 && i < ARRAY_SIZE(ids); i++)
+		fake_virtio_used(v, TX, ids[i], 0);
+}
+
+static void a_frame_that_was_never_sent_is_not_counted(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	fake_virtio_used(device, TX, 0, 0);
+	device->hold = true;
+	fake_virtio_clock(device, ghosts);
+	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_one_line("0000:00:05.0 virtio-net: no transmitted frame within 1000 ms, 0 of 1");
+	assert_int_equal(driver_of(dev)->in_flight(dev), BUFFERS + 1);
+	fake_virtio_run(device);
+	fake_virtio_used(device, TX, 0, 0); /* and once more than it was */
+	assert_int_equal(driver_of(dev)->in_flight(dev), BUFFERS);
+	device->hold = false;
+	fake_log_start();
+	assert_int_equal(work(), OK);
+	assert_true(fake_log_has(": 2 frames out, 0 in"));
+}
+
+/* --- interrupts --- */
+
+/* The driver has seen neither when it begins to wait; the answer is there before the frame has come back, and after. */
+static void the_answer_before_the_frame(struct fake_virtio *v, unsigned int looks)
+{
+	if (looks == 3)
+		answer(v);
+	if (looks == 6)
+		fake_virtio_run(v);
+}
+
+static void the_frame_before_the_answer(struct fake_virtio *v, unsigned int looks)
+{
+	if (looks == 3)
+		fake_virtio_run(v);
+	if (looks == 9)
+		answer(v);
+}
+
+static void frame_and_answer_come_in_either_order(void **state)
+{
+	void (*const orders[])(struct fake_virtio *, unsigned int) = { the_answer_before_the_frame, the_frame_before_the_answer };
+
+	for (size_t i = 0; i < ARRAY_SIZE(orders); i++) {
+		assert_int_equal(bring_up(), OK);
+		device->hold = true;
+		fake_virtio_clock(device, orders[i]);
+		assert_int_equal(work(), OK);
+		assert_int_equal(fake_log_lines(), 2);
+		assert_true(fake_log_has(": 1 frames out, 1 in"));
+		assert_true(fake_log_has(IS_AT));
+		end(state);
+		begin(state);
+	}
+}
+
+/* Each queue's interrupt has the driver look at that queue; so a frame whose interrupt is missing stays where it is. */
+static void each_vector_is_its_queues(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	device->silent = true;
+	answer(device);
+	device->silent = false;
+	assert_int_equal(work(), OK);
+	assert_string_equal(fake_log_line(0), SILENCE);
+	assert_int_equal(fake_virtio_available(device, RX), BUFFERS - 1);
+	answer(device);
+	assert_true(all_buffers_offered());
+}
+
+static void answer_with_the_only_interrupt(struct fake_virtio *v)
+{
+	v->silent = false;
+	answer(v);
+}
+
+/* One line for both: whichever queue raised it, both are looked at. */
+static void without_msix_one_line_serves_both_queues(void **state)
+{
+	u8 line = virtio_bench_intx(&bench);
+	char said[64];
+
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	device->silent = true;
+	device->peer = answer_with_the_only_interrupt;
+	assert_int_equal(work(), OK);
+	snprintf(said, sizeof(said), "link up, INTx irq 0x%02x: 1 frames out, 1 in", line);
+	assert_true(fake_log_has(said));
+	assert_true(fake_log_has(IS_AT));
+	assert_int_equal(i8259_count(line), 1);
+	/* The other way round. */
+	device->peer = NULL;
+	device->silent = true;
+	answer(device);
+	device->silent = false;
+	fake_log_start();
+	assert_int_equal(work(), OK);
+	assert_true(fake_log_has(": 2 frames out, 2 in"));
+	assert_int_equal(i8259_count(line), 2);
+	/* A transmitted frame alone is no reason to tell the device of buffers. */
+	assert_int_equal(device->queue[RX].notified, 3);
+	assert_int_equal(work(), OK);
+	assert_int_equal(device->queue[RX].notified, 3);
+	/* An interrupt of another: ISR says 0, and what lies in the queues waits for its own. */
+	device->silent = true;
+	answer(device);
+	fake_irq_line(line, true);
+	assert_int_equal(i8259_count(line), 4);
+	assert_int_equal(fake_virtio_available(device, RX), BUFFERS - 1);
+}
+
+static void with_too_few_vectors_it_is_refused(void **state)
+{
+	(void)state;
+	dev->found.msix_flags = 0; /* a table of one entry */
+	assert_int_equal(bring_up(), ERR_RANGE);
+	assert_one_line("msix has 1 vectors, 2 are needed");
+	assert_false(device->status & 0x04);
+}
+
+/* A transport may live without the device's own structure; address 0 is no structure. */
+static void a_network_without_its_own_configuration_is_refused(void **state)
+{
+	(void)state;
+	fake_set(device->fn, 0x63, 1, 9);
+	assert_int_equal(bring_up(), ERR_ABSENT);
+	assert_one_line("0000:00:05.0 virtio-net: no device configuration");
+	assert_false(device->status & 0x04);
+}
+
+/* --- in flight --- */
+
+static void buffers_and_one_more_frame_are_in_flight(void **state)
+{
+	(void)state;
+	device->peer = answer;
+	assert_int_equal(bring_up(), OK);
+	assert_int_equal(work(), OK);
+	assert_int_equal(driver_of(dev)->in_flight(dev), BUFFERS);
+	device->hold = true;
+	assert_int_equal(driver_of(dev)->arm(dev), OK);
+	assert_int_equal(driver_of(dev)->arm(dev), OK); /* one is enough */
+	assert_int_equal(fake_virtio_available(device, TX), 1);
+	assert_int_equal(driver_of(dev)->in_flight(dev), BUFFERS + 1);
+	fake_virtio_run(device);
+	assert_int_equal(device->writes, 2);
+	assert_memory_equal(device->sent, probe, sizeof(probe));
+	assert_int_equal(driver_of(dev)->in_flight(dev), BUFFERS);
+	assert_true(all_buffers_offered());
+	assert_int_equal(driver_of(dev)->arm(dev), OK); /* and goes out again */
+	assert_int_equal(driver_of(dev)->in_flight(dev), BUFFERS + 1);
+}
+
+int main(void)
+{
+#define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
+	const struct CMUnitTest tests[] = {
+		T(buffers_are_offered_before_a_frame_can_come),
+		T(a_buffer_that_came_back_is_offered_again),
+		T(several_frames_can_come_with_one_interrupt),
+		T(a_small_queue_gets_as_many_buffers_as_it_has_room_for),
+		T(the_probe_is_rfc_5227s_and_its_answer_is_taken),
+		T(a_device_without_an_address_gets_one),
+		T(nobody_has_to_answer),
+		T(with_the_link_down_nothing_is_sent),
+		T(a_device_that_tells_no_link_has_it_up),
+		T(a_frame_that_is_no_reply_from_there_is_not_taken_for_one),
+		T(a_length_that_cannot_be_is_no_frame),
+		T(a_buffer_that_was_never_offered_is_not_looked_at),
+		T(a_frame_that_was_never_sent_is_not_counted),
+		T(frame_and_answer_come_in_either_order),
+		T(each_vector_is_its_queues),
+		T(without_msix_one_line_serves_both_queues),
+		T(with_too_few_vectors_it_is_refused),
+		T(a_network_without_its_own_configuration_is_refused),
+		T(buffers_and_one_more_frame_are_in_flight),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,985 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Claim: the nvme driver ends what a controller was doing, gives it an admin queue in the specification's order and for as long as the
+ * controller says that this takes, believes a page only by the vendor in it and a completion only where a command was given, and
+ * leaves one request in flight when it is told to.
+ * Could be false: the completion queue tells new from old by a bit that flips each round; doorbells stand as far apart as the controller
+ * likes; a controller may never be ready, answer with an error, bring nothing, or complete what nobody asked.
+ * Provoked: a model of NVMe 2.0 that fails the test at what is undefined there, with one fault at a time.
+ * Failure: a wrong status, a controller that is enabled all the same, or a line that does not say what happened.
+ */
+#include "drivers/nvme/nvme.h"
+#include "irq/i8259.h"
+#include "irq/lapic.h"
+#include "lib/time.h"
+#include "tests/unit/fake_irq.h"
+#include "tests/unit/fake_pci.h"
+#include "tests/unit/fake_x86.h"
+#include "tests/unit/unit.h"
+
+#include <signal.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#define BDF	 PCI_BDF(0, 6, 0)
+#define BAR	 0x900000000
+#define BAR_SIZE 0x8000
+#define TABLE	 0x4000 /* of MSI-X, in the same BAR */
+#define MSIX	 0x40
+#define DMA_SIZE 0x10000
+#define HEAP	 4096
+#define PM_TIMER 0x708 /* one at which things happen, see timer_in */
+#define NEVER	 (~0U)
+
+#define CAP	 0x7ff /* queues of 2048, doorbells 4 bytes apart, ready within 500 ms */
+#define DSTRD(n) ((u64)(n) << 32)
+#define TO(n)	 ((u64)(n) << 24)
+#define CC	 (BAR + 0x14)
+#define ENABLE	 0x460001
+#define EVENT	 2 /* how the driver numbers its Asynchronous Event Request */
+
+static struct nvme_model {
+	struct fake_fn *fn;
+	struct fake_mem *bar;
+	u64 cap;
+	u32 cc;
+	u32 csts;
+	u32 aqa;
+	u64 asq, acq;
+	u16 sq_head, sq_tail, cq_head, cq_tail;
+	u16 phase;
+	unsigned int identified; /* commands */
+	unsigned int events;	 /* Asynchronous Event Requests under way */
+	u16 event;		 /* how the last was numbered */
+	u16 vendor;
+	char model[41];
+	/* faults */
+	unsigned int waits; /* reads of CSTS before READY follows ENABLE */
+	bool hold;	    /* takes no command */
+	bool stale;	    /* never flips the phase */
+	u16 status;
+} nvme;
+
+static struct fake_pci *fake;
+static struct fake_devs devs;
+static struct pci_dev *dev;
+static struct arena heap, dma;
+static struct driver_env env = { &heap, &dma };
+static void (*tick)(void); /* before each look at the clock */
+
+/* --- the model --- */
+
+static u32 queue_size(void)
+{
+	return (nvme.aqa & 0xfff) + 1;
+}
+
+static u64 doorbell(void)
+{
+	return 0x1000 + (4U << (nvme.cap >> 32 & 0xf));
+}
+
+static void interrupt(void)
+{
+	u16 flags = (u16)fake_get(nvme.fn, MSIX + 2, 2), command = (u16)fake_get(nvme.fn, PCI_COMMAND, 2);
+	bool pending = nvme.cq_head != nvme.cq_tail;
+
+	if (!(flags & PCI_MSIX_FLAGS_ENABLE))
+		fake_irq_line(nvme.fn->cfg[PCI_INTERRUPT_LINE], pending && !(command & PCI_COMMAND_INTX_DISABLE));
+	else if (command & PCI_COMMAND_MASTER && !(flags & PCI_MSIX_FLAGS_MASKALL) && !(nvme.bar->bytes[TABLE + 12] & 1))
+		fake_lapic_message(fake_mem_get(nvme.bar, TABLE, 4), fake_mem_get(nvme.bar, TABLE + 8, 4));
+}
+
+/* 3.3.3.2: the status, with the phase in bit 0, comes last. */
+static void post(u16 id, u16 status)
+{
+	volatile u16 *entry = (u16 *)(uintptr_t)(nvme.acq + 16 * nvme.cq_tail);
+
+	entry[4] = nvme.sq_head;
+	entry[6] = id;
+	entry[7] = (u16)(status << 1 | nvme.phase);
+	nvme.cq_tail = (u16)((nvme.cq_tail + 1) % queue_size());
+	if (!nvme.cq_tail && !nvme.stale)
+		nvme.phase ^= 1;
+}
+
+static void complete(u16 id, u16 status)
+{
+	post(id, status);
+	interrupt();
+}
+
+/* 5.17: 4096 bytes; 5.17.2.1: what is where in them. */
+static void identify(const u8 *command)
+{
+	u64 page;
+
+	memcpy(&page, command + 24, 8);
+	assert_int_equal(page % PAGE_SIZE, 0);
+	assert_int_equal(command[40], 1);
+	memset((void *)(uintptr_t)page, 0xa5, PAGE_SIZE);
+	memcpy((void *)(uintptr_t)page, &nvme.vendor, 2);
+	memcpy((void *)(uintptr_t)(page + 24), nvme.model, 40);
+	nvme.identified++;
+}
+
+static void run(void)
+{
+	if (!(fake_get(nvme.fn, PCI_COMMAND, 2) & PCI_COMMAND_MASTER))
+		return;
+	while (nvme.sq_head != nvme.sq_tail) {
+		const u8 *command = (u8 *)(uintptr_t)(nvme.asq + 64 * nvme.sq_head);
+		u16 id = (u16)(command[2] | command[3] << 8);
+
+		assert_int_equal(command[1], 0);
+		assert_int_equal(command[4], 0);
+		nvme.sq_head = (u16)((nvme.sq_head + 1) % queue_size());
+		switch (command[0]) {
+		case 0x06:
+			identify(command);
+			complete(id, nvme.status);
+			break;
+		case 0x0c:
+			nvme.event = id;
+			nvme.events++;
+			break;
+		default:
+			fail_msg("command 0x%02x", command[0]);
+		}
+	}
+}
+
+static u32 nvme_read(void *model, u64 offset, unsigned int size)
+{
+	(void)model;
+	assert_int_equal(size, 4);
+	switch (offset) {
+	case 0x00:
+		return (u32)nvme.cap;
+	case 0x04:
+		return (u32)(nvme.cap >> 32);
+	case 0x14:
+		return nvme.cc;
+	case 0x1c:
+		if (nvme.waits && nvme.waits != NEVER)
+			nvme.waits--;
+		else if (!nvme.waits)
+			nvme.csts = (nvme.csts & ~1U) | (nvme.cc & 1);
+		return nvme.csts;
+	}
+	fail_msg("nvme + 0x%lx is read", offset);
+	return 0;
+}
+
+static void set_half(u64 *address, u64 offset, u32 value)
+{
+	assert_false(nvme.cc & 1); /* 3.1.3.8, 3.1.3.9: not while ENABLE is on */
+	memcpy((u8 *)address + (offset & 4), &value, 4);
+}
+
+/* 3.5.1: what has to be in place; 3.7.2: what is gone. */
+static void control(u32 value)
+{
+	if (value & ~nvme.cc & 1) {
+		assert_int_equal(value, ENABLE);
+		assert_false(nvme.csts & 1);
+		assert_int_equal(nvme.aqa >> 16, nvme.aqa & 0xfff);
+		assert_true(nvme.aqa && nvme.asq && nvme.acq && nvme.asq % PAGE_SIZE == 0 && nvme.acq % PAGE_SIZE == 0);
+		nvme.phase = 1;
+	}
+	nvme.cc = value;
+	nvme.sq_head = nvme.sq_tail = nvme.cq_head = nvme.cq_tail = 0;
+	nvme.events = 0;
+}
+
+static void nvme_write(void *model, u64 offset, unsigned int size, u32 value)
+{
+	(void)model;
+	assert_int_equal(size, 4);
+	if (offset >= TABLE && offset < TABLE + 0x20) {
+		fake_mem_set(nvme.bar, offset, size, value);
+	} else if (offset == 0x14) {
+		control(value);
+	} else if (offset == 0x24) {
+		assert_false(nvme.cc & 1);
+		nvme.aqa = value;
+	} else if (offset == 0x28 || offset == 0x2c) {
+		set_half(&nvme.asq, offset, value);
+	} else if (offset == 0x30 || offset == 0x34) {
+		set_half(&nvme.acq, offset, value);
+	} else if (offset == 0x1000 || offset == doorbell()) {
+		assert_true(nvme.csts & 1 && value < queue_size());
+		*(offset == 0x1000 ? &nvme.sq_tail : &nvme.cq_head) = (u16)value;
+		if (offset != 0x1000 && !dev->msix)
+			interrupt();
+		if (!nvme.hold)
+			run();
+	} else {
+		fail_msg("nvme + 0x%lx <- 0x%x", offset, value);
+	}
+}
+
+/* Whoever asks for the time holds interrupts off meanwhile (lib/time.c); what happens, happens just before. */
+static u32 timer_in(u16 port, unsigned int size)
+{
+	bool before = fake_x86.irq_on;
+	u32 now = fake_x86.pm_timer;
+
+	(void)port;
+	(void)size;
+	fake_x86.pm_timer += fake_x86.pm_step;
+	if (tick) {
+		fake_x86.irq_on = true;
+		tick();
+		fake_x86.irq_on = before;
+	}
+	return now;
+}
+
+/* --- the tests --- */
+
+static enum status no_map(u64 address, u64 size)
+{
+	(void)address;
+	(void)size;
+	return OK;
+}
+
+static struct arena arena(u64 size)
+{
+	void *memory = aligned_alloc(PAGE_SIZE, size);
+
+	assert_non_null(memory);
+	return (struct arena){ (u64)(uintptr_t)memory, size, 0 };
+}
+
+static int begin(void **state)
+{
+	static const struct fake_ports ports = { PM_TIMER, PM_TIMER, timer_in, NULL };
+
+	(void)state;
+	fake_log_start();
+	fake_x86_reset();
+	fake_lapic_start();
+	fake_i8259_start();
+	assert_int_equal(lapic_init(no_map), OK);
+	i8259_init();
+	tick = NULL;
+	fake_x86_claim(&ports);
+	time_init(PM_TIMER);
+	fake = fake_pci_new();
+	nvme = (struct nvme_model){ .fn = fake_add(fake, BDF, 0x1b36, 0x0010), .cap = CAP, .vendor = 0x1b36 };
+	memset(nvme.model, ' ', 40);
+	memcpy(nvme.model, "QEMU NVMe Ctrl", 14);
+	fake_set(nvme.fn, PCI_CLASS_REVISION, 4, 0x01080202);
+	fake_set(nvme.fn, PCI_INTERRUPT_PIN, 1, 1);
+	fake_cap_msix(nvme.fn, MSIX, 2, 0, TABLE);
+	nvme.bar = fake_bar(fake, nvme.fn, 0, BAR, BAR_SIZE, true);
+	nvme.bar->read = nvme_read;
+	nvme.bar->write = nvme_write;
+	fake_enumerate(fake, &devs);
+	dev = devs.dev;
+	fake_sized(fake, dev);
+	dev->driver = &nvme_driver.pci;
+	heap = arena(HEAP);
+	dma = arena(DMA_SIZE);
+	fake_x86.irq_on = true;
+	vector_forget_strays();
+	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
+	free((void *)(uintptr_t)heap.base);
+	free((void *)(uintptr_t)dma.base);
+	fake_pci_free(fake);
+	return 0;
+}
+
+static void again(void **state)
+{
+	end(state);
+	begin(state);
+}
+
+/* INTx instead of MSI-X, on a line that no test before had: the 8259's driver keeps its handlers. */
+static u8 intx(void)
+{
+	static const u8 lines[] = { 5, 9, 10, 11 };
+	static unsigned int taken;
+
+	assert_true(taken < ARRAY_SIZE(lines));
+	fake_set(nvme.fn, PCI_INTERRUPT_LINE, 1, lines[taken]);
+	dev->msix = 0;
+	return lines[taken++];
+}
+
+static enum status bring_up(void)
+{
+	enum status s = dev->driver->reset(dev);
+
+	if (s == OK)
+		s = dev->driver->probe(dev, &env);
+	if (s == OK)
+		fake_log_start();
+	return s;
+}
+
+static enum status work(void)
+{
+	return driver_of(dev)->work(dev, false);
+}
+
+static void assert_not_enabled(void)
+{
+	for (unsigned int i = 0; i < fake->logged; i++)
+		if (fake->log[i].kind == FAKE_MEM_WRITE && fake->log[i].where == CC)
+			assert_false(fake->log[i].value & 1);
+}
+
+static void only_nvme_controllers_are_its_own(void **state)
+{
+	static const struct pci_dev others[] = {
+		{ .class = 0x010801 }, /* NVMHCI */
+		{ .class = 0x010803 }, /* an administrative controller */
+		{ .class = 0x010702 }, { .class = 0x020802 }, { .class = 0x010802, .is_vf = true },
+	};
+
+	(void)state;
+	assert_true(nvme_driver.pci.match(dev));
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		assert_false(nvme_driver.pci.match(&others[i]));
+}
+
+/* --- reset --- */
+
+static void reset_turns_it_off_and_waits_until_it_is(void **state)
+{
+	static const struct fake_access want[] = { MEM_W32(CC, 0x464000) };
+
+	(void)state;
+	fake_set(nvme.fn, PCI_COMMAND, 2, 0x0002); /* as the previous kernel hands it over: bus master off */
+	nvme.cc = 0x464001;			   /* about to shut down, too */
+	nvme.csts = 3;				   /* fatal: reset is what helps */
+	nvme.waits = 5;
+	assert_int_equal(dev->driver->reset(dev), OK);
+	assert_int_equal(nvme.waits, 0);
+	assert_int_equal(nvme.csts & 1, 0);
+	assert_writes(fake, want);
+	assert_int_equal(fake_get(nvme.fn, PCI_COMMAND, 2), 0x0002);
+	assert_int_equal(fake_log_lines(), 0);
+}
+
+static void memory_is_enabled_before_it_is_used(void **state)
+{
+	(void)state;
+	fake_set(nvme.fn, PCI_COMMAND, 2, 0);
+	assert_int_equal(dev->driver->reset(dev), OK);
+	assert_int_equal(fake_get(nvme.fn, PCI_COMMAND, 2), PCI_COMMAND_MEMORY);
+}
+
+/* CAP.TO is the worst case in units of 500 ms; one more than it says are waited for. */
+static void one_that_does_not_turn_off_is_given_up_when_its_time_is_up(void **state)
+{
+	static const struct {
+		u8 to;
+		u32 ms;
+	} rows[] = { { 0, 500 }, { 1, 1000 }, { 20, 10500 }, { 255, 128000 } };
+	char said[64];
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		u32 ticks = rows[i].ms * 3580UL, begun;
+
+		nvme.cap |= TO(rows[i].to);
+		nvme.cc = ENABLE;
+		nvme.csts = 1;
+		nvme.waits = NEVER;
+		begun = fake_x86.pm_timer;
+		assert_int_equal(dev->driver->reset(dev), ERR_TIMEOUT);
+		assert_in_range(fake_x86.pm_timer - begun, rows[i].ms * 3579UL, ticks + 3 * fake_x86.pm_step);
+		snprintf(said, sizeof(said), "0000:00:06.0 nvme: not reset within %u ms, status 0x1", rows[i].ms);
+		assert_one_line(said);
+		/* The twin: it is, just in time. */
+		fake_log_start();
+		nvme.cc = ENABLE;
+		nvme.waits = (ticks - ticks / 50) / fake_x86.pm_step;
+		assert_int_equal(dev->driver->reset(dev), OK);
+		assert_int_equal(fake_log_lines(), 0);
+		again(state);
+	}
+}
+
+static void without_registers_it_is_refused_with_a_line(void **state)
+{
+	(void)state;
+	dev->bar_size[0] = 0x1000;
+	assert_int_equal(dev->driver->reset(dev), ERR_RANGE);
+	assert_one_line("nvme is at 0x0 of BAR 0, 8192 bytes: the BAR has 4096");
+	assert_int_equal(dev->driver->probe(dev, &env), ERR_RANGE);
+	dev->bar_size[0] = 0x2000; /* the twin */
+	assert_int_equal(dev->driver->reset(dev), OK);
+	fake_set(nvme.fn, PCI_BASE_ADDRESS_0, 4, 4);
+	fake_set(nvme.fn, PCI_BASE_ADDRESS_0 + 4, 4, 0);
+	fake_log_start();
+	assert_int_equal(dev->driver->reset(dev), ERR_ABSENT);
+	assert_one_line("nvme is in BAR 0, which is no assigned memory BAR");
+}
+
+static void registers_of_all_ones_are_no_controller(void **state)
+{
+	(void)state;
+	nvme.cc = 0xffffffff;
+	assert_int_equal(dev->driver->reset(dev), ERR_ABSENT);
+	assert_no_writes(fake);
+	nvme.cc = 0xfffffffe; /* the twin */
+	assert_int_equal(dev->driver->reset(dev), OK);
+	assert_int_equal(fake_writes(fake), 1);
+}
+
+/* As boot/paging.c does it: half an address is none. */
+static enum status (*map)(u64 address, u64 size);
+
+static enum status map_46_bits(u64 address, u64 size)
+{
+	return address >> 46 ? ERR_RANGE : map(address, size);
+}
+
+/* Wherever it goes, and however far its own bound is: it has done its work when it has seen the command, and not before. */
+static void one_that_goes_has_not_done_its_work(void **state)
+{
+	unsigned int all, n = 0;
+	enum status s;
+
+	assert_int_equal(bring_up(), OK);
+	assert_int_equal(work(), OK);
+	all = fake->logged;
+	assert_int_equal(fake->log[all - 1].where, BAR + 0x1000); /* the completion was acknowledged meanwhile */
+	do {
+		again(state);
+		map = fake->access.map;
+		fake->access.map = map_46_bits;
+		fake_x86.pm_step = 1 << 20;
+		nvme.fn->answers = (int)n++;
+		s = bring_up();
+		s = s == OK ? work() : s;
+	} while (s != OK);
+	assert_int_equal(n, all);
+}
+
+/* --- probe --- */
+
+static void doorbells_are_where_the_controller_has_them(void **state)
+{
+	char said[64];
+
+	for (unsigned int n = 0; n < 16; n++) {
+		nvme.cap |= DSTRD(n);
+		if (n < 10) { /* 4096 bytes hold both */
+			assert_int_equal(bring_up(), OK);
+			assert_int_equal(work(), OK);
+			assert_int_equal(nvme.cq_head, 1);
+		} else {
+			assert_int_equal(bring_up(), ERR_ABSENT);
+			snprintf(said, sizeof(said), "0000:00:06.0 nvme: doorbells %u bytes apart, queues of 2048", 4U << n);
+			assert_one_line(said);
+			assert_not_enabled();
+		}
+		again(state);
+	}
+}
+
+static void queues_too_small_are_refused_with_a_line(void **state)
+{
+	static const struct {
+		u16 mqes;
+		enum status want;
+	} rows[] = { { 1, ERR_ABSENT }, { 6, ERR_ABSENT }, { 7, OK }, { 0xffff, OK } };
+	char said[64];
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		nvme.cap = rows[i].mqes;
+		assert_int_equal(bring_up(), rows[i].want);
+		snprintf(said, sizeof(said), "nvme: doorbells 4 bytes apart, queues of %u", rows[i].mqes + 1);
+		if (rows[i].want == OK)
+			assert_int_equal(nvme.aqa, 0x00070007);
+		else
+			assert_one_line(said);
+		again(state);
+	}
+}
+
+/* That these were written, each before the controller was enabled. */
+static bool in_order(const u64 *first, size_t n)
+{
+	unsigned int enabled = 0;
+
+	for (unsigned int i = 0; i < fake->logged; i++)
+		if (fake->log[i].kind == FAKE_MEM_WRITE && fake->log[i].where == CC && fake->log[i].value & 1)
+			enabled = i;
+	for (size_t at = 0; at < n; at++) {
+		unsigned int i = 0;
+
+		while (i < enabled && (!fake_is_write(&fake->log[i]) || fake->log[i].where != first[at]))
+			i++;
+		if (i == enabled)
+			return false;
+	}
+	return true;
+}
+
+static void queues_and_msix_come_before_it_is_enabled(void **state)
+{
+	static const u64 first[] = { BAR + 0x24,  BAR + 0x28, BAR + 0x2c,      BAR + 0x30,	BAR + 0x34,
+				     BAR + TABLE, MSIX + 2,   BAR + TABLE + 8, BAR + TABLE + 12 };
+
+	(void)state;
+	nvme.waits = 5;
+	assert_int_equal(bring_up(), OK);
+	assert_true(in_order(first, ARRAY_SIZE(first)));
+	assert_int_equal(nvme.csts, 1); /* and it is awaited */
+	assert_int_equal(fake_get(nvme.fn, MSIX + 2, 2), 0x8001);
+	/* The twins: without each of them. */
+	for (size_t i = 0; i < ARRAY_SIZE(first); i++) {
+		for (unsigned int j = 0; j < fake->logged; j++)
+			if (fake->log[j].where == first[i])
+				fake->log[j].where ^= 1UL << 63;
+		assert_false(in_order(first, ARRAY_SIZE(first)));
+		for (unsigned int j = 0; j < fake->logged; j++)
+			fake->log[j].where &= ~(1UL << 63);
+	}
+}
+
+static void one_that_is_never_ready_is_given_up_with_a_line(void **state)
+{
+	u32 begun;
+
+	(void)state;
+	assert_int_equal(dev->driver->reset(dev), OK);
+	nvme.waits = NEVER;
+	begun = fake_x86.pm_timer;
+	assert_int_equal(dev->driver->probe(dev, &env), ERR_TIMEOUT);
+	assert_in_range(fake_x86.pm_timer - begun, 500 * 3579, 500 * 3580 + 5 * fake_x86.pm_step);
+	assert_true(fake_log_has("0000:00:06.0 nvme: not ready within 500 ms, status 0x0"));
+}
+
+/* It need not be waited for. */
+static void one_that_fails_instead_of_getting_ready_is_given_up_at_once(void **state)
+{
+	u32 begun;
+
+	(void)state;
+	assert_int_equal(dev->driver->reset(dev), OK);
+	nvme.waits = NEVER;
+	nvme.csts = 2;
+	begun = fake_x86.pm_timer;
+	assert_int_equal(dev->driver->probe(dev, &env), ERR_TIMEOUT);
+	assert_in_range(fake_x86.pm_timer - begun, 0, 5 * fake_x86.pm_step);
+	assert_true(fake_log_has("0000:00:06.0 nvme: not ready within 500 ms, status 0x2"));
+}
+
+static void memory_that_runs_out_is_an_error_and_it_is_not_enabled(void **state)
+{
+	static const struct {
+		u64 heap, dma;
+		enum status want;
+	} rows[] = {
+		{ 0, 3 * PAGE_SIZE, ERR_RANGE },
+		{ HEAP, 511, ERR_RANGE },		/* submission queue */
+		{ HEAP, PAGE_SIZE + 127, ERR_RANGE },	/* completion queue */
+		{ HEAP, 3 * PAGE_SIZE - 1, ERR_RANGE }, /* page */
+		{ HEAP, 3 * PAGE_SIZE, OK },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		heap.size = rows[i].heap;
+		dma.size = rows[i].dma;
+		assert_int_equal(bring_up(), rows[i].want);
+		if (rows[i].want != OK) {
+			assert_true(fake_log_has("memory: "));
+			assert_not_enabled();
+			assert_int_equal(fake_get(nvme.fn, MSIX + 2, 2), 1);
+		}
+		again(state);
+	}
+	assert_int_equal(nvme_driver.dma, 3 * PAGE_SIZE);
+}
+
+static void one_that_cannot_interrupt_is_not_enabled(void **state)
+{
+	(void)state;
+	fake_lapic.id = 0x100; /* no message reaches it */
+	assert_int_equal(bring_up(), ERR_RANGE);
+	assert_one_line("APIC ID 256");
+	assert_not_enabled();
+	assert_int_equal(fake_get(nvme.fn, MSIX + 2, 2), 1);
+	again(state);
+	fake_set(nvme.fn, MSIX + 4, 4, BAR_SIZE); /* the table lies behind the BAR's end */
+	assert_int_equal(bring_up(), ERR_RANGE);
+	assert_true(fake_log_has("msix table is at 0x8000 of BAR 0, 32 bytes"));
+	assert_not_enabled();
+	again(state);
+	dev->msix = 0;
+	assert_int_equal(bring_up(), ERR_ABSENT);
+	assert_true(fake_log_has("0000:00:06.0 nvme: INTx unavailable, Interrupt Line 0x00"));
+	assert_not_enabled();
+}
+
+/* --- work --- */
+
+static void identify_is_answered_by_an_interrupt(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	assert_int_equal(work(), OK);
+	assert_one_line("0000:00:06.0 nvme: QEMU NVMe Ctrl, MSI-X vector 0x");
+	assert_true(fake_log_has(": 1 commands, 1 interrupts"));
+	assert_int_equal(nvme.identified, 1);
+	assert_int_equal(nvme.cq_head, 1);
+	assert_int_equal(fake_lapic.delivered, 1);
+	assert_int_equal(fake_lapic.eois, 1);
+	assert_int_equal(vector_strays(), 0);
+	assert_true(fake_get(nvme.fn, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE);
+}
+
+static unsigned int looks;
+
+static void run_late(void)
+{
+	if (++looks == 5)
+		run();
+}
+
+/* Nor need it be answered before anybody waits. */
+static void identify_may_be_answered_late(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	nvme.hold = true;
+	looks = 0;
+	tick = run_late;
+	assert_int_equal(work(), OK);
+	assert_int_equal(looks, 5); /* awaited, and no longer than it took */
+	assert_one_line(": 1 commands, 1 interrupts");
+}
+
+static void without_msix_intx_does_it(void **state)
+{
+	u8 line = intx();
+	char said[64];
+
+	(void)state;
+	fake_set(nvme.fn, PCI_COMMAND, 2, 0x0406); /* as a kernel that used MSI-X leaves it */
+	assert_int_equal(bring_up(), OK);
+	assert_int_equal(work(), OK);
+	snprintf(said, sizeof(said), "QEMU NVMe Ctrl, INTx irq 0x%02x: 1 commands, 1 interrupts", line);
+	assert_one_line(said);
+	assert_int_equal(i8259_count(line), 1);
+	assert_int_equal(fake_lapic.delivered, 0);
+}
+
+/* The line is shared: an interrupt without a completion is another's. */
+static void an_interrupt_without_a_completion_is_not_ours(void **state)
+{
+	u8 line = intx();
+
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	fake_forget(fake);
+	fake_i8259.limit = 100000;
+	fake_irq_line(line, true); /* nobody lowers it */
+	assert_true(i8259_given_up(line));
+	assert_no_writes(fake);
+	/* The twin: ours is, so that nobody gives up. */
+	again(state);
+	line = intx();
+	assert_int_equal(bring_up(), OK);
+	for (unsigned int i = 0; i < 100; i++)
+		assert_int_equal(work(), OK);
+	assert_int_equal(i8259_count(line), 100);
+	assert_false(i8259_given_up(line));
+	assert_false(fake_i8259.pic[line / 8].wires >> line % 8 & 1);
+}
+
+/* Nobody else knows the vendor, and puts it there. */
+static void an_answer_that_is_an_error_or_not_there_is_one(void **state)
+{
+	static const struct {
+		u16 vendor, status;
+		enum status want;
+		const char *line;
+	} rows[] = {
+		{ 0x1b36, 0x4002, ERR_IO, "0000:00:06.0 nvme: Identify: status 0x4002, vendor 0x1b36" },
+		{ 0x1b36, 0x0001, ERR_IO, "0000:00:06.0 nvme: Identify: status 0x1, vendor 0x1b36" },
+		{ 0x1b37, 0, ERR_IO, "0000:00:06.0 nvme: Identify: status 0x0, vendor 0x1b37" },
+		{ 0x1c36, 0, ERR_IO, "0000:00:06.0 nvme: Identify: status 0x0, vendor 0x1c36" },
+		{ 0x0000, 0, ERR_IO, "0000:00:06.0 nvme: Identify: status 0x0, vendor 0x0000" },
+		{ 0x1b36, 0, OK, "QEMU NVMe Ctrl" }, /* the twin */
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		assert_int_equal(bring_up(), OK);
+		nvme.vendor = rows[i].vendor;
+		nvme.status = rows[i].status;
+		assert_int_equal(work(), rows[i].want);
+		assert_one_line(rows[i].line);
+		again(state);
+	}
+}
+
+static void a_command_that_is_never_answered_is_given_up_with_a_line(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	nvme.hold = true;
+	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_one_line("0000:00:06.0 nvme: no completed command within 5000 ms, 0 of 1");
+	/* The same without bus master: it does not even see it. */
+	again(state);
+	assert_int_equal(bring_up(), OK);
+	pci_clear_master(dev);
+	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_int_equal(nvme.identified, 0);
+}
+
+static void the_model_is_said_without_its_padding(void **state)
+{
+	static const struct {
+		const char *model, *line;
+	} rows[] = {
+		{ "x                                       ", " nvme: x, MSI-X" },
+		{ " a  b                                   ", " nvme:  a  b, MSI-X" },
+		{ "                                        ", " nvme: , MSI-X" },
+		{ "0123456789012345678901234567890123456789", " nvme: 0123456789012345678901234567890123456789, MSI-X" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		assert_int_equal(bring_up(), OK);
+		memcpy(nvme.model, rows[i].model, 40);
+		assert_int_equal(work(), OK);
+		assert_one_line(rows[i].line);
+		again(state);
+	}
+}
+
+/* --- the completion queue --- */
+
+static void the_queues_go_round(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	for (unsigned int i = 0; i < 50; i++)
+		assert_int_equal(work(), OK);
+	assert_true(fake_log_has(": 50 commands, 50 interrupts"));
+	assert_int_equal(nvme.cq_head, 50 % 8);
+	assert_int_equal(vector_strays(), 0);
+	/* The twin: one whose second round looks as old as the first. */
+	again(state);
+	assert_int_equal(bring_up(), OK);
+	nvme.stale = true;
+	for (unsigned int i = 0; i < 8; i++)
+		assert_int_equal(work(), OK);
+	fake_log_start();
+	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_one_line("no completed command within 5000 ms, 8 of 9");
+	assert_int_equal(vector_strays(), 1);
+}
+
+static void several_completions_may_come_with_one_interrupt(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	nvme.hold = true;
+	assert_int_equal(driver_of(dev)->arm(dev), OK);
+	nvme.hold = false;
+	nvme.sq_head = 1; /* the event completes together with the next command */
+	post(EVENT, 0);
+	assert_int_equal(work(), OK);
+	assert_one_line(": 2 commands, 1 interrupts");
+	assert_int_equal(nvme.cq_head, 2);
+}
+
+static const u16 ghosts[] = { 0, EVENT, 3, 4, 0x100, 0xffff };
+
+static void ghosts_and_then_the_command(void)
+{
+	if (++looks == 2)
+		for (size_t i = 0; i < ARRAY_SIZE(ghosts); i++)
+			complete(ghosts[i], 1);
+	if (looks == 4)
+		run();
+}
+
+static void a_completion_that_nobody_asked_for_is_not_counted(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	for (size_t i = 0; i < ARRAY_SIZE(ghosts); i++)
+		complete(ghosts[i], 0);
+	complete(1, 0); /* not yet given, either */
+	assert_int_equal(nvme.cq_head, ARRAY_SIZE(ghosts) + 1);
+	nvme.hold = true;
+	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_one_line("no completed command within 5000 ms, 0 of 1");
+	assert_int_equal(driver_of(dev)->in_flight(dev), 0);
+	/* The twin: what was asked for comes behind them. */
+	again(state);
+	assert_int_equal(bring_up(), OK);
+	nvme.hold = true;
+	looks = 0;
+	tick = ghosts_and_then_the_command;
+	assert_int_equal(work(), OK);
+	assert_one_line(": 1 commands, 7 interrupts");
+}
+
+/* The same one twice is one. */
+static void a_completion_counts_once(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	assert_int_equal(work(), OK);
+	complete(1, 0);
+	nvme.hold = true;
+	fake_log_start();
+	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_one_line("no completed command within 5000 ms, 1 of 2");
+}
+
+/* More than the queue may hold: 7, since a full one would look like an empty one (3.3.1.5). */
+static void a_queue_full_of_completions_is_not_ours(void **state)
+{
+	for (unsigned int before = 0; before < 8; before++) {
+		assert_int_equal(bring_up(), OK);
+		for (unsigned int i = 0; i < before; i++)
+			complete(0, 0);
+		assert_int_equal(vector_strays(), 0);
+		fake_forget(fake);
+		for (unsigned int i = 0; i < 8; i++)
+			post(0, 0);
+		fake_lapic_message(fake_mem_get(nvme.bar, TABLE, 4), fake_mem_get(nvme.bar, TABLE + 8, 4));
+		assert_int_equal(vector_strays(), 1);
+		assert_no_writes(fake);
+		assert_int_equal(work(), OK); /* and it goes on where it was */
+		assert_int_equal(nvme.cq_head, (before + 1) % 8);
+		again(state);
+	}
+}
+
+/* A controller that writes the next completion whenever the driver looks for one: its page is there for one instruction at a time. */
+#define TRAP_FLAG 0x100
+static unsigned int served;
+
+static void on_look(int number, siginfo_t *info, void *context)
+{
+	greg_t *flags = &((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL];
+	volatile u16 *entry = (u16 *)(uintptr_t)(nvme.acq + 16 * nvme.cq_tail);
+	bool look = number == SIGSEGV;
+
+	mprotect((void *)(uintptr_t)nvme.acq, PAGE_SIZE, look ? PROT_READ | PROT_WRITE : PROT_NONE);
+	*flags = look ? *flags | TRAP_FLAG : *flags & ~TRAP_FLAG;
+	if (!look || info->si_addr != (const void *)&entry[7] || served == 1000)
+		return;
+	served++;
+	entry[7] = nvme.phase;
+	nvme.cq_tail = (u16)((nvme.cq_tail + 1) % queue_size());
+	if (!nvme.cq_tail)
+		nvme.phase ^= 1;
+}
+
+static void a_controller_that_never_stops_completing_is_left_alone_after_a_round(void **state)
+{
+	struct sigaction action = { .sa_sigaction = on_look, .sa_flags = SA_SIGINFO }, segv, trap;
+	u32 address, data;
+
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	address = fake_mem_get(nvme.bar, TABLE, 4);
+	data = fake_mem_get(nvme.bar, TABLE + 8, 4);
+	served = 0;
+	sigaction(SIGSEGV, &action, &segv);
+	sigaction(SIGTRAP, &action, &trap);
+	mprotect((void *)(uintptr_t)nvme.acq, PAGE_SIZE, PROT_NONE);
+	fake_lapic_message(address, data);
+	mprotect((void *)(uintptr_t)nvme.acq, PAGE_SIZE, PROT_READ | PROT_WRITE);
+	sigaction(SIGSEGV, &segv, NULL);
+	sigaction(SIGTRAP, &trap, NULL);
+	assert_int_equal(served, 8);
+	assert_int_equal(vector_strays(), 1);
+}
+
+/* --- what is left in flight --- */
+
+static void an_armed_request_is_in_flight_until_something_happens(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	assert_int_equal(work(), OK);
+	assert_int_equal(driver_of(dev)->in_flight(dev), 0);
+	assert_int_equal(driver_of(dev)->arm(dev), OK);
+	assert_int_equal(driver_of(dev)->in_flight(dev), 1);
+	assert_int_equal(nvme.events, 1);
+	assert_int_equal(nvme.event, EVENT);
+	assert_int_equal(fake_lapic.delivered, 1);
+	assert_int_equal(work(), OK); /* it stays, whatever else is completed */
+	assert_int_equal(driver_of(dev)->in_flight(dev), 1);
+	complete(nvme.event, 0);
+	assert_int_equal(driver_of(dev)->in_flight(dev), 0);
+	/* The next kernel's reset ends it, too. */
+	assert_int_equal(driver_of(dev)->arm(dev), OK);
+	assert_int_equal(nvme.events, 2);
+	assert_int_equal(dev->driver->reset(dev), OK);
+	assert_int_equal(nvme.events, 0);
+}
+
+/* The last test: nothing is given back. */
+static void without_a_vector_it_is_not_enabled(void **state)
+{
+	u8 vector;
+
+	(void)state;
+	while (vector_alloc(NULL, NULL, &vector) == OK)
+		;
+	fake_log_start();
+	assert_int_equal(bring_up(), ERR_RANGE);
+	assert_one_line("irq: no vector left");
+	assert_not_enabled();
+	assert_int_equal(fake_get(nvme.fn, MSIX + 2, 2), 1);
+}
+
+int main(void)
+{
+#define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
+	const struct CMUnitTest tests[] = {
+		T(only_nvme_controllers_are_its_own),
+		T(reset_turns_it_off_and_waits_until_it_is),
+		T(memory_is_enabled_before_it_is_used),
+		T(one_that_does_not_turn_off_is_given_up_when_its_time_is_up),
+		T(without_registers_it_is_refused_with_a_line),
+		T(registers_of_all_ones_are_no_controller),
+		T(one_that_goes_has_not_done_its_work),
+		T(doorbells_are_where_the_controller_has_them),
+		T(queues_too_small_are_refused_with_a_line),
+		T(queues_and_msix_come_before_it_is_enabled),
+		T(one_that_is_never_ready_is_given_up_with_a_line),
+		T(one_that_fails_instead_of_getting_ready_is_given_up_at_once),
+		T(memory_that_runs_out_is_an_error_and_it_is_not_enabled),
+		T(one_that_cannot_interrupt_is_not_enabled),
+		T(identify_is_answered_by_an_interrupt),
+		T(identify_may_be_answered_late),
+		T(without_msix_intx_does_it),
+		T(an_interrupt_without_a_completion_is_not_ours),
+		T(an_answer_that_is_an_error_or_not_there_is_one),
+		T(a_command_that_is_never_answered_is_given_up_with_a_line),
+		T(the_model_is_said_without_its_padding),
+		T(the_queues_go_round),
+		T(several_completions_may_come_with_one_interrupt),
+		T(a_completion_that_nobody_asked_for_is_not_counted),
+		T(a_completion_counts_once),
+		T(a_queue_full_of_completions_is_not_ours),
+		T(a_controller_that_never_stops_completing_is_left_alone_after_a_round),
+		T(an_armed_request_is_in_flight_until_something_happens),
+		T(without_a_vector_it_is_not_enabled),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

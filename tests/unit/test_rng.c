@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Claim: the virtio-rng driver asks for random bytes, says how many came and by which interrupts, believes the buffer and not the
+ * used ring about what came, and leaves requests in flight when it is told to.
+ * Could be false: a device may bring nothing, or say more than the buffer holds; it may complete what was never asked.
+ * Provoked: the device of fake_virtio.c with one fault at a time. Failure: a wrong status, or a line that does not say what
+ * happened.
+ * What virtio drivers have in common is in test_virtio_drivers.c.
+ */
+#include "drivers/virtio/rng.h"
+#include "irq/i8259.h"
+#include "tests/unit/fake_irq.h"
+#include "tests/unit/unit.h"
+#include "tests/unit/virtio_bench.h"
+
+static struct virtio_bench bench;
+static struct fake_virtio *device;
+static struct pci_dev *dev;
+
+static int begin(void **state)
+{
+	(void)state;
+	virtio_bench_begin(&bench, FAKE_RNG, &virtio_rng_driver);
+	device = bench.device;
+	dev = bench.dev;
+	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
+	virtio_bench_end(&bench);
+	return 0;
+}
+
+static enum status bring_up(void)
+{
+	return virtio_bench_bring_up(&bench);
+}
+
+static enum status work(void)
+{
+	return virtio_bench_work(&bench, false);
+}
+
+static void random_bytes_come_by_an_interrupt(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	assert_int_equal(work(), OK);
+	assert_one_line("0000:00:05.0 virtio-rng: MSI-X vector 0x");
+	assert_true(fake_log_has(": 1 requests, 1 interrupts, 64 random bytes"));
+	assert_int_equal(device->reads, 1);
+	assert_int_equal(fake_lapic.delivered, 1);
+	assert_int_equal(fake_lapic.eois, 1);
+	/* Again, and both are counted. */
+	assert_int_equal(work(), OK);
+	assert_true(fake_log_has(": 2 requests, 2 interrupts, 64 random bytes"));
+}
+
+static void without_msix_intx_does_it(void **state)
+{
+	u8 line = virtio_bench_intx(&bench);
+	char said[64];
+
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	for (unsigned int i = 0; i < 5; i++)
+		fake_irq_line(line, true); /* of others; the driver's look at its ISR is what lowers it here */
+	assert_int_equal(work(), OK);
+	snprintf(said, sizeof(said), "INTx irq 0x%02x: 1 requests, 1 interrupts", line);
+	assert_one_line(said);
+	assert_int_equal(i8259_count(line), 6);
+	assert_int_equal(fake_lapic.delivered, 0);
+}
+
+/* 5.4: there is no configuration of its own; a device may leave its structure out. */
+static void a_source_without_its_own_configuration_will_do(void **state)
+{
+	(void)state;
+	fake_set(device->fn, 0x63, 1, 9);
+	assert_int_equal(bring_up(), OK);
+	assert_int_equal(work(), OK);
+}
+
+/* 0x5c is what the driver puts there before. */
+static void bytes_that_are_no_news_are_an_error(void **state)
+{
+	static const struct {
+		u32 brings, says;
+		u8 entropy[4];
+		enum status want;
+		const char *line;
+	} rows[] = {
+		{ 0, 0, { 1, 2, 3, 4 }, ERR_IO, "virtio-rng: 0 bytes came, none of them new" },
+		{ 64, 0, { 1, 2, 3, 4 }, ERR_IO, "virtio-rng: 0 bytes came, none of them new" },
+		{ 0, 64, { 1, 2, 3, 4 }, ERR_IO, "virtio-rng: 64 bytes came, none of them new" },
+		{ 64, 64, { 0x5c, 0x5c, 0x5c, 0x5c }, ERR_IO, "virtio-rng: 64 bytes came, none of them new" },
+		{ 64, 3, { 0x5c, 0x5c, 0x5c, 1 }, ERR_IO, "virtio-rng: 3 bytes came, none of them new" },
+		{ 64, 4, { 0x5c, 0x5c, 0x5c, 1 }, OK, "4 random bytes" }, /* the twins: a byte is new */
+		{ 1, 1, { 0, 0, 0, 0 }, OK, "1 random bytes" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		assert_int_equal(bring_up(), OK);
+		device->brings = rows[i].brings;
+		device->says = rows[i].says;
+		memcpy(device->entropy, rows[i].entropy, 4);
+		assert_int_equal(work(), rows[i].want);
+		assert_one_line(rows[i].line);
+		end(state);
+		begin(state);
+	}
+}
+
+/* Beyond the buffer lies the next one, which holds other bytes. */
+static void what_lies_beyond_the_buffer_is_no_news(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	memset(device->entropy, 0x5c, 4);
+	device->says = 0xffffffff - 1;
+	assert_int_equal(work(), ERR_IO);
+	assert_one_line("none of them new");
+}
+
+/* Slots that were not asked, none, and slot 0's number in the lower half of one that is none. */
+static void ghosts(struct fake_virtio *v, unsigned int looks)
+{
+	static const u32 heads[] = { 1, 3, 4, 31, 0xffff, 0x10000 };
+
+	for (size_t i = 0; looks == 2 && i < ARRAY_SIZE(heads); i++)
+		fake_virtio_used(v, 0, heads[i], 64);
+}
+
+static void ghosts_and_then_the_request(struct fake_virtio *v, unsigned int looks)
+{
+	ghosts(v, looks);
+	if (looks == 4)
+		fake_virtio_run(v);
+}
+
+static void a_completion_that_nobody_asked_for_is_not_counted(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	device->hold = true;
+	fake_virtio_clock(device, ghosts);
+	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_one_line("0000:00:05.0 virtio-rng: no completed request within 10000 ms, 0 of 1");
+	assert_int_equal(driver_of(dev)->in_flight(dev), 1);
+	end(state);
+	begin(state);
+	assert_int_equal(bring_up(), OK);
+	device->hold = true;
+	fake_virtio_clock(device, ghosts_and_then_the_request);
+	assert_int_equal(work(), OK);
+	assert_true(fake_log_has(": 1 requests, 7 interrupts, 64 random bytes"));
+}
+
+/* The same one twice is one. */
+static void a_completion_counts_once(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	assert_int_equal(work(), OK);
+	fake_virtio_used(device, 0, 0, 64);
+	device->hold = true;
+	fake_log_start();
+	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_one_line("no completed request within 10000 ms, 1 of 2");
+}
+
+static void armed_requests_are_in_flight_until_they_land(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	assert_int_equal(work(), OK);
+	device->hold = true;
+	device->queue[0].notified = 0;
+	device->reads = 0;
+	assert_int_equal(driver_of(dev)->in_flight(dev), 0);
+	assert_int_equal(driver_of(dev)->arm(dev), OK);
+	assert_int_equal(device->queue[0].notified, 1);
+	assert_int_equal(fake_virtio_available(device, 0), 4);
+	assert_int_equal(driver_of(dev)->in_flight(dev), 4);
+	for (unsigned int i = 0; i < 4; i++) /* what lands is told from what was there */
+		for (unsigned int j = 0; j < 64; j++)
+			assert_int_equal(((const u8 *)(uintptr_t)fake_virtio_buffer(device, 0, i))[j], 0x5c);
+	fake_virtio_run(device);
+	assert_int_equal(device->reads, 4);
+	assert_int_equal(driver_of(dev)->in_flight(dev), 0);
+}
+
+static void a_small_queue_takes_as_many_requests_as_it_has_room_for(void **state)
+{
+	for (u16 size = 1; size <= 2; size++) {
+		device->queue_max = size;
+		assert_int_equal(bring_up(), OK);
+		assert_int_equal(work(), OK);
+		device->hold = true;
+		assert_int_equal(driver_of(dev)->arm(dev), OK);
+		assert_int_equal(driver_of(dev)->in_flight(dev), size);
+		assert_int_equal(fake_virtio_available(device, 0), size);
+		/* A slot that is not there completes nothing. */
+		fake_virtio_used(device, 0, size, 64);
+		assert_int_equal(driver_of(dev)->in_flight(dev), size);
+		fake_virtio_run(device);
+		assert_int_equal(driver_of(dev)->in_flight(dev), 0);
+		end(state);
+		begin(state);
+	}
+}
+
+int main(void)
+{
+#define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
+	const struct CMUnitTest tests[] = {
+		T(random_bytes_come_by_an_interrupt),
+		T(without_msix_intx_does_it),
+		T(a_source_without_its_own_configuration_will_do),
+		T(bytes_that_are_no_news_are_an_error),
+		T(what_lies_beyond_the_buffer_is_no_news),
+		T(a_completion_that_nobody_asked_for_is_not_counted),
+		T(a_completion_counts_once),
+		T(armed_requests_are_in_flight_until_they_land),
+		T(a_small_queue_takes_as_many_requests_as_it_has_room_for),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

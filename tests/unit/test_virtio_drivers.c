@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Claim: every virtio driver takes its own devices, sets them up in the standard's order, with MSI-X and with INTx, stays within
+ * the memory that it says it needs, and gives DRIVER_OK to no device that refuses something or for which memory runs out. Whoever
+ * does not complete is given up with a line.
+ * Could be false: a queue may be enabled before its vector is known to be taken; the last of many allocations may go unchecked; a
+ * device that has gone reads as one that interrupts.
+ * Provoked: the devices of fake_virtio.c, each driver in turn, with one fault at a time; an arena that ends where an allocation
+ * would begin, for each. Failure: another order of accesses, a wrong status, or a missing line.
+ */
+#include "drivers/virtio/blk.h"
+#include "drivers/virtio/net.h"
+#include "drivers/virtio/rng.h"
+#include "irq/i8259.h"
+#include "tests/unit/fake_irq.h"
+#include "tests/unit/fake_x86.h"
+#include "tests/unit/unit.h"
+#include "tests/unit/virtio_bench.h"
+
+static const struct row {
+	enum fake_virtio_type type;
+	u16 transitional; /* device ID, 4.1.2.1 */
+	const struct driver *driver;
+	const char *awaited;
+} rows[] = {
+	{ FAKE_NET, 0x1000, &virtio_net_driver, "virtio-net: no transmitted frame within 1000 ms, 0 of 1" },
+	{ FAKE_BLK, 0x1001, &virtio_blk_driver, "virtio-blk: no completed request within 10000 ms, 0 of 1" },
+	{ FAKE_RNG, 0x1005, &virtio_rng_driver, "virtio-rng: no completed request within 10000 ms, 0 of 1" },
+};
+
+static struct virtio_bench b;
+
+static int begin(void **state)
+{
+	const struct row *row = *state;
+
+	virtio_bench_begin(&b, row->type, row->driver);
+	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
+	virtio_bench_end(&b);
+	return 0;
+}
+
+static void again(void **state)
+{
+	end(state);
+	begin(state);
+}
+
+static void modern_and_transitional_devices_are_its_own(void **state)
+{
+	const struct row *row = *state;
+
+	for (u32 id = 0; id <= 0xffff; id++) {
+		const struct pci_dev ours = { .vendor = 0x1af4, .device = (u16)id },
+				     other = { .vendor = 0x1af5, .device = (u16)id };
+
+		assert_int_equal(row->driver->pci.match(&ours), id == 0x1040U + row->type || id == row->transitional);
+		assert_false(row->driver->pci.match(&other));
+	}
+}
+
+static void reset_writes_status_0_and_touches_no_bus_master(void **state)
+{
+	(void)state;
+	b.device->status = 0x0f;
+	fake_set(b.device->fn, PCI_COMMAND, 2, 0x0003);
+	assert_int_equal(b.dev->driver->reset(b.dev), OK);
+	assert_int_equal(b.device->status, 0);
+	assert_int_equal(fake_get(b.device->fn, PCI_COMMAND, 2), 0x0003);
+	assert_int_equal(fake_writes(b.fake), 1);
+}
+
+/* --- order --- */
+
+static struct fake_access *logged(enum fake_kind kind, u64 where, u32 value)
+{
+	for (unsigned int i = b.fake->logged; i--;)
+		if (b.fake->log[i].kind == kind && b.fake->log[i].where == where && b.fake->log[i].value == value)
+			return &b.fake->log[i];
+	fail_msg("no access to 0x%lx with 0x%x", where, value);
+	return NULL;
+}
+
+static void with_msix_the_order_is_the_standards(void **state)
+{
+	static const struct {
+		enum fake_kind kind;
+		u64 where;
+		u32 value;
+	} needed[] = {
+		{ FAKE_MEM_WRITE, FAKE_VIRTIO_STATUS, 0x0f },  { FAKE_MEM_WRITE, FAKE_BLK_BAR + 28, 1 }, /* queue_enable */
+		{ FAKE_MEM_READ, FAKE_BLK_BAR + 26, 0 },						 /* queue_msix_vector */
+		{ FAKE_MEM_WRITE, FAKE_BLK_MSIX_BAR + 12, 0 },						 /* entry 0 unmasked */
+		{ FAKE_CFG_WRITE, FAKE_BLK_MSIX + 2, 0x8001 }, /* MSI-X on, nothing masked */
+	};
+	struct fake_access *ok, *enable, swap;
+
+	(void)state;
+	assert_int_equal(virtio_bench_bring_up(&b), OK);
+	assert_status_written(b.device, 0x00, 0x01, 0x03, 0x0b, 0x0f);
+	assert_true(fake_virtio_in_order(b.device));
+	for (unsigned int i = 0; i < b.device->queues; i++)
+		assert_int_equal(b.device->queue[i].vector, i);
+	/* The twins: without each of the accesses that it takes; and with DRIVER_OK a step too early. */
+	for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
+		struct fake_access *a = logged(needed[i].kind, needed[i].where, needed[i].value), saved = *a;
+
+		a->kind = FAKE_CFG_READ;
+		assert_false(fake_virtio_in_order(b.device));
+		*a = saved;
+	}
+	ok = logged(FAKE_MEM_WRITE, FAKE_VIRTIO_STATUS, 0x0f);
+	enable = logged(FAKE_MEM_WRITE, FAKE_BLK_BAR + 28, 1);
+	swap = *ok, *ok = *enable, *enable = swap;
+	assert_false(fake_virtio_in_order(b.device));
+	assert_false(fake_virtio_status_is(b.device, (const u8[]){ 0x00, 0x01, 0x03, 0x0f, 0x0b }, 5));
+}
+
+/* As a kernel that used MSI-X leaves it, with INTx disabled: it would not come. */
+static void without_msix_intx_does_it(void **state)
+{
+	u8 line = virtio_bench_intx(&b);
+
+	(void)state;
+	fake_set(b.device->fn, PCI_COMMAND, 2, 0x0407);
+	assert_int_equal(virtio_bench_bring_up(&b), OK);
+	assert_true(fake_virtio_in_order(b.device));
+	assert_int_equal(fake_get(b.device->fn, PCI_COMMAND, 2), 0x0007);
+	for (unsigned int i = 0; i < b.device->queues; i++)
+		assert_int_equal(b.device->queue[i].vector, 0xffff);
+	assert_int_equal(virtio_bench_work(&b, false), OK);
+	assert_int_equal(fake_lapic.delivered, 0);
+	assert_true(i8259_count(line) > 0);
+	assert_false(i8259_given_up(line));
+}
+
+static void without_msix_and_without_a_line_there_is_no_driving(void **state)
+{
+	static const u8 lines[] = { 0, 0xff };
+
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
+		fake_set(b.device->fn, PCI_INTERRUPT_LINE, 1, lines[i]);
+		b.dev->msix = 0;
+		assert_int_equal(virtio_bench_bring_up(&b), ERR_ABSENT);
+		assert_one_line("INTx unavailable, Interrupt Line");
+		assert_false(b.device->status & 0x04);
+		again(state);
+	}
+}
+
+static void a_device_that_will_not_be_reset_is_reported(void **state)
+{
+	(void)state;
+	b.device->status = 0x0f;
+	b.device->reset_reads = 0xff;
+	assert_int_equal(virtio_bench_bring_up(&b), ERR_TIMEOUT);
+	assert_one_line("virtio: reset not done");
+}
+
+/* Address 0 is no structure. */
+static void a_device_without_a_transport_is_not_touched(void **state)
+{
+	(void)state;
+	fake_set(b.device->fn, 0x43, 1, 9);
+	assert_int_equal(b.dev->driver->reset(b.dev), ERR_ABSENT);
+	assert_one_line("no modern transport");
+	for (unsigned int i = 0; i < b.fake->logged; i++)
+		assert_int_equal(b.fake->log[i].kind, FAKE_CFG_READ);
+}
+
+/* Reset has found nothing wrong. */
+static void a_device_that_will_not_is_reported(void **state)
+{
+	static const char *const lines[] = { "refused", "got 0xffff", "no modern transport", "has 3 entries" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
+		unsigned int last = b.device->queues - 1;
+
+		b.device->refuse_features = i == 0;
+		b.device->refuse_vector = i == 1 ? (u8)(1U << last) : 0;
+		if (i == 2)
+			fake_set(b.device->fn, 0x43, 1, 9);
+		if (i == 3)
+			b.device->queue[last].size = 3;
+		assert_int_not_equal(b.dev->driver->probe(b.dev, &b.env), OK);
+		assert_true(fake_log_has(lines[i]));
+		assert_false(b.device->status & 0x04); /* DRIVER_OK is not given to what was refused */
+		again(state);
+	}
+}
+
+/* --- memory --- */
+
+/* Where in the DMA memory the device was told to look: its rings, and what its descriptors point to. */
+static unsigned int places(u64 *offset, unsigned int room)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < b.device->queues; i++) {
+		const struct fake_queue *q = &b.device->queue[i];
+
+		for (unsigned int j = 0; j < 3U + q->size; j++) {
+			u64 address = j < 3 ? q->ring[j] : fake_virtio_buffer(b.device, i, j - 3);
+
+			assert_true(n < room);
+			if (address)
+				offset[n++] = address - b.dma.base;
+		}
+	}
+	return n;
+}
+
+static void wherever_memory_runs_out_the_device_is_not_started(void **state)
+{
+	u64 offset[64], used;
+	unsigned int n;
+
+	assert_int_equal(virtio_bench_bring_up(&b), OK);
+	used = b.dma.used;
+	assert_int_equal(virtio_bench_work(&b, false), OK);
+	assert_int_equal(driver_of(b.dev)->arm(b.dev), OK);
+	n = places(offset, ARRAY_SIZE(offset));
+	assert_true(n > 3 * b.device->queues);
+	assert_int_equal(b.dma.used, used); /* whatever it takes it takes before */
+	for (unsigned int i = 0; i <= n; i++) {
+		again(state);
+		b.dev->msix = 0;
+		if (i < n)
+			b.dma.size = offset[i];
+		else
+			b.heap.size = 0;
+		assert_int_equal(virtio_bench_bring_up(&b), ERR_RANGE);
+		assert_true(fake_log_has("memory: "));
+		assert_false(b.device->status & 0x04);
+	}
+	again(state); /* the twin: exactly enough */
+	b.dma.size = used;
+	assert_int_equal(virtio_bench_bring_up(&b), OK);
+}
+
+/* The kernel adds these figures up and reserves as much, wherever the pieces then come to lie. */
+static void it_takes_no_more_memory_than_it_says(void **state)
+{
+	static const u64 starts[] = { 0, 1, 63, 2047, 2049, 4095 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(starts); i++) {
+		b.dma.used = starts[i];
+		assert_int_equal(virtio_bench_bring_up(&b), OK);
+		assert_in_range(b.dma.used - starts[i], 1, driver_of(b.dev)->dma);
+		again(state);
+	}
+}
+
+/* --- interrupts that do not come, and that are not its own --- */
+
+static void what_never_completes_is_given_up_with_a_line(void **state)
+{
+	const struct row *row = *state;
+
+	assert_int_equal(virtio_bench_bring_up(&b), OK);
+	b.device->silent = true;
+	assert_int_equal(virtio_bench_work(&b, true), ERR_TIMEOUT);
+	assert_one_line(row->awaited);
+}
+
+static void without_bus_master_nothing_completes(void **state)
+{
+	const struct row *row = *state;
+
+	assert_int_equal(virtio_bench_bring_up(&b), OK);
+	pci_clear_master(b.dev);
+	fake_log_start();
+	assert_int_equal(virtio_bench_work(&b, true), ERR_TIMEOUT);
+	assert_one_line(row->awaited);
+	assert_int_equal(b.device->reads + b.device->writes, 0);
+}
+
+static void completes_later(struct fake_virtio *v, unsigned int looks)
+{
+	if (looks % 3 == 0)
+		fake_virtio_run(v);
+}
+
+/* Else as everywhere: what completes at once has completed before anybody waits. */
+static void what_completes_while_it_is_awaited_counts(void **state)
+{
+	(void)state;
+	assert_int_equal(virtio_bench_bring_up(&b), OK);
+	b.device->hold = true;
+	fake_virtio_clock(b.device, completes_later);
+	assert_int_equal(virtio_bench_work(&b, true), OK);
+	assert_true(b.device->reads + b.device->writes > 0);
+}
+
+/* ISR says 0: the interrupt is another device's, which nobody serves. */
+static void anothers_interrupt_on_the_line_is_not_its_own(void **state)
+{
+	u8 line = virtio_bench_intx(&b);
+
+	(void)state;
+	assert_int_equal(virtio_bench_bring_up(&b), OK);
+	fake_x86.pm_step = 0;
+	b.device->line_held = true;
+	fake_irq_line(line, true);
+	assert_true(i8259_given_up(line));
+}
+
+/* It reads all ones, ISR as well. */
+static void a_device_that_has_gone_claims_no_interrupt(void **state)
+{
+	u8 line = virtio_bench_intx(&b);
+
+	(void)state;
+	assert_int_equal(virtio_bench_bring_up(&b), OK);
+	b.device->fn->answers = 0;
+	fake_x86.pm_step = 0;
+	fake_irq_line(line, true);
+	assert_true(i8259_given_up(line));
+}
+
+int main(void)
+{
+#define T1(test, name, i)                                                                                                          \
+	{                                                                                                                          \
+		name #test, test, begin, end, (void *)(uintptr_t)&rows[i]                                                          \
+	}
+#define T(test) T1(test, "net:", 0), T1(test, "blk:", 1), T1(test, "rng:", 2)
+	const struct CMUnitTest tests[] = {
+		T(modern_and_transitional_devices_are_its_own),
+		T(reset_writes_status_0_and_touches_no_bus_master),
+		T(with_msix_the_order_is_the_standards),
+		T(without_msix_intx_does_it),
+		T(without_msix_and_without_a_line_there_is_no_driving),
+		T(a_device_that_will_not_be_reset_is_reported),
+		T(a_device_without_a_transport_is_not_touched),
+		T(a_device_that_will_not_is_reported),
+		T(wherever_memory_runs_out_the_device_is_not_started),
+		T(it_takes_no_more_memory_than_it_says),
+		T(what_never_completes_is_given_up_with_a_line),
+		T(without_bus_master_nothing_completes),
+		T(what_completes_while_it_is_awaited_counts),
+		T(anothers_interrupt_on_the_line_is_not_its_own),
+		T(a_device_that_has_gone_claims_no_interrupt),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
