@@ -143,13 +143,18 @@ run: $(O)/handoff.efi | setup-run ## the story: UEFI, first, shutdown, second, a
 compare: $(O)/handoff.efi | setup-run ## the same load under keep-msi and disable-msi, side by side
 	@tools/handoff compare
 
-test: unit test-python ## unit tests, and the real images on QEMU machines
+test: unit fuzz-test test-python ## unit tests, and the real images on QEMU machines
 test-python: $(O)/handoff.efi | setup-test
 	@$(PYTEST) -n $(CPUS) --dist loadfile tests/witness tests/guest
 
 # One after the other: each uses all CPUs.
 ci: ## all the rest: lint, mutants, the other compiler, the same bytes again, the disk image
-	@+for part in lint mutants test-clang test-reproducible image; do $(MAKE) --no-print-directory $$part || exit; done
+	@+for part in lint mutants test-exhaustive test-clang test-reproducible image; do $(MAKE) --no-print-directory $$part || exit; done
+
+# What make test samples, all of it: an image cut at every byte of its header and at every page.
+.PHONY: test-exhaustive
+test-exhaustive: $(O)/handoff.efi | setup-test
+	@EXHAUSTIVE=1 $(PYTEST) -n $(CPUS) --dist load -k truncated tests/guest/test_refusals.py
 
 # The other compiler's images must do the same.
 .PHONY: test-clang test-reproducible
@@ -173,9 +178,10 @@ clean:
 include $(wildcard make/*.mk) tests/unit/unit.mk
 # One after the other: each may call the package manager.
 setup-run: | setup-build
-setup-test: | setup-run
-setup-lint: | setup-test
-setup-image: | setup-build
+setup-test: | setup-image
+setup-fuzz: | setup-test
+setup-lint: | setup-fuzz
+setup-image: | setup-run
 $(IMAGE_OBJ) $(EFI_OBJ) $(HEADERS) $(IMAGES:%=$(O)/image/images/%.o): | setup-build
 unit: | setup-test
 

@@ -76,7 +76,7 @@ static enum status give_words(struct chain *chain, const char *rest, const struc
 	} else {
 		format(path, sizeof(path), "%s/initrd", chain->name);
 		s = find_checked(world, path, &initrd);
-		if (s == OK) {
+		if (s == OK && initrd.size) { /* an empty one is none */
 			s = take(chain, world, region("initrd", initrd.data, initrd.size), LOWEST, PAGE_SIZE);
 			request->ramdisk = chain->region[chain->regions - 1].address;
 			request->ramdisk_size = initrd.size;

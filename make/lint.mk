@@ -4,7 +4,7 @@
 
 PYTHON ?= /usr/bin/python3
 CPUS := $(shell nproc)
-LINTS := $(addprefix lint-,rooms headers policies images walkthrough format tidy cppcheck shell python mutants spdx)
+LINTS := $(addprefix lint-,rooms headers policies images walkthrough errors format tidy cppcheck shell python mutants spdx)
 linted = @printf '  LINT  %s\n' $(@:lint-%=%)
 
 # The files of the tree, committed or not yet; and those of them that are scripts of this interpreter.
@@ -74,6 +74,11 @@ lint-walkthrough:
 	@tools/lint/walkthrough
 	$(linted)
 
+# Every message that is an error stands in docs/errors.md.
+lint-errors:
+	@tools/lint/errors
+	$(linted)
+
 lint-shell:
 	@$(call scripts,sh$$) | xargs shellcheck
 	$(linted)
@@ -88,8 +93,8 @@ lint-mutants:
 	@bad=; for patch in tests/mutants/*.patch; do git apply --check "$$patch" || bad=1; done; [ -z "$$bad" ]
 	$(linted)
 
-# The licence itself needs none, and JSON can hold none.
+# The licence itself needs none; JSON and the fuzzers' inputs can hold none.
 lint-spdx:
-	@missing=$$($(call files) | grep -vE '^LICENSE$$|\.json$$' | xargs grep -LI 'SPDX-License-Identifier: BSD-2-Clause'); \
+	@missing=$$($(call files) | grep -vE '^LICENSE$$|\.json$$|^tests/fuzz/corpus/' | xargs grep -LI 'SPDX-License-Identifier: BSD-2-Clause'); \
 		[ -z "$$missing" ] || { echo "no SPDX line in: $$missing"; exit 1; }
 	$(linted)

@@ -70,8 +70,8 @@ static u64 probe_size(struct pci_dev *dev, unsigned int number)
 
 enum status pci_map_bar(struct pci_dev *dev, const char *what, unsigned int number, u64 offset, u64 size, u64 *address)
 {
-	u64 *bar_size = &dev->bar_size[number % PCI_STD_NUM_BARS];
-	enum status s = pci_bar_address(dev, number, address);
+	u64 *bar_size = &dev->bar_size[number % PCI_STD_NUM_BARS], base;
+	enum status s = pci_bar_address(dev, number, &base);
 
 	if (s != OK) {
 		log_line("pci " PCI_FMT " %s is in BAR %u, which is no assigned memory BAR", PCI_ARGS(dev), what, number);
@@ -84,6 +84,8 @@ enum status pci_map_bar(struct pci_dev *dev, const char *what, unsigned int numb
 			 number, size, *bar_size);
 		return ERR_RANGE;
 	}
-	*address += offset;
-	return size ? dev->access->map(*address, size) : OK;
+	s = size ? dev->access->map(base + offset, size) : OK;
+	if (s == OK)
+		*address = base + offset;
+	return s;
 }

@@ -43,7 +43,8 @@ enum status pci_enable_msi(struct pci_dev *dev, struct msi_message message, unsi
 	if (!pos)
 		return ERR_ABSENT;
 	flags = pci_read_config_word(dev, (u16)(pos + PCI_MSI_FLAGS));
-	if (flags == 0xffff)
+	/* Its layout is read-only; another one has not been found to fit. */
+	if (flags == 0xffff || (flags ^ dev->found.msi_flags) & (PCI_MSI_FLAGS_64BIT | PCI_MSI_FLAGS_MASKBIT))
 		return ERR_ABSENT;
 	wide = flags & PCI_MSI_FLAGS_64BIT;
 	if (!wide && message.address >> 32) {
