@@ -9,19 +9,35 @@ struct bar {
 	u64 value; /* with the flags in the low bits */
 };
 
+static unsigned int count_bars(const struct pci_dev *dev)
+{
+	if (dev->header_type == PCI_HEADER_TYPE_BRIDGE)
+		return 2;
+	return dev->header_type == PCI_HEADER_TYPE_NORMAL ? PCI_STD_NUM_BARS : 0;
+}
+
+static bool is_wide(u32 low)
+{
+	return !(low & PCI_BASE_ADDRESS_SPACE_IO) && (low & PCI_BASE_ADDRESS_MEM_TYPE_MASK) == PCI_BASE_ADDRESS_MEM_TYPE_64;
+}
+
 static enum status read_bar(const struct pci_dev *dev, unsigned int number, struct bar *bar)
 {
-	unsigned int bars = dev->header_type == PCI_HEADER_TYPE_BRIDGE ? 2 : PCI_STD_NUM_BARS;
+	unsigned int bars = count_bars(dev);
 	u32 low;
 
 	if (number >= bars)
 		return ERR_ABSENT;
+	/* What looks like a BAR may be the upper half of one. */
+	for (unsigned int i = 0; i < number; i++)
+		if (is_wide(pci_read_config_dword(dev, (u16)(PCI_BASE_ADDRESS_0 + 4 * i))) && ++i == number)
+			return ERR_ABSENT;
 	bar->reg = (u16)(PCI_BASE_ADDRESS_0 + 4 * number);
 	low = pci_read_config_dword(dev, bar->reg);
-	if (low == 0xffffffff || low & PCI_BASE_ADDRESS_SPACE_IO)
+	if (low & PCI_BASE_ADDRESS_SPACE_IO) /* as all ones say, where nobody answers */
 		return ERR_ABSENT;
 	bar->value = low;
-	bar->wide = (low & PCI_BASE_ADDRESS_MEM_TYPE_MASK) == PCI_BASE_ADDRESS_MEM_TYPE_64;
+	bar->wide = is_wide(low);
 	if (bar->wide) {
 		if (number + 1 >= bars)
 			return ERR_ABSENT;
@@ -51,18 +67,22 @@ static void write_bar(const struct pci_dev *dev, const struct bar *bar, u64 valu
 /* The bits that hold ones are the address's own (PCIe 7.5.1.2.1). */
 static u64 probe_size(struct pci_dev *dev, unsigned int number)
 {
-	struct bar bar, ones;
+	struct bar bar, now;
 	bool decoded;
 	u64 mask = 0;
 
 	if (read_bar(dev, number, &bar) != OK)
 		return 0;
-	/* Else the function would answer wherever the ones are. */
+	/* Else the function would answer wherever the ones are. It says it still does when it has gone, or cannot be told. */
 	decoded = pci_disable_memory(dev);
+	if (pci_read_config_word(dev, PCI_COMMAND) & PCI_COMMAND_MEMORY)
+		return 0;
 	write_bar(dev, &bar, UINT64_MAX);
-	if (read_bar(dev, number, &ones) == OK && ones.wide == bar.wide)
-		mask = ones.value & PCI_BASE_ADDRESS_MEM_MASK;
+	if (read_bar(dev, number, &now) == OK && now.wide == bar.wide)
+		mask = now.value & PCI_BASE_ADDRESS_MEM_MASK;
 	write_bar(dev, &bar, bar.value);
+	if (read_bar(dev, number, &now) != OK || now.value != bar.value)
+		mask = 0;
 	if (decoded)
 		pci_enable_memory(dev);
 	return mask & -mask;
@@ -79,7 +99,8 @@ enum status pci_map_bar(struct pci_dev *dev, const char *what, unsigned int numb
 	}
 	if (!*bar_size)
 		*bar_size = probe_size(dev, number);
-	if (size > *bar_size || offset > *bar_size - size) {
+	/* A BAR is aligned to its size, so that no end wraps. */
+	if (size > *bar_size || offset > *bar_size - size || base & (*bar_size - 1)) {
 		log_line("pci " PCI_FMT " %s is at 0x%lx of BAR %u, %lu bytes: the BAR has %lu", PCI_ARGS(dev), what, offset,
 			 number, size, *bar_size);
 		return ERR_RANGE;

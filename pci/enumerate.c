@@ -43,11 +43,11 @@ static void read_function(struct pci_dev *dev)
 	for (struct pci_cap cap = { 0 }; pci_next_capability(dev, &cap);) {
 		if (cap.id == PCI_CAP_ID_EXP) {
 			dev->pcie = cap.pos;
-		} else if (cap.id == PCI_CAP_ID_MSI) {
+		} else if (cap.id == PCI_CAP_ID_MSI && !dev->msi) {
 			dev->found.msi_flags = pci_read_config_word(dev, cap.pos + PCI_MSI_FLAGS);
 			if (fits(cap.pos, msi_size(dev->found.msi_flags)))
 				dev->msi = cap.pos;
-		} else if (cap.id == PCI_CAP_ID_MSIX && fits(cap.pos, PCI_CAP_MSIX_SIZEOF)) {
+		} else if (cap.id == PCI_CAP_ID_MSIX && !dev->msix && fits(cap.pos, PCI_CAP_MSIX_SIZEOF)) {
 			dev->msix = cap.pos;
 			dev->found.msix_flags = pci_read_config_word(dev, cap.pos + PCI_MSIX_FLAGS);
 		}
@@ -75,6 +75,8 @@ static void add_vfs(struct scan *scan, const struct pci_dev *pf)
 
 		if (bdf >> 8 > scan->access->last_bus || pci_read_config_word(&vf, PCI_COMMAND) == 0xffff)
 			return;
+		if (pci_read_config_word(&vf, PCI_VENDOR_ID) != 0xffff)
+			return; /* who has an ID is no VF, and is found without the PF's word */
 		vf.device = pci_read_config_word(pf, pos + PCI_SRIOV_VF_DID);
 		read_function(&vf);
 		if (!add(scan, &vf))

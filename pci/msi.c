@@ -47,8 +47,9 @@ enum status pci_enable_msi(struct pci_dev *dev, struct msi_message message, unsi
 	if (flags == 0xffff || (flags ^ dev->found.msi_flags) & (PCI_MSI_FLAGS_64BIT | PCI_MSI_FLAGS_MASKBIT))
 		return ERR_ABSENT;
 	wide = flags & PCI_MSI_FLAGS_64BIT;
-	if (!wide && message.address >> 32) {
-		log_line("pci " PCI_FMT " msi address 0x%lx does not fit 32 bits", PCI_ARGS(dev), message.address);
+	if ((!wide && message.address >> 32) || message.data >> 16) {
+		log_line("pci " PCI_FMT " msi address 0x%lx does not fit %u bits, or data 0x%x 16", PCI_ARGS(dev), message.address,
+			 wide ? 64 : 32, message.data);
 		return ERR_RANGE;
 	}
 	vectors = pci_msi_vec_count(dev);

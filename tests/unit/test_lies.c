@@ -243,6 +243,24 @@ static void each_capability_is_used_where_it_fits_and_only_there(void **state)
 	assert_false(writes_stay_home(room, 24));
 }
 
+/* As Linux's pci_find_capability has it. */
+static void of_two_capabilities_of_a_kind_the_first_counts(void **state)
+{
+	(void)state;
+	alone();
+	fake_cap_msi(fn, 0x50, PCI_MSI_FLAGS_64BIT);
+	fake_cap_msix(fn, 0x70, 3, 0, 0);
+	fake_cap_msi(fn, 0x80, PCI_MSI_FLAGS_ENABLE);
+	fake_cap_msix(fn, 0xa0, 9, 0, 0);
+	fake_cap(fn, 0xfc, PCI_CAP_ID_MSI); /* which does not fit, and is on */
+	fake_set(fn, 0xfe, 2, PCI_MSI_FLAGS_ENABLE);
+	assert_int_equal(enumerate(1), OK);
+	assert_int_equal(room->msi, 0x50);
+	assert_int_equal(room->found.msi_flags, 0x0080);
+	assert_int_equal(room->msix, 0x70);
+	assert_int_equal(room->found.msix_flags, 2);
+}
+
 /* MSI and MSI-X in every place of one list, over each other, too: nonsense, but bounded nonsense in its own registers. */
 static void capabilities_over_each_other_do_no_harm_elsewhere(void **state)
 {
@@ -637,11 +655,12 @@ static void bridges_nest_as_deep_as_there_are_buses(void **state)
 static void pfs_may_name_any_vfs(void **state)
 {
 	static const u16 counts[] = { 0, 1, 2, 3, 0xffff };
-	static const u16 distances[] = { 1, 2, 7, 0xff, 0x100, 0x1ff, 0x8000, 0xffff };
+	static const u16 distances[] = { 0, 1, 2, 7, 8, 0x100, 0x8000, 0xffff }; /* to itself, and to each of its neighbours */
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(counts) * ARRAY_SIZE(distances) * ARRAY_SIZE(distances); i++) {
 		u16 count = counts[i % 5], offset = distances[i / 5 % 8], stride = distances[i / 40];
+		bool allowed = offset && (count < 2 || stride); /* PCIe 9.3.3.9, 9.3.3.10 */
 		unsigned int vfs = 0;
 
 		again();
@@ -650,11 +669,13 @@ static void pfs_may_name_any_vfs(void **state)
 		fake_cap(fn, 0xa0, PCI_CAP_ID_EXP);
 		fake_sriov(fn, 0x100, count, offset, stride, 0x10ca);
 		fake_add(fake, PLAIN, 1, 2);
-		fake_add(fake, PCI_BDF(2, 31, 0), 1, 3);
-		for (u32 bdf = PF + offset; vfs < count && vfs < 2 && bdf < PCI_BDF(2, 31, 0); bdf += stride, vfs++)
-			fake_add(fake, (u16)bdf, 0xffff, 0xffff);
+		fake_add(fake, PCI_BDF(0, 5, 0), 1, 3);
+		fake_add(fake, PCI_BDF(1, 5, 0), 1, 3);
+		for (u32 bdf = PF + offset; allowed && vfs < MIN(count, 2) && bdf >> 8 < 3 && !fake_at(fake, (u16)bdf);
+		     bdf += stride)
+			vfs += !!fake_add(fake, (u16)bdf, 0xffff, 0xffff);
 		if (!all_there_once())
-			fail_msg("%u VFs at %u and every %u: %u of them found", count, offset, stride, pci.count - 3);
+			fail_msg("%u VFs at %u and every %u: %u of them found", count, offset, stride, pci.count - 4);
 	}
 }
 
@@ -735,6 +756,7 @@ int main(void)
 		T(a_loop_of_every_length_ends),
 		T(a_walk_that_stops_early_is_caught),
 		T(each_capability_is_used_where_it_fits_and_only_there),
+		T(of_two_capabilities_of_a_kind_the_first_counts),
 		T(capabilities_over_each_other_do_no_harm_elsewhere),
 		T(every_extended_pointer_is_followed_within_the_space),
 		T(an_extended_loop_of_every_length_ends),

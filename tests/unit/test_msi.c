@@ -188,6 +188,10 @@ static void a_message_that_does_not_fit_is_refused_with_nothing_written(void **s
 	assert_int_equal(pci_enable_msi(dev, (struct msi_message){ 0x1fee01000, 0x45 }, 1), ERR_RANGE);
 	assert_no_writes(fake);
 	assert_one_line("msi address 0x1fee01000 does not fit 32 bits");
+	fake_log_start();
+	assert_int_equal(pci_enable_msi(dev, (struct msi_message){ 0xfee01000, 0x10045 }, 1), ERR_RANGE);
+	assert_no_writes(fake);
+	assert_one_line("data 0x10045");
 }
 
 static void a_function_without_msi_or_gone_is_absent(void **state)
@@ -201,6 +205,26 @@ static void a_function_without_msi_or_gone_is_absent(void **state)
 	assert_int_equal(pci_msi_vec_count(dev), 0);
 	assert_no_writes(fake);
 	assert_int_equal(fake_log_lines(), 0);
+}
+
+/* The layout is read-only, and was found to fit: another one may not. */
+static void a_layout_that_has_changed_is_not_believed(void **state)
+{
+	static const u16 changed[] = { 0x080, 0x100, 0x180 };
+
+	(void)state;
+	for (u16 was = 0; was < 4; was++) {
+		for (size_t i = 0; i < ARRAY_SIZE(changed); i++) {
+			if (was || i)
+				fake_pci_free(fake);
+			make(MSI, (u16)(was * 0x80), 0);
+			fake_set(fn, CTRL, 2, (u32)(was * 0x80) ^ changed[i]);
+			assert_int_equal(pci_enable_msi(dev, message, 1), ERR_ABSENT);
+			assert_no_writes(fake);
+		}
+	}
+	fake_set(fn, CTRL, 2, 0x180); /* the twin: as it was */
+	assert_int_equal(pci_enable_msi(dev, message, 1), OK);
 }
 
 /* PCIe 7.7.1: 10 to 24 bytes. A list that puts it where it does not fit is nonsense, and what follows is another function's. */
@@ -505,6 +529,7 @@ int main(void)
 		T(the_log_says_what_the_register_held),
 		T(a_message_that_does_not_fit_is_refused_with_nothing_written),
 		T(a_function_without_msi_or_gone_is_absent),
+		T(a_layout_that_has_changed_is_not_believed),
 		T(a_capability_that_does_not_fit_below_0x100_is_not_written),
 		T(the_last_place_where_it_fits_is_taken),
 		T(every_kind_gets_what_it_can_and_is_refused_what_it_cannot),

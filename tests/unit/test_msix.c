@@ -232,6 +232,7 @@ static const struct place {
 	{ "I/O", 2, 0x0000c001, 0x100, 0x2, 0, 0, 1, ERR_RANGE },
 	{ "the upper half of a 64-bit BAR", 2, 0x80000000c, 0x4000, 0x3, 0, 0, 1, ERR_RANGE },
 	{ "the upper half, which looks like an address", 2, 0x81200000004, 0x4000, 0x3, 0, 0, 1, ERR_RANGE },
+	{ "the upper half of one of 8 GiB", 2, 0x81200000004, 0x200000000, 0x3, 0, 0, 1, ERR_RANGE },
 	{ "the last BAR, half of one", 5, 0xfe000004, 0x1000, 0x5, 0, 0, 1, ERR_RANGE },
 };
 
