@@ -148,8 +148,9 @@ test-python: $(O)/handoff.efi | setup-test
 	@$(PYTEST) -n $(CPUS) --dist loadfile tests/witness tests/guest
 
 # One after the other: each uses all CPUs.
-ci: ## all the rest: lint, mutants, the other compiler, the same bytes again, the disk image
-	@+for part in lint mutants test-exhaustive test-clang test-reproducible image; do $(MAKE) --no-print-directory $$part || exit; done
+ci: ## all the rest: lint, mutants, every cut image, twenty hops, the other compiler, the same bytes again, the disk image
+	@+for part in lint mutants test-exhaustive "soak N=20" test-clang test-reproducible image; do \
+		$(MAKE) --no-print-directory $$part || exit; done
 
 # What make test samples, all of it: an image cut at every byte of its header and at every page.
 .PHONY: test-exhaustive

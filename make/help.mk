@@ -12,4 +12,5 @@ help: ## this list
 		'  QEMU=            the emulator                 OVMF_CODE= OVMF_VARS=  the firmware' \
 		'  ACCEL=tcg        the accelerator              TIMEOUT=               seconds for one run' \
 		'  QEMUFLAGS=       appended to QEMU'"'"'s command line' \
+		'  N=100            hops of make soak' \
 		'  NO_INSTALL=1     say which packages are missing instead of installing them'

@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Iterable, Iterator, Sequence
 
 from witness import report, trace
-from witness.case import Case
+from witness.case import Case, shows_entry
 from witness.image import Image
 from witness.machine import REFERENCE, Machine
 from witness.pci import PCI_CAPABILITY_LIST, PCI_COMMAND, Bdf, Register
@@ -172,9 +172,6 @@ def _each(things: Sequence[object], functions: dict[Bdf, list[Access]]) -> str:
 
 # --- where a hand-off's time goes ---
 
-# The UART's scratch register: the first device that an image of ours touches (lib/console.c).
-SCRATCH, SCRATCH_VALUE = 7, 0x5A
-
 Mark = tuple[str, str]
 
 # A step of the blackout, and the function (image, symbol) whose entry ends it. The first begins where the walk over all
@@ -203,7 +200,7 @@ READS_TRACED = {WALK: "on", ("second", "kernel_drive"): "off"}
 def entry_line(case: Case, hop: Hop) -> int:
     """Where the next image runs."""
     for write in case.within(MmioWrite, range(hop.window.start, hop.inward.start)):
-        if write.region == "serial" and (write.address & 7, write.value) == (SCRATCH, SCRATCH_VALUE):
+        if shows_entry(write):
             return write.line
     raise Unusable("the trace does not show the next image's first access")
 

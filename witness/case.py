@@ -4,27 +4,53 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Iterator, TypeVar
+from typing import Iterator, Sequence, TypeVar
 
 from witness.pci import Bdf, Register, Topology
 from witness.phases import Hop, hops
 from witness.record import Entry, Run
 from witness.state import Bars, Change, History
-from witness.trace import ConfigRead, ConfigWrite, MmioWrite, RunState
+from witness.trace import BarMap, ConfigRead, ConfigWrite, Event, MmioWrite, RunState
 
 E = TypeVar("E")
 
 
+# The UART's scratch register: the first device that an image of ours touches (lib/console.c).
+SCRATCH, SCRATCH_VALUE = 0x3FF, 0x5A
+
+
+def shows_entry(write: MmioWrite) -> bool:
+    return write.region == "serial" and (write.address, write.value) == (SCRATCH, SCRATCH_VALUE)
+
+
+@dataclass(frozen=True)
+class Before:
+    """What the events before a part of a trace have left, and the number of the first hand-off in that part."""
+
+    topology: Topology
+    registers: dict[tuple[Bdf, Register], int]
+    bars: list[BarMap]
+    hop: int = 1
+
+
 class Case:
-    def __init__(self, run: Run) -> None:
+    """A run; or those of its events that follow on what was before them."""
+
+    def __init__(self, run: Run, events: Sequence[Event] | None = None, before: Before | None = None) -> None:
         self.run = run
-        self.events = run.events
+        self.events = run.events if events is None else events
+        self.before = before
         self.shutdown = run.option("shutdown", "keep-msi")
         self.startup = run.option("startup", "disable-msi")
-        self.chain = [name for name in run.option("next", "second").split(",") if name]
-        stops = [e.line for e in self.events if isinstance(e, RunState) and e.state == "debug"]
-        self.entry_lines = {entry.name: stops[entry.stop] for entry in run.entries if entry.stop < len(stops)}
+        self.chain = run.chain
+        if before:
+            lines = (e.line for e in self.events if isinstance(e, MmioWrite) and shows_entry(e))
+            self.entry_lines = {f"trace {line}": line for line in lines}
+        else:
+            stops = [e.line for e in self.events if isinstance(e, RunState) and e.state == "debug"]
+            self.entry_lines = {entry.name: stops[entry.stop] for entry in run.entries if entry.stop < len(stops)}
 
     @cached_property
     def end(self) -> int:
@@ -33,11 +59,13 @@ class Case:
     @cached_property
     def topology(self) -> Topology:
         """As it was when the last image was entered: bus numbers do not change after firmware."""
+        if self.before:
+            return self.before.topology
         return Topology.of(self.run.entries[-1].configs.items() if self.run.entries else ())
 
     @cached_property
     def history(self) -> History:
-        history = History(self.topology.functions)
+        history = History(self.topology.functions, self.before.registers if self.before else None)
         snapshots = {self.entry_lines[e.name]: e for e in self.run.entries if e.name in self.entry_lines}
         for event in self.events:
             if event.line in snapshots:
@@ -56,11 +84,11 @@ class Case:
 
     @cached_property
     def bars(self) -> Bars:
-        return Bars(self.events)
+        return Bars([*self.before.bars, *self.events] if self.before else self.events)
 
     @cached_property
     def hops(self) -> list[Hop]:
-        return hops(self.history.changes, self.end)
+        return hops(self.history.changes, self.end, self.before.hop if self.before else 1)
 
     @cached_property
     def handed_over(self) -> list[Hop]:

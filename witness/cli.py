@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""tools/handoff: the commands behind `make run`, `make compare` and `make bench`."""
+"""tools/handoff: the commands behind `make run`, `make compare`, `make bench` and `make soak`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn, Sequence
 
-from witness import bench, report
+from witness import bench, report, soak
 from witness.judge import Result, Verdict, judge
 from witness.machine import REFERENCE
 from witness.qemu import Settings, Unusable, built_in, run
@@ -35,12 +35,13 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(prog="handoff", description="Run a hand-off under QEMU and judge it from QEMU's own trace.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="run|compare|judge|bench", parser_class=Parser)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="run|compare|judge|bench|soak", parser_class=Parser)
     for name, action, text in (
         ("run", _run, "boot the chain, tell the story, print the verdicts"),
         ("compare", _compare, "the same load under keep-msi and disable-msi, side by side"),
         ("judge", _judge, "judge a kept run again"),
         ("bench", _bench, "what it costs, and whether that is within the budgets"),
+        ("soak", _soak, "second after second in one boot, judged hop by hop"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(action=action)
@@ -50,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         build = Path(os.environ.get("O") or "build")
         command.add_argument("--build", type=Path, default=build, help="default: $O, or build")
         command.add_argument("--cmdline", default=os.environ.get("CMDLINE", ""), help="default: $CMDLINE")
+        if name == "soak":
+            command.add_argument("--hops", metavar="N", type=_hops, default=100, help="default: 100")
     options = parser.parse_args(arguments)
     try:
         return int(options.action(options))
@@ -117,6 +120,19 @@ def _bench(options: argparse.Namespace) -> Outcome:
     outcome, lines = bench.measure(options.build, options.cmdline, Settings.of(os.environ))
     _print(*lines)
     return outcome
+
+
+def _soak(options: argparse.Namespace) -> Outcome:
+    settings = Settings.of(os.environ)
+    outcome, lines = soak.soak(options.build, options.build / "soak", options.hops, options.cmdline, settings, _print)
+    _print(*lines)
+    return outcome
+
+
+def _hops(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= soak.COUNT_MAX):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of hops, 1 to {soak.COUNT_MAX}")
+    return int(text)
 
 
 def _patch() -> list[str]:

@@ -111,6 +111,7 @@ class Gdb:
     """The remote serial protocol, for what the monitor cannot do: breakpoints, and writes to physical memory."""
 
     wire: Wire
+    resumed: int = 0  # times; each but the last ends in a stop
 
     def insert(self, address: int) -> None:
         self._ask(f"Z1,{address:x},1")
@@ -120,6 +121,7 @@ class Gdb:
 
     def resume(self) -> None:
         """Run until a breakpoint; QMP's STOP event tells of it. QEMU refuses QMP's `cont` while a debugger holds it."""
+        self.resumed += 1
         self._put("c")
 
     def write_physical(self, address: int, data: bytes) -> None:

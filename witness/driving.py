@@ -13,31 +13,47 @@ from typing import Iterator
 from witness.case import Case
 from witness.memory import EDU_BAR_MASK, EDU_IRQ_RAISE, EDU_REGION, edu_dmas
 from witness.pci import ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_MSI_FLAGS_64BIT, Bdf, Function, Register
+from witness.peer import sent_by_peer
 from witness.record import Ram
 from witness.trace import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
 from witness.virtqueue import (
-    BLK_IN, BLK_OK, COMMON_MASK, COMMON_REGION, DEVICE_STATUS, DRIVER_OK, Queue, Request, common_writes, queues, returned,
+    BLK, BLK_IN, BLK_OK, COMMON_MASK, COMMON_REGION, DEVICE_STATUS, DRIVER_OK, NET, NET_RX, RNG,
+    Queue, Request, common_writes, queues, returned, written,
 )  # fmt: skip
 
 EDU = 0x11E81234
-VIRTIO_BLK = (0x10421AF4, 0x10011AF4)  # modern, transitional
+VIRTIO_NET = (0x10411AF4, 0x10001AF4)  # modern, transitional
+VIRTIO_BLK = (0x10421AF4, 0x10011AF4)
+VIRTIO_RNG = (0x10441AF4, 0x10051AF4)
 
-# An MSI-X table entry: address, upper address, data, vector control.
+# What the driver leaves in a buffer that entropy is to come into.
+RNG_CANARY = 0x5C
+
+# An MSI-X table entry: address, upper address, data, vector control. QEMU's tables begin at a page.
 TABLE_REGION = "msix-table"
+TABLE_MASK = 0xFFF
 TABLE_ENTRY = 16
 TABLE_CONTROL = 12
 
 Message = tuple[int, int]  # address, data
 
 
-def is_virtio_blk(function: Function) -> bool:
+def is_edu(function: Function) -> bool:
+    return function.u32(0) == EDU
+
+
+def is_virtio(function: Function) -> bool:
+    return function.u32(0) in VIRTIO_NET + VIRTIO_BLK + VIRTIO_RNG
+
+
+def is_disk(function: Function) -> bool:
     return function.u32(0) in VIRTIO_BLK
 
 
 def driven(case: Case) -> list[Function]:
     """The functions that an image of this project has a driver for."""
     functions = (function for _, function in sorted(case.topology.functions.items()))
-    return [f for f in functions if f.u32(0) == EDU or is_virtio_blk(f)]
+    return [f for f in functions if is_edu(f) or is_virtio(f)]
 
 
 def not_seen(case: Case, function: Function, lines: range, ram: Ram | None, last: bool) -> list[str]:
@@ -45,15 +61,15 @@ def not_seen(case: Case, function: Function, lines: range, ram: Ram | None, last
 
     The last image leaves its buffers as its work left them; one that hands over has armed them anew.
     """
-    if is_virtio_blk(function):
-        return list(_virtio_blk(case, function, lines, ram, last))
+    if is_virtio(function):
+        return list(_virtio(case, function, lines, ram, last))
     return list(_edu(case, function, lines, ram if last else None))
 
 
 def own_messages(case: Case, function: Function, lines: range) -> set[Message]:
     """Every message that these lines give a function to send."""
     message, _ = _msi_message(case, function, lines)
-    return _table(case, function.bdf, lines) | ({message} if message else set())
+    return {*_table(case, function.bdf, lines).values(), *([message] if message else [])}
 
 
 def _edu(case: Case, function: Function, lines: range, ram: Ram | None) -> Iterator[str]:
@@ -86,7 +102,7 @@ def _edu(case: Case, function: Function, lines: range, ram: Ram | None) -> Itera
             yield f"the DMA back to 0x{back[-1].target.start:x} did not bring what went out"
 
 
-def _virtio_blk(case: Case, function: Function, lines: range, ram: Ram | None, last: bool) -> Iterator[str]:
+def _virtio(case: Case, function: Function, lines: range, ram: Ram | None, last: bool) -> Iterator[str]:
     bdf = function.bdf
     ready = [
         write.line
@@ -97,30 +113,48 @@ def _virtio_blk(case: Case, function: Function, lines: range, ram: Ram | None, l
         yield "its driver was never ready"
         return
     since = range(ready[0], lines.stop)
+    busy = [q for q in queues(case.within(MmioWrite, lines), case.bars) if q.bdf == bdf and not _has_no_traffic(case, q)]
+    if not busy:
+        yield "no queue was set up"
     if Register.MSIX in function.offsets:
         table = _table(case, bdf, lines)
-        if not _sent(case, bdf, Register.MSIX, table, since):
-            yield "no MSI-X message of its own table"
+        for queue in busy:
+            if queue.vector not in table or not _sent(case, bdf, Register.MSIX, {table[queue.vector]}, since):
+                yield f"no MSI-X message of its own table for queue {queue.index}"
     elif function.interrupt_line is not None and not _line_taken(case, function, ready[:1], lines.stop):
         yield "no INTx raised, taken and lowered"
-    queue = next((q for q in queues(case.within(MmioWrite, lines), case.bars) if q.bdf == bdf), None)
-    if queue is None:
-        yield "no queue was set up"
-    elif ram:
-        yield from _requests(case, queue, ram, last)
+    for queue in busy:
+        if ram and not returned(queue, ram):
+            yield f"no request was returned in queue {queue.index}"
+        elif ram and last and queue.device in BROUGHT:
+            yield from BROUGHT[queue.device](case, queue, ram)
 
 
-def _requests(case: Case, queue: Queue, ram: Ram, last: bool) -> Iterator[str]:
-    requests = returned(queue, ram)
-    if requests is None:
-        yield "no request was returned"
-        return
+def _has_no_traffic(case: Case, queue: Queue) -> bool:
+    """Where nobody answers, no frame comes in; where the network is none of ours, nobody knows."""
+    if (queue.device, queue.index) != (NET, NET_RX):
+        return False
+    nic = next((n for n in case.run.machine.nics if Bdf(0, n.slot, 0) == queue.bdf), None)
+    return nic is None or not sent_by_peer(nic, case.run.directory)
+
+
+def _read(case: Case, queue: Queue, ram: Ram) -> Iterator[str]:
     disk = next((d for d in case.run.machine.disks if Bdf(0, d.slot, 0) == queue.bdf), None)
-    if disk is None or not last:
+    if disk is None:
         return
     content = disk.file(case.run.directory).read_bytes()
+    requests = (Request.of(chain, ram) for chain, _ in returned(queue, ram))
     if not any(_brought(request, ram, content) for request in requests):
         yield f"no returned read brought what disk {disk.name} holds"
+
+
+def _entropy(case: Case, queue: Queue, ram: Ram) -> Iterator[str]:
+    if not any(set(written(chain, length, ram)) - {RNG_CANARY} for chain, length in returned(queue, ram)):
+        yield "no returned request brought anything"
+
+
+# What the last image's requests must have left in RAM; the net rule looks into frames.
+BROUGHT = {BLK: _read, RNG: _entropy}
 
 
 def _brought(request: Request, ram: Ram, disk: bytes) -> bool:
@@ -191,11 +225,11 @@ def is_vector_control(write: MmioWrite) -> bool:
     return write.region == TABLE_REGION and write.address % TABLE_ENTRY == TABLE_CONTROL
 
 
-def _table(case: Case, bdf: Bdf, lines: range) -> set[Message]:
-    """The messages that these lines write into the MSI-X table."""
+def _table(case: Case, bdf: Bdf, lines: range) -> dict[int, Message]:
+    """The messages that these lines write into the MSI-X table, by entry."""
     entries: dict[int, dict[int, int]] = {}
     for write in _writes(case, bdf, TABLE_REGION, lines):
-        field = write.address % TABLE_ENTRY
+        entry, field = divmod(write.address & TABLE_MASK, TABLE_ENTRY)
         if field < TABLE_CONTROL:
-            entries.setdefault(write.address - field, {})[field] = write.value
-    return {(e[0] | e.get(4, 0) << 32, e[8]) for e in entries.values() if {0, 8} <= e.keys()}
+            entries.setdefault(entry, {})[field] = write.value
+    return {entry: (e[0] | e.get(4, 0) << 32, e[8]) for entry, e in entries.items() if {0, 8} <= e.keys()}

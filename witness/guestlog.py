@@ -15,6 +15,7 @@ _CHANGE = re.compile(
     r"0x(?P<old>[0-9a-f]{4}) -> 0x(?P<new>[0-9a-f]{4}) \(.*\)$"
 )
 _DETAIL = re.compile(r"\w+ +pci ")
+_GATEWAY = re.compile(r"(?P<image>\w+) +(?P<bdf>[0-9a-f:.]+) virtio-net: 10\.0\.2\.2 is at (?P<mac>[0-9a-f:]+)$")
 _NOBODY_CARED = re.compile(r"irq \d+: nobody cared")
 
 
@@ -37,6 +38,12 @@ def changes(log: Iterable[str]) -> list[Told]:
         for m in map(_CHANGE.match, log)
         if m
     ]
+
+
+def gateways(log: Iterable[str], bdf: Bdf) -> list[tuple[str, bytes]]:
+    """Who is at 10.0.2.2 as a network function's driver heard it: in which image, the address."""
+    found = (m for m in map(_GATEWAY.match, log) if m and Bdf.parse(m["bdf"]) == bdf)
+    return [(m["image"], bytes.fromhex(m["mac"].replace(":", ""))) for m in found]
 
 
 def story(log: Iterable[str]) -> list[str]:

@@ -65,15 +65,18 @@ def unhandled_intx(case: Case, hop: Hop) -> list[UnhandledIntx]:
     next owner.
 
     A function has one from when its own bus master is set: a kernel that drives its disk already still has no driver
-    for the device that it has not come to.
+    for the device that it has not come to. Its previous owner may serve it until its own clear.
     """
     found = []
+    cleared = {c.bdf: c.line for c in case.changes(hop.out) if c.master_cleared}
     owned = {c.bdf: c.line for c in reversed(case.changes(hop.inward)) if c.master_set}
     for rise, fall in _raised(case):
         wired = [bdf for bdf in case.topology.functions if case.topology.may_drive(bdf, rise.gsi)]
         suspects = [bdf for bdf in wired if _may_signal(case, bdf, rise.line)]
         handled = any(owned.get(bdf, rise.line) < rise.line for bdf in suspects)
-        left_up = rise.line < hop.out.start and (fall is None or fall.line >= hop.window.start)
+        served = fall is not None and fall.line < hop.window.start
+        handled = handled or served and any(rise.line < cleared.get(bdf, hop.out.start) for bdf in suspects)
+        left_up = rise.line < hop.out.start and not served
         if handled or not (left_up or hop.out.start <= rise.line < hop.inward.stop):
             continue
         found.append(

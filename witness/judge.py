@@ -8,24 +8,27 @@ that says what was looked at. The order here is the order of the verdict table.
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Callable
+from typing import Callable, Iterator
 
-from witness import driving, guestlog, hazards, memory, pattern
+from witness import driving, guestlog, hazards, memory, network, pattern
 from witness.case import Case
 from witness.image import E820_DMA, HEADER, HEADER_MAGIC, e820
 from witness.machine import Content
-from witness.pci import ENABLE, PIRQ_DISABLE, PIRQ_ROUTERS, Bdf, Register, Topology
+from witness.pci import (
+    ENABLE, PCI_COMMAND, PCI_COMMAND_MEMORY, PIRQ_DISABLE, PIRQ_ROUTERS, Bdf, Register, Topology,
+)  # fmt: skip
 from witness.phases import Hop
 from witness.policies import MASKING, SHUTDOWN, STARTUP, Clear, Signature
 from witness.record import Entry, Outcome, Ram, Run
 from witness.state import Change
-from witness.trace import ConfigWrite, MmioWrite, Msi
-from witness.virtqueue import COMMON_MASK, COMMON_REGION, DEVICE_STATUS, common_writes
+from witness.trace import ConfigWrite, GsiLevel, MmioWrite, Msi
+from witness.virtqueue import BLK, COMMON_MASK, COMMON_REGION, DEVICE_STATUS, NET_NOTIFY, common_writes
 
 # Documentation/x86/boot.rst, 64-bit boot protocol.
 BOOT_CS, BOOT_DS = 0x10, 0x18
@@ -36,6 +39,11 @@ SPIV_ENABLE = 0x100
 EFER_LMA = 0x400
 
 MSIX_MASKED = 1  # Vector Control
+
+# NVM Express 3.1.3; the registers begin with their BAR.
+NVME_REGION = "nvme"
+NVME_MASK = 0xFFF
+NVME_CC, NVME_CC_EN = 0x14, 0x1
 
 
 class Result(Enum):
@@ -71,6 +79,7 @@ class Rule:
     id: str
     claim: str
     find: Callable[[Case], Finding | None]  # None: the claim says nothing about this run
+    per_hop: bool = False  # needs no more than the trace of one
 
     def verdict(self, case: Case) -> Verdict | None:
         try:
@@ -113,7 +122,7 @@ def rule_per_hop(id: str, claim: str, none: bool = False) -> Callable[[Callable[
             problems = [f"hop {hop.number}: {p}" for hop, (found, _) in zip(hops, findings) for p in found]
             return problems, f"{len(findings)} hops; the last: {findings[-1][1]}"
 
-        RULES.append(Rule(id, claim, find_all))
+        RULES.append(Rule(id, claim, find_all, per_hop=True))
 
     return register
 
@@ -201,9 +210,10 @@ def _(case: Case, hop: Hop) -> Finding:
 def _(case: Case, hop: Hop) -> Finding:
     """No driver has a shutdown callback: no device is told anything, and by keep-msi not a vector is masked.
 
-    A handler may still acknowledge a transfer that ended meanwhile.
+    A handler may still acknowledge a transfer that ended meanwhile, and offer a buffer again that a frame came into.
     """
-    writes = [w for w in case.device_writes(hop.out) if not _acknowledges(case, w) and not _masks(case, w)]
+    allowed = (_acknowledges, _masks, _offers_again)
+    writes = [w for w in case.device_writes(hop.out) if not any(allow(case, w) for allow in allowed)]
     return list(map(_told, writes)), _span("no write to a BAR", hop.out)
 
 
@@ -223,6 +233,20 @@ def _acknowledges(case: Case, write: MmioWrite) -> bool:
     return any((m.address, m.data) == message for m in case.within(Msi, range(armed, write.line)))
 
 
+def _offers_again(case: Case, write: MmioWrite) -> bool:
+    """A network function interrupted since the last write to it but one: a second frame's interrupt may come before the
+    buffer of the first is offered."""
+    owner = case.bars.owner(write.address, write.line)
+    if owner not in case.topology.functions or write.region != NET_NOTIFY:
+        return False
+    function = case.topology.functions[owner]
+    before = [w.line for w in case.device_writes(range(write.line)) if case.bars.owner(w.address, w.line) == owner]
+    since = range(before[-2] if len(before) > 1 else 0, write.line)
+    own = driving.own_messages(case, function, range(write.line))
+    line = any(e.level and case.topology.may_drive(function.bdf, e.gsi) for e in case.within(GsiLevel, since))
+    return line or any((m.address, m.data) in own for m in case.within(Msi, since))
+
+
 # --- load ---
 
 
@@ -232,19 +256,32 @@ def _(case: Case) -> Finding | None:
         return None
     hop, jump = _jump(case)
     ram = case.run.ram_at(jump)
-    edus = memory.armed_edus(case, hop)
-    requests = list(memory.virtio_requests(case, hop, ram))
-    fetched = sum(memory.fetched(request, ram) for request in requests)
-    problems = []
-    if not edus:
-        problems.append("no edu DMA is in flight")
-    if not requests:
-        problems.append("no virtio request is in flight")
-    elif not fetched:
-        problems.append(f"{len(requests)} virtio requests lie in their rings, no device had taken one")
-    returned = memory.armed_together(case, hop, ram) - len(requests)
-    virtio = f"{len(requests)} virtio requests, {fetched} of them taken by the device ({returned} had returned before)"
-    return problems, f"{virtio}; edu DMA of {', '.join(str(d.bdf) for d in edus)}"
+    driven = driving.driven(case)
+    virtio = list(memory.virtio_requests(case, hop, ram))
+    problems, looked = [], []
+    if any(map(driving.is_disk, driven)):
+        requests = [request for request in virtio if request.queue.device == BLK]
+        fetched = sum(memory.fetched(request, ram) for request in requests)
+        returned = memory.armed_together(case, hop, ram) - len(requests)
+        if not requests:
+            problems.append("no virtio request is in flight")
+        elif not fetched:
+            problems.append(f"{len(requests)} virtio requests lie in their rings, no device had taken one")
+        looked.append(f"{len(requests)} virtio requests, {fetched} of them taken by the device ({returned} had returned before)")
+    # What frames and entropy come into lies in a ring until they do.
+    waiting = Counter(request.queue.bdf for request in virtio if request.landings)
+    for bdf in [f.bdf for f in driven if driving.is_virtio(f) and not driving.is_disk(f)]:
+        if not waiting[bdf]:
+            problems.append(f"no buffer of {bdf} is waiting")
+        looked.append(f"{waiting[bdf]} buffers of {bdf} waiting")
+    if any(map(driving.is_edu, driven)):
+        edus = memory.armed_edus(case, hop)
+        if not edus:
+            problems.append("no edu DMA is in flight")
+        looked.append(f"edu DMA of {', '.join(str(dma.bdf) for dma in edus)}")
+    if not looked:
+        raise Missing("no function that can have work in flight")
+    return problems, "; ".join(looked)
 
 
 # --- the window ---
@@ -263,16 +300,19 @@ def _(case: Case, hop: Hop) -> Finding:
 @rule_per_hop("window-device", "window: no device is written to but for its reset")
 def _(case: Case, hop: Hop) -> Finding:
     """A reset is the next kernel's: after the jump, where that is known, and after the last write of startup."""
-    ready = max([_entered_at(case, hop), *(c.line for c in case.changes(hop.window) if c.msi_disabled)])
+    ready = _started(case, hop)
     writes = case.device_writes(hop.window)
     problems = [_told(w) for w in writes if w.line < ready or not _resets(w)]
     return problems, _span(f"{len(writes)} resets, no other write to a BAR", hop.window)
 
 
 def _resets(write: MmioWrite) -> bool:
-    """Virtio: status 0. edu has no reset; what can be done is to acknowledge an interrupt that nobody took."""
-    status = write.region.startswith(COMMON_REGION) and write.address & COMMON_MASK == DEVICE_STATUS
-    return status and write.value == 0 or _is_edu(write, memory.EDU_IRQ_ACK)
+    """Virtio: status 0. NVMe: CC.EN off. edu has no reset; what can be done is to acknowledge an interrupt that nobody took."""
+    if write.region.startswith(COMMON_REGION):
+        return write.address & COMMON_MASK == DEVICE_STATUS and write.value == 0
+    if write.region == NVME_REGION:
+        return write.address & NVME_MASK == NVME_CC and not write.value & NVME_CC_EN
+    return _is_edu(write, memory.EDU_IRQ_ACK)
 
 
 def _is_edu(write: MmioWrite, register: int) -> bool:
@@ -341,7 +381,7 @@ def _(case: Case) -> Finding | None:
     hop, jump = _jump(case)
     reserved = [addresses for addresses, kind in e820(case.run.boot_params(jump)) if kind == E820_DMA]
     requests = memory.virtio_requests(case, hop, case.run.ram_at(jump))
-    targets = [landing.addresses for request in requests for landing in request]
+    targets = [landing.addresses for request in requests for landing in request.landings]
     targets += [dma.target for dma in memory.armed_edus(case, hop) if dma.to_ram]
     problems = [
         f"0x{target.start:x}-0x{target.stop:x} is not in memory of type 0x{E820_DMA:x}"
@@ -366,8 +406,14 @@ def _(case: Case) -> Finding:
 
 @rule_per_hop("startup", "in: config writes are startup's, and no other", none=True)
 def _(case: Case, hop: Hop) -> Finding:
-    """From the last clear until bus master is set, nothing in configuration space is written but by startup's policy."""
+    """From the last clear until bus master is set, nothing in configuration space is written but by startup's policy.
+
+    A driver that is to reset its device may then ask for the size of a BAR.
+    """
     writes = [w for w in case.within(ConfigWrite, hop.window) if not _opens_a_wire(case, w)]
+    started = _started(case, hop)
+    sized = _sizings(case, [w for w in writes if w.line > started])
+    writes = [w for w in writes if w.line not in sized]
     entered = _entered_at(case, hop)
     early = [f"{w.bdf}: {_step(w, None)}, before the jump" for w in writes if w.line < entered]
     problems, written, functions = _signature(case, hop.window, STARTUP[case.startup], writes)
@@ -383,6 +429,31 @@ def _opens_a_wire(case: Case, write: ConfigWrite) -> bool:
     return bool(disabled & PIRQ_DISABLE) and write.value == disabled & ~PIRQ_DISABLE
 
 
+def _sizings(case: Case, writes: list[ConfigWrite]) -> set[int]:
+    """The lines of those that ask for the size of a memory BAR, and leave everything as it was."""
+    found: set[int] = set()
+    while writes:
+        done = [(w.bdf, w.offset, w.value, w.size) for w in writes]
+        size = next((len(steps) for steps in _sizing(case, writes[0]) if done[:len(steps)] == steps), 0)
+        found |= {write.line for write in writes[:size]}
+        writes = writes[size or 1:]
+    return found
+
+
+def _sizing(case: Case, first: ConfigWrite) -> Iterator[list[tuple[Bdf, int, int, int]]]:
+    """What is written from here on if it is one, for each BAR: with decoding off, ones into its registers, and back."""
+    if first.bdf not in case.topology.functions:
+        return
+    function = case.topology.functions[first.bdf]
+    command = case.history.value(first.bdf, Register.COMMAND, first.line)
+    on = [(first.bdf, PCI_COMMAND, command, 2)] if command & PCI_COMMAND_MEMORY else []
+    off = [(first.bdf, PCI_COMMAND, command & ~PCI_COMMAND_MEMORY, 2) for _ in on]
+    for bar in function.memory_bars:
+        ones = [(first.bdf, register, 0xFFFFFFFF, 4) for register in bar]
+        back = [(first.bdf, register, function.u32(register), 4) for register in bar]
+        yield off + ones + back + on
+
+
 @rule_per_hop("reset", "in: virtio is reset before bus master is set", none=True)
 def _(case: Case, hop: Hop) -> Finding:
     """Its driver's first write is status 0. Under policy `none` bus master was never off: the rest is what can be asked."""
@@ -392,8 +463,8 @@ def _(case: Case, hop: Hop) -> Finding:
     for bdf, offset, write in common_writes(case.within(MmioWrite, lines), case.bars):
         begun.setdefault(bdf, (offset, write))
     problems = []
-    disks = [f.bdf for f in driving.driven(case) if driving.is_virtio_blk(f)]
-    for bdf in disks:
+    functions = [f.bdf for f in driving.driven(case) if driving.is_virtio(f)]
+    for bdf in functions:
         if bdf not in begun:
             problems.append(f"{bdf}: not reset at all")
             continue
@@ -402,7 +473,7 @@ def _(case: Case, hop: Hop) -> Finding:
             problems.append(f"{bdf}: the first write is {_told(write)}")
         elif masters.get(bdf, hop.inward.stop) < write.line:
             problems.append(f"{bdf}: bus master at trace {masters[bdf]}, reset at {write.line}")
-    return problems, f"{len(disks)} virtio functions"
+    return problems, f"{len(functions)} virtio functions"
 
 
 @rule_per_hop("upstream", "in: bridges above have bus master on first")
@@ -447,6 +518,18 @@ def _driven(case: Case, lines: range, ram: Ram | None, last: bool) -> Finding:
     return problems, f"{looked} in trace {lines.start}-{lines.stop - 1}"
 
 
+@rule("frames", "net: frames leave the machine, and answers come in")
+def _(case: Case) -> Finding | None:
+    nics = case.run.machine.nics
+    if not nics:
+        return None
+    if case.first is None:
+        raise Missing("no image was entered")
+    images = [case.first.name, *(name for name in case.chain[:len(case.handed_over)] if name in OURS)]
+    problems = [problem for nic in nics for problem in network.contradictions(case, nic, images)]
+    return problems, "; ".join(network.looked_at(case, nic) for nic in nics)
+
+
 # --- after ---
 
 
@@ -461,7 +544,7 @@ def _(case: Case) -> Finding | None:
     owned = memory.owned_by_first(case, case.first, jump)
     taken = memory.taken_by_next(case, hop, jump)
     overlaps = [f"{jump.name} took {new}, in {old}" for new in taken for old in owned if new.overlaps(old)]
-    allowed = [landing for request in memory.virtio_requests(case, hop, before) for landing in request]
+    allowed = [landing for request in memory.virtio_requests(case, hop, before) for landing in request.landings]
     changed, explained = memory.unexplained(owned, before, case.run.ram_after(), allowed)
     size = sum(len(extent.addresses) for extent in owned) >> 10
     problems = overlaps + [f"{extent} changed" for extent in changed]
@@ -526,6 +609,11 @@ def _entered(case: Case) -> Entry:
     if case.next is None:
         raise Missing("the next image was not entered where it asks to be")
     return case.next
+
+
+def _started(case: Case, hop: Hop) -> int:
+    """Where the next image's startup is over; at least, where the image begins."""
+    return max([_entered_at(case, hop), *(c.line for c in case.changes(hop.window) if c.msi_disabled)])
 
 
 def _jump(case: Case) -> tuple[Hop, Entry]:

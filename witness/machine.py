@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
@@ -55,10 +55,53 @@ class Disk:
 
 
 @dataclass(frozen=True)
+class Nic:
+    """A virtio-net function on the root bus. Its cable comes with a run (witness/peer.py): on the command line that a user
+    pastes it has none."""
+
+    name: str
+    slot: int
+    mac: str
+    answered: bool = True  # whether anybody is at 10.0.2.2
+    device: str = ""  # further -device properties
+
+    def record(self, directory: Path) -> Path:
+        """Every frame that passed."""
+        return directory / f"{self.name}.pcap"
+
+    @property
+    def address(self) -> bytes:
+        return bytes.fromhex(self.mac.replace(":", ""))
+
+    def arguments(self) -> list[str]:
+        # Without an option ROM: firmware boots from no network.
+        device = f"virtio-net-pci,id={self.name},mac={self.mac},addr={self.slot:#x},disable-legacy=on,romfile="
+        return ["-device", ",".join(filter(None, (device, self.device)))]
+
+
+@dataclass(frozen=True)
+class Rng:
+    """A virtio-rng function on the root bus and QEMU's own generator behind it."""
+
+    name: str
+    slot: int
+    device: str = ""  # further -device properties
+
+    def arguments(self) -> list[str]:
+        device = f"virtio-rng-pci,rng={self.name},addr={self.slot:#x},disable-legacy=on"
+        return [
+            "-object", f"rng-builtin,id={self.name}",
+            "-device", ",".join(filter(None, (device, self.device))),
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Machine:
     kind: str = "q35"
     mib: int = 256
     disks: tuple[Disk, ...] = ()
+    nics: tuple[Nic, ...] = ()
+    rngs: tuple[Rng, ...] = ()
     devices: tuple[str, ...] = ()  # -device, in order
     extra: tuple[str, ...] = ()
 
@@ -79,6 +122,10 @@ class Machine:
         arguments += firmware.arguments(directory)
         for disk in self.disks:
             arguments += disk.arguments(directory)
+        for nic in self.nics:
+            arguments += nic.arguments()
+        for rng in self.rngs:
+            arguments += rng.arguments()
         for device in self.devices:
             arguments += ["-device", device]
         arguments += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
@@ -102,4 +149,11 @@ REFERENCE = Machine(
         Disk("source", 4, Content.RANDOM, "read-only=on,throttling.bps-read=2097152", "request-merging=off,ioeventfd=off"),
     ),
     devices=("edu,addr=5", "edu,addr=9", "pcie-root-port,id=root,addr=6,chassis=1", "edu,bus=root"),
+)
+
+# With virtio's other devices. 16 bytes of entropy in half a second: of several requests at once, all but the first wait.
+EVERYTHING = replace(
+    REFERENCE,
+    nics=(Nic("nic", 7, "52:54:00:12:34:56"),),
+    rngs=(Rng("rng", 8, "max-bytes=16,period=500"),),
 )

@@ -2,9 +2,10 @@
 """Whether RAM of the old image changed under the new one, and whether a request that was in flight explains it.
 
 A paused virtio-blk still writes the data of requests that it had taken: QEMU 7.2 does not gate them by bus master. That
-may land, where the request says and with the bytes that the disk holds. Everything else that changes in what the old
-image owned is a device out of control, or a new kernel that took what it was told not to take. An edu DMA is gated by
-bus master: it may not land at all, and excuses nothing.
+may land, where the request says and with the bytes that the disk holds. So may frames and entropy in the buffers that
+were there for them; which bytes, nobody can tell. Everything else that changes in what the old image owned is a device
+out of control, or a new kernel that took what it was told not to take. An edu DMA is gated by bus master: it may not
+land at all, and excuses nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from witness.pci import Bdf, Register
 from witness.phases import Hop
 from witness.record import Entry, Ram
 from witness.trace import MmioWrite, Msi
-from witness.virtqueue import Landing, in_flight, landings, last_batch, queues
+from witness.virtqueue import BLK, NET, RNG, Landing, Queue, anything, in_flight, landings, last_batch, queues
 
 PAGE = 4096
 
@@ -95,14 +96,25 @@ def armed_edus(case: Case, hop: Hop) -> list[EduDma]:
     return found
 
 
-def virtio_requests(case: Case, hop: Hop, ram: Ram) -> Iterator[list[Landing]]:
-    """For each virtio-blk request in flight at the jump: what it may write."""
+@dataclass(frozen=True)
+class InFlight:
+    """A virtio request in flight, and what it may write."""
+
+    queue: Queue
+    landings: list[Landing]
+
+
+def virtio_requests(case: Case, hop: Hop, ram: Ram) -> Iterator[InFlight]:
+    """Those in flight at the jump."""
     disks = {Bdf(0, disk.slot, 0): disk.file(case.run.directory) for disk in case.run.machine.disks}
     for queue in queues(case.within(MmioWrite, range(hop.out.start)), case.bars):
-        if queue.bdf in disks:
+        if queue.device == BLK and queue.bdf in disks:
             content = disks[queue.bdf].read_bytes()
             for chain in in_flight(queue, ram):
-                yield landings(chain, ram, content)
+                yield InFlight(queue, landings(chain, ram, content))
+        elif queue.device in (NET, RNG):
+            for chain in in_flight(queue, ram):
+                yield InFlight(queue, anything(chain))
 
 
 def owned_by_first(case: Case, first: Entry, jump: Entry) -> list[Extent]:
@@ -130,21 +142,21 @@ def taken_by_next(case: Case, hop: Hop, jump: Entry) -> list[Extent]:
 
 def landed(landing: Landing, ram: Ram) -> int:
     """Bytes that are there although their request was not returned when bus master went."""
-    return len(landing.content) if ram.read(landing.addresses) == landing.content else 0
+    return len(landing.addresses) if ram.read(landing.addresses) == landing.content else 0
 
 
 def armed_together(case: Case, hop: Hop, ram: Ram) -> int:
-    """How many requests were submitted at last, those that had returned before the first clear among them."""
+    """How many disk requests were submitted at last, those that had returned before the first clear among them."""
     disks = {Bdf(0, disk.slot, 0) for disk in case.run.machine.disks}
     found = queues(case.within(MmioWrite, range(hop.out.start)), case.bars)
     return sum(last_batch(queue, ram) for queue in found if queue.bdf in disks)
 
 
-def fetched(request: list[Landing], ram: Ram) -> bool:
-    """Whether the device had taken a request that it did not return: QEMU stops a machine only when its block I/O is
+def fetched(request: InFlight, ram: Ram) -> bool:
+    """Whether the disk had taken a request that it did not return: QEMU stops a machine only when its block I/O is
     done, so the data has landed by the time the jump is looked at. A request that merely lies in the ring brings none.
     """
-    return all(landed(landing, ram) for landing in request)
+    return all(landed(landing, ram) for landing in request.landings)
 
 
 def unexplained(owned: list[Extent], before: Ram, after: Ram, allowed: list[Landing]) -> tuple[list[Extent], int]:
@@ -153,7 +165,7 @@ def unexplained(owned: list[Extent], before: Ram, after: Ram, allowed: list[Land
     explained = 0
     for extent in owned:
         old, new = before.read(extent.addresses), after.read(extent.addresses)
-        landed = _with_landings(extent.addresses, old, allowed)
+        landed = _with_landings(extent.addresses, old, new, allowed)
         for page in range(0, len(old), PAGE):
             part = slice(page, page + PAGE)
             if old[part] == new[part]:
@@ -170,13 +182,14 @@ def unexplained(owned: list[Extent], before: Ram, after: Ram, allowed: list[Land
     return found, explained
 
 
-def _with_landings(addresses: range, old: bytes, allowed: list[Landing]) -> bytes:
-    """RAM as it would be if everything in flight had landed."""
+def _with_landings(addresses: range, old: bytes, new: bytes, allowed: list[Landing]) -> bytes:
+    """RAM as it would be if everything in flight had landed; what may be anything, as it is."""
     landed = bytearray(old)
     for landing in allowed:
         start = max(landing.addresses.start, addresses.start)
         stop = min(landing.addresses.stop, addresses.stop)
         if start < stop:
+            here = slice(start - addresses.start, stop - addresses.start)
             offset = start - landing.addresses.start
-            landed[start - addresses.start:stop - addresses.start] = landing.content[offset:][: stop - start]
+            landed[here] = new[here] if landing.content is None else landing.content[offset:][: stop - start]
     return bytes(landed)

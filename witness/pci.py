@@ -14,6 +14,7 @@ from typing import Iterable, Iterator, NamedTuple
 
 # Linux spelling (linux/pci_regs.h), so that one grep finds guest, witness and kernel.
 PCI_COMMAND = 0x04
+PCI_COMMAND_MEMORY = 0x0002
 PCI_COMMAND_MASTER = 0x0004
 PCI_COMMAND_INTX_DISABLE = 0x0400
 PCI_STATUS = 0x06
@@ -23,6 +24,9 @@ PCI_HEADER_TYPE = 0x0E
 PCI_HEADER_TYPE_BRIDGE = 1
 PCI_SECONDARY_BUS = 0x19
 PCI_SUBORDINATE_BUS = 0x1A
+PCI_BASE_ADDRESS_0 = 0x10
+PCI_BASE_ADDRESS_SPACE_IO = 0x01
+PCI_BASE_ADDRESS_MEM_TYPE_64 = 0x04
 PCI_CAPABILITY_LIST = 0x34
 PCI_INTERRUPT_LINE = 0x3C
 PCI_INTERRUPT_PIN = 0x3D
@@ -31,6 +35,9 @@ PCI_CAP_ID_MSIX = 0x11
 PCI_MSI_FLAGS = 2
 PCI_MSI_FLAGS_ENABLE = 0x0001
 PCI_MSI_FLAGS_64BIT = 0x0080
+PCI_MSI_FLAGS_MASKBIT = 0x100
+PCI_CAP_MSIX_SIZEOF = 12
+PCI_STD_HEADER_SIZEOF = 0x40
 PCI_MSIX_FLAGS = 2
 PCI_MSIX_FLAGS_ENABLE = 0x8000
 
@@ -43,6 +50,9 @@ PIRQ_DISABLE = 0x80
 
 # Hosts of an extra root bus, whose number their own configuration space does not tell (QEMU: pxb-pcie, pxb).
 EXPANDERS = (0x000B1B36, 0x00091B36)
+
+# Of the I/O APIC.
+INPUTS = frozenset(range(24))
 
 # The PIRQ routers, one byte a wire. Linux disables the wires as it shuts down; who comes next enables them.
 PIRQ_ROUTERS = {
@@ -116,15 +126,36 @@ class Function:
         return range(self.config[PCI_SECONDARY_BUS], self.config[PCI_SUBORDINATE_BUS] + 1)
 
     @property
+    def memory_bars(self) -> list[list[int]]:
+        """The registers of each, one or two."""
+        end = PCI_BASE_ADDRESS_0 + (8 if self.buses else 24)
+        found, offset = [], PCI_BASE_ADDRESS_0
+        while offset < end:
+            low = self.u32(offset)
+            wide = not low & PCI_BASE_ADDRESS_SPACE_IO and low & PCI_BASE_ADDRESS_MEM_TYPE_64
+            if not low & PCI_BASE_ADDRESS_SPACE_IO:
+                found.append([offset, offset + 4] if wide else [offset])
+            offset += 8 if wide else 4
+        return found
+
+    @property
     def offsets(self) -> dict[Register, int]:
         """Where each register is. A capability that the function lacks is no key."""
         found = {Register.COMMAND: PCI_COMMAND}
         for cap, position in self._capabilities():
+            if position + self._size(cap, position) > len(self.config):
+                continue  # what reaches past the space is not what it says to be
             if cap == PCI_CAP_ID_MSI:
                 found[Register.MSI] = position + PCI_MSI_FLAGS
             elif cap == PCI_CAP_ID_MSIX:
                 found[Register.MSIX] = position + PCI_MSIX_FLAGS
         return found
+
+    def _size(self, cap: int, position: int) -> int:
+        if cap == PCI_CAP_ID_MSI:
+            flags = self.u16(position + PCI_MSI_FLAGS)
+            return (20 if flags & PCI_MSI_FLAGS_MASKBIT else 10) + (4 if flags & PCI_MSI_FLAGS_64BIT else 0)
+        return PCI_CAP_MSIX_SIZEOF if cap == PCI_CAP_ID_MSIX else 2
 
     @property
     def msi_message(self) -> tuple[int, int]:
@@ -139,7 +170,7 @@ class Function:
         if not self.u16(PCI_STATUS) & PCI_STATUS_CAP_LIST:
             return
         position, seen = self.config[PCI_CAPABILITY_LIST] & ~3, set[int]()
-        while position and position not in seen:  # a looping list is ordinary input
+        while position >= PCI_STD_HEADER_SIZEOF and position not in seen:  # a list that loops or leads astray is ordinary input
             seen.add(position)
             yield self.config[position], position
             position = self.config[position + 1] & ~3
@@ -161,7 +192,16 @@ class Topology:
         return sorted(above, key=lambda bridge: len(self.functions[bridge].buses))
 
     def gsi(self, bdf: Bdf) -> int | None:
-        """The I/O APIC input that a function's INTx pin drives; None where it has no pin, or the line goes nowhere.
+        """The I/O APIC input that a function's INTx pin drives; None where there is none, or nobody can tell which."""
+        inputs = self._inputs(bdf)
+        return min(inputs) if len(inputs) == 1 else None
+
+    def may_drive(self, bdf: Bdf, gsi: int) -> bool:
+        """Whether a function's pin is wired to an input, or may be: which expander a bus belongs to, nobody can tell."""
+        return gsi in self._inputs(bdf)
+
+    def _inputs(self, bdf: Bdf) -> frozenset[int]:
+        """Those of which a function's pin drives one; empty where it has no pin, or the line goes nowhere.
 
         Each bridge swizzles by device number. On q35's root bus devices 0-24 use PIRQE-H (GSI 20-23) rotated by device,
         25-31 PIRQA-D (16-19) by pin: measured on QEMU 7.2, INTA of slots 5 and 9 is GSI 21, of slot 6 is 22. On pc, PCI
@@ -169,33 +209,27 @@ class Topology:
         """
         pin = self.functions[bdf].pin
         if pin == 0:
-            return None
+            return frozenset()
         pin -= 1
         for bridge in self.upstream(bdf):
             pin = (pin + bdf.device) % 4
             bdf = bridge
         if bdf.bus:
-            return self._behind_expander((pin + bdf.device) % 4)
+            hosts = [b for b, f in self.functions.items() if f.u32(0) in EXPANDERS]
+            return frozenset().union(*(self._behind_expander(host, (pin + bdf.device) % 4) for host in hosts)) or INPUTS
         if self._piix3:
             route = self._piix3.config[PIIX3_PIRQ + (bdf.device + pin - 1) % 4]
-            return None if route & PIRQ_DISABLE else route
-        return 20 + (bdf.device + pin) % 4 if bdf.device < 25 else 16 + pin
+            return frozenset() if route & PIRQ_DISABLE else frozenset({route})
+        return frozenset({20 + (bdf.device + pin) % 4 if bdf.device < 25 else 16 + pin})
 
-    def _behind_expander(self, pin: int) -> int | None:
+    def _behind_expander(self, host: Bdf, pin: int) -> frozenset[int]:
         """QEMU 7.2 subtracts the expander's slot from the pin and looks into its table by slot and pin with the result,
-        which lands in the row of another slot. Measured with pxb-pcie in slots 7 and 8. None where it is not known.
+        which lands in the row of another slot. Measured with pxb-pcie in slots 6 to 13; what is not known may be any input.
         """
-        hosts = [b for b, f in self.functions.items() if f.u32(0) in EXPANDERS]
-        if len(hosts) != 1 or self._piix3 or hosts[0].device >= 25:
-            return None
-        row, column = divmod(4 * hosts[0].device + pin - hosts[0].device, 4)
-        return 20 + (row + column) % 4
-
-    def may_drive(self, bdf: Bdf, gsi: int) -> bool:
-        """Whether a function's pin is wired to an input, or may be: behind several expanders, nobody can tell."""
-        known = self.gsi(bdf)
-        lost = known is None and self.functions[bdf].pin and (self.upstream(bdf) or [bdf])[-1].bus
-        return known == gsi or bool(lost)
+        if self._piix3 or host.device >= 25:
+            return INPUTS
+        row, column = divmod(4 * host.device + pin - host.device, 4)
+        return frozenset({20 + (row + column) % 4})
 
     @cached_property
     def _piix3(self) -> Function | None:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterable
+from typing import Iterable, NamedTuple
 
 from witness.state import Change
 
@@ -22,31 +22,52 @@ class Hop:
     inward: range
 
 
-def hops(changes: Iterable[Change], end: int) -> list[Hop]:
-    """The hand-offs in a trace of `end` lines.
+class Edges(NamedTuple):
+    """Where a hop's phases begin."""
 
-    A hop is one only if a bus master was cleared in it: a kernel that clears MSI on functions whose bus master stayed
-    on (policy `none`) hands over without an out phase.
+    out: int
+    window: int
+    inward: int
+
+
+class Clock:
+    """Reads changes in order. A hop is one only if a bus master was cleared in it: a kernel that clears MSI on functions
+    whose bus master stayed on (policy `none`) hands over without an out phase.
     """
-    found: list[tuple[int, int, int]] = []  # first line of out, of window, of in
-    armed = False
-    first = last = 0  # lines of the out phase so far; 0 = none
-    for change in changes:
-        if last:
+
+    def __init__(self) -> None:
+        self._armed = False
+        self._first = self._last = 0  # lines of the out phase so far; 0 = none
+
+    def read(self, change: Change) -> Edges | None:
+        """The hop whose window this change ends: a bus master is set again."""
+        if self._last:
             if change.master_cleared:
-                last = change.line
+                self._last = change.line
             elif change.master_set:
-                found.append((first, last + 1, change.line))
-                armed, first, last = False, 0, 0
+                edges = Edges(self._first, self._last + 1, change.line)
+                self._armed, self._first, self._last = False, 0, 0
+                return edges
         elif change.msi_enabled:
-            armed, first = True, 0
-        elif armed and (change.master_cleared or change.msi_disabled):
-            first = first or change.line
-            last = change.line if change.master_cleared else 0
-    if last:
-        found.append((first, last + 1, end + 1))
-    starts = [first for first, _, _ in found[1:]] + [end + 1]
+            self._armed, self._first = True, 0
+        elif self._armed and (change.master_cleared or change.msi_disabled):
+            self._first = self._first or change.line
+            self._last = change.line if change.master_cleared else 0
+        return None
+
+    def unfinished(self, end: int) -> Edges | None:
+        """The hop that a trace of `end` lines breaks off in."""
+        return Edges(self._first, self._last + 1, end + 1) if self._last else None
+
+
+def hops(changes: Iterable[Change], end: int, first: int = 1) -> list[Hop]:
+    """The hand-offs in a trace of `end` lines, numbered from `first`."""
+    clock = Clock()
+    found = [edges for edges in map(clock.read, changes) if edges]
+    if last := clock.unfinished(end):
+        found.append(last)
+    stops = [edges.out for edges in found[1:]] + [end + 1]
     return [
         Hop(number, range(out, window), range(window, inward), range(inward, stop))
-        for number, ((out, window, inward), stop) in enumerate(zip(found, starts), 1)
+        for number, ((out, window, inward), stop) in enumerate(zip(found, stops), first)
     ]

@@ -10,15 +10,18 @@ import shlex
 import shutil
 import socket
 import subprocess
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Mapping, Sequence
 
 from witness.control import Deadline, Expired, Gdb, Gone, Qmp, Wire
 from witness.firmware import Firmware, NotFound, find
 from witness.image import ENTRY_64, Image
 from witness.machine import Machine
 from witness.pci import Bdf
+from witness.peer import Peer
 from witness.record import Entry, Outcome, Ram, Run, classify, ram_file
 
 KERNEL = "handoff.efi"
@@ -84,9 +87,39 @@ class Session:
     qmp: Qmp
     gdb: Gdb
     ram: Path  # shared with the guest: what is written here, the guest reads
+    peers: Mapping[str, Peer]  # by the name of the machine's Nic
 
 
 AtEntry = Callable[[Session, Entry], None]
+
+
+class Start:
+    """How the machine comes to the head of the chain: the firmware gets it from QEMU, unless a subclass knows another way."""
+
+    def arguments(self, kernel: Path, cmdline: str, directory: Path) -> list[str]:
+        """QEMU's options; files that they name are laid into the run's directory."""
+        return ["-kernel", str(kernel), *(["-append", cmdline] if cmdline else [])]
+
+    def begin(self, session: Session) -> None:
+        """Before the machine runs."""
+
+
+@dataclass(frozen=True)
+class Medium(Start):
+    """The firmware finds a loader on a disk by itself. It is given no options: those are in force that are built in."""
+
+    image: Path
+    devices: tuple[str, ...]  # -device, in order; the one with drive=medium holds the disk
+
+    def file(self, directory: Path) -> Path:
+        return directory / "medium.img"
+
+    def arguments(self, kernel: Path, cmdline: str, directory: Path) -> list[str]:
+        if cmdline:
+            raise Unusable(f"nobody gives a loader on a disk the options {cmdline}: build them in")
+        copy_sparse(self.image, self.file(directory))
+        drive = ["-drive", f"if=none,id=medium,format=raw,file={self.file(directory)}"]
+        return drive + [argument for device in self.devices for argument in ("-device", device)]
 
 
 def run(
@@ -97,11 +130,14 @@ def run(
     settings: Settings | None = None,
     at_entry: AtEntry | None = None,
     stop_at_jump: bool = True,
+    fds: Sequence[int] = (),
+    start: Start = Start(),
 ) -> Run:
     """Boot build/handoff.efi on the machine and keep everything in directory, in place of an earlier run's.
 
     QEMU completes all block requests whenever it stops a machine, so a look at the jump ends what is in flight there.
     Without it (stop_at_jump=False) the next image meets running requests, and claims about the jump find no evidence.
+    fds are open in QEMU under the same numbers, for a machine whose arguments name them.
     """
     settings = settings or Settings.of(os.environ)
     kernel = build / KERNEL
@@ -111,15 +147,17 @@ def run(
     for stale in (*directory.glob("*.ram"), directory / "ram", directory / "run.json"):
         stale.unlink(missing_ok=True)  # QEMU takes RAM from the file as it is; its other files it begins anew
     machine.prepare(directory)
-    versions = {"OVMF": settings.firmware.version(), "git": _git_version()}
+    versions = {"OVMF": _version(settings.firmware), "git": _git_version()}
     record = Run(directory, machine, {}, cmdline, versions, built_in=built_in(build))
     for name in _watched(record) if stop_at_jump else [CHAIN_HEAD]:
         image = build / f"{name}.bin"
         if image.is_file():
             record.images[name] = Path(shutil.copy(image, directory))
     record.command = [settings.qemu, *machine.arguments(directory, settings.firmware), "-accel", settings.accel]
-    record.command += ["-kernel", str(kernel), *(["-append", cmdline] if cmdline else []), *settings.flags]
-    _drive(record, Deadline.after(settings.timeout), settings, at_entry)
+    record.command += [*start.arguments(kernel, cmdline, directory), *settings.flags]
+    with ExitStack() as cables:
+        peers = {nic.name: cables.enter_context(Peer(nic, directory)) for nic in machine.nics}
+        _drive(record, Deadline.after(settings.timeout), settings, start, at_entry, peers, fds)
     record.save()
     return record
 
@@ -135,16 +173,27 @@ def _watched(record: Run) -> list[str]:
 
     Whatever follows is placed where those leave room.
     """
-    return list(dict.fromkeys([CHAIN_HEAD, record.option("next", "second").partition(",")[0]]))
+    return list(dict.fromkeys([CHAIN_HEAD, *record.chain[:1]]))
 
 
-def _drive(record: Run, deadline: Deadline, settings: Settings, at_entry: AtEntry | None) -> None:
+def _drive(
+    record: Run,
+    deadline: Deadline,
+    settings: Settings,
+    start: Start,
+    at_entry: AtEntry | None,
+    peers: Mapping[str, Peer],
+    fds: Sequence[int],
+) -> None:
     monitor, monitor_end = socket.socketpair()
     debugger, debugger_end = socket.socketpair()
     # Beside what the user is shown: held at the start until the breakpoints are set. They cost nothing measurable
     # (3.2 s to an application with and without).
     wires = ["-S", "-chardev", f"socket,id=qmp,fd={monitor_end.fileno()}", "-mon", "chardev=qmp,mode=control"]
     wires += ["-chardev", f"socket,id=gdb,fd={debugger_end.fileno()}", "-gdb", "chardev:gdb"]
+    for peer in peers.values():
+        wires += peer.arguments
+    inherited = [monitor_end.fileno(), debugger_end.fileno(), *(peer.qemu_end.fileno() for peer in peers.values()), *fds]
     errors = record.directory / "qemu.err"
     with monitor, debugger, errors.open("wb") as err:
         with monitor_end, debugger_end:
@@ -154,14 +203,15 @@ def _drive(record: Run, deadline: Deadline, settings: Settings, at_entry: AtEntr
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=err,
-                    pass_fds=(monitor_end.fileno(), debugger_end.fileno()),
+                    pass_fds=inherited,
                 )
             except OSError as error:
                 raise Unusable(f"{settings.qemu}: {error.strerror}") from None
-        session = Session(Qmp(Wire(monitor, deadline)), Gdb(Wire(debugger, deadline)), record.directory / "ram")
+        session = Session(Qmp(Wire(monitor, deadline)), Gdb(Wire(debugger, deadline)), record.directory / "ram", peers)
         try:
             try:
                 record.versions["QEMU"] = session.qmp.greet()
+                start.begin(session)
                 _watch(record, session, at_entry)
             except Gone:
                 pass
@@ -185,7 +235,6 @@ def _watch(record: Run, session: Session, at_entry: AtEntry | None) -> None:
     expected = {image.entry: image for image in map(record.image, record.images)}
     for address in expected:
         session.gdb.insert(address)
-    stop = 0
     while expected:
         session.gdb.resume()
         session.qmp.wait("STOP")
@@ -195,13 +244,13 @@ def _watch(record: Run, session: Session, at_entry: AtEntry | None) -> None:
             session.gdb.remove(image.entry)
             if _is_at(image, session.ram):
                 registers |= _interrupt_controllers(session.qmp)
-                entry = Entry(image.name, image.preferred, stop, registers, dict(_configs(session.qmp)))
+                stop = session.gdb.resumed - 1
+                entry = Entry(image.name, image.preferred, stop, registers, dict(configs(session.qmp)))
                 if record.entries:  # the first image finds nothing of ours to compare with
-                    _copy_sparse(session.ram, ram_file(record.directory, image.name))
+                    copy_sparse(session.ram, ram_file(record.directory, image.name))
                 record.entries.append(entry)
                 if at_entry:
                     at_entry(session, entry)
-        stop += 1
     session.gdb.resume()
 
 
@@ -224,7 +273,7 @@ def _interrupt_controllers(qmp: Qmp) -> dict[str, int]:
     return {name: int(value, 16) for name, value in masks + apic}
 
 
-def _configs(qmp: Qmp) -> list[tuple[Bdf, bytes]]:
+def configs(qmp: Qmp) -> list[tuple[Bdf, bytes]]:
     """The configuration space of every function, through the machine's own host bridge.
 
     QMP has no command for it. The monitor's port reads work everywhere, at 1 ms a register; memory reads of the window
@@ -248,10 +297,20 @@ def _present(buses: list[dict[str, Any]]) -> list[Bdf]:
     return sorted(found)
 
 
-def _port_read(qmp: Qmp, bdf: Bdf, offset: int) -> int:
+def _port_select(qmp: Qmp, bdf: Bdf, offset: int) -> None:
     address = 1 << 31 | bdf.bus << 16 | bdf.device << 11 | bdf.function << 8 | offset
     qmp.monitor(f"o /4x 0xcf8 {address:#x}")
+
+
+def _port_read(qmp: Qmp, bdf: Bdf, offset: int) -> int:
+    _port_select(qmp, bdf, offset)
     return int(qmp.monitor("i /4x 0xcfc").split("=")[1], 16)
+
+
+def config_write(qmp: Qmp, bdf: Bdf, offset: int, value: int) -> None:
+    """All 32 bits of a register of a function of a standing machine."""
+    _port_select(qmp, bdf, offset)
+    qmp.monitor(f"o /4x 0xcfc {value:#x}")
 
 
 def _ports_read(qmp: Qmp, bdf: Bdf) -> bytes:
@@ -264,7 +323,7 @@ def _window_read(qmp: Qmp, window: int, bdf: Bdf) -> bytes:
     return b"".join(int(word, 16).to_bytes(4, "little") for word in words)
 
 
-def _copy_sparse(source: Path, target: Path) -> None:
+def copy_sparse(source: Path, target: Path) -> None:
     """Copy what the guest has touched: some 60 MiB of 256."""
     with source.open("rb") as src, target.open("wb") as dst:
         size = os.fstat(src.fileno()).st_size
@@ -290,6 +349,13 @@ def _last_words(session: Session) -> str:
         return "QEMU's monitor does not answer"
 
 
+@cache
+def _version(firmware: Firmware) -> str:
+    """Asking the package manager takes half as long as a run from a snapshot."""
+    return firmware.version()
+
+
+@cache
 def _git_version() -> str:
     try:
         command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]

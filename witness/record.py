@@ -14,11 +14,11 @@ from enum import IntEnum
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 
 from witness import trace
 from witness.image import BOOT_PARAMS_SIZE, Image
-from witness.machine import Disk, Machine
+from witness.machine import Disk, Machine, Nic, Rng
 from witness.pci import Bdf
 
 
@@ -36,6 +36,9 @@ class Outcome(IntEnum):
 
 # Of the words of the command line that are ours.
 PREFIX = "handoff."
+
+# An item of handoff.next that stands for NAME so many times (boot/options.h).
+REPEATED = re.compile(r"([^*]+)\*([1-9][0-9]{0,5})")
 
 # isa-debug-exit: QEMU exits with (value << 1) | 1. Words are those of the guest's last line.
 GUEST_EXITS = {33: ("pass", Outcome.PASS), 65: ("fail", Outcome.FAIL), 97: ("error", Outcome.ERROR)}
@@ -58,17 +61,39 @@ def classify(status: int, log: list[str]) -> tuple[Outcome, str]:
     return Outcome.QEMU_DIED, f"QEMU itself ended with {how}"
 
 
-class Ram:
-    """Guest RAM in a file. Offsets are physical addresses as long as the machine has less RAM than fits below 4 GiB."""
+# From which size on QEMU's machines put a part of RAM at 4 GiB, and how much then stays below (info mtree, QEMU 7.2).
+LOW_RAM = {"q35": (0xB000_0000, 0x8000_0000), "pc": (0xE000_0000, 0xC000_0000)}
+LOW_RAM_EVERYWHERE = 0x8000_0000
+HIGH_RAM = 0x1_0000_0000
 
-    def __init__(self, path: Path) -> None:
+
+def ram_layout(machine: Machine) -> list[range]:
+    """The physical addresses of RAM, in the order of the file that holds it."""
+    size = machine.mib << 20
+    if size < LOW_RAM_EVERYWHERE:
+        return [range(size)]
+    if machine.kind not in LOW_RAM:
+        raise ValueError(f"machine {machine.kind}: nobody knows where {machine.mib} MiB of RAM lie")
+    split, low = LOW_RAM[machine.kind]
+    return [range(size)] if size < split else [range(low), range(HIGH_RAM, HIGH_RAM + size - low)]
+
+
+class Ram:
+    """Guest RAM in a file, by physical address. Without a layout: what lies at the file's own offsets on every machine."""
+
+    def __init__(self, path: Path, layout: Sequence[range] = (range(LOW_RAM_EVERYWHERE),)) -> None:
         with path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._layout = layout
 
     def read(self, addresses: range) -> bytes:
-        if addresses.stop > len(self._map):
-            raise ValueError(f"{addresses.start:#x}-{addresses.stop:#x} is no RAM")
-        return self._map[addresses.start:addresses.stop]
+        begin = 0
+        for piece in self._layout:
+            start, stop = begin + addresses.start - piece.start, begin + addresses.stop - piece.start
+            if piece.start <= addresses.start and addresses.stop <= piece.stop and stop <= len(self._map):
+                return self._map[start:stop]
+            begin += len(piece)
+        raise ValueError(f"{addresses.start:#x}-{addresses.stop:#x} is no RAM")
 
     def u16(self, address: int) -> int:
         return int.from_bytes(self.read(range(address, address + 2)), "little")
@@ -115,10 +140,10 @@ class Run:
 
     def ram_at(self, entry: Entry) -> Ram:
         """RAM as it was when the image was entered."""
-        return Ram(ram_file(self.directory, entry.name))
+        return Ram(ram_file(self.directory, entry.name), ram_layout(self.machine))
 
     def ram_after(self) -> Ram:
-        return Ram(self.directory / "ram")
+        return Ram(self.directory / "ram", ram_layout(self.machine))
 
     def boot_params(self, entry: Entry) -> bytes:
         address = entry.registers["RSI"]
@@ -127,6 +152,13 @@ class Run:
     def option(self, name: str, default: str) -> str:
         """The value of a handoff.NAME= word of the command line."""
         return options(self.cmdline or self.built_in).get(name, default)
+
+    @cached_property
+    def chain(self) -> list[str]:
+        """The images to hand over to, in order."""
+        items = [item for item in self.option("next", "second").split(",") if item]
+        repeated = ((item, REPEATED.fullmatch(item)) for item in items)
+        return [name for item, match in repeated for name in ([match[1]] * int(match[2]) if match else [item])]
 
     def save(self) -> None:
         """Bytes and addresses become text. Files are named as they are in the directory, wherever it is moved."""
@@ -167,7 +199,10 @@ def ram_file(directory: Path, name: str) -> Path:
 
 def _machine(facts: dict[str, Any]) -> Machine:
     disks = tuple(Disk(**disk) for disk in facts.pop("disks"))
-    return Machine(disks=disks, **{key: tuple(v) if isinstance(v, list) else v for key, v in facts.items()})
+    nics = tuple(Nic(**nic) for nic in facts.pop("nics"))
+    rngs = tuple(Rng(**rng) for rng in facts.pop("rngs"))
+    rest = {key: tuple(v) if isinstance(v, list) else v for key, v in facts.items()}
+    return Machine(disks=disks, nics=nics, rngs=rngs, **rest)
 
 
 def _entry(facts: dict[str, Any]) -> Entry:

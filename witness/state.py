@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Iterable, Mapping
 
-from witness.pci import ENABLE, PCI_COMMAND, PCI_COMMAND_MASTER, Bdf, Function, Register
+from witness.pci import ENABLE, PCI_COMMAND, PCI_COMMAND_MASTER, Bdf, Function, Register, Topology
 from witness.trace import BarMap, ConfigWrite, Event
 
 
@@ -65,14 +65,19 @@ class History:
 
     A function starts with zeros. A value is what was written, until a snapshot of the real register says otherwise
     (`observe`); the bits that are asked for exist in every function that has the register, so none is written in vain.
+    What is known from before the first write stands for what earlier writes have left.
     """
 
-    def __init__(self, functions: Mapping[Bdf, Function]) -> None:
+    def __init__(self, functions: Mapping[Bdf, Function], known: Mapping[tuple[Bdf, Register], int] | None = None) -> None:
         self.changes: list[Change] = []
         self._offsets = {bdf: function.offsets for bdf, function in functions.items()}
         self._values: dict[tuple[Bdf, Register], list[tuple[int, int]]] = defaultdict(list)
+        for place, value in (known or {}).items():
+            self._values[place].append((0, value))
 
-    def apply(self, write: ConfigWrite) -> None:
+    def apply(self, write: ConfigWrite) -> list[Change]:
+        """The registers that the write reached."""
+        reached = []
         # Where QEMU shows no access behind the write, its width is unknown; two bytes reach the register that it hits.
         span = range(write.offset, write.offset + (write.size or 2))
         for register, offset in self._offsets.get(write.bdf, {Register.COMMAND: PCI_COMMAND}).items():
@@ -84,8 +89,10 @@ class History:
                 if offset + i in span:
                     new[i] = write.value >> 8 * (offset + i - span.start) & 0xFF
             value = int.from_bytes(new, "little")
-            self.changes.append(Change(write, register, old, value))
+            reached.append(Change(write, register, old, value))
             self._values[write.bdf, register].append((write.line, value))
+        self.changes += reached
+        return reached
 
     def observe(self, line: int, functions: Iterable[Function]) -> None:
         """Real register values, read at this point of the trace."""
@@ -99,6 +106,10 @@ class History:
         index = bisect_left(values, (line, 0))
         return values[index - 1][1] if index else 0
 
+    def values(self, line: int) -> dict[tuple[Bdf, Register], int]:
+        """Every register just before this line."""
+        return {place: self.value(*place, line) for place in self._values}
+
     def masters(self, line: int) -> list[Bdf]:
         """The functions whose bus master is on just before this line."""
         known = (bdf for bdf, register in self._values if register is Register.COMMAND)
@@ -110,6 +121,27 @@ class History:
             ((bdf, r) for bdf, r in self._values if r in ENABLE and self.value(bdf, r, line) & ENABLE[r]),
             key=lambda pair: (pair[0], pair[1].value),
         )
+
+
+def written(topology: Topology, writes: Iterable[ConfigWrite]) -> Topology:
+    """Configuration space as these writes leave it, where they meet bits that can be written."""
+    spaces = {bdf: bytearray(function.config) for bdf, function in topology.functions.items()}
+    for write in writes:
+        space, size = spaces.get(write.bdf, bytearray()), write.size or 2
+        if write.offset + size <= len(space):  # of extended configuration space nothing is known
+            space[write.offset:write.offset + size] = write.value.to_bytes(8, "little")[:size]
+    return Topology.of((bdf, bytes(space)) for bdf, space in spaces.items())
+
+
+def mapped(events: Iterable[Event]) -> list[BarMap]:
+    """The BARs that are mapped after these events."""
+    opened: dict[tuple[Bdf, int], BarMap] = {}
+    for event in events:
+        if isinstance(event, BarMap):
+            opened.pop((event.bdf, event.bar), None)
+            if event.mapped:
+                opened[event.bdf, event.bar] = event
+    return list(opened.values())
 
 
 class Bars:

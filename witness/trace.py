@@ -25,6 +25,12 @@ PATTERNS = (
     "runstate_set",
 )
 
+# And for who counts the requests that virtio-blk has in its hands.
+REQUEST_PATTERNS = ("virtio_blk_handle_read", "virtio_blk_handle_write", "virtio_blk_req_complete")
+
+# Where a guest writes its log, character by character: half of all lines, and what they say is in the log.
+CONSOLES = (("serial", 0x3F8), ("isa-debugcon", 0xE9))
+
 # An MSI is a write into the APIC page of a destination. Writes to 0x10-0xfff of the first page are the CPU's own
 # accesses to its local APIC (EOI, ICR, ...), which QEMU traces under the same region name.
 APIC_BASE = 0xFEE00000
@@ -102,7 +108,16 @@ class RunState:
     state: str
 
 
-Event = Union[ConfigRead, ConfigWrite, MmioWrite, Msi, BarMap, GsiLevel, PicInterrupt, RunState]
+@dataclass(frozen=True, slots=True)
+class BlockRequest:
+    """virtio-blk took a request, or has completed it."""
+
+    line: int
+    id: int  # QEMU's address of it, which another has later
+    done: bool
+
+
+Event = Union[ConfigRead, ConfigWrite, MmioWrite, Msi, BarMap, GsiLevel, PicInterrupt, RunState, BlockRequest]
 
 _CONFIG = re.compile(r"pci_cfg_\w+ (\S+) ([0-9a-f:.]+) @0x([0-9a-f]+) (?:<-|->) 0x([0-9a-f]+)")
 _WRITE = re.compile(r"\S+ cpu -?\d+ mr \S+ addr 0x([0-9a-f]+) value 0x([0-9a-f]+) size (\d+) name '(.*)'")
@@ -110,12 +125,14 @@ _BAR = re.compile(r"pci_update_mappings_(add|del) \S+ ([0-9a-f:.]+) (\d+),0x([0-
 _GSI = re.compile(r"ioapic_set_irq vector: (\d+) level: (\d+)")
 _PIC = re.compile(r"pic_interrupt irq (\d+) intno \d+")
 _STATE = re.compile(r"runstate_set current_run_state \d+ \(\S+\) new_state \d+ \((\S+)\)")
+_REQUEST = re.compile(r"virtio_blk_\w+ vdev \S+ req 0x([0-9a-f]+)")
 
 
-class _Parser:
+class Parser:
     """One pass over the lines. Holds what one line leaves for the next: the access that causes a config write."""
 
-    def __init__(self) -> None:
+    def __init__(self, consoles: bool = True) -> None:
+        self.consoles = consoles  # whether to tell of what the guest prints
         self.access: tuple[int, int] | None = None  # low address bits, size
         self.running = True
         self.readers: dict[str, tuple[re.Pattern[str], Callable[[int, re.Match[str]], Event | None]]] = {
@@ -127,6 +144,9 @@ class _Parser:
             "ioapic_set_irq": (_GSI, lambda n, m: GsiLevel(n, int(m[1]), int(m[2]))),
             "pic_interrupt": (_PIC, lambda n, m: PicInterrupt(n, int(m[1]))),
             "runstate_set": (_STATE, self.state),
+            "virtio_blk_handle_read": (_REQUEST, lambda n, m: BlockRequest(n, int(m[1], 16), False)),
+            "virtio_blk_handle_write": (_REQUEST, lambda n, m: BlockRequest(n, int(m[1], 16), False)),
+            "virtio_blk_req_complete": (_REQUEST, lambda n, m: BlockRequest(n, int(m[1], 16), True)),
         }
 
     def event(self, number: int, text: str) -> Event | None:
@@ -146,15 +166,19 @@ class _Parser:
             return None  # the harness reading configuration space through the stopped machine, not the guest
         return ConfigRead(number, Bdf.parse(m[2]), m[1], int(m[3], 16), int(m[4], 16))
 
-    def config_write(self, number: int, m: re.Match[str]) -> Event:
+    def config_write(self, number: int, m: re.Match[str]) -> Event | None:
         offset = int(m[3], 16)
         # pci_cfg_write has no width: a 16-bit and a 32-bit write look alike. The access itself is the line before.
         access, self.access = self.access, None
+        if not self.running:
+            return None  # the harness again, which tells of it in its snapshot of configuration space
         size = access[1] if access and access[0] == offset & 3 else 0
         return ConfigWrite(number, Bdf.parse(m[2]), m[1], offset, int(m[4], 16), size)
 
     def write(self, number: int, m: re.Match[str]) -> Event | None:
         address, value, size, region = int(m[1], 16), int(m[2], 16), int(m[3]), m[4]
+        if not self.consoles and (region, address) in CONSOLES:
+            return None
         if region in ("pcie-mmcfg-mmio", "pci-conf-data"):
             self.access = address & 3, size
             return None
@@ -168,7 +192,7 @@ class _Parser:
 
 def parse(lines: Iterable[str]) -> list[Event]:
     """Events in order. Lines of other trace points (QEMUFLAGS may add some) and QEMU's own messages are skipped."""
-    parser = _Parser()
+    parser = Parser()
     events = (parser.event(number, text) for number, text in enumerate(lines, 1))
     return [event for event in events if event is not None]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Split virtqueues (virtio 1.2, 2.7) of virtio-blk, read from outside.
+"""Split virtqueues (virtio 1.2, 2.7), read from outside.
 
 Where a driver put them comes from the trace, what is in them from guest RAM.
 """
@@ -22,15 +22,24 @@ COMMON_MASK = 0xFFF
 DEVICE_STATUS = 20
 QUEUE_SELECT = 22
 QUEUE_SIZE = 24
+QUEUE_VECTOR = 26
+NO_VECTOR = 0xFFFF
 QUEUE_ENABLE = 28
 DRIVER_OK = 0x04  # in the status
 QUEUE_ADDRESSES = (32, 40, 48)  # descriptor table, available ring, used ring; low half, then high half
 
-# What the device offers where the driver does not choose (QEMU 7.2, virtio-blk's queue-size).
+# What the device offers where the driver does not choose (QEMU 7.2, queue-size of virtio-blk and virtio-net).
 DEFAULT_SIZE = 256
+
+# QEMU's names of the devices, and virtio-net's queues (5.1.2). A frame follows a header (5.1.6, num_buffers included).
+BLK, NET, RNG = "virtio-blk", "virtio-net", "virtio-rng"
+NET_RX, NET_TX = 0, 1
+NET_HEADER = 12
+NET_NOTIFY = "virtio-pci-notify-virtio-net"  # the region that a driver tells of buffers in
 
 DESC = struct.Struct("<QIHH")
 DESC_NEXT, DESC_WRITE, DESC_INDIRECT = 1, 2, 4
+USED_ELEMENT = struct.Struct("<II")
 BLK_HEADER = struct.Struct("<IIQ")
 BLK_IN = 0  # a read of the disk
 BLK_OK = b"\0"
@@ -51,6 +60,9 @@ class Descriptor(NamedTuple):
 @dataclass(frozen=True)
 class Queue:
     bdf: Bdf
+    device: str
+    index: int
+    vector: int  # its entry in the MSI-X table
     size: int
     descriptors: int
     available: int
@@ -69,7 +81,7 @@ class Landing:
     """RAM that a submitted request entitles the device to write, and what it may write there."""
 
     addresses: range
-    content: bytes
+    content: bytes | None  # None: nobody can tell beforehand
 
 
 @dataclass(frozen=True)
@@ -108,8 +120,10 @@ def common_writes(events: Iterable[Event], bars: Bars) -> Iterator[tuple[Bdf, in
 def queues(events: Iterable[Event], bars: Bars) -> list[Queue]:
     """The queues that are set up at the end of these events. A reset (status 0) forgets a function's queues."""
     selected: dict[Bdf, int] = defaultdict(int)
+    devices: dict[Bdf, str] = {}
     fields: dict[tuple[Bdf, int], dict[int, int]] = defaultdict(lambda: defaultdict(int))
     for bdf, offset, write in common_writes(events, bars):
+        devices[bdf] = write.region.removeprefix(f"{COMMON_REGION}-")
         if offset == DEVICE_STATUS and write.value == 0:
             for key in [key for key in fields if key[0] == bdf]:
                 del fields[key]
@@ -118,8 +132,15 @@ def queues(events: Iterable[Event], bars: Bars) -> list[Queue]:
         elif offset >= QUEUE_SIZE:
             fields[bdf, selected[bdf]][offset] = write.value
     return [
-        Queue(bdf, field.get(QUEUE_SIZE, DEFAULT_SIZE), *(field[at] | field[at + 4] << 32 for at in QUEUE_ADDRESSES))
-        for (bdf, _), field in fields.items()
+        Queue(
+            bdf,
+            devices[bdf],
+            index,
+            field.get(QUEUE_VECTOR, NO_VECTOR),
+            field.get(QUEUE_SIZE, DEFAULT_SIZE),
+            *(field[at] | field[at + 4] << 32 for at in QUEUE_ADDRESSES),
+        )
+        for (bdf, index), field in fields.items()
         if field[QUEUE_ENABLE]
     ]
 
@@ -140,17 +161,29 @@ def in_flight(queue: Queue, ram: Ram) -> list[list[Descriptor]]:
 
 
 def landings(chain: list[Descriptor], ram: Ram, disk: bytes) -> list[Landing]:
-    """What the request behind a chain may change."""
+    """What the disk request behind a chain may change."""
     return Request.of(chain, ram).landings(disk)
 
 
-def returned(queue: Queue, ram: Ram) -> list[Request] | None:
-    """The requests whose chains the used ring shows; None where nothing was ever used. Old chains may be overwritten."""
+def anything(chain: list[Descriptor]) -> list[Landing]:
+    """What a device may change whose data come from outside: frames, entropy."""
+    return [Landing(descriptor.addresses, None) for descriptor in chain if descriptor.flags & DESC_WRITE]
+
+
+def returned(queue: Queue, ram: Ram) -> list[tuple[list[Descriptor], int]]:
+    """The chains that the used ring shows, in order, and the bytes written to each. Old chains may be overwritten."""
     used = ram.u16(queue.used + 2)
-    if not used:
-        return None
-    heads = {ram.u16(queue.used + 4 + 8 * (i % queue.size)) for i in range(max(0, used - queue.size), used)}
-    return [Request.of(list(_chain(queue, ram, head)), ram) for head in sorted(heads)]
+    found = []
+    for i in range(max(0, used - queue.size), used):
+        at = queue.used + 4 + USED_ELEMENT.size * (i % queue.size)
+        head, length = USED_ELEMENT.unpack(ram.read(range(at, at + USED_ELEMENT.size)))
+        found.append((list(_chain(queue, ram, head)), length))
+    return found
+
+
+def written(chain: list[Descriptor], length: int, ram: Ram) -> bytes:
+    """What the device brought with a chain."""
+    return b"".join(ram.read(landing.addresses) for landing in anything(chain))[:length]
 
 
 def last_batch(queue: Queue, ram: Ram) -> int:

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Collection, Sequence
 
 import pytest
 
@@ -27,8 +28,8 @@ Boot = Callable[..., Run]
 
 
 def boot_into(directory: Path, machine: Machine = REFERENCE, cmdline: str = "", build: Path = BUILD,
-              at_entry: AtEntry | None = None, stop_at_jump: bool = True) -> Run:
-    return run(machine, build, directory, cmdline, at_entry=at_entry, stop_at_jump=stop_at_jump)
+              at_entry: AtEntry | None = None, stop_at_jump: bool = True, fds: Sequence[int] = ()) -> Run:
+    return run(machine, build, directory, cmdline, at_entry=at_entry, stop_at_jump=stop_at_jump, fds=fds)
 
 
 @pytest.fixture
@@ -51,6 +52,22 @@ def results(record: Run) -> dict[str, Result]:
 
 def failures(record: Run) -> list[str]:
     return [f"{v.id}: {v.result.value}: {v.evidence}" for v in judge(record) if v.result is not Result.PASS]
+
+
+def without(record: Run, functions: Collection[Bdf]) -> Run:
+    """The run as if these functions had not been on the machine when an image was entered: what is judged are the others."""
+    entries = [
+        dataclasses.replace(entry, configs={bdf: config for bdf, config in entry.configs.items() if bdf not in functions})
+        for entry in record.entries
+    ]
+    return dataclasses.replace(record, entries=entries)
+
+
+def claims_that_fail(*views: Run) -> set[str]:
+    """Those that hold in none of these views of a run: with a device that is no good, its rightful interrupts have a sender;
+    without it, nobody asks for what it does not do."""
+    verdicts = [verdict for view in views for verdict in judge(view)]
+    return {v.id for v in verdicts} - {v.id for v in verdicts if v.result is Result.PASS}
 
 
 def log_has(record: Run, text: str) -> bool:

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A hand-off made of text: the files that a run would leave, written by hand.
 
-The machine: virtio-blk at 00:03.0 (MSI-X), edu at 00:05.0 (MSI), a bridge at 00:06.0, edu behind it at 01:00.0 (MSI).
-Trace lines have QEMU 7.2's exact form. Each step has a label by which a test drops, replaces or surrounds it.
+The machine: virtio-blk at 00:03.0 (MSI-X), edu at 00:05.0 (MSI), a bridge at 00:06.0, edu behind it at 01:00.0 (MSI);
+where a test asks for them, virtio-net at 00:07.0 and virtio-rng at 00:08.0 (MSI-X). Trace lines have QEMU 7.2's exact
+form. Each step has a label by which a test drops, replaces or surrounds it.
 """
 
 from __future__ import annotations
 
+import random
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,17 +16,20 @@ from pathlib import Path
 from witness import pattern
 from witness.image import E820_DMA, E820_TABLE
 from witness.judge import Result, judge
-from witness.machine import Content, Disk, Machine
+from witness.machine import Content, Disk, Machine, Nic, Rng
 from witness.pci import Bdf
 from witness.record import Entry, Outcome, Run, ram_file
 
 VIRTIO, EDU, BRIDGE, BEHIND = (Bdf.parse(text) for text in ("00:03.0", "00:05.0", "00:06.0", "01:00.0"))
+NET, RNG = Bdf.parse("00:07.0"), Bdf.parse("00:08.0")
 ROUTER = Bdf.parse("00:1f.0")  # an ICH9 LPC, in which nothing is ever on
 NAMES = {VIRTIO: "virtio-blk-pci", EDU: "edu", BRIDGE: "pcie-root-port", BEHIND: "edu"}
+MORE = {NET: "virtio-net-pci", RNG: "virtio-rng-pci"}
 CONTROL = 0x42  # MSI and MSI-X control alike: the capability is at 0x40
 COMMAND = 0x04
 WORDS = {COMMAND: "command", CONTROL: "msi control"}
-BARS = {VIRTIO: 0xE0000000, EDU: 0xC0100000, BEHIND: 0xC0200000}
+BARS = {VIRTIO: 0xE0000000, EDU: 0xC0100000, BEHIND: 0xC0200000, NET: 0xE0100000, RNG: 0xE0200000}
+NOTIFY = 0x3000  # of a virtio BAR
 MESSAGES = {EDU: 0x41, BEHIND: 0x42}
 
 RAM_SIZE = 0x40000
@@ -37,21 +42,35 @@ EDU_TARGET = 0x7000
 NEW_DESC, NEW_HEADER, NEW_STATUS, NEW_DATA = 0x30000, 0x30800, 0x30810, 0x31000  # second's own virtqueue
 NEW_SOURCE, NEW_TARGET = 0x38000, 0x39000  # of its DMA out and back; those of the other edu follow each
 DMA_SIZE = 0x100
-LINES = {VIRTIO: (23, 11), EDU: (21, 11), BEHIND: (22, 10)}  # GSI, ISA IRQ
-TABLE = 0xC0300000  # virtio's MSI-X table
+LINES = {VIRTIO: (23, 11), EDU: (21, 11), BEHIND: (22, 10), NET: (23, 11), RNG: (20, 10)}  # GSI, ISA IRQ
+TABLE = 0xC0300000  # virtio-blk's MSI-X table
+TABLES = {VIRTIO: TABLE, NET: 0xC0400000, RNG: 0xC0500000}
 VECTOR = 0x40  # and its message
+VECTORS = {VIRTIO: [VECTOR], NET: [0x50, 0x51], RNG: [0x52]}  # of each queue
 SEED = 0x1234
+
+# virtio-net and virtio-rng: rings and buffers of first, and how far above them are those of second.
+RX_DESC, TX_DESC, RNG_DESC = 0x5800, 0x5C00, 0x6000
+RX_DATA, TX_DATA, RNG_DATA = 0x6400, 0x6800, 0x6C00
+NEW = 0x32000 - RX_DESC
+RX_SIZE, RNG_SIZE = 0x80, 0x40
+MAC, GATEWAY_MAC = bytes.fromhex("525400123456"), bytes.fromhex("02c0ffee0001")
+GATEWAY = bytes((10, 0, 2, 2))
 
 
 def config(bdf: Bdf, command: int, control: int) -> bytes:
     space = bytearray(256)
-    vendor = {VIRTIO: 0x1AF4, BRIDGE: 0x1B36}.get(bdf, 0x1234)
-    device = {VIRTIO: 0x1042, BRIDGE: 0x000C}.get(bdf, 0x11E8)
+    vendor = {BRIDGE: 0x1B36, EDU: 0x1234, BEHIND: 0x1234}.get(bdf, 0x1AF4)
+    device = {VIRTIO: 0x1042, BRIDGE: 0x000C, NET: 0x1041, RNG: 0x1044}.get(bdf, 0x11E8)
     struct.pack_into("<HHHH", space, 0, vendor, device, command, 0x0010)
     space[0x34], space[0x3C], space[0x3D] = 0x40, LINES[bdf][1] if bdf in LINES else 0, 1
     if bdf == BRIDGE:
         space[0x0E], space[0x19], space[0x1A], space[0x34] = 1, 1, 1, 0
-    struct.pack_into("<BBH", space, 0x40, 0x11 if bdf == VIRTIO else 0x05, 0, control)
+    if bdf in TABLES:
+        struct.pack_into("<IIIIQ", space, 0x10, 1, TABLES[bdf], 0, 0, BARS[bdf] | 4)  # I/O, 32 bits, none, none, 64 bits
+    elif bdf in BARS:
+        struct.pack_into("<I", space, 0x10, BARS[bdf])
+    struct.pack_into("<BBH", space, 0x40, 0x11 if bdf in TABLES else 0x05, 0, control)
     if bdf in MESSAGES:
         struct.pack_into("<QH", space, 0x44, 0xFEE00000, MESSAGES[bdf])
     return bytes(space)
@@ -75,6 +94,7 @@ class Step:
 class Scene:
     directory: Path
     cmdline: str = ""
+    functions: dict[Bdf, str] = field(default_factory=lambda: dict(NAMES))
     steps: list[Step] = field(default_factory=list)
     values: dict[tuple[Bdf, int], int] = field(default_factory=dict)
     handed: dict[Bdf, tuple[int, int]] = field(default_factory=dict)
@@ -83,6 +103,7 @@ class Scene:
     second: dict[int, bytes] = field(default_factory=dict)  # what second and its devices leave
     after: dict[int, bytes] = field(default_factory=dict)  # what else differs at the end
     router: int = 0x0A  # where its first wire goes
+    frames: list[bytes] = field(default_factory=list)  # that passed between the machine and its peer
     other: bytes = b""  # the disk that nobody writes to; empty: as it was made
     disk: bytes = b""
 
@@ -95,7 +116,7 @@ class Scene:
         """A 16-bit write that the guest tells of."""
         old = self.values.get((bdf, offset), 0)
         self.values[bdf, offset] = value
-        word = "msix control" if (bdf, offset) == (VIRTIO, CONTROL) else WORDS[offset]
+        word = "msix control" if bdf in TABLES and offset == CONTROL else WORDS[offset]
         told = f"first  pci 0000:{bdf} {word} 0x{old:04x} -> 0x{value:04x} (why)"
         self.steps.append(Step(label, config_write(bdf, offset, value), [told]))
 
@@ -114,6 +135,19 @@ class Scene:
     def after_step(self, label: str, *lines: str, told: str = "") -> None:
         self.steps.insert(self.steps.index(self.step(label)) + 1, Step("", list(lines), [told] if told else []))
 
+    def size_bar(self, bdf: Bdf, *registers: int) -> None:
+        """Before the reset, a driver asks how large a BAR is."""
+        on, off = self.handed[bdf][0], self.handed[bdf][0] & ~2
+        word = f"second pci 0000:{bdf} command"
+        steps = [Step("size-off", config_write(bdf, COMMAND, off), [f"{word} 0x{on:04x} -> 0x{off:04x} (why)"])]
+        steps += [Step(f"size-ones-{r:x}", config_write(bdf, r, 0xFFFFFFFF, 4)) for r in registers]
+        for r in registers:
+            value = int.from_bytes(config(bdf, 0, 0)[r:r + 4], "little")
+            steps.append(Step(f"size-back-{r:x}", config_write(bdf, r, value, 4)))
+        steps.append(Step("size-on", config_write(bdf, COMMAND, on), [f"{word} 0x{off:04x} -> 0x{on:04x} (why)"]))
+        at = self.steps.index(self.step("reset"))
+        self.steps[at:at] = steps
+
     def move_after(self, label: str, other: str) -> None:
         step = self.step(label)
         self.steps.remove(step)
@@ -131,6 +165,9 @@ class Scene:
         other.create(self.directory)
         if self.other:
             other.file(self.directory).write_bytes(self.other)
+        nics = (Nic("nic", NET.device, MAC.hex(":")),) if NET in self.functions else ()
+        for nic in nics:
+            nic.record(self.directory).write_bytes(capture(self.frames))
         images = {}
         for name, preferred, letter in (("first", FIRST, b"1"), ("second", SECOND, b"2")):
             images[name] = self.directory / f"{name}.bin"
@@ -143,11 +180,15 @@ class Scene:
         lpc = bytearray(256)
         struct.pack_into("<I", lpc, 0, 0x29188086)
         lpc[0x60] = self.router
-        found = {bdf: config(bdf, 0x7, 0x80 if bdf in MESSAGES else 1) for bdf in NAMES}
+        found = {bdf: config(bdf, 0x7, 0x80 if bdf in MESSAGES else 1) for bdf in self.functions}
         handed = {bdf: config(bdf, *values) for bdf, values in self.handed.items()}
         return Run(
             directory=self.directory,
-            machine=Machine(disks=(Disk("scratch", 3, Content.ZEROS, mib=1), other)),
+            machine=Machine(
+                disks=(Disk("scratch", 3, Content.ZEROS, mib=1), other),
+                nics=nics,
+                rngs=(Rng("rng", RNG.device),) if RNG in self.functions else (),
+            ),
             images=images,
             cmdline=self.cmdline,
             versions={"QEMU": "7.2.22"},
@@ -170,7 +211,7 @@ def config_write(bdf: Bdf, offset: int, value: int, size: int = 2) -> list[str]:
     address = 0xB0000000 + (bdf.bus << 20 | bdf.device << 15 | bdf.function << 12 | offset)
     return [
         memory_write("pcie-mmcfg-mmio", address, value, size),
-        f"pci_cfg_write {NAMES.get(bdf, 'ICH9-LPC')} {bdf} @0x{offset:x} <- 0x{value:x}",
+        f"pci_cfg_write {(NAMES | MORE).get(bdf, 'ICH9-LPC')} {bdf} @0x{offset:x} <- 0x{value:x}",
     ]
 
 
@@ -178,8 +219,14 @@ def memory_write(region: str, address: int, value: int, size: int) -> str:
     return f"memory_region_ops_write cpu 0 mr 0x55 addr 0x{address:x} value 0x{value:x} size {size} name '{region}'"
 
 
-def virtio(offset: int, value: int, size: int = 4) -> str:
-    return memory_write("virtio-pci-common-virtio-blk", BARS[VIRTIO] + offset, value, size)
+def virtio(offset: int, value: int, size: int = 4, bdf: Bdf = VIRTIO) -> str:
+    name = (NAMES | MORE)[bdf].removesuffix("-pci")
+    return memory_write(f"virtio-pci-common-{name}", BARS[bdf] + offset, value, size)
+
+
+def notify(queue: int) -> str:
+    """virtio-net is told of buffers."""
+    return memory_write("virtio-pci-notify-virtio-net", BARS[NET] + NOTIFY + 4 * queue, queue, 2)
 
 
 def edu(bdf: Bdf, offset: int, value: int) -> str:
@@ -200,9 +247,18 @@ GO = "runstate_set current_run_state 0 (debug) new_state 9 (running)"
 
 
 def virtqueue(desc: int) -> list[str]:
-    return [virtio(20, 0, 1), virtio(22, 0, 2), virtio(24, 8, 2)] + [
-        virtio(offset, value) for offset, value in ((32, desc), (40, desc + 0x100), (48, desc + 0x200))
-    ] + [virtio(36, 0), virtio(44, 0), virtio(52, 0), virtio(28, 1, 2), virtio(20, 15, 1)]  # fmt: skip
+    return virtqueues(VIRTIO, desc)
+
+
+def virtqueues(bdf: Bdf, *descs: int) -> list[str]:
+    """Reset, the queues, ready. Behind a descriptor table are the available and the used ring."""
+    lines = [virtio(20, 0, 1, bdf)]
+    for index, desc in enumerate(descs):
+        lines += [virtio(offset, value, 2, bdf) for offset, value in ((22, index), (24, 8), (26, index))]
+        addresses = ((32, desc), (40, desc + 0x100), (48, desc + 0x200), (36, 0), (44, 0), (52, 0))
+        lines += [virtio(offset, value, 4, bdf) for offset, value in addresses]
+        lines.append(virtio(28, 1, 2, bdf))
+    return [*lines, virtio(20, 15, 1, bdf)]
 
 
 def edu_dma(bdf: Bdf, target: int, source: int = 0x40000, command: int = 7) -> list[str]:
@@ -216,8 +272,24 @@ def intx(bdf: Bdf) -> list[str]:
     return [edu(bdf, 0x60, 1), *gsi(number, 1), taken, edu(bdf, 0x64, 1), *gsi(number, 0)]
 
 
-def msix_table() -> list[str]:
-    return [memory_write("msix-table", TABLE + 4 * i, word, 4) for i, word in enumerate((0xFEE00000, 0, VECTOR, 0))]
+def msix_table(bdf: Bdf = VIRTIO) -> list[str]:
+    words = [word for vector in VECTORS[bdf] for word in (0xFEE00000, 0, vector, 0)]
+    return [memory_write("msix-table", TABLES[bdf] + 4 * i, word, 4) for i, word in enumerate(words)]
+
+
+def arp(destination: bytes, source: bytes, operation: int, sender_ip: bytes, target: bytes, target_ip: bytes) -> bytes:
+    fixed = bytes.fromhex("0806 0001 0800 06 04")
+    return (destination + source + fixed + operation.to_bytes(2, "big") + source + sender_ip + target + target_ip).ljust(60, b"\0")
+
+
+PROBE = arp(6 * b"\xff", MAC, 1, bytes(4), bytes(6), GATEWAY)
+ANSWER = arp(MAC, GATEWAY_MAC, 2, GATEWAY, MAC, bytes(4))
+
+
+def capture(frames: list[bytes]) -> bytes:
+    """A pcap file."""
+    header = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65536, 1)
+    return header + b"".join(struct.pack("<IIII", 0, 0, len(frame), len(frame)) + frame for frame in frames)
 
 
 def drive(s: Scene, when: str, desc: int, source: int, target: int) -> None:
@@ -241,37 +313,73 @@ def drive(s: Scene, when: str, desc: int, source: int, target: int) -> None:
         s.add(f"{name}-back", *edu_dma(bdf, target + i * DMA_SIZE), msi(MESSAGES[bdf]))
 
 
+def drive_more(s: Scene, when: str, base: int) -> None:
+    """The same of virtio-net and virtio-rng."""
+    for bdf, name, descs in ((RNG, f"{when}-rng", [RNG_DESC]), (NET, f"{when}-net", [RX_DESC, TX_DESC])):
+        s.add(f"{name}-table", *msix_table(bdf))
+        s.register(f"{name}-msix", bdf, CONTROL, 0x8001)
+        s.register(f"{name}-no-intx", bdf, COMMAND, s.values[bdf, COMMAND] | 0x400)
+        s.add(f"{name}-queues", *virtqueues(bdf, *(base + desc for desc in descs)))
+        for index, vector in enumerate(VECTORS[bdf]):
+            s.add(f"{name}-io-{index}", msi(vector))
+    image = "second" if base else "first "
+    s.steps.append(Step(f"{when}-net-told", [], [f"{image} 0000:{NET} virtio-net: 10.0.2.2 is at {GATEWAY_MAC.hex(':')}"]))
+    s.frames += [PROBE, ANSWER]
+
+
 def handoff(s: Scene, policy: str = "keep-msi") -> Scene:
     """The whole story."""
     s.cmdline = f"handoff.shutdown={policy}"
+    more = [bdf for bdf in (NET, RNG) if bdf in s.functions]
     s.add("power-on", "runstate_set current_run_state 6 (prelaunch) new_state 9 (running)")
-    s.add("firmware", f"pci_update_mappings_add {NAMES[VIRTIO]} {VIRTIO} 1,0x{TABLE:x}+0x1000")
-    for bdf, bar in BARS.items():
-        s.add("firmware", f"pci_update_mappings_add {NAMES[bdf]} {bdf} 0,0x{bar:x}+0x100000")
-    for bdf in NAMES:
+    for bdf, name in s.functions.items():
+        if bdf in TABLES:
+            s.add("firmware", f"pci_update_mappings_add {name} {bdf} 1,0x{TABLES[bdf]:x}+0x1000")
+        if bdf in BARS:
+            s.add("firmware", f"pci_update_mappings_add {name} {bdf} 0,0x{BARS[bdf]:x}+0x100000")
+    for bdf in s.functions:
         s.add("firmware", *config_write(bdf, COMMAND, 0x7))
         s.values[bdf, COMMAND] = 0x7
-    s.values |= {(VIRTIO, CONTROL): 1, (EDU, CONTROL): 0x80, (BEHIND, CONTROL): 0x80}
+    messengers = [bdf for bdf in s.functions if bdf != BRIDGE]
+    s.values |= {(bdf, CONTROL): 1 if bdf in TABLES else 0x80 for bdf in messengers}
     s.add("enter-first", STOP, GO)
 
+    if more:
+        drive_more(s, "first", 0)
     drive(s, "first", DESC, EDU_TARGET + 0x200, EDU_TARGET)
+    if more:
+        s.add("arm-net", notify(1))
+        s.frames.append(PROBE)
     s.add("arm-edu", *edu_dma(EDU, EDU_TARGET), *edu_dma(BEHIND, EDU_TARGET + DMA_SIZE))
 
-    for bdf in (BEHIND, BRIDGE, EDU, VIRTIO) if policy != "none" else ():
+    for bdf in (BEHIND, *reversed(more), BRIDGE, EDU, VIRTIO) if policy != "none" else ():
         _shut_down(s, bdf, policy)
-    s.handed = {bdf: (s.values[bdf, COMMAND], s.values.get((bdf, CONTROL), 0)) for bdf in NAMES}
+    s.handed = {bdf: (s.values[bdf, COMMAND], s.values.get((bdf, CONTROL), 0)) for bdf in s.functions}
     s.add("jump", STOP, GO)
 
-    for bdf, off in ((VIRTIO, 1), (EDU, 0x80), (BEHIND, 0x80)):
+    for bdf in messengers:
+        off = 1 if bdf in TABLES else 0x80
         if s.values[bdf, CONTROL] != off:
             s.register(f"startup-{bdf}", bdf, CONTROL, off)
 
     s.add("reset", virtio(20, 0, 1))
-    for bdf in (VIRTIO, EDU, BRIDGE, BEHIND) if policy != "none" else ():
+    for bdf in more:
+        s.add(f"reset-{bdf}", virtio(20, 0, 1, bdf))
+    for bdf in (VIRTIO, EDU, BRIDGE, BEHIND, *more) if policy != "none" else ():
         s.register(f"master-{bdf}", bdf, COMMAND, s.values[bdf, COMMAND] | 4)
     drive(s, "again", NEW_DESC, NEW_SOURCE, NEW_TARGET)
+    if more:
+        drive_more(s, "again", NEW)
     _fill(s)
+    if more:
+        _fill_more(s)
     return s
+
+
+def handoff_of_everything(s: Scene) -> Scene:
+    """With virtio-net and virtio-rng as well."""
+    s.functions |= MORE
+    return handoff(s)
 
 
 def _shut_down(s: Scene, bdf: Bdf, policy: str) -> None:
@@ -315,6 +423,36 @@ def _fill(s: Scene) -> None:
     }
     s.registers = {"RIP": SECOND + 0x200, "RSI": PARAMS, "RFL": 2, "CS": 0x10, "DS": 0x18, "ES": 0x18, "SS": 0x18}
     s.registers |= {"CR0": 0x80000033, "EFER": 0xD00, "pic0": 0xFF, "pic1": 0xFF, "LVT0": 0x10000, "SPIV": 0xFF}
+
+
+def _fill_more(s: Scene) -> None:
+    """At the jump a receive buffer, a frame to be sent and an entropy request are in flight; one of each has returned."""
+    frame = bytes(12) + ANSWER
+    for address, data in {
+        **ring(RX_DESC, [(RX_DATA + i * RX_SIZE, RX_SIZE, 2) for i in range(2)], [0, 1], [(0, len(frame))]),
+        **ring(TX_DESC, [(TX_DATA, 12 + len(PROBE), 0)], [0, 0], [(0, 0)]),
+        **ring(RNG_DESC, [(RNG_DATA + i * RNG_SIZE, RNG_SIZE, 2) for i in range(2)], [0, 1], [(0, 16)]),
+        RX_DATA: frame,
+        TX_DATA: bytes(12) + PROBE,
+        RNG_DATA: b"\x5c" * 2 * RNG_SIZE,
+    }.items():
+        s.before[address:address + len(data)] = data
+    s.second |= {
+        **ring(NEW + RX_DESC, [(NEW + RX_DATA, RX_SIZE, 2)], [0], [(0, len(frame))]),
+        **ring(NEW + TX_DESC, [(NEW + TX_DATA, 12 + len(PROBE), 0)], [0], [(0, 0)]),
+        **ring(NEW + RNG_DESC, [(NEW + RNG_DATA, RNG_SIZE, 2)], [0], [(0, 16)]),
+        NEW + RX_DATA: frame,
+        NEW + RNG_DATA: random.Random(SEED).randbytes(16) + b"\x5c" * (RNG_SIZE - 16),
+    }
+
+
+def ring(desc: int, parts: list[tuple[int, int, int]], available: list[int], used: list[tuple[int, int]]) -> dict[int, bytes]:
+    """A queue of requests that are one descriptor each."""
+    return {
+        desc: b"".join(struct.pack("<QIHH", *part, 0) for part in parts),
+        desc + 0x100: struct.pack(f"<HH{len(available)}H", 0, len(available), *available),
+        desc + 0x200: struct.pack("<HH", 0, len(used)) + b"".join(struct.pack("<II", *element) for element in used),
+    }
 
 
 def _request(head: int, header: int, data: int, status: int) -> bytes:

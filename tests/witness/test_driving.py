@@ -92,13 +92,14 @@ def test_lines_behind_an_expander_are_as_measured(slot: int, port: int, gsi: int
     assert [line for line in range(16, 24) if topology.may_drive(device, line)] == [gsi]
 
 
-def test_behind_two_expanders_any_line_may_be_meant() -> None:
-    hosts = {bdf: function(bdf, 0x000B1B36, pin=0) for bdf in (Bdf(0, 7, 0), Bdf(0, 8, 0))}
+@pytest.mark.parametrize("slots, gsis", [((7, 8), [22]), ((7, 9), [21, 22]), ((7, 25), [*range(16, 24)]), ((), [*range(16, 24)])])
+def test_behind_several_expanders_the_line_of_any_may_be_meant(slots: tuple[int, ...], gsis: list[int]) -> None:
+    hosts = {bdf: function(bdf, 0x000B1B36, pin=0) for bdf in (Bdf(0, slot, 0) for slot in slots)}
     device = Bdf(0x20, 0, 0)
     topology = Topology(hosts | {device: function(device, 0x11E81234, pin=1)})
-    assert topology.gsi(device) is None
-    assert all(topology.may_drive(device, line) for line in range(16, 24))
-    assert not topology.may_drive(Bdf(0, 7, 0), 20)
+    assert topology.gsi(device) == (gsis[0] if len(gsis) == 1 else None)
+    assert [line for line in range(16, 24) if topology.may_drive(device, line)] == gsis
+    assert not any(topology.may_drive(host, line) for host in hosts for line in range(24))
 
 
 def function(bdf: Bdf, identity: int, pin: int, buses: tuple[int, int] | None = None) -> Function:

@@ -16,7 +16,7 @@ from witness.firmware import NotFound, find
 from witness.record import Outcome, Ram, Run, classify
 from witness.virtqueue import Queue, in_flight
 
-QUEUE = Queue(VIRTIO, 4, DESC, AVAIL, USED)
+QUEUE = Queue(VIRTIO, "virtio-blk", 0, 0, 4, DESC, AVAIL, USED)
 
 
 def heads(tmp_path: Path, available: list[int], used: list[int]) -> set[int]:

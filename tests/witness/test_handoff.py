@@ -14,7 +14,7 @@ from typing import Callable
 
 import pytest
 from tests.witness.scene import (
-    AVAIL, BEHIND, BRIDGE, COMMAND, CONTROL, DATA, DMA, EDU, EDU_TARGET, FIRST, NEW_DATA, NEW_DESC, NEW_STATUS, NEW_TARGET,
+    AVAIL, BARS, BEHIND, BRIDGE, COMMAND, CONTROL, DATA, DMA, EDU, EDU_TARGET, FIRST, NEW_DATA, NEW_DESC, NEW_STATUS, NEW_TARGET,
     PARAMS, ROUTER, SECOND, STATUS, TABLE, TAKEN, USED, VECTOR, VIRTIO,
     Scene, config_write, edu, edu_dma, gsi, handoff, memory_write, msi, virtio, virtqueue,
 )  # fmt: skip
@@ -277,6 +277,23 @@ def line_up_before_the_first_clear_is_lowered(s: Scene) -> None:
     s.after_step(f"out-{BEHIND}", *gsi(20, 0))
 
 
+@pytest.mark.parametrize(
+    "label, falls, result",
+    [
+        pytest.param(f"out-{BEHIND}", True, Result.PASS, id="served"),
+        pytest.param(f"out-{BEHIND}", False, Result.FAIL, id="left up"),
+        pytest.param(f"out-{EDU}", True, Result.FAIL, id="too late"),
+    ],
+)
+def test_a_line_is_served_until_its_function_is_cleared(scene: Scene, label: str, falls: bool, result: Result) -> None:
+    """As of a device that has no MSI."""
+    scene.drop(f"first-{EDU}-on")
+    scene.replace(f"first-{EDU}-no-intx")
+    scene.replace(f"out-{EDU}", *config_write(EDU, COMMAND, 0x3))
+    scene.after_step(label, *gsi(21, 1), *(gsi(21, 0) if falls else []))
+    assert scene.results()["window-intx"] is result
+
+
 @change("window-intx")
 def line_rises_while_another_device_is_driven(s: Scene) -> None:
     s.after_step(f"master-{VIRTIO}", *gsi(21, 1))
@@ -320,6 +337,21 @@ def device_reset_before_startup_is_through(s: Scene) -> None:
 @change()
 def interrupt_that_nobody_took_is_acknowledged(s: Scene) -> None:
     s.after_step("reset", edu(EDU, 0x64, 0x100))
+
+
+@change()
+def an_nvme_controller_is_disabled(s: Scene) -> None:
+    s.after_step("reset", memory_write("nvme", BARS[BEHIND] + 0x14, 0x460000, 4))
+
+
+@change("window-device")
+def an_nvme_controller_is_enabled(s: Scene) -> None:
+    s.after_step("reset", memory_write("nvme", BARS[BEHIND] + 0x14, 0x460001, 4))
+
+
+@change("window-device")
+def an_nvme_controller_is_told_something(s: Scene) -> None:
+    s.after_step("reset", memory_write("nvme", BARS[BEHIND] + 0x24, 0, 4))
 
 
 def without_startup(s: Scene) -> None:
@@ -445,6 +477,92 @@ def a_wire_is_enabled_and_routed_elsewhere(s: Scene) -> None:
 def a_disabled_wire_is_enabled(s: Scene) -> None:
     s.router = 0x8A
     s.before_step("reset", *config_write(ROUTER, 0x60, 0x0A, 1))
+
+
+BAR0, BAR4 = (0x10,), (0x20, 0x24)  # of an edu; of the virtio disk, 64 bits
+
+
+@change()
+def a_bar_is_sized(s: Scene) -> None:
+    s.size_bar(EDU, *BAR0)
+
+
+@change()
+def bars_of_two_functions_are_sized_one_after_the_other(s: Scene) -> None:
+    s.size_bar(VIRTIO, *BAR4)
+    s.size_bar(EDU, *BAR0)
+
+
+@change("startup")
+def a_sized_bar_is_left_changed(s: Scene) -> None:
+    s.size_bar(EDU, *BAR0)
+    s.replace("size-back-10", *config_write(EDU, 0x10, 0xC0300000, 4))
+
+
+@change("startup")
+def a_sized_bar_is_left_as_ones(s: Scene) -> None:
+    s.size_bar(EDU, *BAR0)
+    s.drop("size-back-10")
+
+
+@change("startup")
+def half_of_a_sized_bar_is_left_as_ones(s: Scene) -> None:
+    s.size_bar(VIRTIO, *BAR4)
+    s.drop("size-back-24")
+
+
+@change("startup")
+def half_of_a_bar_is_sized(s: Scene) -> None:
+    s.size_bar(VIRTIO, *BAR4[1:])
+
+
+@change("startup", "agreement")
+def decoding_is_left_off(s: Scene) -> None:
+    s.size_bar(EDU, *BAR0)
+    s.drop("size-on")
+
+
+@change("startup")
+def a_bar_is_sized_with_decoding_on(s: Scene) -> None:
+    s.size_bar(EDU, *BAR0)
+    s.drop("size-off")
+    s.step("size-on").told = [s.step("size-on").told[0].replace("0x0401 ->", "0x0403 ->")]
+
+
+@change("startup", "reset", "agreement")
+def decoding_comes_back_with_bus_master(s: Scene) -> None:
+    s.size_bar(VIRTIO, *BAR4)
+    s.replace("size-on", *config_write(VIRTIO, COMMAND, 0x407))
+
+
+@change("startup")
+def a_bar_is_sized_in_words(s: Scene) -> None:
+    s.size_bar(EDU, *BAR0)
+    s.replace("size-ones-10", *config_write(EDU, 0x10, 0xFFFF, 2))
+
+
+@change("startup")
+def a_bar_is_sized_before_startup_is_through(s: Scene) -> None:
+    s.size_bar(EDU, *BAR0)
+    s.move_after(f"startup-{BEHIND}", "size-on")
+
+
+@change("startup")
+def a_bar_is_sized_before_the_jump(s: Scene) -> None:
+    s.size_bar(EDU, *BAR0)
+    for label in ("size-on", "size-back-10", "size-ones-10", "size-off"):
+        s.move_after(label, f"out-{VIRTIO}")
+
+
+@change("startup")
+def something_else_is_written_while_a_bar_is_sized(s: Scene) -> None:
+    s.size_bar(EDU, *BAR0)
+    s.after_step("size-ones-10", *config_write(BRIDGE, 0x3E, 0x40))
+
+
+@change("startup")
+def what_is_no_bar_is_sized(s: Scene) -> None:
+    s.size_bar(EDU, 0x30)
 
 
 @change("reset")

@@ -5,6 +5,7 @@ It could be false where a write covers a register in part, where a driver's init
 ends with the trace, or where a pin is wired through bridges.
 """
 
+import pytest
 from tests.witness.scene import BEHIND, BRIDGE, COMMAND, CONTROL, EDU, VIRTIO, config, config_write
 
 from witness.pci import Bdf, Function, Register, Topology
@@ -114,3 +115,15 @@ def test_a_capability_list_that_loops_ends() -> None:
     space = bytearray(config(EDU, 7, 0x81))
     space[0x41] = 0x40
     assert Function(EDU, bytes(space)).offsets == {Register.COMMAND: 4, Register.MSI: CONTROL}
+
+
+@pytest.mark.parametrize(
+    "first, flags, found",
+    [(0x3C, 0x81, False), (0xF4, 0x81, False), (0xF0, 0x81, True), (0xEC, 0x181, False), (0xE8, 0x181, True)],
+)
+def test_a_capability_in_the_header_or_past_the_end_is_none(first: int, flags: int, found: bool) -> None:
+    """MSI takes 14 bytes with a 64-bit address, 10 more with masks: the last place for it is the one where it fits."""
+    space = bytearray(config(EDU, 7, 0x81))
+    space[0x34] = first
+    space[first:first + 4] = 0x05, 0x00, *flags.to_bytes(2, "little")
+    assert (Register.MSI in Function(EDU, bytes(space)).offsets) is found

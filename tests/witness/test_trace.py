@@ -8,7 +8,9 @@ MSIs and for a CPU's local APIC, reads that the harness itself makes. Provoked l
 from tests.witness.scene import GO, STOP, config_write, memory_write, msi
 
 from witness.pci import Bdf
-from witness.trace import BarMap, ConfigRead, ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt, RunState, parse
+from witness.trace import (
+    BarMap, BlockRequest, ConfigRead, ConfigWrite, GsiLevel, MmioWrite, Msi, Parser, PicInterrupt, RunState, parse,
+)  # fmt: skip
 
 EDU = Bdf(0, 5, 0)
 
@@ -34,11 +36,32 @@ def test_message_and_local_apic_share_a_name() -> None:
     assert parse(lines) == [Msi(1, 0xFEE00000, 0x41), Msi(3, 0xFEE01000, 0x42)]
 
 
-def test_reads_of_the_harness_are_not_the_guests() -> None:
-    read = "pci_cfg_read edu 00:05.0 @0x4 -> 0x403"
+def test_accesses_of_the_harness_are_not_the_guests() -> None:
+    read, write = "pci_cfg_read edu 00:05.0 @0x4 -> 0x403", "pci_cfg_write edu 00:05.0 @0x4 <- 0x407"
     events = parse([read, STOP, read, GO, read])
     assert [e.line for e in events if isinstance(e, ConfigRead)] == [1, 5]
+    events = parse([write, STOP, write, GO, write])
+    assert [e.line for e in events if isinstance(e, ConfigWrite)] == [1, 5]
     assert [e for e in events if isinstance(e, RunState)] == [RunState(2, "debug"), RunState(4, "running")]
+
+
+def test_a_log_is_no_event_where_nobody_asks_but_other_registers_of_a_console_are() -> None:
+    letters = [memory_write("serial", 0x3F8, 0x6C, 1), memory_write("isa-debugcon", 0xE9, 0x6C, 1)]
+    scratch = memory_write("serial", 0x3FF, 0x5A, 1)
+    parser = Parser(consoles=False)
+    assert [parser.event(1, line) for line in letters] == [None, None]
+    assert parser.event(3, scratch) == MmioWrite(3, 0x3FF, 0x5A, 1, "serial")
+    assert len(parse([*letters, scratch])) == 3
+
+
+def test_requests_of_a_disk() -> None:
+    lines = [
+        "virtio_blk_handle_read vdev 0x55b958601a40 req 0x7f0c sector 0 nsectors 128",
+        "virtio_blk_handle_write vdev 0x55b958601a40 req 0x7f0d sector 8 nsectors 1",
+        "virtio_blk_rw_complete vdev 0x55b958601a40 req 0x7f0c ret 0",
+        "virtio_blk_req_complete vdev 0x55b958601a40 req 0x7f0c status 0",
+    ]
+    assert parse(lines) == [BlockRequest(1, 0x7F0C, False), BlockRequest(2, 0x7F0D, False), BlockRequest(4, 0x7F0C, True)]
 
 
 def test_the_rest() -> None:

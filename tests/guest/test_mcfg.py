@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Claim: nonsense in ACPI's MCFG is named and not believed, and every function is found, once, and handed over all the same.
+
+False if functions are missed, invented or found twice, or if configuration space is taken to be where it is not. Provoked by
+writing the table anew while the machine stands at first's entry; second finds it as first did. One table has only nonsense. The
+other, its twin, has a good entry behind, which is used although it promises more buses than the machine decodes.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from tests.guest.conftest import WINDOW, Boot, failures, log_has
+
+from witness.pci import Bdf
+from witness.qemu import Session, config_write
+from witness.record import Entry, Ram
+
+ACPI_RSDP_ADDR = 0x70  # in boot_params
+XSDT_ADDRESS, TABLE_LENGTH, TABLE_CHECKSUM, HEADER_SIZE = 24, 4, 9, 36
+MCFG_ENTRIES = 44
+
+# q35's host bridge: where the window is, and 256, 128 or 64 buses.
+PCIEXBAR, PCIEXBAR_64_BUSES = 0x60, 0x5
+
+
+def u32(ram: Ram, address: int) -> int:
+    return int.from_bytes(ram.read(range(address, address + 4)), "little")
+
+
+def u64(ram: Ram, address: int) -> int:
+    return int.from_bytes(ram.read(range(address, address + 8)), "little")
+
+
+def find_mcfg(ram: Ram, params: int) -> int:
+    xsdt = u64(ram, u64(ram, params + ACPI_RSDP_ADDR) + XSDT_ADDRESS)
+    tables = (u64(ram, at) for at in range(xsdt + HEADER_SIZE, xsdt + u32(ram, xsdt + TABLE_LENGTH), 8))
+    return next(table for table in tables if ram.read(range(table, table + 4)) == b"MCFG")
+
+
+def write_mcfg(session: Session, params: int, entries: list[tuple[int, int, int]]) -> None:
+    """Base, first and last bus of each. It has its page to itself."""
+    ram = Ram(session.ram)
+    at = find_mcfg(ram, params)
+    table = bytearray(ram.read(range(at, at + MCFG_ENTRIES)))
+    for base, first, last in entries:
+        table += struct.pack("<QHBB4x", base, 0, first, last)
+    struct.pack_into("<I", table, TABLE_LENGTH, len(table))
+    table[TABLE_CHECKSUM] = 0
+    table[TABLE_CHECKSUM] = -sum(table) & 0xFF
+    session.gdb.write_physical(at, bytes(table))
+
+
+NONSENSE = {
+    (WINDOW, 0x20, 0x10): "ACPI: MCFG entry base 0xb0000000 buses 20-10 ignored",
+    (WINDOW + 0x1000, 0, 0xFF): "ACPI: MCFG entry base 0xb0001000 buses 00-ff ignored",
+    (0, 0, 0xFF): "ACPI: MCFG entry base 0x0 buses 00-ff ignored",
+    (16 << 20, 0, 0): "PCI ECAM at 0x1000000, buses 00-00: it would lie in RAM, ignored",
+    (0xD0000000, 0, 0x0F): "PCI ECAM at 0xd0000000: 00:00.0 is 0x00000000 there and 0x29c08086 by CF8/CFC, ECAM ignored",
+}
+
+
+# Of these 256 buses the machine is told to decode 64; the others read as zeros.
+GOOD = (WINDOW, 0, 0xFF)
+
+# Each says what is so, but not alone: buses without a root, or some once more.
+NO_ROOT, AGAIN = (WINDOW, 0x30, 0x3F), (WINDOW, 0, 0x0F)
+
+
+@pytest.mark.parametrize(
+    "entries, means",
+    [([*NONSENSE, NO_ROOT], "CF8/CFC"), ([*NONSENSE, GOOD, AGAIN], "ECAM")],
+    ids=["nonsense", "good"],
+)
+def test_every_function_is_found_and_handed_over(boot: Boot, entries: list[tuple[int, int, int]], means: str) -> None:
+    def at_entry(session: Session, entry: Entry) -> None:
+        if entry.name == "first":
+            write_mcfg(session, entry.registers["RSI"], entries)
+            config_write(session.qmp, Bdf(0, 0, 0), PCIEXBAR, WINDOW | PCIEXBAR_64_BUSES)
+
+    record = boot(at_entry=at_entry)
+    for image in ("first ", "second"):
+        named = [line for line in record.log if any(f"{image} {text}" == line for text in NONSENSE.values())]
+        assert named == [f"{image} {text}" for text in NONSENSE.values()]
+        opened = [line for line in record.log if line.startswith(f"{image} PCI segment ")]
+        assert opened == [f"{image} PCI segment 0000 buses 00-ff by {means}"]
+        assert log_has(record, f"{image} handed {len(record.entries[0].configs)} functions: ")
+    assert not failures(record)

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Claim: a run from a snapshot is the run that the boot would have become: every verdict holds, edu's among them.
+
+False if a device lost what firmware had set up, if RAM or a disk is that of an earlier run, or if the command line that
+the guest got is not the one that it is judged by. edu has no migration state: the twin leaves its configuration space as
+a reset does.
+"""
+
+from __future__ import annotations
+
+import pytest
+from tests.guest.conftest import BUILD, failures, log_has, results
+
+from witness import snapshot as snapshots
+from witness.case import Case
+from witness.judge import Result
+from witness.machine import EVERYTHING
+from witness.record import Outcome
+from witness.snapshot import Snapshot
+
+
+@pytest.fixture(scope="module")
+def snapshot() -> Snapshot:
+    return Snapshot.take(EVERYTHING, BUILD, BUILD / "test" / "snapshot")
+
+
+@pytest.mark.parametrize("cmdline, hops", [("", 1), ("handoff.next=second,second", 2)], ids=["one-hop", "two-hops"])
+def test_a_run_from_a_snapshot_holds_before_the_judge(snapshot: Snapshot, cmdline: str, hops: int) -> None:
+    record = snapshot.run(BUILD / "test" / "from-snapshot", cmdline)
+    assert record.outcome is Outcome.PASS, record.log
+    assert not failures(record)
+    assert len(Case(record).hops) == hops
+
+
+def test_twin_edu_is_lost_without_its_configuration_space(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "HEADER_BY_FIRMWARE", ())
+    record = snapshot.run(BUILD / "test" / "from-snapshot")
+    assert results(record)["driven-first"] is Result.FAIL
+    assert not log_has(record, "edu: INTx on irq")

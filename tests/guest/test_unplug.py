@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Claim: a device that is unplugged around the handoff is missed by nobody: nothing is written to where it was, the next image does
+not list it, and all others are handed over and driven again.
+
+False if an image hangs or faults, or writes to what is not there. Provoked by taking an edu and a virtio-blk, each behind a root
+port, out of the standing machine through q35's ACPI PCI hotplug ports: before the shutdown walk, in it, where the disk's turn is
+over and edu's to come, after it, and at second's entry. The twin is the same machine when nothing is unplugged.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Callable
+
+import pytest
+from tests.guest.conftest import WINDOW, Boot, claims_that_fail, failures, log_has, run_to, without
+
+from witness.machine import REFERENCE
+from witness.pci import PCI_COMMAND, PCI_COMMAND_MASTER, Bdf
+from witness.qemu import Session, configs
+from witness.record import Entry, Outcome, Run
+
+# docs/specs/acpi_pci_hotplug.txt of QEMU, at the ports of q35: which bus, and which of its slots are ejected.
+SELECT, EJECT = 0xCD0, 0xCC8
+
+PORTS = {"root": Bdf.parse("01:00.0"), "upper": Bdf.parse("02:00.0")}  # what is behind each: edu, virtio-blk
+UNPLUGGED = frozenset(PORTS.values())
+DISK_PORT = Bdf.parse("00:07.0")
+
+# The disk cannot be written to: it keeps nothing. Writes that nobody takes are in the trace as well.
+MACHINE = dataclasses.replace(
+    REFERENCE,
+    devices=REFERENCE.devices + ("pcie-root-port,id=upper,addr=7,chassis=2", "virtio-blk-pci,bus=upper,drive=hot"),
+    extra=("-blockdev", "null-co,node-name=hot,size=8388608,read-zeroes=on,read-only=on", "-d", "guest_errors"),
+)
+
+CONFIG_WRITE = re.compile(r"memory_region_ops_write .* addr 0x([0-9a-f]+) .* name 'pcie-mmcfg-mmio'")
+NOBODYS_WRITE = re.compile(r"Invalid write at addr 0x([0-9A-F]+),")
+
+
+def unplug(session: Session) -> None:
+    for port in PORTS:
+        bus = session.qmp.command("qom-get", path=f"/machine/peripheral/{port}/{port}", property="acpi-pcihp-bsel")
+        session.qmp.monitor(f"o /4x {SELECT:#x} {bus:#x}")
+        session.qmp.monitor(f"o /4x {EJECT:#x} 1")  # slot 0
+    assert not UNPLUGGED & dict(configs(session.qmp)).keys()
+
+
+def before_the_walk(session: Session, entry: Entry) -> None:
+    run_to(session, entry, "kernel_shutdown")
+
+
+def in_the_walk(session: Session, entry: Entry) -> None:
+    before_the_walk(session, entry)
+    while dict(configs(session.qmp))[DISK_PORT][PCI_COMMAND] & PCI_COMMAND_MASTER:
+        run_to(session, entry, "pci_driver_shutdown")
+        run_to(session, entry, "pci_clear_master")
+
+
+def after_the_walk(session: Session, entry: Entry) -> None:
+    run_to(session, entry, "chain_place")
+
+
+def at_once(session: Session, entry: Entry) -> None:
+    pass
+
+
+def writes_into_the_hole(record: Run, since: int) -> list[str]:
+    """From a line of the trace on: to the configuration space of what was unplugged, or where nobody answers.
+
+    In RAM that is a device's: a transfer that its cleared bus master stops.
+    """
+    pages = {WINDOW + (bdf.bus << 20 | bdf.device << 15 | bdf.function << 12) for bdf in UNPLUGGED}
+    lines = (record.directory / "trace.log").read_text(errors="replace").splitlines()[since:]
+    config = [(int(m[1], 16), line) for line in lines if (m := CONFIG_WRITE.match(line))]
+    nobody = [(int(m[1], 16), line) for line in lines if (m := NOBODYS_WRITE.match(line))]
+    found = [line for address, line in config if address & ~0xFFF in pages]
+    return found + [line for address, line in nobody if address >= MACHINE.mib << 20]
+
+
+def complete(record: Run) -> Run:
+    """As if nothing had been unplugged: up to that moment it was so."""
+    before, after = record.entries[0].configs, record.entries[-1]
+    whole = dataclasses.replace(after, configs=before | after.configs)
+    return dataclasses.replace(record, entries=[*record.entries[:-1], whole])
+
+
+@pytest.mark.parametrize(
+    "image, moment",
+    [("first", before_the_walk), ("first", in_the_walk), ("first", after_the_walk), ("second", at_once)],
+    ids=["before", "in", "after", "entry"],
+)
+def test_what_is_unplugged_is_not_missed(boot: Boot, image: str, moment: Callable[[Session, Entry], None]) -> None:
+    lines: list[int] = []
+
+    def at_entry(session: Session, entry: Entry) -> None:
+        if entry.name == image:
+            moment(session, entry)
+            unplug(session)
+            lines.append((session.ram.parent / "trace.log").read_bytes().count(b"\n"))
+
+    record = boot(machine=MACHINE, at_entry=at_entry)
+    assert record.outcome is Outcome.PASS, record.log
+    # QEMU completes requests when it stops a machine, and before the walk devices tell of it.
+    assert claims_that_fail(complete(record), without(record, UNPLUGGED)) <= {"load"}
+    assert not writes_into_the_hole(record, lines[0])
+    assert not [line for line in record.log if line.startswith("second ") and any(f"0000:{bdf}" in line for bdf in UNPLUGGED)]
+    assert log_has(record, f"second handed {len(record.entries[0].configs) - len(UNPLUGGED)} functions: ")
+
+
+def test_twin_what_is_not_unplugged_is_handed_over(boot: Boot) -> None:
+    record = boot(machine=MACHINE)
+    assert not failures(record)
+    assert writes_into_the_hole(record, since=0)
+    assert log_has(record, f"second handed {len(record.entries[0].configs)} functions: ")

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Many runs for one boot: the machine as it stood where the head of the chain was entered, set going again and again.
+
+A boot takes 3 to 4 s, nearly all of it the firmware's; from a snapshot first is entered after 0.15 s. The devices' state is a
+migration stream. RAM is not in it (x-ignore-shared), but in a copy of the machine's file: to copy that takes 60 ms and to load the
+stream 15 ms, where a stream with RAM in it takes 200 to 600 ms (QEMU 7.2, TCG, 256 MiB).
+
+What differs from run to run is what first is handed: boot_params, and all that they point to, are RAM that may be changed.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+from witness.image import BOOT_PARAMS_SIZE, EXT_RAMDISK_IMAGE, INIT_SIZE, RAMDISK_IMAGE, e820, ramdisk
+from witness.machine import Machine
+from witness.qemu import Session, Settings, Start, Unusable, config_write, configs, copy_sparse, run
+from witness.record import Entry, Ram, Run
+
+# In the snapshot's directory; a run in the same one leaves them.
+STATE = "snapshot.state"
+RAM = "snapshot.memory"
+
+PAGE = 4096
+E820_RAM = 1
+
+# In boot_params.
+EXT_CMD_LINE_PTR = 0x0C8
+CMD_LINE_PTR = 0x228
+CMDLINE_SIZE = 0x238
+CMDLINE_MAX = 2047  # what the loader has room for
+
+JUMP_TO_ITSELF = b"\xeb\xfe"
+
+IGNORE_SHARED = [{"capability": "x-ignore-shared", "state": True}]
+
+# Of configuration space, what firmware sets up: BARs, expansion ROM, Interrupt Line; last the command register, which enables them.
+# A zero in the status register's half changes nothing.
+HEADER_BY_FIRMWARE = (*range(0x10, 0x28, 4), 0x30, 0x3C, 0x04)
+
+Change = Callable[[Session, Entry], None]
+
+
+@dataclass(frozen=True)
+class Snapshot(Start):
+    machine: Machine
+    build: Path
+    directory: Path
+    settings: Settings
+    entry: Entry  # of the head of the chain
+
+    @classmethod
+    def take(cls, machine: Machine, build: Path, directory: Path, settings: Settings | None = None) -> Snapshot:
+        """Boot build/handoff.efi once, up to the entry of the head of the chain."""
+        settings = settings or Settings.of(os.environ)
+        taken: list[Entry] = []
+
+        def keep(session: Session, entry: Entry) -> None:
+            _save(session, entry, directory)
+            taken.append(entry)
+            session.qmp.command("quit")
+
+        record = run(machine, build, directory, settings=settings, at_entry=keep)
+        if not taken:
+            raise Unusable(f"no snapshot: first was not entered, {record.detail}")
+        return cls(machine, build, directory, settings, taken[0])
+
+    def run(self, directory: Path, cmdline: str = "", change: Change | None = None, stop_at_jump: bool = True) -> Run:
+        """A run like any other, that begins where the snapshot was taken, with this command line and what else is changed there."""
+
+        def at_entry(session: Session, entry: Entry) -> None:
+            if entry.name == self.entry.name:
+                if cmdline:
+                    give_cmdline(session, entry, cmdline)
+                if change:
+                    change(session, entry)
+
+        return run(self.machine, self.build, directory, cmdline, self.settings, at_entry, stop_at_jump, start=self)
+
+    def arguments(self, kernel: Path, cmdline: str, directory: Path) -> list[str]:
+        copy_sparse(self.directory / RAM, directory / "ram")
+        return ["-incoming", "defer"]
+
+    def begin(self, session: Session) -> None:
+        session.qmp.command("migrate-set-capabilities", capabilities=IGNORE_SHARED)
+        session.qmp.command("migrate-incoming", uri=f"exec:cat {shlex.quote(str(self.directory / STATE))}")
+        while session.qmp.command("query-status")["status"] == "inmigrate":
+            pass  # some ten questions; QMP has no command that waits
+        # What has no migration state (edu) is as after a reset: as firmware left it, but for its configuration space.
+        now = dict(configs(session.qmp))
+        for bdf, config in self.entry.configs.items():
+            for register in HEADER_BY_FIRMWARE:
+                if config[register:][:4] != now[bdf][register:][:4]:
+                    value = int.from_bytes(config[register:][:4], "little")
+                    config_write(session.qmp, bdf, register, value if register != 0x04 else value & 0xFFFF)
+
+
+def _save(session: Session, entry: Entry, directory: Path) -> None:
+    """A machine that a breakpoint stopped cannot be loaded, one that was paused can: it is paused in a loop at the same place."""
+    pc = entry.registers["RIP"]
+    code = Ram(session.ram).read(range(pc, pc + len(JUMP_TO_ITSELF)))
+    session.gdb.write_physical(pc, JUMP_TO_ITSELF)
+    session.gdb.resume()
+    session.qmp.wait("RESUME")
+    session.qmp.command("stop")
+    session.gdb.write_physical(pc, code)
+    session.qmp.command("migrate-set-capabilities", capabilities=IGNORE_SHARED)
+    session.qmp.command("migrate", uri=f"exec:cat > {shlex.quote(str(directory / STATE))}")
+    while (status := session.qmp.command("query-migrate").get("status")) != "completed":
+        if status == "failed":
+            raise Unusable("no snapshot: QEMU could not write the state of its devices")
+    copy_sparse(session.ram, directory / RAM)
+
+
+# --- what first is handed ---
+
+
+def params(session: Session, entry: Entry) -> bytes:
+    return Ram(session.ram).read(_params(entry))
+
+
+def initrd(session: Session, entry: Entry) -> bytes:
+    return Ram(session.ram).read(ramdisk(params(session, entry)))
+
+
+def write(session: Session, address: int, data: bytes) -> None:
+    """Into the RAM of a machine that stands."""
+    with session.ram.open("r+b") as file:
+        file.seek(address)
+        file.write(data)
+
+
+def write_params(session: Session, entry: Entry, offset: int, data: bytes) -> None:
+    write(session, entry.registers["RSI"] + offset, data)
+
+
+def give_initrd(session: Session, entry: Entry, archive: bytes) -> None:
+    """Another archive, in memory that was free; the old one's is free from here on."""
+    address = _place(session, entry, archive)
+    size = len(archive)
+    write_params(session, entry, RAMDISK_IMAGE, struct.pack("<II", address & 0xFFFFFFFF, size & 0xFFFFFFFF))
+    write_params(session, entry, EXT_RAMDISK_IMAGE, struct.pack("<II", address >> 32, size >> 32))
+
+
+def give_cmdline(session: Session, entry: Entry, text: str) -> None:
+    """Another command line; also one that is longer than the loader would take."""
+    data = text.encode("ascii") + b"\0"
+    header = params(session, entry)
+    (address,), (high,) = struct.unpack_from("<I", header, CMD_LINE_PTR), struct.unpack_from("<I", header, EXT_CMD_LINE_PTR)
+    address |= high << 32
+    if len(text) > CMDLINE_MAX:
+        address = _place(session, entry, data)
+        write_params(session, entry, CMD_LINE_PTR, struct.pack("<I", address & 0xFFFFFFFF))
+        write_params(session, entry, EXT_CMD_LINE_PTR, struct.pack("<I", address >> 32))
+        write_params(session, entry, CMDLINE_SIZE, struct.pack("<I", len(text)))
+    write(session, address, data)
+
+
+def _params(entry: Entry) -> range:
+    return range(entry.registers["RSI"], entry.registers["RSI"] + BOOT_PARAMS_SIZE)
+
+
+def _place(session: Session, entry: Entry, data: bytes) -> int:
+    """Data into free RAM. The lower half of it is where images want to be, and firmware, whose page tables are still in use
+    although the memory map calls them RAM by now, takes its memory from the top down: the middle is nobody's.
+    """
+    header = params(session, entry)
+    (init_size,) = struct.unpack_from("<I", header, INIT_SIZE)
+    used = [_params(entry), range(entry.load_address, entry.load_address + init_size), ramdisk(header)]
+    largest = max((addresses for addresses, kind in e820(header) if kind == E820_RAM), key=len)
+    address = _page((largest.start + largest.stop) // 2)
+    for extent in sorted(used, key=lambda extent: extent.start):
+        if extent.start < address + len(data) and address < extent.stop:
+            address = _page(extent.stop)
+    if address + len(data) > largest.stop:
+        raise ValueError(f"no room for {len(data)} bytes above {address:#x}")
+    write(session, address, data)
+    return address
+
+
+def _page(address: int) -> int:
+    return (address + PAGE - 1) // PAGE * PAGE
