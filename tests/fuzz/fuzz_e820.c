@@ -108,9 +108,9 @@ static void find_edges(void)
 /* Where a taking that begins at or above `from` would begin; false where it is not RAM or reaches too far. */
 static bool fits(u64 from, u64 size, u64 align, u64 max, u64 *start)
 {
-	if (from > UINT64_MAX - align)
+	if (from % align && from > UINT64_MAX - align)
 		return false;
-	*start = (from + align - 1) / align * align;
+	*start = from + (align - from % align) % align;
 	if (*start >= max || size > max - *start || model_at(*start) != E820_RAM)
 		return false;
 	for (unsigned int i = 0; i < 2 * event_count; i++)
