@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Iterator, Sequence, TypeVar
 
-from witness.pci import Bdf, Register, Topology
+from witness.pci import ENABLE, PCI_MSIX_FLAGS_MASKALL, Bdf, Register, Topology
 from witness.phases import Hop, hops
 from witness.record import Entry, Run
-from witness.state import Bars, Change, History
+from witness.state import Bars, Change, History, written
 from witness.trace import BarMap, ConfigRead, ConfigWrite, Event, MmioWrite, RunState
 
 E = TypeVar("E")
@@ -23,6 +23,11 @@ SCRATCH, SCRATCH_VALUE = 0x3FF, 0x5A
 
 def shows_entry(write: MmioWrite) -> bool:
     return write.region == "serial" and (write.address, write.value) == (SCRATCH, SCRATCH_VALUE)
+
+
+def lets_messages_out(change: Change) -> bool:
+    unmasked = change.register is Register.MSIX and change.cleared & PCI_MSIX_FLAGS_MASKALL and change.new & ENABLE[Register.MSIX]
+    return change.msi_enabled or bool(unmasked)
 
 
 @dataclass(frozen=True)
@@ -58,10 +63,16 @@ class Case:
 
     @cached_property
     def topology(self) -> Topology:
-        """As it was when the last image was entered: bus numbers do not change after firmware."""
+        """As it was when the last image was entered: bus numbers do not change after firmware. What was gone by then is as first
+        found it and the writes since have left it.
+        """
         if self.before:
             return self.before.topology
-        return Topology.of(self.run.entries[-1].configs.items() if self.run.entries else ())
+        if not self.run.entries:
+            return Topology.of(())
+        first, last = (Topology.of(self.run.entries[i].configs.items()) for i in (0, -1))
+        since = range(self.entry_lines.get(self.run.entries[0].name, 0), self.end + 1)
+        return Topology(written(first, self.within(ConfigWrite, since)).functions | last.functions)
 
     @cached_property
     def history(self) -> History:
@@ -124,20 +135,33 @@ class Case:
     def registers(self, bdf: Bdf, line: int) -> dict[Register, int]:
         return {register: self.history.value(bdf, register, line) for register in Register}
 
+    def begin(self, hop: Hop) -> int:
+        """Where the image that hands over was entered; 0 where that is not known."""
+        return max((line for line in self.entry_lines.values() if line < hop.out.start), default=0)
+
     def quiet_from(self, hop: Hop) -> int:
         """Where the out phase really begins: after the last sign of driving a device before the first clear.
 
-        That is a write into a BAR, or MSI being enabled. From there on the outgoing kernel has nothing left to do to a
-        function but what the policy says: a write one line before the clear must not hide behind the clock.
+        That is a write into a BAR or to a port's slot, or messages being enabled or unmasked. From there on the outgoing
+        kernel has nothing left to do to a function but what the policy says: a write one line before the clear must not
+        hide behind the clock.
         """
-        enabled = max((c.line for c in self.changes(range(hop.out.start)) if c.msi_enabled), default=0)
+        begin = self.begin(hop)
+        enabled = max((c.line for c in self.changes(range(begin, hop.out.start)) if lets_messages_out(c)), default=begin)
         before = bisect_left(self.events, hop.out.start, key=lambda event: event.line)
         for event in reversed(self.events[:before]):
             if event.line < enabled:
                 break
-            if isinstance(event, MmioWrite) and self.bars.owner(event.address, event.line):
+            if self._drives(event):
                 return event.line + 1
         return enabled + 1
+
+    def _drives(self, event: Event) -> bool:
+        if isinstance(event, MmioWrite):
+            return self.bars.owner(event.address, event.line) is not None
+        if not isinstance(event, ConfigWrite) or event.bdf not in self.topology.functions:
+            return False
+        return event.offset in self.topology.functions[event.bdf].slot
 
     def device_writes(self, lines: range) -> list[MmioWrite]:
         """Writes into any function's BAR."""

@@ -10,9 +10,13 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Iterator
 
+from witness import nvme
 from witness.case import Case
 from witness.memory import EDU_BAR_MASK, EDU_IRQ_RAISE, EDU_REGION, edu_dmas
-from witness.pci import ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_MSI_FLAGS_64BIT, Bdf, Function, Register
+from witness.pci import (
+    ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_EXP_SLTCTL_CCIE, PCI_EXP_SLTCTL_HPIE, PCI_MSI_FLAGS_64BIT, PCI_MSI_FLAGS_QSIZE,
+    Bdf, Function, Register,
+)  # fmt: skip
 from witness.peer import sent_by_peer
 from witness.record import Ram
 from witness.trace import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
@@ -25,6 +29,11 @@ EDU = 0x11E81234
 VIRTIO_NET = (0x10411AF4, 0x10001AF4)  # modern, transitional
 VIRTIO_BLK = (0x10421AF4, 0x10011AF4)
 VIRTIO_RNG = (0x10441AF4, 0x10051AF4)
+NVME_CLASS = 0x010802  # mass storage, non-volatile memory, NVM Express
+VF_VENDOR = 0xFFFF  # what a virtual function says
+
+# A port that listens to its slot: each write to Slot Control is a command, and tells of its end.
+SLOT_EVENTS = PCI_EXP_SLTCTL_CCIE | PCI_EXP_SLTCTL_HPIE
 
 # What the driver leaves in a buffer that entropy is to come into.
 RNG_CANARY = 0x5C
@@ -50,10 +59,18 @@ def is_disk(function: Function) -> bool:
     return function.u32(0) in VIRTIO_BLK
 
 
+def is_nvme(function: Function) -> bool:
+    return function.class_code == NVME_CLASS and function.vendor != VF_VENDOR
+
+
+def is_port(function: Function) -> bool:
+    return bool(function.slot)
+
+
 def driven(case: Case) -> list[Function]:
     """The functions that an image of this project has a driver for."""
     functions = (function for _, function in sorted(case.topology.functions.items()))
-    return [f for f in functions if is_edu(f) or is_virtio(f)]
+    return [f for f in functions if any(is_one(f) for is_one in (is_edu, is_virtio, is_nvme, is_port))]
 
 
 def not_seen(case: Case, function: Function, lines: range, ram: Ram | None, last: bool) -> list[str]:
@@ -63,13 +80,16 @@ def not_seen(case: Case, function: Function, lines: range, ram: Ram | None, last
     """
     if is_virtio(function):
         return list(_virtio(case, function, lines, ram, last))
+    if is_nvme(function):
+        return list(_nvme(case, function, lines, ram))
+    if is_port(function):
+        return list(_port(case, function, lines))
     return list(_edu(case, function, lines, ram if last else None))
 
 
 def own_messages(case: Case, function: Function, lines: range) -> set[Message]:
     """Every message that these lines give a function to send."""
-    message, _ = _msi_message(case, function, lines)
-    return {*_table(case, function.bdf, lines).values(), *([message] if message else [])}
+    return {*_table(case, function.bdf, lines).values(), *_msi_block(case, function, lines)}
 
 
 def _edu(case: Case, function: Function, lines: range, ram: Ram | None) -> Iterator[str]:
@@ -128,6 +148,41 @@ def _virtio(case: Case, function: Function, lines: range, ram: Ram | None, last:
             yield f"no request was returned in queue {queue.index}"
         elif ram and last and queue.device in BROUGHT:
             yield from BROUGHT[queue.device](case, queue, ram)
+
+
+def _nvme(case: Case, function: Function, lines: range, ram: Ram | None) -> Iterator[str]:
+    bdf = function.bdf
+    admin = next((a for a in nvme.admins(case.within(MmioWrite, lines), case.bars) if a.bdf == bdf), None)
+    if admin is None:
+        yield "it was not enabled"
+        return
+    if Register.MSIX in function.offsets:
+        table = _table(case, bdf, lines)
+        if 0 not in table or not _sent(case, bdf, Register.MSIX, {table[0]}, range(admin.enabled, lines.stop)):
+            yield "no MSI-X message of its own table for the admin queue"
+    elif function.interrupt_line is not None:
+        if not _line_taken(case, function, [write.line for write in admin.doorbells], lines.stop):
+            yield "no INTx raised, taken and lowered"
+    if ram is None:
+        return
+    status = admin.completed(ram)
+    identified = [c for c in admin.commands(ram) if c.opcode == nvme.IDENTIFY and status.get(c.id) == nvme.SUCCESS]
+    if not identified:
+        yield "no Identify was completed"
+    elif ram.u16(identified[-1].data) != function.vendor:
+        yield f"Identify did not bring its vendor ID to 0x{identified[-1].data:x}"
+
+
+def _port(case: Case, function: Function, lines: range) -> Iterator[str]:
+    bdf, by = function.bdf, Register.MSIX if Register.MSIX in function.offsets else Register.MSI
+    writes = [w for w in case.within(ConfigWrite, lines) if (w.bdf, w.offset) == (bdf, function.slot.start)]
+    commands = [w.line for w in writes if w.value & SLOT_EVENTS == SLOT_EVENTS]
+    if not commands:
+        yield "its slot was given no command whose end it tells of"
+    own = own_messages(case, function, lines)
+    for line, until in pairwise([*commands, lines.stop]):
+        if not _sent(case, bdf, by, own, range(line, until)):
+            yield f"no message of its own after the command at trace {line}"
 
 
 def _has_no_traffic(case: Case, queue: Queue) -> bool:
@@ -193,6 +248,8 @@ def _line_taken(case: Case, function: Function, triggers: list[int], stop: int) 
 def _begins(write: MmioWrite) -> bool:
     if write.region.startswith(COMMON_REGION):
         return write.address & COMMON_MASK == DEVICE_STATUS
+    if nvme.submits(write):
+        return True
     return write.region == EDU_REGION and write.address & EDU_BAR_MASK == EDU_IRQ_RAISE
 
 
@@ -213,6 +270,16 @@ def _msi_message(case: Case, function: Function, lines: range) -> tuple[Message 
         return None, lines.stop
     upper = written[high].value << 32 if wide and high in written else 0
     return (written[low].value | upper, written[data].value), written[data].line
+
+
+def _msi_block(case: Case, function: Function, lines: range) -> list[Message]:
+    """With those of its further vectors: they differ in the low bits of the data."""
+    message, _ = _msi_message(case, function, lines)
+    if message is None:
+        return []
+    address, data = message
+    granted = case.history.value(function.bdf, Register.MSI, lines.stop) & PCI_MSI_FLAGS_QSIZE
+    return [(address, data + vector) for vector in range(1 << (granted >> 4))]
 
 
 def _sent(case: Case, bdf: Bdf, by: Register, messages: set[Message], lines: range) -> bool:

@@ -50,7 +50,7 @@ def stray_msis(case: Case, hop: Hop) -> list[StrayMsi]:
     """Messages of a function whose bus master is off: in the window every one, in the out phase those whose own sender
     was cleared already. Which messages are whose is told by what the outgoing kernel wrote into the functions.
     """
-    driven = range(max((line for line in case.entry_lines.values() if line < hop.out.start), default=0), hop.out.start)
+    driven = range(case.begin(hop), hop.out.start)
     muted: dict[tuple[int, int], int] = {}
     for change in reversed(case.changes(hop.out)):
         if change.master_cleared and change.bdf in case.topology.functions:
@@ -109,7 +109,7 @@ def _raised(case: Case) -> list[tuple[GsiLevel, GsiLevel | None]]:
 
 def _may_signal(case: Case, bdf: Bdf, line: int) -> bool:
     if case.topology.functions[bdf].buses:
-        return False  # a bridge's own interrupt tells of hot-plug and errors, which no image of this project provokes
+        return False  # a bridge's own interrupt tells of hot-plug and errors: off but while the port is driven, by messages
     disabled = case.history.value(bdf, Register.COMMAND, line) & PCI_COMMAND_INTX_DISABLE
     return not disabled and bdf not in [messenger for messenger, _ in case.history.signalling(line)]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Callable, Iterator
 
-from witness import driving, guestlog, hazards, memory, network, pattern
+from witness import driving, guestlog, hazards, memory, network, nvme, pattern
 from witness.case import Case
 from witness.image import E820_DMA, HEADER, HEADER_MAGIC, e820
 from witness.machine import Content
@@ -39,11 +39,6 @@ SPIV_ENABLE = 0x100
 EFER_LMA = 0x400
 
 MSIX_MASKED = 1  # Vector Control
-
-# NVM Express 3.1.3; the registers begin with their BAR.
-NVME_REGION = "nvme"
-NVME_MASK = 0xFFF
-NVME_CC, NVME_CC_EN = 0x14, 0x1
 
 
 class Result(Enum):
@@ -274,14 +269,19 @@ def _(case: Case) -> Finding | None:
         if not waiting[bdf]:
             problems.append(f"no buffer of {bdf} is waiting")
         looked.append(f"{waiting[bdf]} buffers of {bdf} waiting")
+    # Such a request waits until something happens; it writes nothing then but its completion.
+    admins = {admin.bdf: admin for admin in nvme.admins(case.within(MmioWrite, range(hop.out.start)), case.bars)}
+    for bdf in [f.bdf for f in driven if driving.is_nvme(f)]:
+        commands = admins[bdf].in_flight(ram) if bdf in admins else []
+        if nvme.ASYNC_EVENT not in [command.opcode for command in commands]:
+            problems.append(f"no Asynchronous Event Request of {bdf} is in flight")
+        looked.append(f"{len(commands)} admin commands of {bdf}")
     if any(map(driving.is_edu, driven)):
         edus = memory.armed_edus(case, hop)
         if not edus:
             problems.append("no edu DMA is in flight")
         looked.append(f"edu DMA of {', '.join(str(dma.bdf) for dma in edus)}")
-    if not looked:
-        raise Missing("no function that can have work in flight")
-    return problems, "; ".join(looked)
+    return (problems, "; ".join(looked)) if looked else None  # no function that can have work in flight
 
 
 # --- the window ---
@@ -310,9 +310,7 @@ def _resets(write: MmioWrite) -> bool:
     """Virtio: status 0. NVMe: CC.EN off. edu has no reset; what can be done is to acknowledge an interrupt that nobody took."""
     if write.region.startswith(COMMON_REGION):
         return write.address & COMMON_MASK == DEVICE_STATUS and write.value == 0
-    if write.region == NVME_REGION:
-        return write.address & NVME_MASK == NVME_CC and not write.value & NVME_CC_EN
-    return _is_edu(write, memory.EDU_IRQ_ACK)
+    return nvme.disables(write) or _is_edu(write, memory.EDU_IRQ_ACK)
 
 
 def _is_edu(write: MmioWrite, register: int) -> bool:
@@ -408,7 +406,8 @@ def _(case: Case) -> Finding:
 def _(case: Case, hop: Hop) -> Finding:
     """From the last clear until bus master is set, nothing in configuration space is written but by startup's policy.
 
-    A driver that is to reset its device may then ask for the size of a BAR.
+    A driver that is to reset its device may then ask for the size of a BAR. A port's has nothing to write: its previous
+    owner has left it deaf.
     """
     writes = [w for w in case.within(ConfigWrite, hop.window) if not _opens_a_wire(case, w)]
     started = _started(case, hop)
@@ -454,26 +453,27 @@ def _sizing(case: Case, first: ConfigWrite) -> Iterator[list[tuple[Bdf, int, int
         yield off + ones + back + on
 
 
-@rule_per_hop("reset", "in: virtio is reset before bus master is set", none=True)
+@rule_per_hop("reset", "in: virtio, NVMe are reset before bus master is set", none=True)
 def _(case: Case, hop: Hop) -> Finding:
-    """Its driver's first write is status 0. Under policy `none` bus master was never off: the rest is what can be asked."""
+    """It is the driver's first write. Under policy `none` bus master was never off: the rest is what can be asked."""
     lines = range(hop.window.start, hop.inward.stop)
     masters = {c.bdf: c.line for c in reversed(case.changes(lines)) if c.master_set}
-    begun: dict[Bdf, tuple[int, MmioWrite]] = {}
-    for bdf, offset, write in common_writes(case.within(MmioWrite, lines), case.bars):
-        begun.setdefault(bdf, (offset, write))
+    begun: dict[Bdf, MmioWrite] = {}
+    for writes in (common_writes, nvme.register_writes):
+        for bdf, _, write in writes(case.within(MmioWrite, lines), case.bars):
+            begun.setdefault(bdf, write)
     problems = []
-    functions = [f.bdf for f in driving.driven(case) if driving.is_virtio(f)]
+    functions = [f.bdf for f in driving.driven(case) if driving.is_virtio(f) or driving.is_nvme(f)]
     for bdf in functions:
         if bdf not in begun:
             problems.append(f"{bdf}: not reset at all")
             continue
-        offset, write = begun[bdf]
-        if offset != DEVICE_STATUS or write.value != 0:
+        write = begun[bdf]
+        if not _resets(write):
             problems.append(f"{bdf}: the first write is {_told(write)}")
         elif masters.get(bdf, hop.inward.stop) < write.line:
             problems.append(f"{bdf}: bus master at trace {masters[bdf]}, reset at {write.line}")
-    return problems, f"{len(functions)} virtio functions"
+    return problems, f"{len(functions)} functions"
 
 
 @rule_per_hop("upstream", "in: bridges above have bus master on first")

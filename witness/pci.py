@@ -30,16 +30,31 @@ PCI_BASE_ADDRESS_MEM_TYPE_64 = 0x04
 PCI_CAPABILITY_LIST = 0x34
 PCI_INTERRUPT_LINE = 0x3C
 PCI_INTERRUPT_PIN = 0x3D
+PCI_CLASS_REVISION = 0x08
 PCI_CAP_ID_MSI = 0x05
+PCI_CAP_ID_EXP = 0x10
 PCI_CAP_ID_MSIX = 0x11
 PCI_MSI_FLAGS = 2
 PCI_MSI_FLAGS_ENABLE = 0x0001
+PCI_MSI_FLAGS_QSIZE = 0x0070
 PCI_MSI_FLAGS_64BIT = 0x0080
 PCI_MSI_FLAGS_MASKBIT = 0x100
 PCI_CAP_MSIX_SIZEOF = 12
 PCI_STD_HEADER_SIZEOF = 0x40
 PCI_MSIX_FLAGS = 2
+PCI_MSIX_FLAGS_MASKALL = 0x4000
 PCI_MSIX_FLAGS_ENABLE = 0x8000
+PCI_EXP_FLAGS = 2
+PCI_EXP_FLAGS_TYPE = 0x00F0
+PCI_EXP_TYPE_ROOT_PORT = 0x4
+PCI_EXP_TYPE_DOWNSTREAM = 0x6
+PCI_EXP_SLTCAP = 0x14
+PCI_EXP_SLTCAP_HPC = 0x00000040
+PCI_EXP_SLTCAP_NCCS = 0x00040000
+PCI_EXP_SLTCTL = 0x18
+PCI_EXP_SLTCTL_CCIE = 0x0010
+PCI_EXP_SLTCTL_HPIE = 0x0020
+PCI_EXP_SLTSTA = 0x1A
 
 VIRTIO_VENDOR = 0x1AF4
 
@@ -108,6 +123,10 @@ class Function:
         return self.u16(0)
 
     @property
+    def class_code(self) -> int:
+        return self.u32(PCI_CLASS_REVISION) >> 8
+
+    @property
     def pin(self) -> int:
         """0 = none, 1..4 = INTA..INTD."""
         return self.config[PCI_INTERRUPT_PIN]
@@ -165,6 +184,18 @@ class Function:
         if not self.u16(flags) & PCI_MSI_FLAGS_64BIT:
             return self.u32(low), self.u16(low + 4)
         return int(struct.unpack_from("<Q", self.config, low)[0]), self.u16(low + 8)
+
+    @property
+    def slot(self) -> range:
+        """Slot Control and Slot Status of a root or downstream port that is hot-plug capable, and whose commands tell of their
+        end (PCIe 7.5.3.9); empty for everything else."""
+        exp = next((position for cap, position in self._capabilities() if cap == PCI_CAP_ID_EXP), len(self.config))
+        slot = range(exp + PCI_EXP_SLTCTL, exp + PCI_EXP_SLTSTA + 2)
+        if slot.stop > len(self.config) or self.config[PCI_HEADER_TYPE] & 0x7F != PCI_HEADER_TYPE_BRIDGE:
+            return range(0)
+        kind, can = (self.u16(exp + PCI_EXP_FLAGS) & PCI_EXP_FLAGS_TYPE) >> 4, self.u32(exp + PCI_EXP_SLTCAP)
+        tells = can != 0xFFFFFFFF and can & PCI_EXP_SLTCAP_HPC and not can & PCI_EXP_SLTCAP_NCCS
+        return slot if tells and kind in (PCI_EXP_TYPE_ROOT_PORT, PCI_EXP_TYPE_DOWNSTREAM) else range(0)
 
     def _capabilities(self) -> Iterator[tuple[int, int]]:
         if not self.u16(PCI_STATUS) & PCI_STATUS_CAP_LIST:

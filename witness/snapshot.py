@@ -19,7 +19,7 @@ from typing import Callable
 
 from witness.image import BOOT_PARAMS_SIZE, EXT_RAMDISK_IMAGE, INIT_SIZE, RAMDISK_IMAGE, e820, ramdisk
 from witness.machine import Machine
-from witness.qemu import Session, Settings, Start, Unusable, config_write, configs, copy_sparse, run
+from witness.qemu import AtEntry, Session, Settings, Start, Unusable, config_write, configs, copy_sparse, run
 from witness.record import Entry, Ram, Run
 
 # In the snapshot's directory; a run in the same one leaves them.
@@ -70,17 +70,27 @@ class Snapshot(Start):
             raise Unusable(f"no snapshot: first was not entered, {record.detail}")
         return cls(machine, build, directory, settings, taken[0])
 
-    def run(self, directory: Path, cmdline: str = "", change: Change | None = None, stop_at_jump: bool = True) -> Run:
-        """A run like any other, that begins where the snapshot was taken, with this command line and what else is changed there."""
+    def run(
+        self,
+        directory: Path,
+        cmdline: str = "",
+        change: Change | None = None,
+        stop_at_jump: bool = True,
+        at_entry: AtEntry | None = None,
+    ) -> Run:
+        """A run like any other, that begins where the snapshot was taken, with this command line and what else is changed there.
+        at_entry is called at each image's entry, as by a run that begins with the firmware."""
 
-        def at_entry(session: Session, entry: Entry) -> None:
+        def entered(session: Session, entry: Entry) -> None:
             if entry.name == self.entry.name:
                 if cmdline:
                     give_cmdline(session, entry, cmdline)
                 if change:
                     change(session, entry)
+            if at_entry:
+                at_entry(session, entry)
 
-        return run(self.machine, self.build, directory, cmdline, self.settings, at_entry, stop_at_jump, start=self)
+        return run(self.machine, self.build, directory, cmdline, self.settings, entered, stop_at_jump, start=self)
 
     def arguments(self, kernel: Path, cmdline: str, directory: Path) -> list[str]:
         copy_sparse(self.directory / RAM, directory / "ram")

@@ -17,8 +17,8 @@
 #define TRANSFER     (64 * KIB)
 #define SAFE_SECTORS (MIB / SECTOR_SIZE)
 
-/* A request takes microseconds here and, behind a throttle, a second; ten are an answer that does not come. */
-#define REQUEST_WAIT_US 10000000
+/* A request takes microseconds here and, behind a throttle, a second; five are an answer that does not come. */
+#define REQUEST_WAIT_US 5000000
 
 /* What lies in a buffer before a read: bytes that a disk is unlikely to hold, so that data that lands is seen. */
 #define CANARY 0x5c

@@ -11,8 +11,8 @@
 #define SLOTS 4
 #define BYTES 64
 
-/* A source may be limited to a few bytes a second; ten without one are an answer that does not come. */
-#define REQUEST_WAIT_US 10000000
+/* A source may be limited to a few bytes a second; five without one are an answer that does not come. */
+#define REQUEST_WAIT_US 5000000
 
 /* What lies in a buffer before: bytes that a source of entropy does not give in a row. */
 #define CANARY 0x5c

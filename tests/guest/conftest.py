@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
-from typing import Callable, Collection, Sequence
+from typing import Callable, Collection, Iterator, Sequence
 
 import pytest
 
@@ -16,6 +18,7 @@ from witness.machine import REFERENCE, Machine
 from witness.pci import Bdf
 from witness.qemu import AtEntry, Session, run
 from witness.record import Entry, Run
+from witness.snapshot import Snapshot
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = Path(os.environ.get("O") or ROOT / "build")
@@ -27,23 +30,47 @@ WINDOW = 0xB0000000
 Boot = Callable[..., Run]
 
 
+@cache
+def reference() -> Snapshot:
+    """The reference machine at first's entry, booted once by each process that runs tests."""
+    return Snapshot.take(REFERENCE, BUILD, BUILD / "test" / f"reference-{os.getpid()}")
+
+
 def boot_into(directory: Path, machine: Machine = REFERENCE, cmdline: str = "", build: Path = BUILD,
-              at_entry: AtEntry | None = None, stop_at_jump: bool = True, fds: Sequence[int] = ()) -> Run:
+              at_entry: AtEntry | None = None, stop_at_jump: bool = True, fds: Sequence[int] = (), fresh: bool = False) -> Run:
+    if machine is REFERENCE and build is BUILD and not fresh:
+        return reference().run(directory, cmdline, at_entry=at_entry, stop_at_jump=stop_at_jump)
     return run(machine, build, directory, cmdline, at_entry=at_entry, stop_at_jump=stop_at_jump, fds=fds)
 
 
+def booted(request: pytest.FixtureRequest, name: str) -> Iterator[Boot]:
+    directory = BUILD / "test" / name
+    yield lambda **arguments: boot_into(directory, **arguments)
+    if not request.session.testsfailed:  # from the first failure on everything is kept
+        for ram in (directory / "ram", *directory.glob("*.ram")):
+            ram.unlink(missing_ok=True)  # 50 MiB each
+
+
 @pytest.fixture
-def boot(request: pytest.FixtureRequest) -> Boot:
-    """boot(machine=…, cmdline=…, at_entry=…) -> Run, in a directory that is named after the test."""
-    directory = BUILD / "test" / request.node.name
-    return lambda **arguments: boot_into(directory, **arguments)
+def boot(request: pytest.FixtureRequest) -> Iterator[Boot]:
+    """boot(machine=…, cmdline=…, at_entry=…) -> Run, in a directory that is named after the test.
+
+    The reference machine begins at first's entry, from a snapshot, unless the test wants the firmware's part afresh, too.
+    """
+    yield from booted(request, request.node.name)
 
 
 @pytest.fixture(scope="module")
-def shared(request: pytest.FixtureRequest) -> Boot:
+def shared(request: pytest.FixtureRequest) -> Iterator[Boot]:
     """The same for a boot that all tests of a file look at."""
-    directory = BUILD / "test" / request.module.__name__
-    return lambda **arguments: boot_into(directory, **arguments)
+    yield from booted(request, request.module.__name__)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_snapshot_is_left() -> Iterator[None]:
+    yield
+    if reference.cache_info().currsize:
+        shutil.rmtree(reference().directory)
 
 
 def results(record: Run) -> dict[str, Result]:

@@ -24,7 +24,7 @@ from witness.virtqueue import in_flight, landings, queues
 
 @pytest.fixture(scope="module")
 def record(shared: Boot) -> Run:
-    return shared()
+    return shared(fresh=True)
 
 
 def test_the_run_passes(record: Run) -> None:

@@ -213,7 +213,7 @@ static void a_completion_that_nobody_asked_for_is_not_counted(void **state)
 	device->hold = true;
 	fake_virtio_clock(device, ghosts);
 	assert_int_equal(work(true), ERR_TIMEOUT);
-	assert_one_line("no completed request within 10000 ms, 0 of 1");
+	assert_one_line("no completed request within 5000 ms, 0 of 1");
 	/* The twin: with the real ones behind them everything goes on. */
 	end(state);
 	begin(state);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: the nvme driver ends what a controller was doing, gives it an admin queue in the specification's order and for as long as the
- * controller says that this takes, believes a page only by the vendor in it and a completion only where a command was given, and
+ * Claim: the nvme driver ends what a controller was doing and gives it an admin queue, in the specification's order and waiting as
+ * long as the controller asks for, believes a page only by the vendor in it and a completion only where a command was given, and
  * leaves one request in flight when it is told to.
- * Could be false: the completion queue tells new from old by a bit that flips each round; doorbells stand as far apart as the controller
- * likes; a controller may never be ready, answer with an error, bring nothing, or complete what nobody asked.
+ * Could be false: the completion queue tells new from old by a bit that flips each round; doorbells stand as far apart as the
+ * controller likes; a controller may never be ready, answer with an error, bring nothing, or complete what nobody asked.
  * Provoked: a model of NVMe 2.0 that fails the test at what is undefined there, with one fault at a time.
  * Failure: a wrong status, a controller that is enabled all the same, or a line that does not say what happened.
  */
@@ -868,7 +868,10 @@ static void a_queue_full_of_completions_is_not_ours(void **state)
 	}
 }
 
-/* A controller that writes the next completion whenever the driver looks for one: its page is there for one instruction at a time. */
+/*
+ * A controller that writes the next completion whenever the driver looks for one: the queue's page is there for one instruction at
+ * a time.
+ */
 #define TRAP_FLAG 0x100
 static unsigned int served;
 

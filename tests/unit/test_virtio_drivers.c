@@ -24,8 +24,8 @@ static const struct row {
 	const char *awaited;
 } rows[] = {
 	{ FAKE_NET, 0x1000, &virtio_net_driver, "virtio-net: no transmitted frame within 1000 ms, 0 of 1" },
-	{ FAKE_BLK, 0x1001, &virtio_blk_driver, "virtio-blk: no completed request within 10000 ms, 0 of 1" },
-	{ FAKE_RNG, 0x1005, &virtio_rng_driver, "virtio-rng: no completed request within 10000 ms, 0 of 1" },
+	{ FAKE_BLK, 0x1001, &virtio_blk_driver, "virtio-blk: no completed request within 5000 ms, 0 of 1" },
+	{ FAKE_RNG, 0x1005, &virtio_rng_driver, "virtio-rng: no completed request within 5000 ms, 0 of 1" },
 };
 
 static struct virtio_bench b;
