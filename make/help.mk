@@ -13,4 +13,5 @@ help: ## this list
 		'  ACCEL=tcg        the accelerator              TIMEOUT=               seconds for one run' \
 		'  QEMUFLAGS=       appended to QEMU'"'"'s command line' \
 		'  N=100            hops of make soak' \
+		'  TIME=60 FUZZ=    seconds for each fuzzer of make fuzz, and which' \
 		'  NO_INSTALL=1     say which packages are missing instead of installing them'
