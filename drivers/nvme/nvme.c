@@ -9,8 +9,8 @@
 /* clang-format off: bits stand indented below their register */
 /* NVMe 2.0, 3.1.3; registers have 32 bits but where noted. */
 #define NVME_CAP	    0x00		/* 64 bits */
-#define NVME_CAP_MQES	    0xffff		/* entries of a queue less one, at most */
-#define NVME_CAP_TO(hi)	    ((hi) >> 24 & 0xff) /* in the lower half: how long READY may take, in 500 ms */
+#define NVME_CAP_TO(lo)	    ((lo) >> 24 & 0xff) /* in the lower half: how long READY may take, in 500 ms */
+#define NVME_CAP_MPSMIN(hi) ((hi) >> 16 & 0xf)	/* in the upper half: the least page, 4 KiB << MPSMIN */
 #define NVME_CAP_DSTRD(hi)  ((hi)&0xf)		/* in the upper half: doorbells stand 4 << DSTRD bytes apart */
 #define NVME_CC		    0x14
 #define NVME_CC_EN	    0x000001
@@ -108,15 +108,15 @@ static enum status map(struct pci_dev *dev, u64 *bar)
 	return s;
 }
 
-/* Waits until READY is what ENABLE was set to, as long as the controller says that it may take. */
+/* Waits until READY is what ENABLE was set to, as long as the controller says that it may take, or until it fails or has gone. */
 static enum status await_ready(const struct pci_dev *dev, u64 bar, u32 ready)
 {
 	u64 bound = (NVME_CAP_TO(nvme_read(dev, bar + NVME_CAP)) + 1UL) * READY_UNIT_US;
 	struct deadline deadline = deadline_after_us(bound);
-	u32 status;
+	u32 wanted = ready ? NVME_CSTS_RDY | NVME_CSTS_CFS : NVME_CSTS_RDY, status;
 
-	while (((status = nvme_read(dev, bar + NVME_CSTS)) & NVME_CSTS_RDY) != ready) {
-		if (deadline_passed(&deadline) || (ready && status & NVME_CSTS_CFS)) {
+	while (((status = nvme_read(dev, bar + NVME_CSTS)) & wanted) != ready) {
+		if (deadline_passed(&deadline) || status & wanted & NVME_CSTS_CFS || status == 0xffffffff) {
 			log_line(PCI_FMT " nvme: not %s within %lu ms, status 0x%x", PCI_ARGS(dev), ready ? "ready" : "reset",
 				 bound / 1000, status);
 			return ERR_TIMEOUT;
@@ -201,6 +201,7 @@ static enum status probe(struct pci_dev *dev, void *context)
 	struct driver_env *env = context;
 	struct nvme *nvme = arena_alloc(env->heap, sizeof(*nvme), 8);
 	enum status s;
+	u32 high;
 
 	if (!nvme)
 		return ERR_RANGE;
@@ -210,12 +211,12 @@ static enum status probe(struct pci_dev *dev, void *context)
 	s = map(dev, &nvme->bar);
 	if (s != OK)
 		return s;
-	nvme->stride = 4U << NVME_CAP_DSTRD(nvme_read(dev, nvme->bar + NVME_CAP + 4));
+	high = nvme_read(dev, nvme->bar + NVME_CAP + 4);
+	nvme->stride = 4U << NVME_CAP_DSTRD(high);
 	nvme->doorbell = nvme->bar + NVME_DOORBELLS;
-	if (nvme->stride + NVME_DOORBELLS + 4 > NVME_REGISTERS ||
-	    (nvme_read(dev, nvme->bar + NVME_CAP) & NVME_CAP_MQES) < QUEUE_SIZE - 1) {
-		log_line(PCI_FMT " nvme: doorbells %u bytes apart, queues of %u", PCI_ARGS(dev), nvme->stride,
-			 (nvme_read(dev, nvme->bar + NVME_CAP) & NVME_CAP_MQES) + 1);
+	if (nvme->stride + NVME_DOORBELLS + 4 > NVME_REGISTERS || NVME_CAP_MPSMIN(high)) {
+		log_line(PCI_FMT " nvme: doorbells %u bytes apart, pages of %lu KiB", PCI_ARGS(dev), nvme->stride,
+			 PAGE_SIZE / KIB << NVME_CAP_MPSMIN(high));
 		return ERR_ABSENT;
 	}
 	nvme->submission = arena_alloc(env->dma, QUEUE_SIZE * sizeof(struct command), PAGE_SIZE);
@@ -260,6 +261,9 @@ static enum status work(struct pci_dev *dev, bool write)
 	memcpy(model, nvme->page + NVME_IDENTIFY_MODEL, MODEL_SIZE);
 	for (n = MODEL_SIZE; n && model[n - 1] == ' ';)
 		n--;
+	for (size_t i = 0; i < n; i++)
+		if (model[i] < ' ' || model[i] > '~')
+			model[i] = '?'; /* ASCII it should be (5.17.2.1); a line of the log it must not end */
 	log_line(PCI_FMT " nvme: %.*s, %s %s 0x%02x: %u commands, %u interrupts", PCI_ARGS(dev), (int)n, model,
 		 nvme->msix ? "MSI-X" : "INTx", nvme->msix ? "vector" : "irq", nvme->vector, nvme->completed, nvme->interrupts);
 	return OK;

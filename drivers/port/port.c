@@ -3,6 +3,7 @@
 
 #include "irq/lapic.h"
 #include "lib/log.h"
+#include "lib/time.h"
 
 #define VECTORS_MAX 2 /* one a source */
 
@@ -45,6 +46,21 @@ static bool take_completion(const struct pci_dev *dev)
 	return true;
 }
 
+/* The last command of an owner, of which nobody is to hear: it has to complete before the next is given (PCIe 6.7.3.2). */
+static enum status turn_events_off(const struct pci_dev *dev, u16 control)
+{
+	struct deadline deadline = deadline_after_us(COMMAND_WAIT_US);
+
+	write_slot_control(dev, control & (u16)~EVENTS);
+	while (!take_completion(dev)) {
+		if (deadline_passed(&deadline)) {
+			log_line(PCI_FMT " pcie-port: events not off within %u ms", PCI_ARGS(dev), COMMAND_WAIT_US / 1000);
+			return ERR_TIMEOUT;
+		}
+	}
+	return OK;
+}
+
 static u16 port_type(const struct pci_dev *dev)
 {
 	return (pci_read_config_word(dev, (u16)(dev->pcie + PCI_EXP_FLAGS)) & PCI_EXP_FLAGS_TYPE) >> 4;
@@ -82,7 +98,7 @@ static bool match(const struct pci_dev *dev)
 	if (type != PCI_EXP_TYPE_ROOT_PORT && type != PCI_EXP_TYPE_DOWNSTREAM)
 		return false;
 	slot = pci_read_config_dword(dev, (u16)(dev->pcie + PCI_EXP_SLTCAP));
-	return slot != 0xffffffff && slot & PCI_EXP_SLTCAP_HPC && !(slot & PCI_EXP_SLTCAP_NCCS);
+	return slot & PCI_EXP_SLTCAP_HPC && !(slot & PCI_EXP_SLTCAP_NCCS);
 }
 
 /* What the previous kernel listened to is not ours to hear. */
@@ -93,10 +109,8 @@ static enum status reset(struct pci_dev *dev)
 	if (control == 0xffff)
 		return ERR_ABSENT;
 	report_errors(dev, find_aer(dev), 0);
-	if (control & EVENTS)
-		write_slot_control(dev, control & (u16)~EVENTS);
 	take_completion(dev);
-	return OK;
+	return control & EVENTS ? turn_events_off(dev, control) : OK;
 }
 
 static bool take_error(const struct pci_dev *dev, const struct port *port)
@@ -118,7 +132,7 @@ static bool interrupt(void *context)
 
 	port->commands += command;
 	port->errors += error;
-	return command || error;
+	return true; /* its vectors are its alone: another may have taken already what this one tells of */
 }
 
 static enum status connect(struct pci_dev *dev, struct port *port)
@@ -151,6 +165,14 @@ static enum status probe(struct pci_dev *dev, void *context)
 	return connect(dev, port);
 }
 
+/* A port that does not do what it is told is not listened to, either. */
+static enum status give_up(struct pci_dev *dev, const struct port *port, enum status why)
+{
+	report_errors(dev, port->aer, 0);
+	write_slot_control(dev, slot_control(dev) & (u16)~EVENTS);
+	return why;
+}
+
 static enum status work(struct pci_dev *dev, bool write)
 {
 	struct port *port = dev->driver_data;
@@ -164,20 +186,20 @@ static enum status work(struct pci_dev *dev, bool write)
 		write_slot_control(dev, control | EVENTS);
 		s = driver_await(dev, "completed command", &port->commands, n, COMMAND_WAIT_US);
 	}
-	return s;
+	return s == OK ? OK : give_up(dev, port, s);
 }
 
 /* Deaf again: nothing here is left in flight, and the next owner finds the port as we did. */
 static enum status finish(struct pci_dev *dev)
 {
 	struct port *port = dev->driver_data;
+	enum status s;
 
 	report_errors(dev, port->aer, 0);
-	write_slot_control(dev, slot_control(dev) & (u16)~EVENTS);
-	take_completion(dev);
+	s = turn_events_off(dev, slot_control(dev));
 	log_line(PCI_FMT " pcie-port: %s, %u from vector 0x%02x on: %u commands completed, %u errors reported", PCI_ARGS(dev),
 		 dev->msix ? "MSI-X" : "MSI", port->vectors, port->vector, port->commands, port->errors);
-	return OK;
+	return s;
 }
 
 const struct driver pcie_port_driver = {

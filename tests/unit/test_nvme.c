@@ -483,7 +483,7 @@ static void doorbells_are_where_the_controller_has_them(void **state)
 			assert_int_equal(nvme.cq_head, 1);
 		} else {
 			assert_int_equal(bring_up(), ERR_ABSENT);
-			snprintf(said, sizeof(said), "0000:00:06.0 nvme: doorbells %u bytes apart, queues of 2048", 4U << n);
+			snprintf(said, sizeof(said), "0000:00:06.0 nvme: doorbells %u bytes apart, pages of 4 KiB", 4U << n);
 			assert_one_line(said);
 			assert_not_enabled();
 		}
@@ -491,22 +491,18 @@ static void doorbells_are_where_the_controller_has_them(void **state)
 	}
 }
 
-static void queues_too_small_are_refused_with_a_line(void **state)
+static void pages_larger_than_ours_are_refused_with_a_line(void **state)
 {
-	static const struct {
-		u16 mqes;
-		enum status want;
-	} rows[] = { { 1, ERR_ABSENT }, { 6, ERR_ABSENT }, { 7, OK }, { 0xffff, OK } };
 	char said[64];
 
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		nvme.cap = TO(1) | rows[i].mqes;
-		assert_int_equal(bring_up(), rows[i].want);
-		snprintf(said, sizeof(said), "nvme: doorbells 4 bytes apart, queues of %u", rows[i].mqes + 1);
-		if (rows[i].want == OK)
-			assert_int_equal(nvme.aqa, 0x00070007);
-		else
+	for (unsigned int n = 0; n < 16; n++) {
+		nvme.cap = TO(1) | (u64)n << 48;
+		assert_int_equal(bring_up(), n ? ERR_ABSENT : OK);
+		snprintf(said, sizeof(said), "nvme: doorbells 4 bytes apart, pages of %u KiB", 4U << n);
+		if (n)
 			assert_one_line(said);
+		else
+			assert_int_equal(nvme.aqa, 0x00070007);
 		again(state);
 	}
 }
@@ -579,6 +575,12 @@ static void one_that_fails_instead_of_getting_ready_is_given_up_at_once(void **s
 	assert_int_equal(dev->driver->probe(dev, &env), ERR_TIMEOUT);
 	assert_in_range(fake_x86.pm_timer - begun, 0, 5 * fake_x86.pm_step);
 	assert_true(fake_log_has("0000:00:06.0 nvme: not ready within 500 ms, status 0x2"));
+	/* Nor is one ready that says both. */
+	nvme.cc = 0;
+	nvme.csts = 2;
+	nvme.waits = 0;
+	assert_int_equal(dev->driver->probe(dev, &env), ERR_TIMEOUT);
+	assert_true(fake_log_has("0000:00:06.0 nvme: not ready within 500 ms, status 0x3"));
 }
 
 static void memory_that_runs_out_is_an_error_and_it_is_not_enabled(void **state)
@@ -754,6 +756,7 @@ static void the_model_is_said_without_its_padding(void **state)
 		{ " a  b                                   ", " nvme:  a  b, MSI-X" },
 		{ "                                        ", " nvme: , MSI-X" },
 		{ "0123456789012345678901234567890123456789", " nvme: 0123456789012345678901234567890123456789, MSI-X" },
+		{ "a~\x7f\x80\xff\r\n\0b                               ", " nvme: a~??????b, MSI-X" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -964,7 +967,7 @@ int main(void)
 		T(registers_of_all_ones_are_no_controller),
 		T(one_that_goes_has_not_done_its_work),
 		T(doorbells_are_where_the_controller_has_them),
-		T(queues_too_small_are_refused_with_a_line),
+		T(pages_larger_than_ours_are_refused_with_a_line),
 		T(queues_and_msix_come_before_it_is_enabled),
 		T(one_that_is_never_ready_is_given_up_with_a_line),
 		T(one_that_fails_instead_of_getting_ready_is_given_up_at_once),
