@@ -6,6 +6,7 @@ FUZZ_O := $(O)/fuzz
 FUZZ_CC ?= clang
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ ?= $(FUZZERS)
+$(if $(filter-out $(FUZZERS),$(FUZZ)),$(error FUZZ=$(FUZZ): there are $(FUZZERS)))
 TIME ?= 60
 FUZZ_RUNS := 2000
 

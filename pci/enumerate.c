@@ -41,7 +41,7 @@ static void read_function(struct pci_dev *dev)
 	dev->found.command = pci_read_config_word(dev, PCI_COMMAND);
 	dev->found.status = pci_read_config_word(dev, PCI_STATUS);
 	for (struct pci_cap cap = { 0 }; pci_next_capability(dev, &cap);) {
-		if (cap.id == PCI_CAP_ID_EXP) {
+		if (cap.id == PCI_CAP_ID_EXP && !dev->pcie) {
 			dev->pcie = cap.pos;
 		} else if (cap.id == PCI_CAP_ID_MSI && !dev->msi) {
 			dev->found.msi_flags = pci_read_config_word(dev, cap.pos + PCI_MSI_FLAGS);

@@ -9,18 +9,21 @@ Nothing here believes the guest: its log is read only to be compared.
 """
 
 from witness.judge import Result, Verdict, judge
-from witness.machine import REFERENCE, Content, Disk, Machine
+from witness.machine import EVERYTHING, REFERENCE, Content, Disk, Machine, Nic, Rng
 from witness.qemu import Session, Settings, Unusable, run
 from witness.record import Entry, Outcome, Run
 
 __all__ = [
+    "EVERYTHING",
     "REFERENCE",
     "Content",
     "Disk",
     "Entry",
     "Machine",
+    "Nic",
     "Outcome",
     "Result",
+    "Rng",
     "Run",
     "Session",
     "Settings",

@@ -99,7 +99,8 @@ class Case:
 
     @cached_property
     def hops(self) -> list[Hop]:
-        return hops(self.history.changes, self.end, self.before.hop if self.before else 1)
+        entered = min(self.entry_lines.values(), default=None)
+        return hops(self.history.changes, self.end, self.before.hop if self.before else 1, entered)
 
     @cached_property
     def handed_over(self) -> list[Hop]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Iterator
 
+from witness import nvme
 from witness.case import Case
 from witness.image import BOOT_PARAMS_SIZE, E820_DMA, e820, ramdisk
 from witness.pci import Bdf, Register
@@ -132,9 +133,12 @@ def taken_by_next(case: Case, hop: Hop, jump: Entry) -> list[Extent]:
     taken.append(Extent("boot_params", range(jump.registers["RSI"], jump.registers["RSI"] + BOOT_PARAMS_SIZE)))
     if initrd := ramdisk(params):
         taken.append(Extent("initrd", initrd))
-    for queue in queues(case.within(MmioWrite, range(hop.window.start, hop.inward.stop)), case.bars):
+    lines = range(hop.window.start, hop.inward.stop)
+    for queue in queues(case.within(MmioWrite, lines), case.bars):
         taken += [Extent(f"virtqueue of {queue.bdf}", part) for part in queue.addresses]
-    for dma in edu_dmas(case, range(hop.window.start, hop.inward.stop)):
+    for admin in nvme.admins(case.within(MmioWrite, lines), case.bars):
+        taken += [Extent(f"admin queue of {admin.bdf}", part) for part in admin.addresses]
+    for dma in edu_dmas(case, lines):
         if dma.to_ram:
             taken.append(Extent(f"DMA target of {dma.bdf}", dma.target))
     return taken

@@ -159,15 +159,15 @@ class Function:
 
     @property
     def offsets(self) -> dict[Register, int]:
-        """Where each register is. A capability that the function lacks is no key."""
+        """Where each register is. A capability that the function lacks is no key; of two, the first counts."""
         found = {Register.COMMAND: PCI_COMMAND}
         for cap, position in self._capabilities():
             if position + self._size(cap, position) > len(self.config):
                 continue  # what reaches past the space is not what it says to be
             if cap == PCI_CAP_ID_MSI:
-                found[Register.MSI] = position + PCI_MSI_FLAGS
+                found.setdefault(Register.MSI, position + PCI_MSI_FLAGS)
             elif cap == PCI_CAP_ID_MSIX:
-                found[Register.MSIX] = position + PCI_MSIX_FLAGS
+                found.setdefault(Register.MSIX, position + PCI_MSIX_FLAGS)
         return found
 
     def _size(self, cap: int, position: int) -> int:
@@ -194,7 +194,7 @@ class Function:
         if slot.stop > len(self.config) or self.config[PCI_HEADER_TYPE] & 0x7F != PCI_HEADER_TYPE_BRIDGE:
             return range(0)
         kind, can = (self.u16(exp + PCI_EXP_FLAGS) & PCI_EXP_FLAGS_TYPE) >> 4, self.u32(exp + PCI_EXP_SLTCAP)
-        tells = can != 0xFFFFFFFF and can & PCI_EXP_SLTCAP_HPC and not can & PCI_EXP_SLTCAP_NCCS
+        tells = can & PCI_EXP_SLTCAP_HPC and not can & PCI_EXP_SLTCAP_NCCS
         return slot if tells and kind in (PCI_EXP_TYPE_ROOT_PORT, PCI_EXP_TYPE_DOWNSTREAM) else range(0)
 
     def _capabilities(self) -> Iterator[tuple[int, int]]:

@@ -2,12 +2,14 @@
 """The clock of a hand-off, from bus master and MSI alone; it reads a Linux trace by the same rules.
 
     MSI on ... | out: first clear ... last bus-master clear | window | in: first bus-master set ... | out ...
+
+Where no function ever has MSI on, for want of devices or of MSI in them, each bus-master clear under an image of ours counts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterable, NamedTuple
+from typing import NamedTuple, Sequence
 
 from witness.state import Change
 
@@ -35,8 +37,8 @@ class Clock:
     whose bus master stayed on (policy `none`) hands over without an out phase.
     """
 
-    def __init__(self) -> None:
-        self._armed = False
+    def __init__(self, armed: bool = False) -> None:
+        self._armed = self._always = armed  # whether a clear counts, MSI or no
         self._first = self._last = 0  # lines of the out phase so far; 0 = none
 
     def read(self, change: Change) -> Edges | None:
@@ -46,7 +48,7 @@ class Clock:
                 self._last = change.line
             elif change.master_set:
                 edges = Edges(self._first, self._last + 1, change.line)
-                self._armed, self._first, self._last = False, 0, 0
+                self._armed, self._first, self._last = self._always, 0, 0
                 return edges
         elif change.msi_enabled:
             self._armed, self._first = True, 0
@@ -60,9 +62,12 @@ class Clock:
         return Edges(self._first, self._last + 1, end + 1) if self._last else None
 
 
-def hops(changes: Iterable[Change], end: int, first: int = 1) -> list[Hop]:
-    """The hand-offs in a trace of `end` lines, numbered from `first`."""
-    clock = Clock()
+def hops(changes: Sequence[Change], end: int, first: int = 1, entered: int | None = None) -> list[Hop]:
+    """The hand-offs in a trace of `end` lines, numbered from `first`. An image of ours was entered first at line `entered`."""
+    silent = not any(change.msi_enabled for change in changes)
+    if silent:
+        changes = [change for change in changes if entered is not None and change.line >= entered]
+    clock = Clock(armed=silent)
     found = [edges for edges in map(clock.read, changes) if edges]
     if last := clock.unfinished(end):
         found.append(last)

@@ -20,7 +20,7 @@ import pytest
 from tests.guest.conftest import Boot, failures, log_has, run_to, write_config
 
 from witness.case import Case
-from witness.driving import own_messages
+from witness.driving import driven, own_messages
 from witness.machine import REFERENCE, Machine
 from witness.pci import Bdf, Function, Register
 from witness.qemu import Session
@@ -56,6 +56,7 @@ def record(shared: Boot) -> Run:
 def test_every_verdict_holds(record: Run) -> None:
     assert record.outcome is Outcome.PASS, record.detail
     assert not failures(record)
+    assert {NARROW, WIDE, TABLE, NVME} <= {function.bdf for function in driven(Case(record))}
 
 
 def msi_flags(function: Function) -> int:
@@ -133,8 +134,8 @@ def vectors_seen(record: Run) -> set[int]:
     """Of the port's block, by their place in it, under second."""
     case = Case(record)
     lines = range(case.entry_lines["second"], case.end + 1)
-    ((_, first),) = own_messages(case, case.topology.functions[NARROW], lines)
-    return {m.data - first for m in case.within(Msi, lines) if m.data - first in range(2)}
+    own = sorted(own_messages(case, case.topology.functions[NARROW], lines))
+    return {own.index((m.address, m.data)) for m in case.within(Msi, lines) if (m.address, m.data) in own}
 
 
 def test_each_vector_is_its_own(boot: Boot) -> None:

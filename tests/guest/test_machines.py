@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Claim: what a machine has not got is not missed.
 
-False if an image or the witness counts on a disk, on virtio, or on any device that has a driver. Provoked by leaving out
-one after the other; what is left is driven and handed over, and every verdict holds. Where nothing is left, nothing is
-ever armed, and no verdict can tell a hand-off from the rest: bus master is asked for in the writes and at the jump. The
-twins: the functions that QEMU lists, so that what is left out is not there; and nothing is cleared where policy `none`
-says so.
+False if an image or the witness counts on a disk, on virtio, on edu, on messages, or on any device that has a driver. Provoked
+by leaving out one after the other; what is left is driven and handed over, and every verdict holds. Where edu is left out, the
+last that is done to a device is done to a port's slot: QEMU's trace does not show how virtio is notified. The twins: the functions
+that QEMU lists, so that what is left out is not there; and nothing is cleared where policy `none` says so.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 from tests.guest.conftest import Boot, failures
@@ -16,36 +17,43 @@ from tests.guest.conftest import Boot, failures
 from witness.case import Case
 from witness.driving import driven
 from witness.machine import EVERYTHING, Machine
-from witness.pci import PCI_COMMAND, PCI_COMMAND_MASTER, VIRTIO_VENDOR
+from witness.pci import ENABLE, PCI_COMMAND, PCI_COMMAND_MASTER, Bdf
 from witness.record import Outcome
-from witness.trace import ConfigWrite
 
 EDUS = ("edu,addr=5", "edu,addr=9")
+PORT = ("pcie-root-port,addr=6,chassis=1",)
 
 NO_DISK = Machine(nics=EVERYTHING.nics, rngs=EVERYTHING.rngs, devices=EDUS)
+NO_EDU = Machine(nics=EVERYTHING.nics, rngs=EVERYTHING.rngs, devices=PORT)
 NO_VIRTIO = Machine(devices=EDUS)
+NO_MESSAGES = Machine(rngs=tuple(replace(rng, device=f"{rng.device},vectors=0") for rng in EVERYTHING.rngs))
 NOTHING = Machine()
 
 
 @pytest.mark.parametrize(
-    "machine, virtio",
-    [pytest.param(NO_DISK, 2, id="no-disk"), pytest.param(NO_VIRTIO, 0, id="no-virtio")],
+    "machine, slots",
+    [
+        pytest.param(NO_DISK, [5, 7, 8, 9], id="no-disk"),
+        pytest.param(NO_EDU, [6, 7, 8], id="no-edu"),
+        pytest.param(NO_VIRTIO, [5, 9], id="no-virtio"),
+        pytest.param(NO_MESSAGES, [8], id="no-messages"),
+    ],
 )
-def test_what_is_left_is_handed_over(boot: Boot, machine: Machine, virtio: int) -> None:
+def test_what_is_left_is_handed_over(boot: Boot, machine: Machine, slots: list[int]) -> None:
     record = boot(machine=machine)
     assert failures(record) == []
     found = driven(Case(record))
-    assert (len(found), sum(f.vendor == VIRTIO_VENDOR for f in found)) == (virtio + len(EDUS), virtio)
+    assert [f.bdf for f in found] == [Bdf(0, slot, 0) for slot in slots]
+    assert any(f.offsets.keys() & ENABLE for f in found) == (machine is not NO_MESSAGES)
 
 
 @pytest.mark.parametrize("policy, cleared", [("keep-msi", True), ("none", False)])
 def test_where_nothing_has_a_driver(boot: Boot, policy: str, cleared: bool) -> None:
     record = boot(machine=NOTHING, cmdline=f"handoff.shutdown={policy}")
     assert record.outcome is Outcome.PASS, record.log
+    assert failures(record) == []
     case = Case(record)
     assert not driven(case)
-    functions = sorted(case.topology.functions.values(), key=lambda f: f.bdf, reverse=True)
-    masters = [bool(f.u16(PCI_COMMAND) & PCI_COMMAND_MASTER) for f in functions]
-    assert masters == [not cleared] * len(functions)
-    written = [(w.bdf, w.offset, w.size) for w in case.within(ConfigWrite, range(case.entry_lines["first"], case.end + 1))]
-    assert written == [(f.bdf, PCI_COMMAND, 2) for f in functions if cleared]
+    masters = [bool(f.u16(PCI_COMMAND) & PCI_COMMAND_MASTER) for f in case.topology.functions.values()]
+    assert masters == [not cleared] * len(masters)
+    assert masters

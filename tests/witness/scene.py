@@ -2,7 +2,8 @@
 """A hand-off made of text: the files that a run would leave, written by hand.
 
 The machine: virtio-blk at 00:03.0 (MSI-X), edu at 00:05.0 (MSI), a bridge at 00:06.0, edu behind it at 01:00.0 (MSI);
-where a test asks for them, virtio-net at 00:07.0 and virtio-rng at 00:08.0 (MSI-X). Trace lines have QEMU 7.2's exact
+where a test asks for them, virtio-net at 00:07.0 and virtio-rng at 00:08.0 (MSI-X); or nvme at 00:0a.0 (MSI-X) and two
+hot-plug capable ports, at 00:0b.0 (MSI-X) and at 00:0c.0 (MSI, two vectors). Trace lines have QEMU 7.2's exact
 form. Each step has a label by which a test drops, replaces or surrounds it.
 """
 
@@ -24,13 +25,19 @@ VIRTIO, EDU, BRIDGE, BEHIND = (Bdf.parse(text) for text in ("00:03.0", "00:05.0"
 NET, RNG = Bdf.parse("00:07.0"), Bdf.parse("00:08.0")
 ROUTER = Bdf.parse("00:1f.0")  # an ICH9 LPC, in which nothing is ever on
 NAMES = {VIRTIO: "virtio-blk-pci", EDU: "edu", BRIDGE: "pcie-root-port", BEHIND: "edu"}
+NVME, PORT, OLD_PORT = Bdf.parse("00:0a.0"), Bdf.parse("00:0b.0"), Bdf.parse("00:0c.0")
 MORE = {NET: "virtio-net-pci", RNG: "virtio-rng-pci"}
+EXPRESS = {NVME: "nvme", PORT: "pcie-root-port", OLD_PORT: "ioh3420"}
+ALL_NAMES = NAMES | MORE | EXPRESS
 CONTROL = 0x42  # MSI and MSI-X control alike: the capability is at 0x40
 COMMAND = 0x04
+EXP = 0x60  # PCI Express capability
+SLOT_CAPABILITIES, SLOT_CONTROL, SLOT_STATUS = EXP + 0x14, EXP + 0x18, EXP + 0x1A
+CONTROL_OFF = {True: 0x0001, False: 0x0080}  # MSI-X with two entries, MSI of 64 bits
 WORDS = {COMMAND: "command", CONTROL: "msi control"}
-BARS = {VIRTIO: 0xE0000000, EDU: 0xC0100000, BEHIND: 0xC0200000, NET: 0xE0100000, RNG: 0xE0200000}
+BARS = {VIRTIO: 0xE0000000, EDU: 0xC0100000, BEHIND: 0xC0200000, NET: 0xE0100000, RNG: 0xE0200000, NVME: 0xE0300000}
 NOTIFY = 0x3000  # of a virtio BAR
-MESSAGES = {EDU: 0x41, BEHIND: 0x42}
+MESSAGES = {EDU: 0x41, BEHIND: 0x42, OLD_PORT: 0x60}
 
 RAM_SIZE = 0x40000
 FIRST, SECOND, INIT_SIZE = 0x10000, 0x20000, 0x2000
@@ -42,11 +49,11 @@ EDU_TARGET = 0x7000
 NEW_DESC, NEW_HEADER, NEW_STATUS, NEW_DATA = 0x30000, 0x30800, 0x30810, 0x31000  # second's own virtqueue
 NEW_SOURCE, NEW_TARGET = 0x38000, 0x39000  # of its DMA out and back; those of the other edu follow each
 DMA_SIZE = 0x100
-LINES = {VIRTIO: (23, 11), EDU: (21, 11), BEHIND: (22, 10), NET: (23, 11), RNG: (20, 10)}  # GSI, ISA IRQ
+LINES = {VIRTIO: (23, 11), EDU: (21, 11), BEHIND: (22, 10), NET: (23, 11), RNG: (20, 10), NVME: (22, 10)}  # GSI, ISA IRQ
 TABLE = 0xC0300000  # virtio-blk's MSI-X table
-TABLES = {VIRTIO: TABLE, NET: 0xC0400000, RNG: 0xC0500000}
+TABLES = {VIRTIO: TABLE, NET: 0xC0400000, RNG: 0xC0500000, NVME: 0xC0600000, PORT: 0xC0700000}
 VECTOR = 0x40  # and its message
-VECTORS = {VIRTIO: [VECTOR], NET: [0x50, 0x51], RNG: [0x52]}  # of each queue
+VECTORS = {VIRTIO: [VECTOR], NET: [0x50, 0x51], RNG: [0x52], NVME: [0x53], PORT: [0x54]}  # of each queue
 SEED = 0x1234
 
 # virtio-net and virtio-rng: rings and buffers of first, and how far above them are those of second.
@@ -54,23 +61,33 @@ RX_DESC, TX_DESC, RNG_DESC = 0x5800, 0x5C00, 0x6000
 RX_DATA, TX_DATA, RNG_DATA = 0x6400, 0x6800, 0x6C00
 NEW = 0x32000 - RX_DESC
 RX_SIZE, RNG_SIZE = 0x80, 0x40
+# nvme: its admin queues and the page that Identify fills, likewise.
+ADMIN_SUBMISSION, ADMIN_COMPLETION, IDENTIFIED = 0x7400, 0x7600, 0x7800
+QEMU_VENDOR = 0x1B36
 MAC, GATEWAY_MAC = bytes.fromhex("525400123456"), bytes.fromhex("02c0ffee0001")
 GATEWAY = bytes((10, 0, 2, 2))
 
 
 def config(bdf: Bdf, command: int, control: int) -> bytes:
     space = bytearray(256)
-    vendor = {BRIDGE: 0x1B36, EDU: 0x1234, BEHIND: 0x1234}.get(bdf, 0x1AF4)
-    device = {VIRTIO: 0x1042, BRIDGE: 0x000C, NET: 0x1041, RNG: 0x1044}.get(bdf, 0x11E8)
+    vendor = {EDU: 0x1234, BEHIND: 0x1234}.get(bdf, QEMU_VENDOR if bdf == BRIDGE or bdf in EXPRESS else 0x1AF4)
+    device = {VIRTIO: 0x1042, NET: 0x1041, RNG: 0x1044, EDU: 0x11E8, BEHIND: 0x11E8, NVME: 0x0010}.get(bdf, 0x000C)
     struct.pack_into("<HHHH", space, 0, vendor, device, command, 0x0010)
     space[0x34], space[0x3C], space[0x3D] = 0x40, LINES[bdf][1] if bdf in LINES else 0, 1
     if bdf == BRIDGE:
         space[0x0E], space[0x19], space[0x1A], space[0x34] = 1, 1, 1, 0
-    if bdf in TABLES:
+    if bdf == NVME:
+        struct.pack_into("<I", space, 0x08, 0x010802 << 8)
+    if bdf in (PORT, OLD_PORT):
+        space[0x0E], space[0x19], space[0x1A], space[0x41] = 1, bdf.device, bdf.device, EXP
+        struct.pack_into("<BBH", space, EXP, 0x10, 0, 0x0042)  # a root port
+        struct.pack_into("<I", space, SLOT_CAPABILITIES, 0x40)  # hot-plug capable
+    elif bdf in TABLES:
         struct.pack_into("<IIIIQ", space, 0x10, 1, TABLES[bdf], 0, 0, BARS[bdf] | 4)  # I/O, 32 bits, none, none, 64 bits
     elif bdf in BARS:
         struct.pack_into("<I", space, 0x10, BARS[bdf])
-    struct.pack_into("<BBH", space, 0x40, 0x11 if bdf in TABLES else 0x05, 0, control)
+    space[0x40] = 0x11 if bdf in TABLES else 0x05
+    struct.pack_into("<H", space, CONTROL, control)
     if bdf in MESSAGES:
         struct.pack_into("<QH", space, 0x44, 0xFEE00000, MESSAGES[bdf])
     return bytes(space)
@@ -180,7 +197,7 @@ class Scene:
         lpc = bytearray(256)
         struct.pack_into("<I", lpc, 0, 0x29188086)
         lpc[0x60] = self.router
-        found = {bdf: config(bdf, 0x7, 0x80 if bdf in MESSAGES else 1) for bdf in self.functions}
+        found = {bdf: config(bdf, 0x7, CONTROL_OFF[bdf in TABLES]) for bdf in self.functions}
         handed = {bdf: config(bdf, *values) for bdf, values in self.handed.items()}
         return Run(
             directory=self.directory,
@@ -211,7 +228,7 @@ def config_write(bdf: Bdf, offset: int, value: int, size: int = 2) -> list[str]:
     address = 0xB0000000 + (bdf.bus << 20 | bdf.device << 15 | bdf.function << 12 | offset)
     return [
         memory_write("pcie-mmcfg-mmio", address, value, size),
-        f"pci_cfg_write {(NAMES | MORE).get(bdf, 'ICH9-LPC')} {bdf} @0x{offset:x} <- 0x{value:x}",
+        f"pci_cfg_write {ALL_NAMES.get(bdf, 'ICH9-LPC')} {bdf} @0x{offset:x} <- 0x{value:x}",
     ]
 
 
@@ -220,13 +237,17 @@ def memory_write(region: str, address: int, value: int, size: int) -> str:
 
 
 def virtio(offset: int, value: int, size: int = 4, bdf: Bdf = VIRTIO) -> str:
-    name = (NAMES | MORE)[bdf].removesuffix("-pci")
+    name = ALL_NAMES[bdf].removesuffix("-pci")
     return memory_write(f"virtio-pci-common-{name}", BARS[bdf] + offset, value, size)
 
 
 def notify(queue: int) -> str:
     """virtio-net is told of buffers."""
     return memory_write("virtio-pci-notify-virtio-net", BARS[NET] + NOTIFY + 4 * queue, queue, 2)
+
+
+def nvme(offset: int, value: int) -> str:
+    return memory_write("nvme", BARS[NVME] + offset, value, 4)
 
 
 def edu(bdf: Bdf, offset: int, value: int) -> str:
@@ -327,10 +348,47 @@ def drive_more(s: Scene, when: str, base: int) -> None:
     s.frames += [PROBE, ANSWER]
 
 
+def admin_queues(base: int) -> list[str]:
+    """Of eight entries each."""
+    addresses = ((0x28, ADMIN_SUBMISSION), (0x30, ADMIN_COMPLETION))
+    return [nvme(0x24, 0x70007), *(nvme(at + i, (base + address) * (not i)) for at, address in addresses for i in (0, 4))]
+
+
+def slot_command(bdf: Bdf) -> list[str]:
+    """Told of by interrupt, which is taken."""
+    message = VECTORS[PORT][0] if bdf == PORT else MESSAGES[bdf]
+    return [*config_write(bdf, SLOT_CONTROL, 0x7F0), msi(message), *config_write(bdf, SLOT_STATUS, 0x10)]
+
+
+def drive_express(s: Scene, when: str, base: int) -> None:
+    """The same of nvme and the ports."""
+    for bdf, name in ((NVME, f"{when}-nvme"), (PORT, f"{when}-port"), (OLD_PORT, f"{when}-old-port")):
+        if bdf in TABLES:
+            s.add(f"{name}-table", *msix_table(bdf))
+            s.register(f"{name}-masked", bdf, CONTROL, 0xC001)
+        else:
+            for offset, value, size in ((0x44, 0xFEE00000, 4), (0x48, 0, 4), (0x4C, MESSAGES[bdf], 2)):
+                s.add(f"{name}-message-{offset:x}", *config_write(bdf, offset, value, size))
+        s.register(f"{name}-no-intx", bdf, COMMAND, s.values[bdf, COMMAND] | 0x400)
+        s.register(f"{name}-on", bdf, CONTROL, 0x8001 if bdf in TABLES else 0x91)
+        if bdf == NVME:
+            s.add(f"{name}-queues", *admin_queues(base))
+            s.add(f"{name}-enable", nvme(0x14, 0x460001))
+            s.add(f"{name}-submit", nvme(0x1000, 1))
+            s.add(f"{name}-io", msi(VECTORS[NVME][0]), nvme(0x1004, 1))
+        else:
+            s.add(f"{name}-errors", *config_write(bdf, 0x12C, 7, 4))
+            s.add(f"{name}-command-1", *slot_command(bdf))
+            s.add(f"{name}-command-2", *slot_command(bdf))
+            s.add(f"{name}-deaf", *config_write(bdf, 0x12C, 0, 4), *config_write(bdf, SLOT_CONTROL, 0x7C0))
+            s.add(f"{name}-completed", *config_write(bdf, SLOT_STATUS, 0x10))
+
+
 def handoff(s: Scene, policy: str = "keep-msi") -> Scene:
     """The whole story."""
     s.cmdline = f"handoff.shutdown={policy}"
-    more = [bdf for bdf in (NET, RNG) if bdf in s.functions]
+    more = [bdf for bdf in MORE if bdf in s.functions]
+    express = [bdf for bdf in EXPRESS if bdf in s.functions]
     s.add("power-on", "runstate_set current_run_state 6 (prelaunch) new_state 9 (running)")
     for bdf, name in s.functions.items():
         if bdf in TABLES:
@@ -341,44 +399,60 @@ def handoff(s: Scene, policy: str = "keep-msi") -> Scene:
         s.add("firmware", *config_write(bdf, COMMAND, 0x7))
         s.values[bdf, COMMAND] = 0x7
     messengers = [bdf for bdf in s.functions if bdf != BRIDGE]
-    s.values |= {(bdf, CONTROL): 1 if bdf in TABLES else 0x80 for bdf in messengers}
+    s.values |= {(bdf, CONTROL): CONTROL_OFF[bdf in TABLES] for bdf in messengers}
     s.add("enter-first", STOP, GO)
 
+    if express:
+        drive_express(s, "first", 0)
     if more:
         drive_more(s, "first", 0)
     drive(s, "first", DESC, EDU_TARGET + 0x200, EDU_TARGET)
     if more:
         s.add("arm-net", notify(1))
         s.frames.append(PROBE)
+    if express:
+        s.add("arm-nvme", nvme(0x1000, 2))
     s.add("arm-edu", *edu_dma(EDU, EDU_TARGET), *edu_dma(BEHIND, EDU_TARGET + DMA_SIZE))
 
-    for bdf in (BEHIND, *reversed(more), BRIDGE, EDU, VIRTIO) if policy != "none" else ():
+    for bdf in (BEHIND, *reversed(more + express), BRIDGE, EDU, VIRTIO) if policy != "none" else ():
         _shut_down(s, bdf, policy)
     s.handed = {bdf: (s.values[bdf, COMMAND], s.values.get((bdf, CONTROL), 0)) for bdf in s.functions}
     s.add("jump", STOP, GO)
 
     for bdf in messengers:
-        off = 1 if bdf in TABLES else 0x80
+        off = s.values[bdf, CONTROL] & (0x7FFF if bdf in TABLES else 0xFFFE)
         if s.values[bdf, CONTROL] != off:
             s.register(f"startup-{bdf}", bdf, CONTROL, off)
 
     s.add("reset", virtio(20, 0, 1))
     for bdf in more:
         s.add(f"reset-{bdf}", virtio(20, 0, 1, bdf))
-    for bdf in (VIRTIO, EDU, BRIDGE, BEHIND, *more) if policy != "none" else ():
+    if express:
+        s.add(f"reset-{NVME}", nvme(0x14, 0x460000))
+    for bdf in (VIRTIO, EDU, BRIDGE, BEHIND, *more, *express) if policy != "none" else ():
         s.register(f"master-{bdf}", bdf, COMMAND, s.values[bdf, COMMAND] | 4)
+    if express:
+        drive_express(s, "again", NEW)
     drive(s, "again", NEW_DESC, NEW_SOURCE, NEW_TARGET)
     if more:
         drive_more(s, "again", NEW)
     _fill(s)
     if more:
         _fill_more(s)
+    if express:
+        _fill_express(s)
     return s
 
 
 def handoff_of_everything(s: Scene) -> Scene:
     """With virtio-net and virtio-rng as well."""
     s.functions |= MORE
+    return handoff(s)
+
+
+def handoff_of_express(s: Scene) -> Scene:
+    """With nvme and PCIe ports as well."""
+    s.functions |= EXPRESS
     return handoff(s)
 
 
@@ -443,6 +517,19 @@ def _fill_more(s: Scene) -> None:
         **ring(NEW + RNG_DESC, [(NEW + RNG_DATA, RNG_SIZE, 2)], [0], [(0, 16)]),
         NEW + RX_DATA: frame,
         NEW + RNG_DATA: random.Random(SEED).randbytes(16) + b"\x5c" * (RNG_SIZE - 16),
+    }
+
+
+def _fill_express(s: Scene) -> None:
+    """Identify has been completed; at the jump an Asynchronous Event Request has not."""
+    identify, event = (struct.pack("<BxH20xQ32x", *command) for command in ((6, 1, IDENTIFIED), (12, 2, 0)))
+    completion, vendor = struct.pack("<12xHH", 1, 1), struct.pack("<H", QEMU_VENDOR)
+    for address, data in ((ADMIN_SUBMISSION, identify + event), (ADMIN_COMPLETION, completion), (IDENTIFIED, vendor)):
+        s.before[address:address + len(data)] = data
+    s.second |= {
+        NEW + ADMIN_SUBMISSION: struct.pack("<BxH20xQ32x", 6, 1, NEW + IDENTIFIED),
+        NEW + ADMIN_COMPLETION: completion,
+        NEW + IDENTIFIED: vendor,
     }
 
 

@@ -76,6 +76,19 @@ def test_firmware_that_toggles_bus_master_is_no_hop() -> None:
     assert hops(changes(SET, OFF, SET), 20) == []
 
 
+def test_where_nobody_has_msi_every_clear_under_an_image_of_ours_is_a_hop() -> None:
+    silent = changes(SET, OFF, SET, OFF, SET, OFF)
+    assert hops(silent, 20, entered=5) == [
+        Hop(1, range(8, 9), range(9, 10), range(10, 12)),
+        Hop(2, range(12, 13), range(13, 21), range(21, 21)),
+    ]
+    assert hops(silent, 20, entered=13) == []
+
+
+def test_where_somebody_has_it_only_those_behind_it_are() -> None:
+    assert len(hops(changes(SET, OFF, SET, ON, OFF), 20, entered=1)) == 1
+
+
 def test_msi_switched_off_and_on_again_is_no_hop() -> None:
     assert hops(changes(SET, ON, (EDU, CONTROL, 0x80), ON), 20) == []
 
@@ -114,6 +127,12 @@ def test_wiring_on_pc_goes_to_isa_irqs() -> None:
 def test_a_capability_list_that_loops_ends() -> None:
     space = bytearray(config(EDU, 7, 0x81))
     space[0x41] = 0x40
+    assert Function(EDU, bytes(space)).offsets == {Register.COMMAND: 4, Register.MSI: CONTROL}
+
+
+def test_of_two_capabilities_the_first_counts() -> None:
+    space = bytearray(config(EDU, 7, 0x81))
+    space[0x41], space[0x60] = 0x60, 0x05
     assert Function(EDU, bytes(space)).offsets == {Register.COMMAND: 4, Register.MSI: CONTROL}
 
 
