@@ -12,10 +12,13 @@
 #include "lib/log.h"
 #include "lib/time.h"
 
-/* The PIRQ router comes before whoever wants INTx, disks before the rest: the silence after a handoff ends with the first I/O. */
+/*
+ * The PIRQ router comes before whoever wants INTx. A port comes before what is behind it: while its BAR is sized, nothing there can be
+ * reached. Disks come before the rest: the silence after a handoff ends with the first I/O.
+ */
 const struct driver *const drivers[] = {
-	&pirq_driver, &virtio_blk_driver, &virtio_rng_driver, &virtio_net_driver,
-	&nvme_driver, &pcie_port_driver,  &edu_driver,	      NULL,
+	&pirq_driver,	    &pcie_port_driver, &virtio_blk_driver, &virtio_rng_driver,
+	&virtio_net_driver, &nvme_driver,      &edu_driver,	   NULL,
 };
 
 _Static_assert(offsetof(struct driver, pci) == 0, "driver_of");

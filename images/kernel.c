@@ -45,8 +45,15 @@ static enum status map_ram(u64 start, u64 size)
 	return paging_map(start, size, PAGING_CACHED);
 }
 
+static const struct memmap *memory;
+
+/* What lies in RAM is nobody's register, whatever a BAR or a table says. */
 static enum status map_mmio(u64 start, u64 size)
 {
+	if (memmap_has_ram(memory, start, size)) {
+		log_line("paging: 0x%lx + 0x%lx lies in RAM, no device there", start, size);
+		return ERR_RANGE;
+	}
 	return paging_map(start, size, PAGING_UNCACHED);
 }
 
@@ -70,16 +77,24 @@ static _Noreturn void leave(const struct kernel *kernel, enum qemu_exit code, co
 	x86_triple_fault();
 }
 
+/* Messages to nobody's vector, or a line that was given up: a run in which that happened is not a good one. */
+static bool interrupts_were_nobodys(void)
+{
+	bool found = vector_strays();
+
+	for (u8 line = 0; line < I8259_LINES; line++)
+		found |= i8259_given_up(line);
+	return found;
+}
+
 _Noreturn void kernel_exit(struct kernel *kernel)
 {
 	u64 strays = vector_strays();
 
 	x86_irq_disable();
-	if (strays) {
+	if (strays)
 		log_line("irq: %lu interrupts that nobody had asked for", strays);
-		kernel->failed = true;
-	}
-	if (kernel->failed)
+	if (kernel->failed || interrupts_were_nobodys())
 		leave(kernel, QEMU_EXIT_FAIL, "fail");
 	leave(kernel, QEMU_EXIT_PASS, "pass");
 }
@@ -189,6 +204,7 @@ static enum status take_memory(struct kernel *kernel)
 	};
 	enum status s = memmap_init(&kernel->memmap, p->e820_table, MIN(p->e820_entries, E820_MAX));
 
+	memory = &kernel->memmap;
 	for (unsigned int i = 0; s == OK && i < ARRAY_SIZE(given); i++) {
 		if (!given[i].start || !given[i].size)
 			continue;
@@ -308,16 +324,11 @@ static bool overlaps(const struct kernel *kernel, const struct acpi_ecam *e)
 	return false;
 }
 
-/* What MCFG says is tried against the memory map and, where that is possible, against CF8/CFC, before anything is written there. */
+/* What MCFG says is tried against the memory map (map_mmio) and, where that is possible, against CF8/CFC, before a write goes there. */
 static bool open_ecam(struct kernel *kernel, const struct acpi_ecam *e, const struct pci_access *cf8)
 {
 	struct pci_access *access = &kernel->access[kernel->accesses];
-	u64 start = e->base + ((u64)e->first_bus << 20), size = (e->last_bus - e->first_bus + 1UL) << 20;
 
-	if (memmap_has_ram(&kernel->memmap, start, size)) {
-		log_line("PCI ECAM at 0x%lx, buses %02x-%02x: it would lie in RAM, ignored", e->base, e->first_bus, e->last_bus);
-		return false;
-	}
 	if (overlaps(kernel, e)) {
 		log_line("PCI ECAM at 0x%lx, buses %02x-%02x: an earlier entry has some of them, ignored", e->base, e->first_bus,
 			 e->last_bus);
@@ -432,8 +443,8 @@ static enum status bring_up(struct kernel *kernel, struct pci_dev *dev, bool wri
 	if (s == OK)
 		s = driver_of(dev)->work(dev, write);
 	dev->driven = s == OK;
-	/* The first I/O is done: the silence of the handoff is over. */
-	log_release();
+	if (driver_of(dev)->dma)
+		log_release(); /* the first I/O is done: the silence of the handoff is over */
 	return s;
 }
 
@@ -443,7 +454,7 @@ static void fail(struct kernel *kernel, const struct pci_dev *dev, enum status s
 	kernel->failed = true;
 }
 
-/* True when the device has been reset, whatever became of it then. */
+/* True when no request of the previous kernel's can be under way: the device has been reset, or nobody had it and it cannot begin. */
 static bool drive(struct kernel *kernel, struct pci_dev *dev, bool write)
 {
 	enum status reset = kernel->interrupts ? dev->driver->reset(dev) : ERR_ABSENT;
@@ -453,9 +464,9 @@ static bool drive(struct kernel *kernel, struct pci_dev *dev, bool write)
 		log_line(PCI_FMT " %s: not driven", PCI_ARGS(dev), dev->driver->name);
 	else if (s != OK)
 		fail(kernel, dev, s);
-	if (reset != OK && reset != ERR_ABSENT)
+	if (s != OK && s != ERR_ABSENT)
 		pci_intx(dev, false); /* what it may assert, unanswered, would take the line from its neighbours */
-	return reset == OK;
+	return reset == OK || (reset == ERR_ABSENT && !(dev->found.command & PCI_COMMAND_MASTER));
 }
 
 static void finish(struct kernel *kernel, struct pci_dev *dev)
@@ -477,6 +488,7 @@ void kernel_drive(struct kernel *kernel, bool write)
 				all_reset &= drive(kernel, &kernel->pci.dev[i], write);
 	for (unsigned int i = 0; i < kernel->pci.count; i++)
 		finish(kernel, &kernel->pci.dev[i]);
+	log_release();
 	/* The previous kernel's DMA buffers can be free again, ours must not be to the next one. */
 	if (all_reset)
 		memmap_retype(&kernel->memmap, E820_DMA, E820_RAM);
@@ -553,7 +565,7 @@ _Noreturn void kernel_jump(struct kernel *kernel)
 {
 	const struct chain *chain = &kernel->chain;
 
-	handed.failed = kernel->failed || vector_strays();
+	handed.failed = kernel->failed || interrupts_were_nobodys();
 	handed.cleared = kernel->shutdown != &shutdown_none;
 	chain_place(chain);
 	if (chain_verify(chain) != OK)

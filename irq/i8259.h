@@ -9,6 +9,8 @@
  * input that it chose into each function's Interrupt Line.
  */
 
+#define I8259_LINES 16
+
 /* Both controllers initialised at VECTOR_8259, all lines masked. */
 void i8259_init(void);
 

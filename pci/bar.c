@@ -82,7 +82,7 @@ static u64 probe_size(struct pci_dev *dev, unsigned int number)
 		mask = now.value & PCI_BASE_ADDRESS_MEM_MASK;
 	write_bar(dev, &bar, bar.value);
 	if (read_bar(dev, number, &now) != OK || now.value != bar.value)
-		mask = 0;
+		return 0; /* wherever it is now, it shall not answer there */
 	if (decoded)
 		pci_enable_memory(dev);
 	return mask & -mask;
@@ -100,13 +100,15 @@ enum status pci_map_bar(struct pci_dev *dev, const char *what, unsigned int numb
 	if (!*bar_size)
 		*bar_size = probe_size(dev, number);
 	/* A BAR is aligned to its size, so that no end wraps. */
-	if (size > *bar_size || offset > *bar_size - size || base & (*bar_size - 1)) {
+	if (!size || size > *bar_size || offset > *bar_size - size || base & (*bar_size - 1)) {
 		log_line("pci " PCI_FMT " %s is at 0x%lx of BAR %u, %lu bytes: the BAR has %lu", PCI_ARGS(dev), what, offset,
 			 number, size, *bar_size);
 		return ERR_RANGE;
 	}
-	s = size ? dev->access->map(base + offset, size) : OK;
-	if (s == OK)
-		*address = base + offset;
-	return s;
+	s = dev->access->map(base + offset, size);
+	if (s != OK)
+		return s;
+	pci_enable_memory(dev);
+	*address = base + offset;
+	return OK;
 }

@@ -76,6 +76,7 @@ enum status pci_enumerate(struct pci *pci, const struct pci_access *access);
 
 /* --- config.c: exact widths, see access.h --- */
 u32 pci_bus_read_dev_vendor_id(const struct pci_access *access, u16 bdf); /* of a place where nobody may be */
+bool pci_is_nobody(u32 id); /* its answer: ones where nobody answers, zeros where a window has nothing behind it */
 u8 pci_read_config_byte(const struct pci_dev *dev, u16 reg);
 u16 pci_read_config_word(const struct pci_dev *dev, u16 reg);
 u32 pci_read_config_dword(const struct pci_dev *dev, u16 reg);
@@ -107,7 +108,8 @@ enum status pci_bar_address(const struct pci_dev *dev, unsigned int number, u64 
 /*
  * Makes accessible what a device says to be at an offset of a BAR: size bytes, which have to lie in it. After one line that says what it is:
  * ERR_ABSENT where there is no such BAR, ERR_RANGE where the BAR is smaller. The first time it asks for a BAR's size, as firmware does:
- * memory decoding is off while the register holds ones. So the device must not be in use yet.
+ * memory decoding is off while the register holds ones. So the device must not be in use yet, nor what is behind it. On success the
+ * function decodes memory.
  */
 enum status pci_map_bar(struct pci_dev *dev, const char *what, unsigned int number, u64 offset, u64 size, u64 *address);
 

@@ -93,8 +93,7 @@ static struct pci_dev *scan_function(struct scan *scan, u16 bdf, struct pci_dev 
 	struct pci_dev found, *dev;
 	u8 header_type;
 
-	/* Ones where nobody answers, and zeros where a window has nothing behind it (Linux, pci_bus_generic_read_dev_vendor_id). */
-	if ((id & 0xffff) == 0xffff || !(id & 0xffff))
+	if (pci_is_nobody(id))
 		return NULL;
 	found = (struct pci_dev){
 		.access = scan->access, .bridge = bridge, .bdf = bdf, .vendor = (u16)id, .device = (u16)(id >> 16)

@@ -39,6 +39,7 @@ enum status pci_enable_msi(struct pci_dev *dev, struct msi_message message, unsi
 	u16 pos = dev->msi, flags, mask, granted;
 	unsigned int vectors;
 	bool wide;
+	u32 all;
 
 	if (!pos)
 		return ERR_ABSENT;
@@ -60,8 +61,9 @@ enum status pci_enable_msi(struct pci_dev *dev, struct msi_message message, unsi
 	}
 	disable(dev);
 	mask = (u16)(pos + (wide ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32));
+	all = (u32)((1ULL << vectors) - 1); /* bits beyond are reserved (PCIe 7.7.1.6) */
 	if (flags & PCI_MSI_FLAGS_MASKBIT)
-		pci_write_config_dword(dev, mask, 0xffffffff);
+		pci_write_config_dword(dev, mask, all);
 	pci_write_config_dword(dev, (u16)(pos + PCI_MSI_ADDRESS_LO), (u32)message.address);
 	if (wide)
 		pci_write_config_dword(dev, (u16)(pos + PCI_MSI_ADDRESS_HI), (u32)(message.address >> 32));
@@ -72,7 +74,7 @@ enum status pci_enable_msi(struct pci_dev *dev, struct msi_message message, unsi
 	granted = (u16)(__builtin_ctz(count) << 4); /* log2 */
 	write_flags(dev, flags, (flags & (u16)~PCI_MSI_FLAGS_QSIZE) | granted | PCI_MSI_FLAGS_ENABLE, "enable MSI");
 	if (flags & PCI_MSI_FLAGS_MASKBIT)
-		pci_write_config_dword(dev, mask, (u32)(UINT64_MAX << count));
+		pci_write_config_dword(dev, mask, (u32)(UINT64_MAX << count) & all);
 	return OK;
 }
 

@@ -86,16 +86,23 @@
 /* PCI Express (PCIe 7.5.3): a port's type and its slot. */
 #define PCI_EXP_FLAGS		0x02 /* 16 bits */
 #define PCI_EXP_FLAGS_TYPE	0x00f0
+#define PCI_EXP_FLAGS_SLOT	0x0100 /* there is one: else its registers mean nothing */
+#define PCI_EXP_FLAGS_IRQ	0x3e00 /* the vector of hot-plug's messages */
 #define PCI_EXP_TYPE_ROOT_PORT	0x4
 #define PCI_EXP_TYPE_DOWNSTREAM 0x6
 #define PCI_EXP_SLTCAP		0x14	   /* 32 bits */
 #define PCI_EXP_SLTCAP_HPC	0x00000040 /* hot-plug capable */
 #define PCI_EXP_SLTCAP_NCCS	0x00040000 /* no Command Completed */
 #define PCI_EXP_SLTCTL		0x18	   /* 16 bits; each write is a command */
-#define PCI_EXP_SLTCTL_CCIE	0x0010	   /* Command Completed interrupts */
-#define PCI_EXP_SLTCTL_HPIE	0x0020	   /* the slot's events may interrupt */
-#define PCI_EXP_SLTSTA		0x1a	   /* 16 bits, events are write-1-to-clear */
-#define PCI_EXP_SLTSTA_CC	0x0010	   /* Command Completed */
+#define PCI_EXP_SLTCTL_ABPE	0x0001
+#define PCI_EXP_SLTCTL_PFDE	0x0002
+#define PCI_EXP_SLTCTL_MRLSCE	0x0004
+#define PCI_EXP_SLTCTL_PDCE	0x0008
+#define PCI_EXP_SLTCTL_DLLSCE	0x1000
+#define PCI_EXP_SLTCTL_CCIE	0x0010 /* Command Completed interrupts */
+#define PCI_EXP_SLTCTL_HPIE	0x0020 /* the slot's events may interrupt */
+#define PCI_EXP_SLTSTA		0x1a   /* 16 bits, events are write-1-to-clear */
+#define PCI_EXP_SLTSTA_CC	0x0010 /* Command Completed */
 
 /* Extended configuration space, PCIe functions only: id 15..0, version 19..16, next 31..20 (PCIe 7.6). */
 #define PCI_EXT_CAP_START	 0x100
@@ -122,6 +129,7 @@
 #define PCI_ERR_ROOT_MULTI_COR_RCV   0x2
 #define PCI_ERR_ROOT_UNCOR_RCV	     0x4
 #define PCI_ERR_ROOT_MULTI_UNCOR_RCV 0x8
+#define PCI_ERR_ROOT_AER_IRQ	     0xf8000000 /* the vector of its messages */
 
 #define PCI_CFG_SPACE_SIZE	     256
 #define PCI_CFG_SPACE_EXP_SIZE	     4096

@@ -68,7 +68,6 @@ static enum status map(struct pci_dev *dev, u64 *bar)
 
 	if (s != OK)
 		return s;
-	pci_enable_memory(dev);
 	if ((edu_read(dev, *bar, EDU_ID) & EDU_ID_MASK) != EDU_ID_VALUE) {
 		log_line(PCI_FMT " edu: identification 0x%08x", PCI_ARGS(dev), edu_read(dev, *bar, EDU_ID));
 		return ERR_IO;

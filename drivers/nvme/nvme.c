@@ -14,7 +14,7 @@
 #define NVME_CAP_DSTRD(hi)  ((hi)&0xf)		/* in the upper half: doorbells stand 4 << DSTRD bytes apart */
 #define NVME_CC		    0x14
 #define NVME_CC_EN	    0x000001
-#define NVME_CC_SIZES	    0x460000 /* entries of I/O queues: 2^6 and 2^4 bytes; nothing else is allowed */
+#define NVME_CC_SIZES	    0x460000 /* entries of I/O queues: 2^6 and 2^4 bytes, the least, and what we use */
 #define NVME_CSTS	    0x1c
 #define NVME_CSTS_RDY	    0x1
 #define NVME_CSTS_CFS	    0x2	 /* fatal: only a reset helps */
@@ -99,13 +99,9 @@ static bool match(const struct pci_dev *dev)
 	return dev->class == 0x010802 && !dev->is_vf;
 }
 
-static enum status map(struct pci_dev *dev, u64 *bar)
+static enum status map_registers(struct pci_dev *dev, u64 *bar)
 {
-	enum status s = pci_map_bar(dev, "nvme", 0, 0, NVME_REGISTERS, bar);
-
-	if (s == OK)
-		pci_enable_memory(dev);
-	return s;
+	return pci_map_bar(dev, "nvme", 0, 0, NVME_REGISTERS, bar);
 }
 
 /* Waits until READY is what ENABLE was set to, as long as the controller says that it may take, or until it fails or has gone. */
@@ -132,7 +128,7 @@ static enum status reset(struct pci_dev *dev)
 	u64 bar;
 	u32 cc;
 
-	s = map(dev, &bar);
+	s = map_registers(dev, &bar);
 	if (s != OK)
 		return s;
 	cc = nvme_read(dev, bar + NVME_CC);
@@ -208,7 +204,7 @@ static enum status probe(struct pci_dev *dev, void *context)
 	dev->driver_data = nvme;
 	nvme->dev = dev;
 	nvme->phase = 1;
-	s = map(dev, &nvme->bar);
+	s = map_registers(dev, &nvme->bar);
 	if (s != OK)
 		return s;
 	high = nvme_read(dev, nvme->bar + NVME_CAP + 4);

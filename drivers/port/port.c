@@ -11,8 +11,11 @@
 #define COMMAND_WAIT_US 1000000
 #define COMMANDS	2
 
-#define EVENTS		(PCI_EXP_SLTCTL_CCIE | PCI_EXP_SLTCTL_HPIE)
-#define ERRORS		(PCI_ERR_ROOT_CMD_COR_EN | PCI_ERR_ROOT_CMD_NONFATAL_EN | PCI_ERR_ROOT_CMD_FATAL_EN)
+/* What work() listens to; and what somebody may have listened to. Pending, each keeps the port from another message (PCIe 6.7.3.4). */
+#define LISTEN (PCI_EXP_SLTCTL_CCIE | PCI_EXP_SLTCTL_HPIE)
+#define EVENTS                                                                                                                     \
+	(LISTEN | PCI_EXP_SLTCTL_ABPE | PCI_EXP_SLTCTL_PFDE | PCI_EXP_SLTCTL_MRLSCE | PCI_EXP_SLTCTL_PDCE | PCI_EXP_SLTCTL_DLLSCE)
+#define ERRORS (PCI_ERR_ROOT_CMD_COR_EN | PCI_ERR_ROOT_CMD_NONFATAL_EN | PCI_ERR_ROOT_CMD_FATAL_EN)
 
 /* Every event of Root Error Status; the rest of the register says which vector and what came first. */
 #define ROOT_EVENTS (PCI_ERR_ROOT_COR_RCV | PCI_ERR_ROOT_MULTI_COR_RCV | PCI_ERR_ROOT_UNCOR_RCV | PCI_ERR_ROOT_MULTI_UNCOR_RCV)
@@ -46,24 +49,31 @@ static bool take_completion(const struct pci_dev *dev)
 	return true;
 }
 
-/* The last command of an owner, of which nobody is to hear: it has to complete before the next is given (PCIe 6.7.3.2). */
-static enum status turn_events_off(const struct pci_dev *dev, u16 control)
+/*
+ * The last command of an owner, of which nobody is to hear: it has to complete before the next is given (PCIe 6.7.3.2). A port that does
+ * not say so is no worse for it: many report no command that changes neither power nor indicators (Linux, pciehp_hpc.c).
+ */
+static void turn_events_off(const struct pci_dev *dev)
 {
 	struct deadline deadline = deadline_after_us(COMMAND_WAIT_US);
 
-	write_slot_control(dev, control & (u16)~EVENTS);
+	write_slot_control(dev, slot_control(dev) & (u16)~EVENTS);
 	while (!take_completion(dev)) {
 		if (deadline_passed(&deadline)) {
 			log_line(PCI_FMT " pcie-port: events not off within %u ms", PCI_ARGS(dev), COMMAND_WAIT_US / 1000);
-			return ERR_TIMEOUT;
+			return;
 		}
 	}
-	return OK;
+}
+
+static u16 port_flags(const struct pci_dev *dev)
+{
+	return pci_read_config_word(dev, (u16)(dev->pcie + PCI_EXP_FLAGS));
 }
 
 static u16 port_type(const struct pci_dev *dev)
 {
-	return (pci_read_config_word(dev, (u16)(dev->pcie + PCI_EXP_FLAGS)) & PCI_EXP_FLAGS_TYPE) >> 4;
+	return (port_flags(dev) & PCI_EXP_FLAGS_TYPE) >> 4;
 }
 
 /* Only a root port collects errors (PCIe 7.8.4.9). */
@@ -86,7 +96,19 @@ static void report_errors(const struct pci_dev *dev, u16 aer, u32 which)
 		pci_write_config_dword(dev, at, which);
 }
 
-/* Its commands have to tell of their end, and somebody has to be allowed to give them: firmware may keep hot-plug to itself. */
+/* Root Error Status, write-1-to-clear: whether there was an event. */
+static bool take_error(const struct pci_dev *dev, u16 aer)
+{
+	u16 at = (u16)(aer + PCI_ERR_ROOT_STATUS);
+	u32 status = aer ? pci_read_config_dword(dev, at) : 0;
+
+	if (!(status & ROOT_EVENTS) || status == 0xffffffff)
+		return false;
+	pci_write_config_dword(dev, at, status);
+	return true;
+}
+
+/* Its commands have to tell of their end. Whose hot-plug is, ACPI's _OSC would say, which takes an AML interpreter. */
 static bool match(const struct pci_dev *dev)
 {
 	u16 type;
@@ -95,44 +117,48 @@ static bool match(const struct pci_dev *dev)
 	if (dev->header_type != PCI_HEADER_TYPE_BRIDGE || !dev->pcie || dev->pcie + PCI_EXP_SLTSTA + 2 > PCI_CFG_SPACE_SIZE)
 		return false;
 	type = port_type(dev);
-	if (type != PCI_EXP_TYPE_ROOT_PORT && type != PCI_EXP_TYPE_DOWNSTREAM)
+	if ((type != PCI_EXP_TYPE_ROOT_PORT && type != PCI_EXP_TYPE_DOWNSTREAM) || !(port_flags(dev) & PCI_EXP_FLAGS_SLOT))
 		return false;
 	slot = pci_read_config_dword(dev, (u16)(dev->pcie + PCI_EXP_SLTCAP));
 	return slot & PCI_EXP_SLTCAP_HPC && !(slot & PCI_EXP_SLTCAP_NCCS);
 }
 
-/* What the previous kernel listened to is not ours to hear. */
+/* What the previous kernel listened to is not ours to hear, nor what happened under it. */
 static enum status reset(struct pci_dev *dev)
 {
-	u16 control = slot_control(dev);
+	u16 control = slot_control(dev), aer = find_aer(dev);
 
 	if (control == 0xffff)
 		return ERR_ABSENT;
-	report_errors(dev, find_aer(dev), 0);
+	report_errors(dev, aer, 0);
+	take_error(dev, aer);
 	take_completion(dev);
-	return control & EVENTS ? turn_events_off(dev, control) : OK;
-}
-
-static bool take_error(const struct pci_dev *dev, const struct port *port)
-{
-	u16 at = (u16)(port->aer + PCI_ERR_ROOT_STATUS);
-	u32 status = port->aer ? pci_read_config_dword(dev, at) : 0;
-
-	if (!(status & ROOT_EVENTS) || status == 0xffffffff)
-		return false;
-	pci_write_config_dword(dev, at, status);
-	return true;
+	if (control & EVENTS)
+		turn_events_off(dev);
+	return OK;
 }
 
 static bool interrupt(void *context)
 {
 	struct pci_dev *dev = context;
 	struct port *port = dev->driver_data;
-	bool command = take_completion(dev), error = take_error(dev, port);
+	bool command = take_completion(dev), error = take_error(dev, port->aer);
 
 	port->commands += command;
 	port->errors += error;
 	return true; /* its vectors are its alone: another may have taken already what this one tells of */
+}
+
+/* Which of its vectors a source uses the port says, once it knows how many it has (PCIe 7.5.3.2, 7.8.4.10). */
+static enum status check_numbers(const struct pci_dev *dev, const struct port *port)
+{
+	unsigned int slot = (port_flags(dev) & PCI_EXP_FLAGS_IRQ) >> 9;
+	unsigned int errors = port->aer ? pci_read_config_dword(dev, (u16)(port->aer + PCI_ERR_ROOT_STATUS)) >> 27 : 0;
+
+	if (slot < port->vectors && errors < port->vectors)
+		return OK;
+	log_line(PCI_FMT " pcie-port: messages %u and %u, of %u that were given", PCI_ARGS(dev), slot, errors, port->vectors);
+	return ERR_ABSENT;
 }
 
 static enum status connect(struct pci_dev *dev, struct port *port)
@@ -150,7 +176,8 @@ static enum status connect(struct pci_dev *dev, struct port *port)
 		s = lapic_msi_message((u8)(port->vector + i), &message[i]);
 	if (s != OK)
 		return s;
-	return dev->msix ? pci_enable_msix(dev, message, port->vectors) : pci_enable_msi(dev, message[0], port->vectors);
+	s = dev->msix ? pci_enable_msix(dev, message, port->vectors) : pci_enable_msi(dev, message[0], port->vectors);
+	return s == OK ? check_numbers(dev, port) : s;
 }
 
 static enum status probe(struct pci_dev *dev, void *context)
@@ -165,12 +192,11 @@ static enum status probe(struct pci_dev *dev, void *context)
 	return connect(dev, port);
 }
 
-/* A port that does not do what it is told is not listened to, either. */
-static enum status give_up(struct pci_dev *dev, const struct port *port, enum status why)
+/* Nothing here is left in flight, and the next owner finds the port as we did. */
+static void fall_silent(const struct pci_dev *dev, const struct port *port)
 {
 	report_errors(dev, port->aer, 0);
-	write_slot_control(dev, slot_control(dev) & (u16)~EVENTS);
-	return why;
+	turn_events_off(dev);
 }
 
 static enum status work(struct pci_dev *dev, bool write)
@@ -183,23 +209,22 @@ static enum status work(struct pci_dev *dev, bool write)
 	report_errors(dev, port->aer, ERRORS);
 	/* A write that changes nothing else is a command all the same. */
 	for (u32 n = 1; s == OK && n <= COMMANDS; n++) {
-		write_slot_control(dev, control | EVENTS);
+		write_slot_control(dev, control | LISTEN);
 		s = driver_await(dev, "completed command", &port->commands, n, COMMAND_WAIT_US);
 	}
-	return s == OK ? OK : give_up(dev, port, s);
+	if (s != OK)
+		fall_silent(dev, port);
+	return s;
 }
 
-/* Deaf again: nothing here is left in flight, and the next owner finds the port as we did. */
 static enum status finish(struct pci_dev *dev)
 {
 	struct port *port = dev->driver_data;
-	enum status s;
 
-	report_errors(dev, port->aer, 0);
-	s = turn_events_off(dev, slot_control(dev));
+	fall_silent(dev, port);
 	log_line(PCI_FMT " pcie-port: %s, %u from vector 0x%02x on: %u commands completed, %u errors reported", PCI_ARGS(dev),
 		 dev->msix ? "MSI-X" : "MSI", port->vectors, port->vector, port->commands, port->errors);
-	return s;
+	return OK;
 }
 
 const struct driver pcie_port_driver = {

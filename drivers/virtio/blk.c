@@ -56,7 +56,7 @@ static bool complete(void *context)
 	if (!virtio_interrupted(&blk->v))
 		return false;
 	blk->interrupts++;
-	while (virtqueue_take(&blk->q, &head, &written)) {
+	for (u16 n = 0; n < blk->q.size && virtqueue_take(&blk->q, &head, &written); n++) {
 		if (head % DESCRIPTORS || head / DESCRIPTORS >= SLOTS)
 			continue; /* a chain that was never made available */
 		if (!blk->slot[head / DESCRIPTORS].busy)
@@ -98,7 +98,7 @@ static enum status probe(struct pci_dev *dev, void *context)
 		return ERR_RANGE;
 	dev->driver_data = blk;
 	s = virtio_pci_find(&blk->v, dev);
-	if (s == OK && !blk->v.config) {
+	if (s == OK && blk->v.config_length < sizeof(u64)) {
 		log_line(PCI_FMT " virtio-blk: no device configuration", PCI_ARGS(dev));
 		s = ERR_ABSENT;
 	}

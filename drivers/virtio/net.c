@@ -90,7 +90,7 @@ static void receive(struct net *net)
 	bool offered = false;
 	u32 head, written;
 
-	while (virtqueue_take(&net->rx, &head, &written)) {
+	for (u16 n = 0; n < net->rx.size && virtqueue_take(&net->rx, &head, &written); n++) {
 		if (head >= net->buffers)
 			continue; /* it was never made available */
 		if (written > header && written <= BUFFER_SIZE) {
@@ -108,7 +108,7 @@ static void transmitted(struct net *net)
 {
 	u32 head, written;
 
-	while (virtqueue_take(&net->tx, &head, &written)) {
+	for (u16 n = 0; n < net->tx.size && virtqueue_take(&net->tx, &head, &written); n++) {
 		if (head != TX_HEAD || !net->sending)
 			continue; /* it was never made available, or not this time */
 		net->sending = false;
@@ -163,7 +163,7 @@ static enum status probe(struct pci_dev *dev, void *context)
 		return ERR_RANGE;
 	dev->driver_data = net;
 	s = virtio_pci_find(&net->v, dev);
-	if (s == OK && !net->v.config) {
+	if (s == OK && net->v.config_length < offsetof(struct virtio_net_config, status) + sizeof(u16)) {
 		log_line(PCI_FMT " virtio-net: no device configuration", PCI_ARGS(dev));
 		s = ERR_ABSENT;
 	}

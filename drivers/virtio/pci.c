@@ -43,7 +43,7 @@ static const struct structure {
 	{ VIRTIO_PCI_CAP_COMMON_CFG, 16, sizeof(struct virtio_pci_common_cfg), offsetof(struct virtio_pci, common) },
 	{ VIRTIO_PCI_CAP_NOTIFY_CFG, 20, 2, offsetof(struct virtio_pci, notify) },
 	{ VIRTIO_PCI_CAP_ISR_CFG, 16, 1, offsetof(struct virtio_pci, isr) },
-	{ VIRTIO_PCI_CAP_DEVICE_CFG, 16, 0, offsetof(struct virtio_pci, config) },
+	{ VIRTIO_PCI_CAP_DEVICE_CFG, 16, 1, offsetof(struct virtio_pci, config) },
 };
 
 static enum status map_structure(struct virtio_pci *v, u8 cap, const struct structure *structure, u64 *address)
@@ -67,6 +67,8 @@ static enum status map_structure(struct virtio_pci *v, u8 cap, const struct stru
 		v->notify_length = length;
 		v->notify_multiplier = pci_read_config_dword(v->dev, (u16)(cap + CAP_NOTIFY));
 	}
+	if (structure->type == VIRTIO_PCI_CAP_DEVICE_CFG)
+		v->config_length = length;
 	return OK;
 }
 
@@ -95,7 +97,6 @@ enum status virtio_pci_find(struct virtio_pci *v, struct pci_dev *dev)
 		log_line(PCI_FMT " virtio: no modern transport", PCI_ARGS(dev));
 		return ERR_ABSENT;
 	}
-	pci_enable_memory(dev);
 	return OK;
 }
 
@@ -165,7 +166,7 @@ enum status virtio_connect_msix(struct virtio_pci *v, const irq_handler *handler
 	struct msi_message messages[VIRTIO_VECTORS_MAX] = { 0 };
 	enum status s = OK;
 
-	if (!v->dev->msix)
+	if (pci_msix_vec_count(v->dev) < count)
 		return OK;
 	for (unsigned int i = 0; s == OK && i < count; i++) {
 		s = vector_alloc(handlers[i], context, &v->vector[i]);

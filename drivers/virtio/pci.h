@@ -20,6 +20,7 @@ struct virtio_pci {
 	u64 config;
 	u32 notify_multiplier;
 	u32 notify_length;
+	u32 config_length;
 	bool msix;		       /* else INTx */
 	u8 vector[VIRTIO_VECTORS_MAX]; /* by entry of the MSI-X table */
 	u8 line;		       /* of the 8259 */
@@ -54,7 +55,7 @@ void virtio_driver_ok(const struct virtio_pci *v);
 
 /*
  * Interrupts: the first count entries of the MSI-X table to one handler each, before the queues are set up; or, where the function has
- * no MSI-X, INTx to one handler, last of all: the line is shared, and an interrupt of another device has the handler look at the queues.
+ * fewer, INTx to one handler, last of all: the line is shared, and an interrupt of another device has the handler look at the queues.
  * Each does nothing where it is the other's turn.
  */
 enum status virtio_connect_msix(struct virtio_pci *v, const irq_handler *handlers, unsigned int count, void *context);

@@ -75,7 +75,7 @@ void virtqueue_kick(const struct virtqueue *q)
 
 bool virtqueue_take(struct virtqueue *q, u32 *head, u32 *written)
 {
-	if (q->used_seen == q->used->idx)
+	if (!q->used || q->used_seen == q->used->idx)
 		return false;
 	barrier();
 	*head = q->used->ring[q->used_seen % q->size].id;

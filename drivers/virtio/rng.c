@@ -46,7 +46,7 @@ static bool complete(void *context)
 	if (!virtio_interrupted(&rng->v))
 		return false;
 	rng->interrupts++;
-	while (virtqueue_take(&rng->q, &head, &written)) {
+	for (u16 n = 0; n < rng->q.size && virtqueue_take(&rng->q, &head, &written); n++) {
 		if (head >= rng->slots || !rng->slot[head].busy)
 			continue; /* it was never made available, or not this time */
 		rng->slot[head].busy = false;

@@ -56,7 +56,7 @@ NONSENSE = {
     (WINDOW, 0x20, 0x10): "ACPI: MCFG entry base 0xb0000000 buses 20-10 ignored",
     (WINDOW + 0x1000, 0, 0xFF): "ACPI: MCFG entry base 0xb0001000 buses 00-ff ignored",
     (0, 0, 0xFF): "ACPI: MCFG entry base 0x0 buses 00-ff ignored",
-    (16 << 20, 0, 0): "PCI ECAM at 0x1000000, buses 00-00: it would lie in RAM, ignored",
+    (16 << 20, 0, 0): "paging: 0x1000000 + 0x100000 lies in RAM, no device there",
     (0xD0000000, 0, 0x0F): "PCI ECAM at 0xd0000000: 00:00.0 is 0x00000000 there and 0x29c08086 by CF8/CFC, ECAM ignored",
 }
 

@@ -353,18 +353,23 @@ static u32 bring_entropy(struct fake_virtio *v, u16 head)
 	return v->says == FAKE_VIRTIO_ALL ? n : v->says;
 }
 
+void fake_virtio_message(struct fake_virtio *v, unsigned int entry)
+{
+	u64 at = entry * 16UL;
+
+	if ((fake_get(v->fn, FAKE_BLK_MSIX + 2, 2) & 0xc000) != 0x8000 || fake_mem_get(v->msix, at + 12, 4) & 1)
+		return;
+	fake_lapic_message(fake_mem_get(v->msix, at, 4) | (u64)fake_mem_get(v->msix, at + 4, 4) << 32,
+			   fake_mem_get(v->msix, at + 8, 4));
+}
+
 static void interrupt(struct fake_virtio *v, const struct fake_queue *q)
 {
-	u32 control = fake_get(v->fn, FAKE_BLK_MSIX + 2, 2);
-	u64 entry = q->vector * 16UL;
-
 	if (v->silent)
 		return;
-	if (control & 0x8000) { /* PCIe 6.1.4: MSI-X on, INTx never */
-		if (q->vector == 0xffff || control & 0x4000 || fake_mem_get(v->msix, entry + 12, 4) & 1)
-			return;
-		fake_lapic_message(fake_mem_get(v->msix, entry, 4) | (u64)fake_mem_get(v->msix, entry + 4, 4) << 32,
-				   fake_mem_get(v->msix, entry + 8, 4));
+	if (fake_get(v->fn, FAKE_BLK_MSIX + 2, 2) & 0x8000) { /* PCIe 6.1.4: MSI-X on, INTx never */
+		if (q->vector != 0xffff)
+			fake_virtio_message(v, q->vector);
 		return;
 	}
 	v->isr |= 1;

@@ -85,6 +85,9 @@ void fake_virtio_run(struct fake_virtio *v);
 /* An entry of the used ring, true or not, and the interrupt. */
 void fake_virtio_used(struct fake_virtio *v, unsigned int queue, u32 id, u32 length);
 
+/* The message of an entry of the MSI-X table; none where the entry or the function is masked, or MSI-X off. */
+void fake_virtio_message(struct fake_virtio *v, unsigned int entry);
+
 /* A frame arrives in the next buffer that is available. said: what the used ring says that was written, true or not. */
 void fake_virtio_receive(struct fake_virtio *v, const u8 *frame, u32 size, u32 said);
 

@@ -180,9 +180,10 @@ static void memory_is_accessed_with_the_size_asked_for(void **state)
 
 /* --- ECAM and CF8/CFC --- */
 
-#define HERE 0x40 /* ECAM's first bus */
+#define HERE   0x40 /* ECAM's first bus */
+#define NOBODY 0xffffffff
 
-/* A difference at this function, in what ECAM or CF8/CFC shows there. 0: nobody is there. */
+/* A difference at this function, in what ECAM or CF8/CFC shows there. */
 static const struct difference {
 	const char *what;
 	u16 bdf;
@@ -193,17 +194,24 @@ static const struct difference {
 	{ "none", PCI_BDF(HERE, 3, 0), 0x10001111, 0x10001111, true },
 	{ "another device", PCI_BDF(HERE, 3, 0), 0x10011111, 0x10001111, false },
 	{ "another vendor", PCI_BDF(HERE, 3, 0), 0x10001112, 0x10001111, false },
-	{ "the first is not there", PCI_BDF(HERE, 0, 0), 0, 0x10001111, false },
-	{ "the last is not there", PCI_BDF(HERE, 31, 0), 0, 0x10001111, false },
-	{ "one that CF8/CFC does not reach", PCI_BDF(HERE, 3, 0), 0x10001111, 0, true },
-	{ "on another bus", PCI_BDF(HERE + 1, 3, 0), 0, 0x10001111, true },
-	{ "on the bus at 0", PCI_BDF(0, 3, 0), 0, 0x10001111, true },
-	{ "another function", PCI_BDF(HERE, 3, 1), 0, 0x10001111, true }, /* a function 1 may hide behind function 0 */
+	{ "the first is not there", PCI_BDF(HERE, 0, 0), NOBODY, 0x10001111, false },
+	{ "the last is not there", PCI_BDF(HERE, 31, 0), NOBODY, 0x10001111, false },
+	{ "zeros are there", PCI_BDF(HERE, 3, 0), 0, 0x10001111, false },
+	{ "one that CF8/CFC does not reach", PCI_BDF(HERE, 3, 0), 0x10001111, NOBODY, true },
+	{ "CF8/CFC shows zeros", PCI_BDF(HERE, 3, 0), 0x10001111, 0, true }, /* nobody, either: what pci_enumerate skips */
+	{ "CF8/CFC shows zeros, and ECAM ones", PCI_BDF(HERE, 3, 0), NOBODY, 0, true },
+	{ "CF8/CFC shows vendor 0", PCI_BDF(HERE, 3, 0), 0x10001111, 0x10000000, true },
+	{ "CF8/CFC shows vendor ffff", PCI_BDF(HERE, 3, 0), 0x10001111, 0x1000ffff, true },
+	{ "CF8/CFC shows vendor 1", PCI_BDF(HERE, 3, 0), NOBODY, 0x00000001, false },
+	{ "CF8/CFC shows device ffff", PCI_BDF(HERE, 3, 0), NOBODY, 0xffff0001, false },
+	{ "on another bus", PCI_BDF(HERE + 1, 3, 0), NOBODY, 0x10001111, true },
+	{ "on the bus at 0", PCI_BDF(0, 3, 0), NOBODY, 0x10001111, true },
+	{ "another function", PCI_BDF(HERE, 3, 1), NOBODY, 0x10001111, true }, /* a function 1 may hide behind function 0 */
 };
 
 static void add(struct fake_pci *fake, u16 bdf, u32 id)
 {
-	if (id)
+	if (id != NOBODY)
 		fake_add(fake, bdf, (u16)id, (u16)(id >> 16));
 }
 

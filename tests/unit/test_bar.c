@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Claim: pci_bar_address gives the address of an assigned memory BAR, of both widths, and of nothing else; pci_map_bar maps what
- * lies in one, and nothing that reaches past it, after asking once for its size with memory decoding off, and puts the register
- * back.
+ * lies in one, and neither nothing nor what reaches past it, after asking once for its size with memory decoding off, and puts the
+ * register back. On success the function decodes memory; on failure as before, and not at all where the register is not back.
  * Could be false: the low bits are flags, a 64-bit BAR takes two registers, a bridge has two BARs, and the last one may claim to be
  * half of a 64-bit one (PCIe 7.5.1.2.1); offset and size come from the device and may wrap; a register that is left with ones moves
  * the device, one that holds them while it decodes answers for somebody else; what the ones read back as is the device's word, too.
- * Provoked: one register value a row, one extent a row, one lie a row; a function that goes at each access in turn.
+ * Provoked: one register value a row, one extent a row, one lie a row, each with memory decoding on and off before; a register that
+ * keeps its ones; a function that goes at each access in turn.
  * Failure: another address, another list of writes, or a BAR that decodes away from its place.
  */
 #include "tests/unit/fake_pci.h"
@@ -140,14 +141,19 @@ static bool is_wide(u64 value)
 	return (value & 0x7) == 0x4;
 }
 
-/* The writes that asking for the size of the BAR takes (PCIe 7.5.1.2.1), and no other. */
-static bool asked_for_size(u16 command)
+static bool decodes(u16 command)
+{
+	return command & PCI_COMMAND_MEMORY;
+}
+
+/* The writes that asking for the size of the BAR takes (PCIe 7.5.1.2.1) from one command to the other, and no other. */
+static bool asked_for_size(u16 before, u16 after)
 {
 	u16 reg = (u16)(0x10 + 4 * placed_bar);
 	struct fake_access want[6];
 	size_t n = 0;
 
-	if (command & PCI_COMMAND_MEMORY)
+	if (decodes(before))
 		want[n++] = (struct fake_access)CFG_W16(BDF, PCI_COMMAND, COMMAND_OFF);
 	want[n++] = (struct fake_access)CFG_W32(BDF, reg, ONES);
 	if (is_wide(placed))
@@ -155,7 +161,7 @@ static bool asked_for_size(u16 command)
 	want[n++] = (struct fake_access)CFG_W32(BDF, reg, (u32)placed);
 	if (is_wide(placed))
 		want[n++] = (struct fake_access)CFG_W32(BDF, reg + 4U, (u32)(placed >> 32));
-	if (command & PCI_COMMAND_MEMORY)
+	if (decodes(after))
 		want[n++] = (struct fake_access)CFG_W16(BDF, PCI_COMMAND, COMMAND_ON);
 	return fake_writes_are(fake, want, n);
 }
@@ -189,7 +195,8 @@ static const struct extent {
 	{ "the first byte", false, 0, 1, OK },
 	{ "the last byte", true, -1ULL, 1, OK },
 	{ "the last 16", true, -16ULL, 16, OK },
-	{ "nothing, at the end", true, 0, 0, OK },
+	{ "nothing", false, 0, 0, ERR_RANGE },
+	{ "nothing, at the end", true, 0, 0, ERR_RANGE },
 	{ "one byte beyond", true, -15ULL, 16, ERR_RANGE },
 	{ "the byte behind", true, 0, 1, ERR_RANGE },
 	{ "nothing, behind the end", true, 1, 0, ERR_RANGE },
@@ -203,17 +210,17 @@ static const struct extent {
 static bool extent_holds(const struct kind *kind, const struct extent *extent, u16 command)
 {
 	u64 offset = extent->offset + (extent->from_end ? kind->size : 0), address = 0x5a;
+	u16 after = extent->want == OK ? COMMAND_ON : command;
 	bool holds;
 
 	make(kind->bar, kind->value, kind->size, command);
 	holds = pci_map_bar(&dev, "thing", kind->bar, offset, extent->size, &address) == extent->want;
-	holds &= asked_for_size(command) && !astray;
-	holds &= fake_bar_value(fn, kind->bar) == kind->value && fake_get(fn, PCI_COMMAND, 2) == command;
+	holds &= asked_for_size(command, after) && !astray;
+	holds &= fake_bar_value(fn, kind->bar) == kind->value && fake_get(fn, PCI_COMMAND, 2) == after;
 	holds &= dev.bar_size[kind->bar] == kind->size;
 	if (extent->want == OK) {
-		holds &= address == (kind->value & ~0xfULL) + offset && fake->maps == !!extent->size;
-		if (extent->size)
-			holds &= fake->mapped[0].start == address && fake->mapped[0].end == address + extent->size;
+		holds &= address == (kind->value & ~0xfULL) + offset && fake->maps == 1;
+		holds &= fake->mapped[0].start == address && fake->mapped[0].end == address + extent->size;
 	} else {
 		holds &= address == 0x5a && !fake->maps && fake_log_has("pci 0000:00:01.0 thing is at 0x");
 	}
@@ -236,7 +243,7 @@ static void what_lies_in_a_bar_is_mapped_and_nothing_beyond(void **state)
 
 static void a_wrong_extent_is_caught(void **state)
 {
-	struct extent wrong = extents[4];
+	struct extent wrong = extents[5];
 	struct kind other = kinds[1];
 
 	(void)state;
@@ -244,6 +251,9 @@ static void a_wrong_extent_is_caught(void **state)
 	assert_false(extent_holds(&kinds[0], &wrong, COMMAND_ON));
 	wrong = extents[0];
 	wrong.want = ERR_RANGE;
+	assert_false(extent_holds(&kinds[0], &wrong, COMMAND_ON));
+	wrong = extents[3];
+	wrong.want = OK;
 	assert_false(extent_holds(&kinds[0], &wrong, COMMAND_ON));
 	other.value |= 4; /* as if it took two registers: the upper half would be another BAR's */
 	other.bar = 5;
@@ -261,9 +271,27 @@ static void a_bar_that_holds_ones_while_it_decodes_is_caught(void **state)
 		pci_write_config_dword(&dev, 0x10, 0xfe000000);
 		pci_enable_memory(&dev);
 		assert_int_equal(astray, !off_first);
-		assert_int_equal(asked_for_size(COMMAND_ON), off_first);
+		assert_int_equal(asked_for_size(COMMAND_ON, COMMAND_ON), off_first);
 		fake_pci_free(fake);
 	}
+}
+
+/* Whoever turned it off since then. */
+static void what_was_asked_before_decodes_again(void **state)
+{
+	static const struct fake_access want[] = { CFG_W16(BDF, PCI_COMMAND, COMMAND_ON) };
+	u64 address;
+
+	(void)state;
+	make(0, 0xfe000000, 0x1000, COMMAND_ON);
+	assert_int_equal(pci_map_bar(&dev, "thing", 0, 0, 16, &address), OK);
+	fake_set(fn, PCI_COMMAND, 2, COMMAND_OFF);
+	fake_forget(fake);
+	assert_int_equal(pci_map_bar(&dev, "thing", 0, 0, 0x1001, &address), ERR_RANGE); /* the twin: nothing is mapped */
+	assert_no_writes(fake);
+	assert_int_equal(pci_map_bar(&dev, "thing", 0, 0x10, 16, &address), OK);
+	assert_writes(fake, want);
+	fake_pci_free(fake);
 }
 
 static void what_is_in_no_memory_bar_is_absent_with_a_line_and_nothing_written(void **state)
@@ -288,16 +316,64 @@ static void what_is_in_no_memory_bar_is_absent_with_a_line_and_nothing_written(v
 
 static void what_cannot_be_mapped_is_an_error(void **state)
 {
-	u64 address = 0x5a;
+	(void)state;
+	for (u16 command = COMMAND_OFF; command <= COMMAND_ON; command += 2) {
+		u64 address = 0x5a;
+
+		make(0, 0xfe000000, 0x1000, command);
+		fake->map_fails = true;
+		assert_int_equal(pci_map_bar(&dev, "thing", 0, 0, 16, &address), ERR_RANGE);
+		assert_int_equal(address, 0x5a); /* nobody is led to it */
+		assert_true(asked_for_size(command, command));
+		fake->map_fails = false; /* the twin */
+		assert_int_equal(pci_map_bar(&dev, "thing", 0, 0, 16, &address), OK);
+		assert_int_equal(fake_get(fn, PCI_COMMAND, 2), COMMAND_ON);
+		fake_pci_free(fake);
+	}
+}
+
+static u16 keeper; /* a register that keeps what it holds when it was given ones; 0: none */
+
+static void watch_keeper(struct fake_pci *f, const struct fake_access *a)
+{
+	static u32 kept;
+
+	if (a->kind == FAKE_CFG_WRITE && a->where == keeper) {
+		if (a->value == ONES)
+			kept = fake_get(fn, keeper, 4);
+		fake_set(fn, keeper, 4, kept);
+	}
+	watch_place(f, a);
+}
+
+static void one_that_is_not_back_in_its_place_decodes_nothing(void **state)
+{
+	static const struct {
+		const struct kind *kind;
+		u16 keeper;
+	} keepers[] = { { &kinds[1], 0x18 }, { &kinds[6], 0x20 }, { &kinds[6], 0x24 }, { &kinds[1], 0 }, { &kinds[6], 0 } };
 
 	(void)state;
-	make(0, 0xfe000000, 0x1000, COMMAND_ON);
-	fake->map_fails = true;
-	assert_int_equal(pci_map_bar(&dev, "thing", 0, 0, 16, &address), ERR_RANGE);
-	assert_int_equal(address, 0x5a); /* nobody is led to it */
-	fake->map_fails = false;
-	assert_int_equal(pci_map_bar(&dev, "thing", 0, 0, 16, &address), OK);
-	fake_pci_free(fake);
+	for (size_t i = 0; i < ARRAY_SIZE(keepers); i++) {
+		for (u16 command = COMMAND_OFF; command <= COMMAND_ON; command += 2) {
+			const struct kind *kind = keepers[i].kind;
+			bool back = !keepers[i].keeper; /* the twin */
+			u16 after = back ? COMMAND_ON : COMMAND_OFF;
+			u64 address;
+
+			make(kind->bar, kind->value, kind->size, command);
+			keeper = keepers[i].keeper;
+			fake->watch = watch_keeper;
+			assert_int_equal(pci_map_bar(&dev, "thing", kind->bar, 0, 16, &address), back ? OK : ERR_RANGE);
+			assert_int_equal(fake_bar_value(fn, kind->bar) == kind->value, back);
+			assert_int_equal(fake_log_has("the BAR has 0"), !back);
+			assert_int_equal(fake->maps, back);
+			assert_true(asked_for_size(command, after));
+			assert_int_equal(fake_get(fn, PCI_COMMAND, 2), after);
+			assert_false(astray);
+			fake_pci_free(fake);
+		}
+	}
 }
 
 /* --- lies --- */
@@ -342,20 +418,24 @@ static void what_the_ones_read_back_as_is_believed_only_as_a_size(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(lies); i++) {
-		bool wide = is_wide(lies[i].value);
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(lies); i++) {
+		const u64 value = lies[i / 2].value, size = lies[i / 2].size;
+		const u16 command = i % 2 ? COMMAND_ON : COMMAND_OFF;
 		u64 address;
 
-		make(0, lies[i].value, 16, COMMAND_ON);
+		make(0, value, 16, command);
 		fake_writable(fn, 0x10, 4, ONES);
-		fake_writable(fn, 0x14, 4, wide ? ONES : 0);
+		fake_writable(fn, 0x14, 4, is_wide(value) ? ONES : 0);
 		fake->watch = watch_lie;
-		lie = lies[i].lie;
-		if (pci_map_bar(&dev, "thing", 0, 0, lies[i].size + 1, &address) != ERR_RANGE ||
-		    (lies[i].size && pci_map_bar(&dev, "thing", 0, 0, lies[i].size, &address) != OK))
-			fail_msg("%s: not %lu bytes", lies[i].what, lies[i].size);
-		assert_true(fake_bar_value(fn, 0) == lies[i].value);
-		assert_int_equal(fake_get(fn, PCI_COMMAND, 2), COMMAND_ON);
+		lie = lies[i / 2].lie;
+		if (pci_map_bar(&dev, "thing", 0, 0, size + 1, &address) != ERR_RANGE)
+			fail_msg("%s: more than %lu bytes", lies[i / 2].what, size);
+		assert_true(asked_for_size(command, command));
+		assert_int_equal(fake_get(fn, PCI_COMMAND, 2), command);
+		if (size && pci_map_bar(&dev, "thing", 0, 0, size, &address) != OK)
+			fail_msg("%s: not %lu bytes", lies[i / 2].what, size);
+		assert_true(fake_bar_value(fn, 0) == value);
+		assert_int_equal(fake_get(fn, PCI_COMMAND, 2), size ? COMMAND_ON : command);
 		fake_pci_free(fake);
 	}
 }
@@ -379,37 +459,44 @@ static void one_that_decodes_whatever_it_is_told_is_not_asked(void **state)
 /* Once a read has told that it is gone, all that is written is what puts back what was changed. */
 static void a_function_that_goes_while_it_is_asked_is_an_error(void **state)
 {
-	static const struct kind *const gone[] = { &kinds[1], &kinds[6] };
+	static const struct {
+		const struct kind *kind;
+		u16 command;
+	} gone[] = { { &kinds[1], COMMAND_ON }, { &kinds[6], COMMAND_ON }, { &kinds[1], COMMAND_OFF }, { &kinds[6], COMMAND_OFF } };
 
 	(void)state;
 	for (size_t k = 0; k < ARRAY_SIZE(gone); k++) {
-		unsigned int all = 0;
+		const struct kind *kind = gone[k].kind;
+		unsigned int all = 0, needed = 0;
 
 		for (int n = -1; n < (int)all || n < 0; n++) {
 			u64 address;
 			enum status s;
 
-			make(gone[k]->bar, gone[k]->value, gone[k]->size, COMMAND_ON);
+			make(kind->bar, kind->value, kind->size, gone[k].command);
 			fake->watch = NULL;
 			fn->answers = n;
-			s = pci_map_bar(&dev, "thing", gone[k]->bar, 0, gone[k]->size, &address);
+			s = pci_map_bar(&dev, "thing", kind->bar, 0, kind->size, &address);
 			if (n < 0) { /* the twin: it stays, and this is how long it takes */
 				assert_int_equal(s, OK);
-				all = fake->logged;
+				all = needed = fake->logged;
+				while (fake->log[needed - 1].where == PCI_COMMAND) /* to decode again */
+					needed--;
 			} else {
 				assert_true(fake->logged <= all);
-				if (n < (int)all - 2 && s == OK) /* all but reading and writing Command, to decode again */
-					fail_msg("%s: gone after %d accesses, and mapped", gone[k]->what, n);
+				if (n < (int)needed && s == OK)
+					fail_msg("%s: gone after %d accesses, and mapped", kind->what, n);
 			}
 			for (unsigned int i = 0, told = 0; i < fake->logged; i++) {
 				const struct fake_access *a = &fake->log[i];
 
 				told |= a->lost && !fake_is_write(a);
 				if (told && fake_is_write(a) && (a->where == PCI_COMMAND || a->value == ONES))
-					fail_msg("%s: gone after %d accesses, and written to", gone[k]->what, n);
+					fail_msg("%s: gone after %d accesses, and written to", kind->what, n);
 			}
 			fake_pci_free(fake);
 		}
+		assert_in_range(all - needed, 2, 3);
 	}
 }
 
@@ -422,8 +509,10 @@ int main(void)
 		cmocka_unit_test(what_lies_in_a_bar_is_mapped_and_nothing_beyond),
 		cmocka_unit_test(a_wrong_extent_is_caught),
 		cmocka_unit_test(a_bar_that_holds_ones_while_it_decodes_is_caught),
+		cmocka_unit_test(what_was_asked_before_decodes_again),
 		cmocka_unit_test(what_is_in_no_memory_bar_is_absent_with_a_line_and_nothing_written),
 		cmocka_unit_test(what_cannot_be_mapped_is_an_error),
+		cmocka_unit_test(one_that_is_not_back_in_its_place_decodes_nothing),
 		cmocka_unit_test(what_the_ones_read_back_as_is_believed_only_as_a_size),
 		cmocka_unit_test(one_that_decodes_whatever_it_is_told_is_not_asked),
 		cmocka_unit_test(a_function_that_goes_while_it_is_asked_is_an_error),

@@ -223,17 +223,6 @@ static void a_completion_that_nobody_asked_for_is_not_counted(void **state)
 	assert_int_equal(work(true), OK);
 }
 
-/* A transport may live without the device's own structure; a disk cannot tell its size then, and address 0 is no structure. */
-static void a_disk_without_its_own_configuration_is_refused(void **state)
-{
-	(void)state;
-	fake_set(device->fn, 0x63, 1, 9);
-	assert_int_not_equal(bring_up(), OK);
-	for (unsigned int i = 0; i < bench.fake->logged; i++)
-		if (bench.fake->log[i].kind == FAKE_MEM_READ)
-			assert_true(bench.fake->log[i].where >= FAKE_BLK_MSIX_BAR);
-}
-
 static void without_msix_intx_does_it(void **state)
 {
 	u8 line = virtio_bench_intx(&bench);
@@ -318,7 +307,6 @@ int main(void)
 		T(other_bytes_on_the_way_are_an_error),
 		T(a_request_that_fails_is_an_error),
 		T(a_completion_that_nobody_asked_for_is_not_counted),
-		T(a_disk_without_its_own_configuration_is_refused),
 		T(without_msix_intx_does_it),
 		T(anothers_interrupt_on_the_line_is_not_counted),
 		T(armed_requests_are_in_flight_until_they_land),

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Claim: a driver's wait ends when its count is reached, or after its bound with a line that says what was awaited and how far it came;
- * every driver in the list says whose it is.
+ * every driver in the list says whose it is, and comes before those that need what it does.
  * Could be false: a count that grows while the time is read; a bound that counts from elsewhere than the wait's begin.
  * Provoked: a clock that counts up at each look, and a count that grows by the same looks. Failure: the wrong status or line.
  */
 #include "drivers/driver.h"
+#include "drivers/pirq/pirq.h"
+#include "drivers/port/port.h"
+#include "drivers/virtio/blk.h"
 #include "lib/time.h"
 #include "tests/unit/fake_pci.h"
 #include "tests/unit/fake_x86.h"
@@ -91,6 +94,24 @@ static void every_driver_names_itself_and_its_devices(void **state)
 	assert_true(n >= 3);
 }
 
+static size_t place(const struct driver *driver)
+{
+	size_t n = 0;
+
+	while (drivers[n] != driver)
+		assert_non_null(drivers[n++]);
+	return n;
+}
+
+/* A port's BAR is sized while nothing behind it is in use, and whoever wants INTx finds it routed. */
+static void what_others_need_comes_before_them_and_disks_before_the_rest(void **state)
+{
+	(void)state;
+	assert_int_equal(place(&pirq_driver), 0);
+	assert_int_equal(place(&pcie_port_driver), 1);
+	assert_int_equal(place(&virtio_blk_driver), 2);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
@@ -99,6 +120,7 @@ int main(void)
 		T(what_never_comes_ends_with_a_line),
 		T(what_comes_in_time_is_no_timeout),
 		T(every_driver_names_itself_and_its_devices),
+		T(what_others_need_comes_before_them_and_disks_before_the_rest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -227,6 +227,16 @@ static void reset_waits_for_the_engine_and_acknowledges_what_is_left(void **stat
 	assert_int_equal(fake_log_lines(), 0);
 }
 
+static void reset_switches_memory_on_and_nothing_else(void **state)
+{
+	static const struct fake_access want[] = { CFG_W16(BDF, PCI_COMMAND, 0x0402), MEM_W32(FAKE_EDU_BAR + 0x64, 0) };
+
+	(void)state;
+	fake_set(edu.fn, PCI_COMMAND, 2, 0x0400);
+	assert_int_equal(dev->driver->reset(dev), OK);
+	assert_writes(fake, want);
+}
+
 static void an_engine_that_never_stops_is_given_up_with_a_line(void **state)
 {
 	(void)state;
@@ -396,6 +406,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(only_edu_is_ours),
 		T(reset_waits_for_the_engine_and_acknowledges_what_is_left),
+		T(reset_switches_memory_on_and_nothing_else),
 		T(an_engine_that_never_stops_is_given_up_with_a_line),
 		T(an_interrupt_that_cannot_be_acknowledged_is_an_error_with_a_line),
 		T(one_that_goes_during_reset_is_an_error_with_a_line),

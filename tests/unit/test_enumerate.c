@@ -273,6 +273,7 @@ static void without_a_vendor_it_is_nobody(void **state)
 	fake_add(fake, PCI_BDF(0, 2, 0), 0xfffe, 0xffff);
 	fake_add(fake, PCI_BDF(0, 3, 0), 0x0000, 0x1234);
 	fake_add(fake, PCI_BDF(0, 4, 0), 0x0001, 0x0000);
+	fake_add(fake, PCI_BDF(0, 5, 0), 0x0000, 0x0000);
 	assert_found(PCI_BDF(0, 2, 0), PCI_BDF(0, 4, 0));
 }
 

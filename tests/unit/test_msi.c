@@ -5,7 +5,7 @@
  * the enable bit and nothing else.
  * Could be false: Data and Mask move when the address has 64 bits; an enabled function whose message is half written sends it to
  * anywhere; several vectors that the previous kernel was granted stay granted; the number of vectors is a power of two, stands in
- * the low bits of Data, and two of its codes are reserved.
+ * the low bits of Data, and two of its codes are reserved; mask bits beyond the vectors that exist are reserved, too.
  * Provoked: a function of each kind, as reset leaves it and as a previous kernel leaves it, asked for every number of vectors; a
  * model of it that has a message to send at every moment. Failure: another list of writes, or a message that nobody had asked for.
  */
@@ -82,13 +82,13 @@ static void a_64_bit_function_gets_data_at_12(void **state)
 static void mask_bits_are_set_before_the_message_and_one_is_cleared_at_the_end(void **state)
 {
 	static const struct fake_access want_32[] = {
-		CFG_W32(BDF, MSI + 12, 0xffffffff), CFG_W32(BDF, MSI + 4, 0xfee01000), CFG_W16(BDF, MSI + 8, 0x4045),
-		CFG_W16(BDF, PCI_COMMAND, 0x0407),  CFG_W16(BDF, CTRL, 0x0101),	       CFG_W32(BDF, MSI + 12, 0xfffffffe),
+		CFG_W32(BDF, MSI + 12, 1),	   CFG_W32(BDF, MSI + 4, 0xfee01000), CFG_W16(BDF, MSI + 8, 0x4045),
+		CFG_W16(BDF, PCI_COMMAND, 0x0407), CFG_W16(BDF, CTRL, 0x0101),	      CFG_W32(BDF, MSI + 12, 0),
 	};
 	static const struct fake_access want_64[] = {
-		CFG_W32(BDF, MSI + 16, 0xffffffff), CFG_W32(BDF, MSI + 4, 0xfee01000), CFG_W32(BDF, MSI + 8, 0),
-		CFG_W16(BDF, MSI + 12, 0x4045),	    CFG_W16(BDF, PCI_COMMAND, 0x0407), CFG_W16(BDF, CTRL, 0x0181),
-		CFG_W32(BDF, MSI + 16, 0xfffffffe),
+		CFG_W32(BDF, MSI + 16, 1),	CFG_W32(BDF, MSI + 4, 0xfee01000), CFG_W32(BDF, MSI + 8, 0),
+		CFG_W16(BDF, MSI + 12, 0x4045), CFG_W16(BDF, PCI_COMMAND, 0x0407), CFG_W16(BDF, CTRL, 0x0181),
+		CFG_W32(BDF, MSI + 16, 0),
 	};
 
 	(void)state;
@@ -160,9 +160,9 @@ static void the_order_check_rejects_enabling_first(void **state)
 static void what_the_previous_kernel_had_on_goes_off_first_and_its_vectors_are_returned(void **state)
 {
 	static const struct fake_access want[] = {
-		CFG_W16(BDF, CTRL, 0x01a6), CFG_W32(BDF, MSI + 16, 0xffffffff), CFG_W32(BDF, MSI + 4, 0xfee01000),
-		CFG_W32(BDF, MSI + 8, 0),   CFG_W16(BDF, MSI + 12, 0x4045),	CFG_W16(BDF, PCI_COMMAND, 0x0407),
-		CFG_W16(BDF, CTRL, 0x0187), CFG_W32(BDF, MSI + 16, 0xfffffffe),
+		CFG_W16(BDF, CTRL, 0x01a6), CFG_W32(BDF, MSI + 16, 0xff),   CFG_W32(BDF, MSI + 4, 0xfee01000),
+		CFG_W32(BDF, MSI + 8, 0),   CFG_W16(BDF, MSI + 12, 0x4045), CFG_W16(BDF, PCI_COMMAND, 0x0407),
+		CFG_W16(BDF, CTRL, 0x0187), CFG_W32(BDF, MSI + 16, 0xfe),
 	};
 
 	(void)state;
@@ -285,7 +285,9 @@ static void make_request(const struct request *r)
 	fake_set(fn, r->layout->data, 2, 0x0020);
 }
 
-static const u8 vectors[] = { 1, 2, 4, 8, 16, 32, 32, 32 }; /* of each QMASK; the last two codes are reserved */
+/* Of each QMASK; the last two codes are reserved. */
+static const u8 vectors[] = { 1, 2, 4, 8, 16, 32, 32, 32 };
+static const u32 all_masked[] = { 0x1, 0x3, 0xf, 0xff, 0xffff, 0xffffffff, 0xffffffff, 0xffffffff };
 
 static bool possible(const struct request *r)
 {
@@ -306,7 +308,7 @@ static bool wrote_what_it_takes(const struct request *r)
 	if (r->before & 1)
 		want[n++] = (struct fake_access)CFG_W16(BDF, CTRL, (features | r->before) & 0xfffeU);
 	if (r->layout->mask)
-		want[n++] = (struct fake_access)CFG_W32(BDF, r->layout->mask, 0xffffffff);
+		want[n++] = (struct fake_access)CFG_W32(BDF, r->layout->mask, all_masked[r->qmask]);
 	want[n++] = (struct fake_access)CFG_W32(BDF, MSI + 4, (u32)r->message.address);
 	if (r->layout->wide)
 		want[n++] = (struct fake_access)CFG_W32(BDF, MSI + 8, (u32)(r->message.address >> 32));
@@ -314,7 +316,7 @@ static bool wrote_what_it_takes(const struct request *r)
 	want[n++] = (struct fake_access)CFG_W16(BDF, PCI_COMMAND, 0x0407);
 	want[n++] = (struct fake_access)CFG_W16(BDF, CTRL, features | (u32)granted << 4 | 1);
 	if (r->layout->mask) {
-		u32 masked = 0xffffffff;
+		u32 masked = all_masked[r->qmask];
 
 		for (unsigned int v = 0; v < r->count; v++)
 			masked &= ~(1U << v);
@@ -407,6 +409,41 @@ static void every_kind_gets_what_it_can_and_is_refused_what_it_cannot(void **sta
 		}
 	}
 	assert_true(taken > 1000);
+}
+
+/* PCIe 7.7.1.6: a mask bit for each vector that the function has, granted or not; the others are reserved, and written as 0. */
+static void mask_bits_of_vectors_that_do_not_exist_are_not_set(void **state)
+{
+	static const u32 masks[][2] = { { 0x1, 0x0 },
+					{ 0x3, 0x2 },
+					{ 0xf, 0xe },
+					{ 0xff, 0xfe },
+					{ 0xffff, 0xfffe },
+					{ 0xffffffff, 0xfffffffe },
+					{ 0xffffffff, 0xfffffffe },
+					{ 0xffffffff, 0xfffffffe } };
+	struct request r = { .message = { 0xfee01000, 0x4040 } };
+
+	(void)state;
+	fake = fake_pci_new();
+	for (r.layout = &layouts[2]; r.layout < layouts + ARRAY_SIZE(layouts); r.layout++) {
+		for (r.qmask = 0; r.qmask < 8; r.qmask++) {
+			for (unsigned int all = 0; all < 2; all++) { /* one vector, and the twin: each that there is */
+				const struct fake_access want[] = { CFG_W32(BDF, r.layout->mask, masks[r.qmask][0]),
+								    CFG_W32(BDF, r.layout->mask, all ? 0 : masks[r.qmask][1]) };
+				unsigned int n = 0;
+
+				fake_pci_free(fake);
+				make_request(&r);
+				assert_int_equal(pci_enable_msi(dev, r.message, all ? vectors[r.qmask] : 1), OK);
+				for (unsigned int i = 0; i < fake->logged; i++)
+					if (fake_is_write(&fake->log[i]) && fake->log[i].where == r.layout->mask)
+						fake->log[n++] = fake->log[i];
+				fake->logged = n;
+				assert_writes(fake, want);
+			}
+		}
+	}
 }
 
 /* What the model must reject, each in a function that was left on with four vectors and is to have two. */
@@ -533,6 +570,7 @@ int main(void)
 		T(a_capability_that_does_not_fit_below_0x100_is_not_written),
 		T(the_last_place_where_it_fits_is_taken),
 		T(every_kind_gets_what_it_can_and_is_refused_what_it_cannot),
+		T(mask_bits_of_vectors_that_do_not_exist_are_not_set),
 		T(the_model_tells_who_lets_a_message_loose),
 		T(shutdown_turns_it_off_and_intx_on),
 		T(init_clears_the_enable_bit_and_nothing_else),

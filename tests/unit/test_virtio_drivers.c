@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Claim: every virtio driver takes its own devices, sets them up in the standard's order, with MSI-X and with INTx, stays within
- * the memory that it says it needs, and gives DRIVER_OK to no device that refuses something or for which memory runs out. Whoever
- * does not complete is given up with a line.
+ * the memory that it says it needs, and gives DRIVER_OK to no device that refuses something, lacks what it needs, or for which
+ * memory runs out. Whoever does not complete is given up with a line; whoever completes without end does not hold the CPU.
  * Could be false: a queue may be enabled before its vector is known to be taken; the last of many allocations may go unchecked; a
- * device that has gone reads as one that interrupts.
+ * device that has gone reads as one that interrupts; a message may come before there is a queue to look at.
  * Provoked: the devices of fake_virtio.c, each driver in turn, with one fault at a time; an arena that ends where an allocation
  * would begin, for each. Failure: another order of accesses, a wrong status, or a missing line.
  */
 #include "drivers/virtio/blk.h"
 #include "drivers/virtio/net.h"
+#include "drivers/virtio/queue.h"
 #include "drivers/virtio/rng.h"
 #include "irq/i8259.h"
 #include "tests/unit/fake_irq.h"
@@ -22,10 +23,12 @@ static const struct row {
 	u16 transitional; /* device ID, 4.1.2.1 */
 	const struct driver *driver;
 	const char *awaited;
+	u32 config;	    /* bytes that it needs of the device's own configuration: capacity (5.2.4); mac and status (5.1.4) */
+	unsigned int queue; /* where it waits for requests */
 } rows[] = {
-	{ FAKE_NET, 0x1000, &virtio_net_driver, "virtio-net: no transmitted frame within 1000 ms, 0 of 1" },
-	{ FAKE_BLK, 0x1001, &virtio_blk_driver, "virtio-blk: no completed request within 5000 ms, 0 of 1" },
-	{ FAKE_RNG, 0x1005, &virtio_rng_driver, "virtio-rng: no completed request within 5000 ms, 0 of 1" },
+	{ FAKE_NET, 0x1000, &virtio_net_driver, "virtio-net: no transmitted frame within 1000 ms, 0 of 1", 8, 1 },
+	{ FAKE_BLK, 0x1001, &virtio_blk_driver, "virtio-blk: no completed request within 5000 ms, 0 of 1", 8, 0 },
+	{ FAKE_RNG, 0x1005, &virtio_rng_driver, "virtio-rng: no completed request within 5000 ms, 0 of 1", 0, 0 },
 };
 
 static struct virtio_bench b;
@@ -173,6 +176,39 @@ static void a_device_without_a_transport_is_not_touched(void **state)
 		assert_int_equal(b.fake->log[i].kind, FAKE_CFG_READ);
 }
 
+static bool configuration_was_read(void)
+{
+	for (unsigned int i = 0; i < b.fake->logged; i++)
+		if (b.fake->log[i].kind == FAKE_MEM_READ && b.fake->log[i].where - FAKE_BLK_BAR - 0x2000 < 0x1000)
+			return true;
+	return false;
+}
+
+/* A transport may live without the device's own structure; what is not there is not read, and address 0 is no structure. */
+static void configuration_that_is_too_short_is_refused_unread(void **state)
+{
+	static const u32 lengths[] = { UINT32_MAX, 0, 1, 7, 8 }; /* the first: there is no capability */
+	const struct row *row = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
+		u32 length = lengths[i] == UINT32_MAX ? 0 : lengths[i];
+		bool enough = length >= row->config && lengths[i];
+		char line[64];
+
+		fake_set(b.device->fn, 0x6c, 4, length);
+		if (lengths[i] == UINT32_MAX)
+			fake_set(b.device->fn, 0x63, 1, 9);
+		snprintf(line, sizeof(line), "0000:00:05.0 %s: no device configuration", row->driver->pci.name);
+		assert_int_equal(virtio_bench_bring_up(&b), enough ? OK : ERR_ABSENT);
+		if (!enough) {
+			assert_one_line(lengths[i] ? line : "virtio: capability 0x60 has 0 bytes, its type needs 1");
+			assert_int_equal(b.device->status, 0);
+		}
+		assert_int_equal(configuration_was_read(), enough && row->config);
+		again(state);
+	}
+}
+
 /* Reset has found nothing wrong. */
 static void a_device_that_will_not_is_reported(void **state)
 {
@@ -254,6 +290,87 @@ static void it_takes_no_more_memory_than_it_says(void **state)
 		assert_in_range(b.dma.used - starts[i], 1, driver_of(b.dev)->dma);
 		again(state);
 	}
+}
+
+/* --- messages before their time --- */
+
+static void every_entry_sends(struct fake_pci *fake, const struct fake_access *access)
+{
+	(void)access;
+	if (b.device->status & 0x04)
+		return;
+	fake->watch = NULL; /* not from within the handlers */
+	for (unsigned int i = 0; i < FAKE_BLK_VECTORS; i++)
+		fake_virtio_message(b.device, i);
+	fake->watch = every_entry_sends;
+}
+
+/* After each access from MSI-X on to DRIVER_OK. */
+static void a_message_before_its_queue_is_set_up_changes_nothing(void **state)
+{
+	unsigned int writes, in_flight;
+
+	assert_int_equal(virtio_bench_bring_up(&b), OK); /* the twin: without one */
+	assert_int_equal(fake_lapic.delivered, 0);
+	writes = fake_writes(b.fake);
+	in_flight = driver_of(b.dev)->in_flight(b.dev);
+	again(state);
+	b.fake->watch = every_entry_sends;
+	assert_int_equal(virtio_bench_bring_up(&b), OK);
+	b.fake->watch = NULL;
+	assert_in_range(fake_lapic.delivered, 10, UINT32_MAX);
+	assert_int_equal(fake_lapic.eois, fake_lapic.delivered);
+	assert_int_equal(fake_writes(b.fake), writes);
+	assert_true(fake_virtio_in_order(b.device));
+	assert_int_equal(driver_of(b.dev)->in_flight(b.dev), in_flight);
+	assert_int_equal(virtio_bench_work(&b, true), OK);
+}
+
+/* Memory for the descriptors alone: the queue has its size, and no used ring. */
+static void a_message_for_a_queue_that_could_not_be_set_up_changes_nothing(void **state)
+{
+	unsigned int accesses;
+
+	(void)state;
+	b.dma.size = 16 * VIRTQUEUE_SIZE_MAX;
+	assert_int_equal(virtio_bench_bring_up(&b), ERR_RANGE);
+	accesses = b.fake->logged;
+	fake_virtio_message(b.device, 0);
+	assert_int_equal(fake_lapic.delivered, 1);
+	assert_int_equal(fake_lapic.eois, 1);
+	assert_int_equal(b.fake->logged, accesses);
+	assert_int_equal(driver_of(b.dev)->in_flight(b.dev), 0);
+}
+
+/*
+ * So many chains more than it has entries that were never made available. What the handler left there the device can still tell
+ * otherwise: what it has taken it has not.
+ */
+static unsigned int landed_after(const struct row *row, unsigned int more)
+{
+	const struct fake_queue *q = &b.device->queue[row->queue];
+	unsigned int in_flight;
+
+	assert_int_equal(virtio_bench_bring_up(&b), OK);
+	b.device->hold = true;
+	assert_int_equal(driver_of(b.dev)->arm(b.dev), OK);
+	in_flight = driver_of(b.dev)->in_flight(b.dev);
+	b.device->silent = true;
+	for (unsigned int i = 0; i < q->size + more; i++)
+		fake_virtio_used(b.device, row->queue, 0xffff, 0);
+	b.device->silent = false;
+	fake_virtio_message(b.device, q->vector);
+	assert_int_equal(driver_of(b.dev)->in_flight(b.dev), in_flight);
+	((u16 *)(uintptr_t)q->ring[2])[1]--;
+	fake_virtio_used(b.device, row->queue, 0, 0);
+	return in_flight - driver_of(b.dev)->in_flight(b.dev);
+}
+
+static void a_used_ring_that_runs_away_is_followed_for_one_round(void **state)
+{
+	assert_int_equal(landed_after(*state, 1), 1);
+	again(state);
+	assert_int_equal(landed_after(*state, 0), 0); /* the twin */
 }
 
 /* --- interrupts that do not come, and that are not its own --- */
@@ -338,9 +455,13 @@ int main(void)
 		T(without_msix_and_without_a_line_there_is_no_driving),
 		T(a_device_that_will_not_be_reset_is_reported),
 		T(a_device_without_a_transport_is_not_touched),
+		T(configuration_that_is_too_short_is_refused_unread),
 		T(a_device_that_will_not_is_reported),
 		T(wherever_memory_runs_out_the_device_is_not_started),
 		T(it_takes_no_more_memory_than_it_says),
+		T(a_message_before_its_queue_is_set_up_changes_nothing),
+		T(a_message_for_a_queue_that_could_not_be_set_up_changes_nothing),
+		T(a_used_ring_that_runs_away_is_followed_for_one_round),
 		T(what_never_completes_is_given_up_with_a_line),
 		T(without_bus_master_nothing_completes),
 		T(what_completes_while_it_is_awaited_counts),

@@ -55,15 +55,20 @@ void virtio_bench_end(struct virtio_bench *b)
 	fake_pci_free(b->fake);
 }
 
-u8 virtio_bench_intx(struct virtio_bench *b)
+u8 virtio_bench_line(struct virtio_bench *b)
 {
 	static const u8 lines[] = { 3, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15 };
 	static unsigned int taken;
 
 	assert_true(taken < ARRAY_SIZE(lines));
 	fake_set(b->device->fn, PCI_INTERRUPT_LINE, 1, lines[taken]);
-	b->dev->msix = 0;
 	return lines[taken++];
+}
+
+u8 virtio_bench_intx(struct virtio_bench *b)
+{
+	b->dev->msix = 0;
+	return virtio_bench_line(b);
 }
 
 enum status virtio_bench_bring_up(struct virtio_bench *b)

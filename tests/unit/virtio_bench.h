@@ -21,7 +21,9 @@ struct virtio_bench {
 void virtio_bench_begin(struct virtio_bench *b, enum fake_virtio_type type, const struct driver *driver);
 void virtio_bench_end(struct virtio_bench *b);
 
-/* INTx instead of MSI-X, on a line that no test before had: the 8259's driver keeps its handlers. */
+/* Gives the device a line that no test before had: the 8259's driver keeps its handlers. */
+u8 virtio_bench_line(struct virtio_bench *b);
+/* INTx instead of MSI-X, on such a line. */
 u8 virtio_bench_intx(struct virtio_bench *b);
 
 /* As a kernel does: reset and probe, after which the log is empty; work. */
