@@ -2,6 +2,7 @@
 #ifndef BOOT_BOOTPARAM_H
 #define BOOT_BOOTPARAM_H
 
+#include "lib/status.h"
 #include "lib/types.h"
 
 /*
@@ -130,6 +131,13 @@ struct setup_data {
 	u32 len; /* of what follows */
 };
 #define SETUP_HANDOFF 0x50434948 /* ours: what one image of this project tells the next (images/kernel.c) */
+
+/*
+ * The first node of a type, len bytes long; NULL where there is none. map makes memory readable, or says that there is none: what the list
+ * says of itself is not to be trusted, and where it loops it ends.
+ */
+typedef enum status (*boot_map)(u64 start, u64 size);
+const struct setup_data *boot_find_setup_data(const struct boot_params *bp, u32 type, u32 len, boot_map map);
 
 /* Fields that the header splits in two. */
 static inline u64 boot_ramdisk_image(const struct boot_params *bp)

@@ -112,24 +112,15 @@ static _Noreturn void give_up(const struct kernel *kernel, const char *what)
 
 static void adopt_handed(struct kernel *kernel)
 {
-	u64 at = kernel->params->hdr.setup_data;
+	const struct setup_data *node = boot_find_setup_data(kernel->params, SETUP_HANDOFF, HANDED_SIZE, map_ram);
+	const struct handed *earlier = (const void *)node; /* node is its first member */
 
-	/* The list is short, and what it says of its own length is not to be trusted. */
-	for (int i = 0; at && i < 16; i++) {
-		const struct handed *earlier = (const void *)(uintptr_t)at;
-
-		if (map_ram(at, sizeof(earlier->node)) != OK)
-			return;
-		if (earlier->node.type == SETUP_HANDOFF && earlier->node.len == HANDED_SIZE &&
-		    map_ram(at, sizeof(*earlier)) == OK) {
-			log_hold();
-			log_adopt(&earlier->log);
-			kernel->failed = earlier->failed;
-			kernel->cleared = earlier->cleared;
-			return;
-		}
-		at = earlier->node.next;
-	}
+	if (!node)
+		return;
+	log_hold();
+	log_adopt(&earlier->log);
+	kernel->failed = earlier->failed;
+	kernel->cleared = earlier->cleared;
 }
 
 static void policy_names(const struct pci_policy *const *policies, size_t count, const char **names)

@@ -19,7 +19,6 @@
 #define ELCR_SLAVE	  0x4d1
 #define ELCR_EDGE_ONLY	  0x2107 /* lines 0, 1, 2, 8 and 13 have their ISA devices for good */
 
-#define LINES		  16
 #define HANDLERS_MAX	  8
 
 static struct line {
@@ -28,7 +27,7 @@ static struct line {
 	void *context[HANDLERS_MAX];
 	u64 count;
 	struct spurious spurious;
-} lines[LINES];
+} lines[I8259_LINES];
 
 static u16 mask = 0xffff;
 
@@ -97,7 +96,7 @@ enum status i8259_request(u8 line, irq_handler handler, void *context)
 	u16 elcr, bit;
 	u64 flags;
 
-	if (line >= LINES || ELCR_EDGE_ONLY & 1U << line) {
+	if (line >= I8259_LINES || ELCR_EDGE_ONLY & 1U << line) {
 		log_line("irq %u: not a line that PCI can have", line);
 		return ERR_RANGE;
 	}

@@ -8,6 +8,7 @@ FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ ?= $(FUZZERS)
 $(if $(filter-out $(FUZZERS),$(FUZZ)),$(error FUZZ=$(FUZZ): there are $(FUZZERS)))
 TIME ?= 60
+$(if $(shell echo '$(TIME)' | grep -vxE '[1-9][0-9]*'),$(error TIME=$(TIME): not a number of seconds))
 FUZZ_RUNS := 2000
 
 # What is fuzzed, and how much of it the corpus alone has to reach: percent of the lines.

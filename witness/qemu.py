@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import re
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 from contextlib import ExitStack
@@ -29,6 +31,8 @@ CHAIN_HEAD = "first"
 BUILT_IN = "cmdline"  # the options inside the kernel, beside it in the build
 
 TIMEOUT_MAX_S = 86400
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 # How long an aborted run gets to say where it hangs, and to die.
 LAST_WORDS_S = 5
@@ -204,6 +208,7 @@ def _drive(
                     stdout=subprocess.DEVNULL,
                     stderr=err,
                     pass_fds=inherited,
+                    preexec_fn=_die_with_parent,
                 )
             except OSError as error:
                 raise Unusable(f"{settings.qemu}: {error.strerror}") from None
@@ -228,6 +233,11 @@ def _drive(
         lines = errors.read_text(errors="replace").strip().splitlines()
         raise Unusable(lines[-1] if lines else f"{settings.qemu} ended with status {status} before it began")
     record.outcome, record.detail = classify(status, record.log)
+
+
+def _die_with_parent() -> None:
+    """In the new process: whoever kills the harness does not want a machine to be left."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _watch(record: Run, session: Session, at_entry: AtEntry | None) -> None:

@@ -173,8 +173,10 @@ enum status virtio_connect_msix(struct virtio_pci *v, const irq_handler *handler
 		if (s == OK)
 			s = lapic_msi_message(v->vector[i], &messages[i]);
 	}
-	if (s == OK)
-		s = pci_enable_msix(v->dev, messages, count);
+	if (s != OK)
+		return s;
+	v->msix = true; /* before it is: a handler that takes the first message for another's makes it a stray */
+	s = pci_enable_msix(v->dev, messages, count);
 	v->msix = s == OK;
 	return s;
 }

@@ -33,7 +33,7 @@ Boot = Callable[..., Run]
 @cache
 def reference() -> Snapshot:
     """The reference machine at first's entry, booted once by each process that runs tests."""
-    return Snapshot.take(REFERENCE, BUILD, BUILD / "test" / f"reference-{os.getpid()}")
+    return Snapshot.take(REFERENCE, BUILD, BUILD / "test" / f"reference{os.environ.get('PYTEST_XDIST_WORKER', '')}")
 
 
 def boot_into(directory: Path, machine: Machine = REFERENCE, cmdline: str = "", build: Path = BUILD,
@@ -43,10 +43,20 @@ def boot_into(directory: Path, machine: Machine = REFERENCE, cmdline: str = "", 
     return run(machine, build, directory, cmdline, at_entry=at_entry, stop_at_jump=stop_at_jump, fds=fds)
 
 
+# The names of tests that failed, and of their modules: what they ran on is kept.
+FAILED: set[str] = set()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.failed:
+        path, _, name = report.nodeid.partition("::")
+        FAILED.update((name, path.removesuffix(".py").replace("/", ".")))
+
+
 def booted(request: pytest.FixtureRequest, name: str) -> Iterator[Boot]:
     directory = BUILD / "test" / name
     yield lambda **arguments: boot_into(directory, **arguments)
-    if not request.session.testsfailed:  # from the first failure on everything is kept
+    if name not in FAILED:
         for ram in (directory / "ram", *directory.glob("*.ram")):
             ram.unlink(missing_ok=True)  # 50 MiB each
 

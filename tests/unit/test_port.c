@@ -3,8 +3,8 @@
  * Claim: the driver of PCIe ports takes the ports whose slot reports completed commands, hears of commands and errors by every kind
  * of message, clears of each status register the events that it took and nothing else, and leaves the port as deaf as it found it.
  * Could be false: events are write-1-to-clear, beside others that are somebody else's; a port has one vector or two, MSI or MSI-X,
- * errors or none to report, and says itself which vector it uses for what; what a previous kernel listened to goes on interrupting, or,
- * pending, keeps the port silent; some ports never say that a command is complete.
+ * errors or none to report, and says itself which vector it uses for what; what a previous kernel listened to goes on interrupting,
+ * or, pending, keeps the port silent; some ports never say that a command is complete.
  * Provoked: a port with Slot Control, Root Error Status and both kinds of messages, which interrupts when an enabled event appears;
  * one fault at a time. Failure: other writes than wanted, a wrong status or a line that does not say what happened.
  */
@@ -119,8 +119,8 @@ static void send(enum source source)
 }
 
 /*
- * PCIe 6.7.3.4 and 6.2.4.1.2: a message when the first enabled event of a source appears, or is enabled while it is there; none while
- * another is pending.
+ * PCIe 6.7.3.4 and 6.2.4.1.2: a message when the first enabled event of a source appears, or is enabled while it is there; none
+ * while another is pending.
  */
 static void look(void)
 {
