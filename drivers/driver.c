@@ -14,7 +14,7 @@
 
 /*
  * The PIRQ router comes before whoever wants INTx. A port comes before what is behind it: while its BAR is sized, nothing there can be
- * reached. Disks come before the rest: the silence after a handoff ends with the first I/O.
+ * reached. virtio-blk comes before the rest: the silence after a handoff ends with the first I/O.
  */
 const struct driver *const drivers[] = {
 	&pirq_driver,	    &pcie_port_driver, &virtio_blk_driver, &virtio_rng_driver,

@@ -26,7 +26,7 @@ struct driver {
 	enum status (*finish)(struct pci_dev *dev);
 	/* Starts requests and does not wait for them. The same under every policy. NULL where nothing can be left under way. */
 	enum status (*arm)(struct pci_dev *dev);
-	/* Requests started by arm that have not completed; where there is arm. */
+	/* Requests that have not completed: started by arm, or waiting for the device, as empty receive buffers do. Where there is arm. */
 	unsigned int (*in_flight)(const struct pci_dev *dev);
 };
 

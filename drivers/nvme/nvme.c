@@ -134,6 +134,9 @@ static enum status reset(struct pci_dev *dev)
 	cc = nvme_read(dev, bar + NVME_CC);
 	if (cc == 0xffffffff)
 		return ERR_ABSENT;
+	/* It has to be on before it can be switched off (3.1.3.5): a kernel may have gone in between. One that failed never will be. */
+	if (cc & NVME_CC_EN && !(nvme_read(dev, bar + NVME_CSTS) & (NVME_CSTS_RDY | NVME_CSTS_CFS)))
+		await_ready(dev, bar, NVME_CSTS_RDY);
 	nvme_write(dev, bar + NVME_CC, cc & ~(u32)NVME_CC_EN);
 	return await_ready(dev, bar, 0);
 }

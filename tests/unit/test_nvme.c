@@ -187,6 +187,8 @@ static void control(u32 value)
 		assert_true(nvme.aqa && nvme.asq && nvme.acq && nvme.asq % PAGE_SIZE == 0 && nvme.acq % PAGE_SIZE == 0);
 		nvme.phase = 1;
 	}
+	if (~value & nvme.cc & 1 && nvme.waits != NEVER)
+		assert_true(nvme.csts & 3); /* 3.1.3.5: ready, or failed, before it may be switched off */
 	nvme.cc = value;
 	nvme.sq_head = nvme.sq_tail = nvme.cq_head = nvme.cq_tail = 0;
 	nvme.events = 0;
@@ -369,6 +371,17 @@ static void reset_turns_it_off_and_waits_until_it_is(void **state)
 	assert_writes(fake, want);
 	assert_int_equal(fake_get(nvme.fn, PCI_COMMAND, 2), 0x0002);
 	assert_int_equal(fake_log_lines(), 0);
+}
+
+/* A kernel that went between ENABLE and READY: until it is ready it must not be switched off. */
+static void what_is_about_to_be_ready_becomes_ready_first(void **state)
+{
+	(void)state;
+	nvme.cc = 0x460001;
+	nvme.csts = 0;
+	nvme.waits = 5;
+	assert_int_equal(dev->driver->reset(dev), OK);
+	assert_int_equal(nvme.csts & 1, 0);
 }
 
 static void memory_is_enabled_before_it_is_used(void **state)
@@ -961,6 +974,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(only_nvme_controllers_are_its_own),
 		T(reset_turns_it_off_and_waits_until_it_is),
+		T(what_is_about_to_be_ready_becomes_ready_first),
 		T(memory_is_enabled_before_it_is_used),
 		T(one_that_does_not_turn_off_is_given_up_when_its_time_is_up),
 		T(without_registers_it_is_refused_with_a_line),
