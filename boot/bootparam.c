@@ -11,7 +11,7 @@ const struct setup_data *boot_find_setup_data(const struct boot_params *bp, u32 
 	for (int i = 0; at && i < NODES_MAX; i++) {
 		const struct setup_data *node = (const void *)(uintptr_t)at;
 
-		if (map(at, sizeof(*node)) != OK)
+		if (at % _Alignof(struct setup_data) || map(at, sizeof(*node)) != OK)
 			return NULL;
 		if (node->type == type && node->len == len && map(at, sizeof(*node) + len) == OK)
 			return node;

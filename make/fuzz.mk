@@ -13,7 +13,7 @@ FUZZ_RUNS := 2000
 
 # What is fuzzed, and how much of it the corpus alone has to reach: percent of the lines.
 FUZZ_SRC := $(filter-out pci/access.c,$(wildcard pci/*.c shutdown/*.c startup/*.c)) \
-	$(addprefix boot/,acpi.c chain.c cpio.c image.c memmap.c options.c sha256.c)
+	$(addprefix boot/,acpi.c bootparam.c chain.c cpio.c image.c memmap.c options.c sha256.c)
 FUZZ_COVERAGE := 95
 # What that calls; and what of the unit tests stands around it.
 FUZZ_MORE := lib/format.c lib/log.c lib/string.c
@@ -68,7 +68,7 @@ fuzz_coverage = llvm-profdata merge -sparse -o $(FUZZ_O)/$(1).profdata $(2:%=$(F
 fuzz-test: $(addprefix fuzz-test-,$(FUZZERS)) ## the fuzzers' corpus, what it reaches, and a short run
 	@$(call fuzz_coverage,test,$(FUZZERS),$(FUZZ_COVERAGE))
 $(addprefix fuzz-test-,$(FUZZERS)): fuzz-test-%: $(FUZZ_O)/%
-	@$(call fuzz_run,test,-runs=0 tests/fuzz/corpus/$*) >$(FUZZ_O)/$*.replay || { cat $(FUZZ_O)/$*.replay; exit 1; }
+	@( $(call fuzz_run,test,-runs=0 tests/fuzz/corpus/$*) ) >$(FUZZ_O)/$*.replay || { cat $(FUZZ_O)/$*.replay; exit 1; }
 	@$(call fuzz_run,short,-runs=$(FUZZ_RUNS) -seed=1 -use_cmp=0 \
 		-seed_inputs=$$(printf '%s\n' tests/fuzz/corpus/$*/* | paste -sd,))
 

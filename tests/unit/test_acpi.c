@@ -17,6 +17,7 @@
 static u8 *memory; /* below 4 GiB: an RSDT holds 32-bit addresses */
 static size_t used;
 static u8 *rsdp;
+static u64 most_asked; /* bytes that were to be mapped at once */
 static struct acpi acpi;
 
 static int once(void **state)
@@ -33,11 +34,14 @@ static int begin(void **state)
 	ASAN_UNPOISON_MEMORY_REGION(memory, SIZE);
 	memset(memory, 0, SIZE);
 	used = 0;
+	most_asked = 0;
 	return 0;
 }
 
 static enum status map(u64 address, u64 size)
 {
+	if (size > most_asked)
+		most_asked = size;
 	if (address < (u64)(uintptr_t)memory || address >= (u64)(uintptr_t)memory + SIZE || size > SIZE)
 		return ERR_RANGE;
 	ASAN_UNPOISON_MEMORY_REGION((void *)(uintptr_t)address, size);
@@ -254,6 +258,26 @@ static void a_table_that_cannot_be_believed_spoils_no_other(void **state)
 		assert_non_null(strstr(fake_log_line(i), "bad length or checksum, ignored"));
 }
 
+/* A length is a claim until the checksum is right, and mapping is what makes a device's registers readable. */
+static void a_table_that_says_it_is_huge_is_not_even_mapped(void **state)
+{
+	for (u32 more = 0; more < 2; more++) {
+		u8 *t, *tables[1];
+
+		begin(state);
+		t = tables[0] = table("MCFG", 64);
+		put(t, 4, 4, 16 * MIB + more);
+		root(true, tables, 1);
+		read_tables();
+		assert_int_equal(acpi.ecam_count, 0);
+		assert_one_line("ACPI: table MCFG at 0x");
+		if (more)
+			assert_true(most_asked < SIZE);
+		else /* the twin: as large as any may be, it fails because this memory ends before */
+			assert_int_equal(most_asked, 16 * MIB);
+	}
+}
+
 static void mcfg_entries_that_name_no_memory_are_ignored_with_a_line(void **state)
 {
 	u8 *m = mcfg(4), *tables[] = { m };
@@ -384,6 +408,7 @@ int main(void)
 		T(the_extended_checksum_is_asked_too),
 		T(a_root_with_a_wrong_checksum_is_ignored_with_a_line),
 		T(a_table_that_cannot_be_believed_spoils_no_other),
+		T(a_table_that_says_it_is_huge_is_not_even_mapped),
 		T(mcfg_entries_that_name_no_memory_are_ignored_with_a_line),
 		T(more_ranges_than_fit_are_ignored_with_a_line),
 		T(a_partial_entry_is_not_read),

@@ -284,14 +284,19 @@ static void an_ari_list_that_does_not_rise_ends(void **state)
 	assert_found(PCI_BDF(0, 1, 0), PCI_BDF(1, 0, 0), PCI_BDF(1, 1, 1));
 }
 
-static struct fake_fn *pf(u16 count)
+static struct fake_fn *pf_at(u16 bdf, u16 count)
 {
-	struct fake_fn *fn = fake_add(fake, PCI_BDF(0, 7, 0), 0x8086, 0x10c9);
+	struct fake_fn *fn = fake_add(fake, bdf, 0x8086, 0x10c9);
 
 	fake_cap(fn, 0xa0, PCI_CAP_ID_EXP);
 	fake_ext_cap(fn, 0x100, 0x0001);
 	fake_sriov(fn, 0x160, count, 0x80, 2, 0x10ca);
 	return fn;
+}
+
+static struct fake_fn *pf(u16 count)
+{
+	return pf_at(PCI_BDF(0, 7, 0), count);
 }
 
 /* PCIe 9.3.4.1.1: a VF's vendor and device ID read all ones. */
@@ -313,6 +318,26 @@ static void vfs_are_found_through_their_pf(void **state)
 	assert_int_equal(pci.dev[1].device, 0x10ca);
 	assert_int_equal(pci.dev[2].msix, 0x70);
 	assert_false(pci.dev[0].is_vf);
+}
+
+/* Bus master above a VF is set where it is set above its PF; the PF itself is no bridge. */
+static void above_a_vf_is_what_is_above_its_pf(void **state)
+{
+	(void)state;
+	fake_bridge(fake, PCI_BDF(0, 1, 0), 1, 1);
+	pf_at(PCI_BDF(1, 0, 0), 2);
+	vf(PCI_BDF(1, 0x10, 0));
+	vf(PCI_BDF(1, 0x10, 2));
+	assert_found(PCI_BDF(0, 1, 0), PCI_BDF(1, 0, 0), PCI_BDF(1, 0x10, 0), PCI_BDF(1, 0x10, 2));
+	for (unsigned int i = 1; i < pci.count; i++)
+		assert_ptr_equal(pci.dev[i].bridge, &pci.dev[0]);
+	/* The twin: a PF on a root bus. */
+	fake_pci_free(fake);
+	fake = fake_pci_new();
+	pf(1);
+	vf(PCI_BDF(0, 0x17, 0));
+	assert_found(PCI_BDF(0, 7, 0), PCI_BDF(0, 0x17, 0));
+	assert_null(pci.dev[1].bridge);
 }
 
 static void vfs_that_are_not_enabled_are_not_asked(void **state)
@@ -452,6 +477,7 @@ int main(void)
 		T(without_a_vendor_it_is_nobody),
 		T(an_ari_list_that_does_not_rise_ends),
 		T(vfs_are_found_through_their_pf),
+		T(above_a_vf_is_what_is_above_its_pf),
 		T(vfs_that_are_not_enabled_are_not_asked),
 		T(vfs_that_do_not_answer_are_not_there),
 		T(vfs_on_the_last_bus_are_found),

@@ -8,7 +8,7 @@ HOSTCC ?= gcc
 UNIT_O := $(O)/unit
 
 # Not for the host: instructions of ring 0 (x86.c has a fake), the images' start, and what only they call.
-UNIT_ROOMS = lib/*.c boot/*.c pci/*.c irq/*.c drivers/*.c drivers/*/*.c shutdown/*.c startup/*.c images/scope.c
+UNIT_ROOMS = lib/*.c boot/*.c boot/efi/*.c pci/*.c irq/*.c drivers/*.c drivers/*/*.c shutdown/*.c startup/*.c images/scope.c
 UNIT_SRC := $(filter-out lib/x86.c boot/start.c boot/paging.c irq/idt.c irq/fault.c,$(wildcard $(UNIT_ROOMS)))
 UNIT_TESTS := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 UNIT_SHARED := $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
@@ -19,6 +19,11 @@ UNIT_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -g -O1 -Wall -Wextra -Wshadow -Werror -
 	-fsanitize=address,undefined -fno-sanitize-recover -fno-omit-frame-pointer
 # The rooms declare the C library's functions themselves, as the images do.
 UNIT_CFLAGS_ROOMS = $(UNIT_CFLAGS) -ffreestanding -fno-strict-aliasing
+
+# What knows UEFI is compiled as the loader is: 16 bits a character, and services with their own calling convention.
+UNIT_EFI := $(filter boot/efi/%,$(UNIT_SRC)) $(addprefix tests/unit/,fake_efi.c test_firmware.c test_loader.c)
+$(UNIT_EFI:%.c=$(UNIT_O)/%.o): UNIT_CFLAGS += -fshort-wchar -DGNU_EFI_USE_MS_ABI \
+	-isystem /usr/include/efi -isystem /usr/include/efi/x86_64
 
 # -k: one red test must not hide another. -j, unless the caller brought his own.
 .PHONY: unit
