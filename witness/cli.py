@@ -57,13 +57,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.action(options))
     except (Unusable, OSError) as error:
-        print(f"handoff: {error}", file=sys.stderr)
+        print(f"handoff: {_reason(error)}", file=sys.stderr)
         return Outcome.SETUP
     except Exception as error:  # a fault of ours, or a run's files that are damaged
         where = traceback.extract_tb(error.__traceback__)[-1]
         what = " ".join(f"{type(error).__name__}: {error}".split())
         print(f"handoff: {what} ({Path(where.filename).name}:{where.lineno})", file=sys.stderr)
         return Outcome.ERROR
+
+
+def _reason(error: Exception) -> str:
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
 
 
 def _run(options: argparse.Namespace) -> Outcome:

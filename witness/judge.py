@@ -101,6 +101,15 @@ def rule(id: str, claim: str) -> Callable[[Callable[[Case], Finding | None]], No
     return register
 
 
+def rule_at_the_jump(id: str, claim: str) -> Callable[[Callable[[Case], Finding | None]], None]:
+    """A claim about the chain's first hand-off, where it has one."""
+
+    def register(find: Callable[[Case], Finding | None]) -> None:
+        RULES.append(Rule(id, claim, lambda case: find(case) if case.chain else None))
+
+    return register
+
+
 def rule_per_hop(id: str, claim: str, none: bool = False) -> Callable[[Callable[[Case, Hop], Finding]], None]:
     """A claim about each hand-off of the chain. Under policy `none` only those hold that ask for no clear."""
 
@@ -245,7 +254,7 @@ def _offers_again(case: Case, write: MmioWrite) -> bool:
 # --- load ---
 
 
-@rule("load", "out: work is in flight when bus master goes")
+@rule_at_the_jump("load", "out: work is in flight when bus master goes")
 def _(case: Case) -> Finding | None:
     if case.shutdown == "none":
         return None
@@ -321,7 +330,7 @@ def _told(write: MmioWrite) -> str:
     return f"0x{write.value:x} to {write.region} 0x{write.address:x} (trace {write.line})"
 
 
-@rule("handed", "jump: registers are what the policy promises")
+@rule_at_the_jump("handed", "jump: registers are what the policy promises")
 def _(case: Case) -> Finding | None:
     """Read from the devices at the jump, not from the guest and not from the writes."""
     hop, jump = _jump(case)
@@ -343,7 +352,7 @@ def _(case: Case) -> Finding | None:
 # --- entry ---
 
 
-@rule("entry-state", "jump: CPU state is the boot protocol's")
+@rule_at_the_jump("entry-state", "jump: CPU state is the boot protocol's")
 def _(case: Case) -> Finding:
     entry = _entered(case)
     r = entry.registers
@@ -358,7 +367,7 @@ def _(case: Case) -> Finding:
     return [problem for problem, fine in checks.items() if not fine], f"RIP 0x{r['RIP']:x}, boot_params 0x{r['RSI']:x}"
 
 
-@rule("entry-quiet", "jump: 8259 and local APIC let nothing through")
+@rule_at_the_jump("entry-quiet", "jump: 8259 and local APIC let nothing through")
 def _(case: Case) -> Finding:
     r = _entered(case).registers
     missing = {"pic0", "pic1", "LVT0", "SPIV"} - r.keys()
@@ -372,7 +381,7 @@ def _(case: Case) -> Finding:
     return [problem for problem, fine in checks.items() if not fine], "all lines masked, LINT0 masked, local APIC off"
 
 
-@rule("reserved", "jump: what requests in flight may write is reserved")
+@rule_at_the_jump("reserved", "jump: what requests in flight may write is reserved")
 def _(case: Case) -> Finding | None:
     if case.shutdown == "none":
         return None
@@ -389,7 +398,7 @@ def _(case: Case) -> Finding | None:
     return problems, f"{len(targets)} buffers in {sum(map(len, reserved)) >> 10} KiB"
 
 
-@rule("entry-image", "jump: the image is in place, byte for byte")
+@rule_at_the_jump("entry-image", "jump: the image is in place, byte for byte")
 def _(case: Case) -> Finding:
     entry = _entered(case)
     payload = case.run.image(entry.name).payload

@@ -414,7 +414,7 @@ def _unless(holds: bool, problem: str) -> list[str]:
     return [] if holds else [problem]
 
 
-def _memory_maps(ended: Run) -> Finding:
+def maps_handed_on(ended: Run) -> dict[int, list[tuple[range, int]]]:
     """The maps that the last images were handed lie where these had their boot_params; a second has none but from us."""
     found = {}
     ram = ended.ram_after()
@@ -423,23 +423,30 @@ def _memory_maps(ended: Run) -> Finding:
             continue
         params = ram.read(range(page, page + PAGE))
         if any(params[SETUP_DATA:][:8]) and params[E820_ENTRIES]:
-            entries = e820(params)
-            found[page] = len(entries), sum(len(addresses) for addresses, kind in entries if kind == E820_RAM)
-    if not found:
+            found[page] = e820(params)
+    return found
+
+
+def _memory_maps(ended: Run) -> Finding:
+    maps = maps_handed_on(ended).values()
+    if not maps:
         raise Missing("RAM holds no boot_params that an image of ours made")
-    looked = dict.fromkeys(f"{entries} entries, {size >> 10} KiB free" for entries, size in found.values())
-    return _unless(len(looked) == 1, "; ".join(looked)), f"{len(found)} of {'; '.join(looked)}"
+    sizes = [(len(map), sum(len(addresses) for addresses, kind in map if kind == E820_RAM)) for map in maps]
+    looked = dict.fromkeys(f"{entries} entries, {size >> 10} KiB free" for entries, size in sizes)
+    return _unless(len(looked) == 1, "; ".join(looked)), f"{len(maps)} of {'; '.join(looked)}"
 
 
 def _told(endurance: Endurance, ended: Run, verdicts: list[Verdict], outcome: Outcome) -> list[str]:
     tally = endurance.tally
-    lines = [
-        f"{tally.hops} hops, {endurance.pace()}",
-        f"{tally.lines} trace lines, {tally.events} events judged, {tally.messages} messages taken",
-        f"in flight when bus master went: {tally.requests} virtio-blk requests, {tally.transfers} edu DMAs",
-    ]
+    lines = []
+    if tally.hops:
+        lines += [
+            f"{tally.hops} hops, {endurance.pace()}",
+            f"{tally.lines} trace lines, {tally.events} events judged, {tally.messages} messages taken",
+            f"in flight when bus master went: {tally.requests} virtio-blk requests, {tally.transfers} edu DMAs",
+        ]
     if verdicts:
-        lines += [f"hop {tally.hops}:", *report.table(verdicts)]
+        lines += [f"hop {tally.hops}:" if tally.hops else "no hop:", *report.table(verdicts)]
     else:
         lines.append(f"ended: {ended.detail}; the guest's last line: {guestlog.last_words(ended.log) or 'none'}")
     lines.append(f"log, trace of the last hops: {ended.directory}/guest.log, {ended.directory}/hops.trace")

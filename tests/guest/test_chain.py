@@ -33,6 +33,7 @@ def test_twin_an_empty_list_ends_with_first(boot: Boot) -> None:
     record = boot(cmdline="handoff.next=")
     assert record.outcome is Outcome.PASS, record.detail
     assert not Case(record).hops
+    assert not failures(record)
     assert not log_has(record, "second ")
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Claim: a device that never answers costs a bounded wait and one line that names device and wait, in first and in second; every
-other device is driven, handed over and driven again.
+other device is driven, handed over and driven again; and what it may still do can hurt nobody.
 
-False if an image hangs, if the line is missing, or if a good device suffers. Provoked by devices, all on one machine, whose reset
+False if an image hangs, if the line is missing, if a good device suffers, or if the line or the memory that it may still use is
+given to somebody else. Provoked by devices, all on one machine, whose reset
 does not complete, whose features are never accepted, whose requests never return, whose DMA stays busy (always, or once its bus
 master is off: then it is second that meets it), whose interrupt status cannot be acknowledged. The twins are those of the same
 make that answer where the other does not: they come as far as the next wait.
@@ -17,9 +18,11 @@ from tests.guest.conftest import Boot, claims_that_fail, without
 from tests.guest.remote import RemoteDevice, RemoteEdu, RemoteVirtioBlk, attached
 
 from witness.case import Case
-from witness.machine import REFERENCE
-from witness.pci import PCI_COMMAND, PCI_COMMAND_MASTER, Bdf
+from witness.image import E820_DMA, e820
+from witness.machine import REFERENCE, Machine
+from witness.pci import PCI_COMMAND, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, Bdf
 from witness.record import Outcome, Run
+from witness.soak import maps_handed_on
 
 FEATURES_OK = 0x08
 
@@ -60,8 +63,12 @@ DEVICES = {
 
 
 @pytest.fixture(scope="module")
-def record(shared: Boot) -> Iterator[Run]:
-    devices: list[RemoteDevice] = [make(Bdf.parse(bdf).device) for bdf, make in DEVICES.items()]
+def devices() -> list[RemoteDevice]:
+    return [make(Bdf.parse(bdf).device) for bdf, make in DEVICES.items()]
+
+
+@pytest.fixture(scope="module")
+def record(shared: Boot, devices: list[RemoteDevice]) -> Iterator[Run]:
     with attached(REFERENCE, *devices) as machine:
         yield shared(machine=machine, fds=[device.fd for device in devices])
 
@@ -95,3 +102,28 @@ def test_what_was_not_reset_does_not_get_bus_master_back(record: Run) -> None:
     case = Case(record)
     masters = set(map(str, case.history.masters(case.end + 1))) & DEVICES.keys()
     assert masters == {"00:0a.0", "00:0c.0", "00:0d.0"}
+
+
+def test_what_was_not_reset_has_intx_disabled(record: Run, devices: list[RemoteDevice]) -> None:
+    """What it may assert would take the line from its neighbours. The twins are the same functions as first found them."""
+    stuck = [device for device in devices if isinstance(device, (NeverReset, AlwaysBusy, NeverQuiet))]
+    first = record.entries[0].configs
+    assert not [str(d.bdf) for d in stuck if int.from_bytes(first[d.bdf][PCI_COMMAND:][:2], "little") & PCI_COMMAND_INTX_DISABLE]
+    assert not [str(d.bdf) for d in stuck if not d.read_config(PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE]
+
+
+@pytest.mark.parametrize("make, kept", [(BusyWhilePaused, True), (RemoteEdu, False)], ids=["paused", "twin"])
+def test_what_it_may_still_write_to_stays_reserved(boot: Boot, make: type[RemoteEdu], kept: bool) -> None:
+    """In the map that second hands on: what first had for DMA. The twin is an edu that second could reset."""
+    edu = make(0x0F)
+    with attached(Machine(), edu) as machine:
+        record = boot(machine=machine, fds=[edu.fd], cmdline="handoff.next=second*2")
+    second = Case(record).next
+    assert second, record.detail
+    [firsts] = dma(e820(record.boot_params(second)))
+    [last] = [map for page, map in maps_handed_on(record).items() if page != second.registers["RSI"]]
+    assert any(firsts.start in reserved and firsts.stop - 1 in reserved for reserved in dma(last)) == kept
+
+
+def dma(map: list[tuple[range, int]]) -> list[range]:
+    return [addresses for addresses, kind in map if kind == E820_DMA]

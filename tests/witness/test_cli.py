@@ -7,9 +7,12 @@ off counts as one that shows something. No QEMU: the runs are scenes.
 
 from __future__ import annotations
 
+import os
+import runpy
 import shutil
 import subprocess
 from pathlib import Path
+from select import select
 from typing import Any
 
 import pytest
@@ -58,6 +61,15 @@ def test_a_bad_setting(
 def test_twin_a_good_setting() -> None:
     settings = Settings.of({"TIMEOUT": "0.5", "QEMUFLAGS": "-device 'edu,addr=7'"})
     assert (settings.timeout, settings.flags) == (0.5, ("-device", "edu,addr=7"))
+
+
+@pytest.mark.parametrize("tool", [("handoff", "judge"), ("stack",), ("mutants",)])
+def test_a_file_that_does_not_exist(tool: tuple[str, ...]) -> None:
+    program, *words = tool
+    ended = subprocess.run([ROOT / "tools" / program, *words, "/nonexistent"], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1), ended.stderr
+    assert ended.stderr.startswith(f"{program}: /nonexistent")
+    assert ended.stderr.endswith(": No such file or directory\n")
 
 
 def test_any_other_error_is_one_line_and_exit_code_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,3 +212,18 @@ def test_what_a_variable_names_is_not_installed(name: str, tmp_path: Path) -> No
     ended = subprocess.run([ROOT / "tools/setup", "run"], env=environment, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (2, f"setup: {name}=/nonexistent: there is no /nonexistent\n")
     assert not list(tmp_path.iterdir())
+
+
+# --- tools/mutants ---
+
+
+def test_what_a_mutants_test_has_started_ends_with_it(tmp_path: Path) -> None:
+    """Whatever it has started holds the pipe open for writing. The twin ends in time, and only then."""
+    mutants = runpy.run_path(str(ROOT / "tools/mutants"))
+    os.mkfifo(tmp_path / "alive")
+    alive = os.open(tmp_path / "alive", os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(subprocess.TimeoutExpired):
+        mutants["run"](tmp_path, "sh", "-c", "exec 9>alive; echo >&9; sleep 60 & wait", timeout_s=1)
+    assert os.read(alive, 2) == b"\n"
+    assert select([alive], [], [], 20)[0], "the end of the pipe"
+    assert mutants["run"](tmp_path, "sh", "-c", "exec 9>alive; echo done", timeout_s=20).stdout == "done\n"

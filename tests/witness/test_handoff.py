@@ -43,6 +43,28 @@ def test_one_policy_is_not_the_other(tmp_path: Path, done: str, claimed: str) ->
     assert scene.failed() & {"out-signature", "hops"}
 
 
+# What is asked of a chain that ends with its head.
+WITHOUT_A_HANDOFF = {"guest", "hops", "driven-first", "disk", "disk-kept", "agreement"}
+
+
+def ends_with_first(scene: Scene, words: str) -> dict[str, Result]:
+    del scene.steps[scene.steps.index(scene.step("arm-edu")):]
+    scene.cmdline += words
+    run = scene.run()
+    del run.entries[1:]
+    return {verdict.id: verdict.result for verdict in judge(run)}
+
+
+def test_an_empty_chain_asks_nothing_of_a_handoff(scene: Scene) -> None:
+    assert ends_with_first(scene, " handoff.next=") == dict.fromkeys(WITHOUT_A_HANDOFF, Result.PASS)
+
+
+def test_twin_a_handoff_that_was_wanted_did_not_come(scene: Scene) -> None:
+    results = ends_with_first(scene, "")
+    assert {id for id, result in results.items() if result is Result.PASS} == WITHOUT_A_HANDOFF - {"hops"}
+    assert {"load", "handed", "entry-state", "entry-quiet", "reserved", "entry-image", "ram"} <= results.keys()
+
+
 # What is asked of a hand-off in which nothing is cleared.
 WITHOUT_A_CLEAR = {
     "guest", "hops", "out-signature", "handed", "entry-state", "entry-quiet", "entry-image", "startup", "reset",

@@ -20,6 +20,7 @@ from witness.peer import Peer, frames, sent_by_guest, sent_by_peer
 
 NIC = Nic("nic", 7, MAC.hex(":"))
 BROADCAST = 6 * b"\xff"
+PATIENCE_S = 10  # with a busy host
 
 
 def put(qemu: socket.socket, *outgoing: bytes) -> None:
@@ -28,6 +29,8 @@ def put(qemu: socket.socket, *outgoing: bytes) -> None:
 
 
 def get(qemu: socket.socket) -> bytes:
+    """The next frame, which is sent as a whole and at once."""
+    qemu.settimeout(PATIENCE_S)
     size = struct.unpack("!I", qemu.recv(4, socket.MSG_WAITALL))[0]
     return qemu.recv(size, socket.MSG_WAITALL)
 

@@ -9,6 +9,7 @@ through QEMU's pipe, and one small change in the third.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Callable
@@ -19,7 +20,7 @@ from tests.witness.scene import (
     Scene, Step, config_write, drive, edu, edu_dma, gsi, handoff, memory_write, msi, virtio,
 )  # fmt: skip
 
-from witness import cli, soak
+from witness import cli, pattern, soak
 from witness.firmware import Firmware
 from witness.image import E820_ENTRIES
 from witness.judge import RULES
@@ -49,6 +50,7 @@ def hand_over(scene: Scene, hop: int) -> None:
         scene.add(f"{hop}-arm-{bdf}", *edu_dma(bdf, target))
     for bdf in (BEHIND, BRIDGE, EDU, VIRTIO):
         scene.register(f"{hop}-out-{bdf}", bdf, COMMAND, scene.values[bdf, COMMAND] & ~4)
+    scene.steps.append(Step(f"{hop}-jump", [], [f"second jump to second@0x{(hop + 1) % 2 + 2}0000"]))
     scene.steps.append(begins(scene, hop))
     for bdf, off in ((VIRTIO, 1), (EDU, 0x80), (BEHIND, 0x80)):
         scene.register(f"{hop}-startup-{bdf}", bdf, CONTROL, off)
@@ -81,7 +83,7 @@ Entered = Callable[[None, Entry], None]
 
 @pytest.fixture
 def endure(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Endure:
-    """The scene as if QEMU ran it: the trace through the pipe, the log as it grows, and at the end a process that hangs."""
+    """The scene as if QEMU ran it: the trace through the pipe, the log as it grows, and a process that ends or hangs."""
 
     def play(settings: Settings, enter: Callable[[], None]) -> None:
         pipe = os.dup(int(value(settings, "-D").rpartition("/")[2]))
@@ -96,18 +98,23 @@ def endure(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Endure:
                 trace.flush()
             log.write("GUEST: pass\n")
 
-    def run(outcome: Outcome = Outcome.PASS, hops: int = HOPS, timeout: float = 20, hang: tuple[str, ...] = ()) -> Ended:
+    def run(outcome: Outcome = Outcome.PASS, hops: int = HOPS, timeout: float = 20, hang: bool = False) -> Ended:
+        statuses = []
+
         def run_qemu(_m: object, _b: object, _d: object, words: str, settings: Settings, enter: Entered, *_: object) -> Run:
             record = scene.run()
             record.cmdline, record.outcome, record.detail = words, outcome, f"ended as {outcome.name}"
-            with subprocess.Popen(hang or ("true",)) as process:
+            with subprocess.Popen(("sleep", "60") if hang else ("true",)) as process:
                 Path(value(settings, "-pidfile")).write_text(str(process.pid))
                 play(settings, lambda: enter(None, record.entries[0]))
+            statuses.append(process.returncode)
             return record
 
         monkeypatch.setattr(soak, "run_qemu", run_qemu)
         settings = Settings(Firmware(Path(), None), timeout=timeout)
-        return soak.soak(scene.directory.parent, scene.directory, hops, "", settings, lambda _: None, scene.run().machine)
+        ended = soak.soak(scene.directory.parent, scene.directory, hops, "", settings, lambda _: None, scene.run().machine)
+        assert statuses == [-signal.SIGKILL] or not hang, "a QEMU that goes on is ended"
+        return ended
 
     return run
 
@@ -238,6 +245,23 @@ def another_word(scene: Scene) -> None:
     scene.after_step("3-reset", told="second 0000:00:05.0 edu: something new")
 
 
+def fewer_words(scene: Scene) -> None:
+    scene.step("3-jump").told = []
+
+
+def parent_before_child(scene: Scene) -> None:
+    child, parent = (scene.step(f"3-out-{bdf}") for bdf in (BEHIND, BRIDGE))
+    child.lines, parent.lines = parent.lines, child.lines
+
+
+def bridge_after_what_is_behind_it(scene: Scene) -> None:
+    scene.move_after(f"3-master-{BRIDGE}", f"3-master-{BEHIND}")
+
+
+def reset_too_late(scene: Scene) -> None:
+    scene.move_after("3-reset", f"3-master-{VIRTIO}")
+
+
 def failure(scene: Scene) -> None:
     scene.after_step("3-reset", told="second 0000:00:05.0 edu: failed, timeout")
 
@@ -266,12 +290,16 @@ def failure(scene: Scene) -> None:
         (untold_change, {"agreement", "log"}),
         (less_memory, {"log"}),
         (another_word, {"log"}),
+        (fewer_words, {"log"}),
+        (parent_before_child, {"out-order", "agreement"}),
+        (bridge_after_what_is_behind_it, {"upstream", "log"}),
+        (reset_too_late, {"reset"}),
         (failure, {"log"}),
     ],
 )
 def test_the_hop_is_named(change: Callable[[Scene], None], rules: set[str], scene: Scene, endure: Endure) -> None:
     change(scene)
-    outcome, lines = endure()
+    outcome, lines = endure(hang=True)
     assert outcome is Outcome.FAIL
     assert "hop 3:" in lines, lines
     assert objections(lines) == rules
@@ -317,7 +345,7 @@ def test_how_it_ended_is_the_result(outcome: Outcome, endure: Endure) -> None:
 
 
 def test_a_machine_that_hangs_is_ended(endure: Endure) -> None:
-    outcome, lines = endure(timeout=0.5, hang=("sleep", "60"))
+    outcome, lines = endure(timeout=0.5, hang=True)
     assert outcome is Outcome.TIMEOUT
     assert any(line.startswith("ended: no hop within 0.5 s; ") for line in lines)
 
@@ -327,7 +355,7 @@ def test_a_storm_is_ended(label: str, scene: Scene, endure: Endure, monkeypatch:
     """In the window, or under way."""
     monkeypatch.setattr(soak, "EVENTS_MAX", 500)
     scene.after_step(label, *500 * gsi(21, 1))
-    outcome, lines = endure(hang=("sleep", "60"))
+    outcome, lines = endure(hang=True)
     assert outcome is Outcome.FAIL
     assert "hop 3:" in lines, lines
     assert {"storm", "window-intx" if label == "3-image" else "driven-next"} <= objections(lines), lines
@@ -340,6 +368,20 @@ def test_a_map_that_grows(scene: Scene, endure: Endure) -> None:
     scene.before[0x3000 + E820_ENTRIES] += 1
     outcome, lines = endure()
     assert (outcome, objections(lines)) == (Outcome.FAIL, {"memory"}), lines
+
+
+@pytest.mark.parametrize("at, rule", [(pattern.SIZE - 1, "disk"), (pattern.SIZE, "disk-kept")])
+def test_the_disk_is_judged_at_the_end(at: int, rule: str, scene: Scene, endure: Endure) -> None:
+    scene.disk = scene.disk[:at] + b"\x5c" + scene.disk[at + 1:]
+    outcome, lines = endure()
+    assert (outcome, objections(lines)) == (Outcome.FAIL, {rule}), lines
+
+
+def test_without_a_hop_the_reason_comes_first(scene: Scene, endure: Endure) -> None:
+    del scene.steps[scene.steps.index(scene.step("arm-edu")):]
+    outcome, lines = endure(Outcome.ERROR)
+    assert outcome is Outcome.ERROR
+    assert lines[0].startswith("ended: ended as ERROR; ")
 
 
 # --- what it is asked for ---
