@@ -153,7 +153,8 @@ static bool interrupt(void *context)
 static enum status check_numbers(const struct pci_dev *dev, const struct port *port)
 {
 	unsigned int slot = (port_flags(dev) & PCI_EXP_FLAGS_IRQ) >> 9;
-	unsigned int errors = port->aer ? pci_read_config_dword(dev, (u16)(port->aer + PCI_ERR_ROOT_STATUS)) >> 27 : 0;
+	u32 status = port->aer ? pci_read_config_dword(dev, (u16)(port->aer + PCI_ERR_ROOT_STATUS)) : 0;
+	unsigned int errors = (status & PCI_ERR_ROOT_AER_IRQ) >> 27;
 
 	if (slot < port->vectors && errors < port->vectors)
 		return OK;
