@@ -135,19 +135,32 @@ entry64:
 	xor	%eax, %eax
 	rep stosq
 
-	/* static-pie: apply R_X86_64_RELATIVE, the only kind that the Makefile lets through. Elf64_Rela: offset, info, addend. */
+	/*
+	 * static-pie: apply the relative relocations, of which the Makefile lets no other kind through. They are packed (gABI, SHT_RELR):
+	 * an even entry is the address of a word to relocate, an odd one says by its bits 1 to 63 which of the 63 words after are, too.
+	 */
 	lea	head-SETUP_SIZE(%rip), %rdx	/* the load bias: the image is linked at 0 */
-	lea	rela_start(%rip), %rdi
-	lea	rela_end(%rip), %rcx
-1:	cmp	%rcx, %rdi
-	jae	2f
-	mov	(%rdi), %rax
-	mov	16(%rdi), %r8
-	add	%rdx, %r8
-	mov	%r8, (%rdx,%rax)
-	add	$24, %rdi
+	lea	relr_start(%rip), %rsi
+	lea	relr_end(%rip), %rcx
+1:	cmp	%rcx, %rsi
+	jae	5f
+	lodsq
+	test	$1, %al
+	jnz	2f
+	lea	(%rdx,%rax), %rdi
+	add	%rdx, (%rdi)
+	add	$8, %rdi
 	jmp	1b
-2:
+2:	mov	$63, %r8d
+3:	shr	%rax
+	test	$1, %al
+	jz	4f
+	add	%rdx, (%rdi)
+4:	add	$8, %rdi
+	dec	%r8d
+	jnz	3b
+	jmp	1b
+5:
 	call	gdt_load
 	mov	%rbx, %rdi
 	call	boot_start

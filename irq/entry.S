@@ -1,22 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* 256 stubs of 16 bytes: each pushes what the CPU did not (an error code, where the vector has none) and its own number. */
+/* 256 stubs of 8 bytes: each pushes its own number, which takes 2 of them where it is a signed byte. */
 	.text
-	.balign	16
+	.balign	8
 	.globl	trap_stubs
 trap_stubs:
 	.set	vector, 0
 	.rept	256
-	.balign	16
-	.if	(vector != 8) && (vector < 10 || vector > 14) && (vector != 17) && (vector != 21) && (vector != 29) && (vector != 30)
-	push	$0
-	.endif
-	push	$vector
+	.balign	8
+	push	$(vector - 2 * (vector & 0x80))
 	jmp	trap_common
 	.set	vector, vector + 1
 	.endr
 
-	.balign	16
 trap_common:
+	andq	$0xff, (%rsp)
+	/* The CPU aligned the stack to 16 bytes and pushed 5 words, or 6 with an error code; where it had none, 0 gets its place. */
+	test	$8, %spl
+	jnz	1f
+	push	(%rsp)
+	movq	$0, 8(%rsp)
+1:
 	push	%rax
 	push	%rbx
 	push	%rcx

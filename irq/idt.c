@@ -17,7 +17,7 @@ _Static_assert(sizeof(struct gate) == 16, "64-bit gate");
 
 #define CODE_SELECTOR  0x10 /* the boot protocol's, and our GDT's */
 #define GATE_INTERRUPT 0x8e /* present, ring 0, clears IF */
-#define STUB_SIZE      16
+#define STUB_SIZE      8
 #define EXCEPTIONS     32
 
 extern const u8 trap_stubs[];
@@ -26,10 +26,11 @@ static struct gate idt[256];
 
 void idt_init(void)
 {
+	/* Even, for the relocation of base (boot/header.S): clang makes this a constant. */
 	const struct {
 		u16 limit;
 		u64 base;
-	} __attribute__((packed)) idtr = { sizeof(idt) - 1, (u64)(uintptr_t)idt };
+	} __attribute__((packed, aligned(2))) idtr = { sizeof(idt) - 1, (u64)(uintptr_t)idt };
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(idt); i++) {
 		u64 stub = (u64)(uintptr_t)trap_stubs + i * STUB_SIZE;

@@ -16,10 +16,10 @@ static u64 strays;
 
 enum status vector_alloc(irq_handler handler, void *context, u8 *vector)
 {
-	return vector_alloc_block(1, handler, context, vector);
+	return vector_alloc_block(&handler, 1, context, vector);
 }
 
-enum status vector_alloc_block(unsigned int count, irq_handler handler, void *context, u8 *first)
+enum status vector_alloc_block(const irq_handler *handlers, unsigned int count, void *context, u8 *first)
 {
 	unsigned int start = (unsigned int)ALIGN_UP(next_vector, count);
 
@@ -27,9 +27,9 @@ enum status vector_alloc_block(unsigned int count, irq_handler handler, void *co
 		log_line("irq: no vector left for %u more, %u are in use", count, next_vector - VECTOR_MSI);
 		return ERR_RANGE;
 	}
-	for (unsigned int i = start; i < start + count; i++) {
-		vectors[i].handler = handler;
-		vectors[i].context = context;
+	for (unsigned int i = 0; i < count; i++) {
+		vectors[start + i].handler = handlers[i];
+		vectors[start + i].context = context;
 	}
 	*first = (u8)start;
 	next_vector = start + count;

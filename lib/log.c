@@ -20,6 +20,11 @@ void log_init(const char *tag, log_sink sink, struct log_ram *ram)
 	state.held = false;
 }
 
+const char *log_tag(void)
+{
+	return state.tag;
+}
+
 static void keep(const char *text, size_t n)
 {
 	if (n > LOG_RAM_SIZE - state.ram->used) {

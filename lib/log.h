@@ -25,6 +25,9 @@ typedef void (*log_sink)(const char *text, size_t n);
 /* tag: who speaks, such as "first"; kept by reference. ram: where held lines go. */
 void log_init(const char *tag, log_sink sink, struct log_ram *ram);
 
+/* Who speaks. */
+const char *log_tag(void);
+
 void log_line(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* The guest's last line, `GUEST: <verdict>`: untagged, it speaks for the whole chain of images. */
