@@ -1,27 +1,53 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "drivers/driver.h"
 
+#include "drivers/ahci/ahci.h"
+#include "drivers/e1000e/e1000e.h"
 #include "drivers/edu/edu.h"
 #include "drivers/nvme/nvme.h"
 #include "drivers/pirq/pirq.h"
 #include "drivers/port/port.h"
+#include "drivers/serial/serial.h"
 #include "drivers/virtio/blk.h"
 #include "drivers/virtio/net.h"
 #include "drivers/virtio/rng.h"
 #include "irq/i8259.h"
+#include "irq/lapic.h"
+#include "lib/format.h"
 #include "lib/log.h"
 #include "lib/time.h"
 
 /*
- * The PIRQ router comes before whoever wants INTx. A port comes before what is behind it: while its BAR is sized, nothing there can be
- * reached. virtio-blk comes before the rest: the silence after a handoff ends with the first I/O.
+ * The PIRQ router comes before whoever wants INTx; a console next, whose handler is on its line before anybody else's, and stays. A port
+ * comes before what has memory behind it: while its BAR is sized, that cannot be reached. virtio-blk comes before the rest: the silence
+ * after a handoff ends with the first I/O.
  */
 const struct driver *const drivers[] = {
-	&pirq_driver,	    &pcie_port_driver, &virtio_blk_driver, &virtio_rng_driver,
-	&virtio_net_driver, &nvme_driver,      &edu_driver,	   NULL,
+	&pirq_driver,
+	&serial_driver,
+	&pcie_port_driver,
+	&virtio_blk_driver,
+	&virtio_rng_driver,
+	&virtio_net_driver,
+	&e1000e_driver,
+	&nvme_driver,
+	&ahci_driver,
+	&edu_driver,
+	NULL,
 };
 
 _Static_assert(offsetof(struct driver, pci) == 0, "driver_of");
+
+void driver_line(const struct pci_dev *dev, const char *fmt, ...)
+{
+	char text[LOG_LINE_MAX];
+	va_list args;
+
+	va_start(args, fmt);
+	format_va(text, sizeof(text), fmt, args);
+	va_end(args);
+	log_line(PCI_FMT " %s: %s", PCI_ARGS(dev), dev->driver->name, text);
+}
 
 enum status driver_await(const struct pci_dev *dev, const char *what, const volatile u32 *count, u32 want, u64 bound_us)
 {
@@ -29,8 +55,7 @@ enum status driver_await(const struct pci_dev *dev, const char *what, const vola
 
 	while (*count < want) {
 		if (deadline_passed(&deadline)) {
-			log_line(PCI_FMT " %s: no %s within %lu ms, %u of %u", PCI_ARGS(dev), dev->driver->name, what,
-				 bound_us / 1000, *count, want);
+			driver_line(dev, "no %s within %lu ms, %u of %u", what, bound_us / 1000, *count, want);
 			return ERR_TIMEOUT;
 		}
 	}
@@ -42,8 +67,20 @@ enum status driver_request_intx(const struct pci_dev *dev, irq_handler handler, 
 	*line = pci_read_config_byte(dev, PCI_INTERRUPT_LINE);
 	/* 0 and 0xff are what firmware leaves where it routed nothing. */
 	if (!pci_read_config_byte(dev, PCI_INTERRUPT_PIN) || !*line || *line == 0xff) {
-		log_line(PCI_FMT " %s: INTx unavailable, Interrupt Line 0x%02x", PCI_ARGS(dev), dev->driver->name, *line);
+		driver_line(dev, "INTx unavailable, Interrupt Line 0x%02x", *line);
 		return ERR_ABSENT;
 	}
 	return i8259_request(*line, handler, context);
+}
+
+enum status driver_request_messages(struct pci_dev *dev, const irq_handler *handlers, unsigned int count, void *context, u8 *first)
+{
+	struct msi_message messages[DRIVER_VECTORS_MAX] = { 0 };
+	enum status s = vector_alloc_block(handlers, count, context, first);
+
+	for (unsigned int i = 0; s == OK && i < count; i++)
+		s = lapic_msi_message((u8)(*first + i), &messages[i]);
+	if (s != OK)
+		return s;
+	return dev->msix ? pci_enable_msix(dev, messages, count) : pci_enable_msi(dev, messages[0], count);
 }

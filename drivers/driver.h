@@ -38,10 +38,22 @@ static inline const struct driver *driver_of(const struct pci_dev *dev)
 	return (const struct driver *)dev->driver; /* pci is its first member */
 }
 
+/* A line about a device, in its driver's name: 0000:00:03.0 edu: <text> */
+void driver_line(const struct pci_dev *dev, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
 /* Waits for *count to reach want, by interrupt. ERR_TIMEOUT after one line that says what was awaited and how far it came. */
 enum status driver_await(const struct pci_dev *dev, const char *what, const volatile u32 *count, u32 want, u64 bound_us);
 
 /* Routes INTx of a function to a handler. ERR_ABSENT, after one line, where firmware gave it no line. */
 enum status driver_request_intx(const struct pci_dev *dev, irq_handler handler, void *context, u8 *line);
+
+/* What driver_request_messages takes of a function's vectors at most. */
+#define DRIVER_VECTORS_MAX 2
+
+/*
+ * Routes the first count messages of a function, a power of two, to a handler each, by MSI-X where it has that, else by MSI; their
+ * vectors stand in a row. Errors are those of vector_alloc_block, lapic_msi_message, pci_enable_msix and pci_enable_msi.
+ */
+enum status driver_request_messages(struct pci_dev *dev, const irq_handler *handlers, unsigned int count, void *context, u8 *first);
 
 #endif

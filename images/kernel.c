@@ -28,14 +28,17 @@
 /* On hardware nobody takes the exit code: the last lines are to be read before the machine resets. */
 #define RESET_AFTER_US 30000000
 
-static const struct pci_policy *const shutdown_policies[] = { &shutdown_keep_msi, &shutdown_disable_msi, &shutdown_none };
-static const struct pci_policy *const startup_policies[] = { &startup_disable_msi, &startup_none };
+static const struct pci_policy *const shutdown_policies[] = {
+	&shutdown_keep_msi,	&shutdown_disable_msi, &shutdown_none,	   &shutdown_disable_msi_only,
+	&shutdown_bridges_only, &shutdown_reset,       &shutdown_intx_off, &shutdown_drain,
+};
+static const struct pci_policy *const startup_policies[] = { &startup_disable_msi, &startup_none, &startup_hardened };
 
 /* What an image of this project leaves to the next beside what the boot protocol knows: a node in the chain of setup_data. */
 static struct handed {
 	struct setup_data node;
 	u32 failed;  /* the verdict at the end speaks for all images of the chain */
-	u32 cleared; /* its policy cleared bus master */
+	u32 cleared; /* its policy cleared bus master, of every function */
 	struct log_ram log;
 } handed;
 #define HANDED_SIZE (sizeof(struct handed) - sizeof(struct setup_data))
@@ -414,8 +417,7 @@ static bool reachable(const struct pci_dev *dev)
 	for (const struct pci_dev *b = dev->bridge; b; b = b->bridge) {
 		if (!b->hands_off || b->found.command & PCI_COMMAND_MASTER)
 			continue;
-		log_line(PCI_FMT " %s: bridge " PCI_FMT " above has bus master off and is not ours", PCI_ARGS(dev),
-			 dev->driver->name, PCI_ARGS(b));
+		driver_line(dev, "bridge " PCI_FMT " above has bus master off and is not ours", PCI_ARGS(b));
 		return false;
 	}
 	return true;
@@ -441,7 +443,7 @@ static enum status bring_up(struct kernel *kernel, struct pci_dev *dev, bool wri
 
 static void fail(struct kernel *kernel, const struct pci_dev *dev, enum status s)
 {
-	log_line(PCI_FMT " %s: failed, %s", PCI_ARGS(dev), dev->driver->name, status_text(s));
+	driver_line(dev, "failed, %s", status_text(s));
 	kernel->failed = true;
 }
 
@@ -452,7 +454,7 @@ static bool drive(struct kernel *kernel, struct pci_dev *dev, bool write)
 	enum status s = reset == OK && dev->driver->probe ? bring_up(kernel, dev, write) : reset;
 
 	if (s == ERR_ABSENT)
-		log_line(PCI_FMT " %s: not driven", PCI_ARGS(dev), dev->driver->name);
+		driver_line(dev, "not driven");
 	else if (s != OK)
 		fail(kernel, dev, s);
 	if (s != OK && s != ERR_ABSENT)
@@ -552,12 +554,18 @@ void kernel_shutdown(struct kernel *kernel)
 		lapic_quiet();
 }
 
+/* Of every function that it is applied to. */
+static bool clears_master(const struct pci_policy *policy)
+{
+	return policy != &shutdown_none && policy != &shutdown_disable_msi_only && policy != &shutdown_bridges_only;
+}
+
 _Noreturn void kernel_jump(struct kernel *kernel)
 {
 	const struct chain *chain = &kernel->chain;
 
 	handed.failed = kernel->failed || interrupts_were_nobodys();
-	handed.cleared = kernel->shutdown != &shutdown_none;
+	handed.cleared = clears_master(kernel->shutdown);
 	chain_place(chain);
 	if (chain_verify(chain) != OK)
 		give_up(kernel, "digest");

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "lib/log.h"
 #include "pci/dev.h"
 
-/* A memory BAR's register, or two of them. */
+/* A BAR's register, or two of them. */
 struct bar {
 	u16 reg;
+	bool io;
 	bool wide;
 	u64 value; /* with the flags in the low bits */
 };
@@ -34,9 +34,10 @@ static enum status read_bar(const struct pci_dev *dev, unsigned int number, stru
 			return ERR_ABSENT;
 	bar->reg = (u16)(PCI_BASE_ADDRESS_0 + 4 * number);
 	low = pci_read_config_dword(dev, bar->reg);
-	if (low & PCI_BASE_ADDRESS_SPACE_IO) /* as all ones say, where nobody answers */
+	if (low == 0xffffffff) /* nobody answers */
 		return ERR_ABSENT;
 	bar->value = low;
+	bar->io = low & PCI_BASE_ADDRESS_SPACE_IO;
 	bar->wide = is_wide(low);
 	if (bar->wide) {
 		if (number + 1 >= bars)
@@ -46,15 +47,29 @@ static enum status read_bar(const struct pci_dev *dev, unsigned int number, stru
 	return OK;
 }
 
-enum status pci_bar_address(const struct pci_dev *dev, unsigned int number, u64 *address)
+static u64 address_bits(const struct bar *bar)
+{
+	return bar->value & (bar->io ? PCI_BASE_ADDRESS_IO_MASK : PCI_BASE_ADDRESS_MEM_MASK);
+}
+
+static enum status bar_address(const struct pci_dev *dev, unsigned int number, bool io, u64 *address)
 {
 	struct bar bar;
 	enum status s = read_bar(dev, number, &bar);
 
 	if (s != OK)
 		return s;
-	*address = bar.value & PCI_BASE_ADDRESS_MEM_MASK;
+	if (bar.io != io)
+		return ERR_ABSENT;
+	*address = address_bits(&bar);
+	if (io && *address > UINT16_MAX)
+		return ERR_ABSENT; /* the CPU has 64 KiB of ports */
 	return *address ? OK : ERR_ABSENT;
+}
+
+enum status pci_bar_address(const struct pci_dev *dev, unsigned int number, u64 *address)
+{
+	return bar_address(dev, number, false, address);
 }
 
 static void write_bar(const struct pci_dev *dev, const struct bar *bar, u64 value)
@@ -62,6 +77,14 @@ static void write_bar(const struct pci_dev *dev, const struct bar *bar, u64 valu
 	pci_write_config_dword(dev, bar->reg, (u32)value);
 	if (bar->wide)
 		pci_write_config_dword(dev, (u16)(bar->reg + 4), (u32)(value >> 32));
+}
+
+static void enable(struct pci_dev *dev, bool io)
+{
+	if (io)
+		pci_enable_io(dev);
+	else
+		pci_enable_memory(dev);
 }
 
 /* The bits that hold ones are the address's own (PCIe 7.5.1.2.1). */
@@ -74,41 +97,63 @@ static u64 probe_size(struct pci_dev *dev, unsigned int number)
 	if (read_bar(dev, number, &bar) != OK)
 		return 0;
 	/* Else the function would answer wherever the ones are. It says it still does when it has gone, or cannot be told. */
-	decoded = pci_disable_memory(dev);
-	if (pci_read_config_word(dev, PCI_COMMAND) & PCI_COMMAND_MEMORY)
+	decoded = bar.io ? pci_disable_io(dev) : pci_disable_memory(dev);
+	if (pci_read_config_word(dev, PCI_COMMAND) & (bar.io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY))
 		return 0;
 	write_bar(dev, &bar, UINT64_MAX);
-	if (read_bar(dev, number, &now) == OK && now.wide == bar.wide)
-		mask = now.value & PCI_BASE_ADDRESS_MEM_MASK;
+	if (read_bar(dev, number, &now) == OK && now.io == bar.io && now.wide == bar.wide)
+		mask = address_bits(&now);
 	write_bar(dev, &bar, bar.value);
 	if (read_bar(dev, number, &now) != OK || now.value != bar.value)
 		return 0; /* wherever it is now, it shall not answer there */
 	if (decoded)
-		pci_enable_memory(dev);
+		enable(dev, bar.io);
 	return mask & -mask;
 }
 
-enum status pci_map_bar(struct pci_dev *dev, const char *what, unsigned int number, u64 offset, u64 size, u64 *address)
+/* Where in the machine's memory, or among its ports, the device says something to be. */
+static enum status locate(struct pci_dev *dev, const char *what, unsigned int number, bool io, u64 offset, u64 size, u64 *address)
 {
 	u64 *bar_size = &dev->bar_size[number % PCI_STD_NUM_BARS], base;
-	enum status s = pci_bar_address(dev, number, &base);
+	enum status s = bar_address(dev, number, io, &base);
 
 	if (s != OK) {
-		log_line("pci " PCI_FMT " %s is in BAR %u, which is no assigned memory BAR", PCI_ARGS(dev), what, number);
+		pci_line(dev, "%s is in BAR %u, which is no assigned %s BAR", what, number, io ? "I/O" : "memory");
 		return s;
 	}
 	if (!*bar_size)
 		*bar_size = probe_size(dev, number);
 	/* A BAR is aligned to its size, so that no end wraps. */
 	if (!size || size > *bar_size || offset > *bar_size - size || base & (*bar_size - 1)) {
-		log_line("pci " PCI_FMT " %s is at 0x%lx of BAR %u, %lu bytes: the BAR has %lu", PCI_ARGS(dev), what, offset,
-			 number, size, *bar_size);
+		pci_line(dev, "%s is at 0x%lx of BAR %u, %lu bytes: the BAR has %lu", what, offset, number, size, *bar_size);
 		return ERR_RANGE;
 	}
-	s = dev->access->map(base + offset, size);
+	*address = base + offset;
+	return OK;
+}
+
+enum status pci_map_bar(struct pci_dev *dev, const char *what, unsigned int number, u64 offset, u64 size, u64 *address)
+{
+	u64 at;
+	enum status s = locate(dev, what, number, false, offset, size, &at);
+
+	if (s == OK)
+		s = dev->access->map(at, size);
 	if (s != OK)
 		return s;
-	pci_enable_memory(dev);
-	*address = base + offset;
+	enable(dev, false);
+	*address = at;
+	return OK;
+}
+
+enum status pci_map_io_bar(struct pci_dev *dev, const char *what, unsigned int number, u64 offset, u64 size, u16 *port)
+{
+	u64 at;
+	enum status s = locate(dev, what, number, true, offset, size, &at);
+
+	if (s != OK)
+		return s;
+	enable(dev, true);
+	*port = (u16)at;
 	return OK;
 }

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "lib/log.h"
 #include "pci/dev.h"
 
 /* Below 0x40 is the header; a capability takes 4 bytes or more, so a list without a loop has no more than these. */
@@ -20,7 +19,7 @@ bool pci_next_capability(const struct pci_dev *dev, struct pci_cap *cap)
 	if (cap->pos < CAP_FIRST)
 		return false;
 	if (cap->seen == CAP_COUNT_MAX) {
-		log_line("pci " PCI_FMT " capability list loops, %u entries seen", PCI_ARGS(dev), CAP_COUNT_MAX);
+		pci_line(dev, "capability list loops, %u entries seen", CAP_COUNT_MAX);
 		return false;
 	}
 	header = pci_read_config_word(dev, cap->pos);

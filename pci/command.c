@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "lib/log.h"
 #include "pci/dev.h"
 
 /*
@@ -17,7 +16,7 @@ static bool update(struct pci_dev *dev, u16 clear, u16 set, const char *why)
 	if (old == 0xffff || old == new)
 		return false;
 	pci_write_config_word(dev, PCI_COMMAND, new);
-	log_line("pci " PCI_FMT " command 0x%04x -> 0x%04x (%s)", PCI_ARGS(dev), old, new, why);
+	pci_line(dev, "command 0x%04x -> 0x%04x (%s)", old, new, why);
 	return true;
 }
 
@@ -41,6 +40,16 @@ void pci_enable_memory(struct pci_dev *dev)
 bool pci_disable_memory(struct pci_dev *dev)
 {
 	return update(dev, PCI_COMMAND_MEMORY, 0, "disable memory");
+}
+
+void pci_enable_io(struct pci_dev *dev)
+{
+	update(dev, 0, PCI_COMMAND_IO, "enable I/O");
+}
+
+bool pci_disable_io(struct pci_dev *dev)
+{
+	return update(dev, PCI_COMMAND_IO, 0, "disable I/O");
 }
 
 void pci_intx(struct pci_dev *dev, bool enable)

@@ -48,7 +48,7 @@ struct pci_dev {
 		u16 msi_flags;
 		u16 msix_flags;
 	} found;			/* as handed over: read by the enumeration, before anything was written */
-	u64 bar_size[PCI_STD_NUM_BARS]; /* of the BARs that pci_map_bar was asked for; 0 before */
+	u64 bar_size[PCI_STD_NUM_BARS]; /* of the BARs that pci_map_bar or pci_map_io_bar was asked for; 0 before */
 	u64 msix_table;			/* where pci_msix_enable mapped it; 0 before */
 	u16 msix_used;			/* entries that this kernel programmed */
 	const struct pci_driver *driver;
@@ -64,6 +64,11 @@ struct pci {
 /* How a function is written in every line of the log: 0000:00:03.0 */
 #define PCI_FMT	      "%04x:%02x:%02x.%x"
 #define PCI_ARGS(dev) (dev)->access->segment, PCI_BUS((dev)->bdf), PCI_DEV((dev)->bdf), PCI_FN((dev)->bdf)
+
+/* --- log.c --- */
+
+/* A line about a function and what was done to its registers: pci 0000:00:03.0 <text> */
+void pci_line(const struct pci_dev *dev, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* --- enumerate.c --- */
 
@@ -113,12 +118,28 @@ enum status pci_bar_address(const struct pci_dev *dev, unsigned int number, u64 
  */
 enum status pci_map_bar(struct pci_dev *dev, const char *what, unsigned int number, u64 offset, u64 size, u64 *address);
 
+/* The same for an I/O BAR, whose ports need no mapping: x86_inb and its like reach them. The function decodes I/O then. */
+enum status pci_map_io_bar(struct pci_dev *dev, const char *what, unsigned int number, u64 offset, u64 size, u16 *port);
+
 /* --- command.c: the only writer of the command register. 16 bits; no write when nothing changes or the function is gone --- */
 void pci_set_master(struct pci_dev *dev); /* upstream bridges first: without them the function's requests go nowhere */
 void pci_clear_master(struct pci_dev *dev);
 void pci_enable_memory(struct pci_dev *dev);
 bool pci_disable_memory(struct pci_dev *dev); /* whether it was on */
+void pci_enable_io(struct pci_dev *dev);
+bool pci_disable_io(struct pci_dev *dev);
 void pci_intx(struct pci_dev *dev, bool enable);
+
+/* --- pending.c: what a function had begun before its bus master was cleared --- */
+
+/*
+ * Its posted writes, DMA and messages, are where they were to go when this returns: the completion of a read does not pass them
+ * (PCIe 2.4.1).
+ */
+void pci_flush_posted(const struct pci_dev *dev);
+
+/* Waits until every read of its own was answered (Transactions Pending is off). Bounded; one line on expiry. PCIe functions only. */
+void pci_wait_for_pending_transaction(const struct pci_dev *dev);
 
 /* --- msi.c, msix.c --- */
 
@@ -148,6 +169,13 @@ void pci_msix_shutdown(struct pci_dev *dev);
 void pci_msi_init(struct pci_dev *dev);
 void pci_msix_init(struct pci_dev *dev);
 
+/*
+ * Off, and masked as far as the function can be: each vector of MSI where the capability has mask bits, MSI-X as a whole. So what the
+ * previous kernel programmed does not fire either when somebody sets the enable bit alone.
+ */
+void pci_msi_mask(struct pci_dev *dev);
+void pci_msix_mask(struct pci_dev *dev);
+
 /* --- policy.c --- */
 
 /* A policy: what a kernel does to one function, going out or coming in. */
@@ -157,6 +185,7 @@ struct pci_policy {
 };
 
 void pci_driver_shutdown(struct pci_dev *dev); /* the driver's callback, where it has one */
+void pci_driver_reset(struct pci_dev *dev);    /* its reset, whoever had the device before; what went wrong the driver says */
 
 /* Enumeration stores each bridge before what is behind it, so forward is parents first and backward children first. */
 void pci_apply_forward(struct pci *pci, const struct pci_policy *policy);

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "lib/log.h"
 #include "pci/dev.h"
 
 /*
@@ -12,7 +11,7 @@
 static void write_flags(struct pci_dev *dev, u16 old, u16 new, const char *why)
 {
 	pci_write_config_word(dev, (u16)(dev->msi + PCI_MSI_FLAGS), new);
-	log_line("pci " PCI_FMT " msi control 0x%04x -> 0x%04x (%s)", PCI_ARGS(dev), old, new, why);
+	pci_line(dev, "msi control 0x%04x -> 0x%04x (%s)", old, new, why);
 }
 
 /* Clears the enable bit where it is set; says whether it was. */
@@ -34,6 +33,17 @@ unsigned int pci_msi_vec_count(const struct pci_dev *dev)
 	return dev->msi ? MIN(1U << ((dev->found.msi_flags & PCI_MSI_FLAGS_QMASK) >> 1), VECTORS_MAX) : 0;
 }
 
+static u16 mask_register(const struct pci_dev *dev, u16 flags)
+{
+	return (u16)(dev->msi + (flags & PCI_MSI_FLAGS_64BIT ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32));
+}
+
+/* In the mask register; bits beyond are reserved (PCIe 7.7.1.6). */
+static u32 all_vectors(const struct pci_dev *dev)
+{
+	return (u32)((1ULL << pci_msi_vec_count(dev)) - 1);
+}
+
 enum status pci_enable_msi(struct pci_dev *dev, struct msi_message message, unsigned int count)
 {
 	u16 pos = dev->msi, flags, mask, granted;
@@ -49,19 +59,18 @@ enum status pci_enable_msi(struct pci_dev *dev, struct msi_message message, unsi
 		return ERR_ABSENT;
 	wide = flags & PCI_MSI_FLAGS_64BIT;
 	if ((!wide && message.address >> 32) || message.data >> 16) {
-		log_line("pci " PCI_FMT " msi address 0x%lx does not fit %u bits, or data 0x%x 16", PCI_ARGS(dev), message.address,
-			 wide ? 64 : 32, message.data);
+		pci_line(dev, "msi address 0x%lx does not fit %u bits, or data 0x%x 16", message.address, wide ? 64 : 32,
+			 message.data);
 		return ERR_RANGE;
 	}
 	vectors = pci_msi_vec_count(dev);
 	if (!count || count & (count - 1) || count > vectors || message.data & (count - 1)) {
-		log_line("pci " PCI_FMT " msi has %u vectors, %u from 0x%02x on are wanted", PCI_ARGS(dev), vectors, count,
-			 message.data);
+		pci_line(dev, "msi has %u vectors, %u from 0x%02x on are wanted", vectors, count, message.data);
 		return ERR_RANGE;
 	}
 	disable(dev);
-	mask = (u16)(pos + (wide ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32));
-	all = (u32)((1ULL << vectors) - 1); /* bits beyond are reserved (PCIe 7.7.1.6) */
+	mask = mask_register(dev, flags);
+	all = all_vectors(dev);
 	if (flags & PCI_MSI_FLAGS_MASKBIT)
 		pci_write_config_dword(dev, mask, all);
 	pci_write_config_dword(dev, (u16)(pos + PCI_MSI_ADDRESS_LO), (u32)message.address);
@@ -87,4 +96,18 @@ void pci_msi_shutdown(struct pci_dev *dev)
 void pci_msi_init(struct pci_dev *dev)
 {
 	disable(dev);
+}
+
+void pci_msi_mask(struct pci_dev *dev)
+{
+	u16 flags;
+
+	disable(dev);
+	if (!dev->msi || !(dev->found.msi_flags & PCI_MSI_FLAGS_MASKBIT))
+		return;
+	flags = pci_read_config_word(dev, (u16)(dev->msi + PCI_MSI_FLAGS));
+	/* As in pci_enable_msi: another layout is not the function that was found. */
+	if (flags == 0xffff || (flags ^ dev->found.msi_flags) & (PCI_MSI_FLAGS_64BIT | PCI_MSI_FLAGS_MASKBIT))
+		return;
+	pci_write_config_dword(dev, mask_register(dev, flags), all_vectors(dev));
 }

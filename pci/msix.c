@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "lib/log.h"
 #include "pci/dev.h"
 
 /*
@@ -15,7 +14,7 @@ static u16 read_flags(const struct pci_dev *dev)
 static void write_flags(struct pci_dev *dev, u16 old, u16 new, const char *why)
 {
 	pci_write_config_word(dev, (u16)(dev->msix + PCI_MSIX_FLAGS), new);
-	log_line("pci " PCI_FMT " msix control 0x%04x -> 0x%04x (%s)", PCI_ARGS(dev), old, new, why);
+	pci_line(dev, "msix control 0x%04x -> 0x%04x (%s)", old, new, why);
 }
 
 static bool enabled(const struct pci_dev *dev, u16 *flags)
@@ -58,7 +57,7 @@ enum status pci_enable_msix(struct pci_dev *dev, const struct msi_message *messa
 		return ERR_ABSENT;
 	entries = pci_msix_vec_count(dev);
 	if (count > entries) {
-		log_line("pci " PCI_FMT " msix has %u vectors, %u are needed", PCI_ARGS(dev), entries, count);
+		pci_line(dev, "msix has %u vectors, %u are needed", entries, count);
 		return ERR_RANGE;
 	}
 	s = map_table(dev, entries);
@@ -100,4 +99,16 @@ void pci_msix_init(struct pci_dev *dev)
 
 	if (enabled(dev, &flags))
 		write_flags(dev, flags, flags & (u16)~PCI_MSIX_FLAGS_ENABLE, "disable MSI-X");
+}
+
+void pci_msix_mask(struct pci_dev *dev)
+{
+	u16 old, new;
+
+	if (!dev->msix)
+		return;
+	old = read_flags(dev);
+	new = (old & (u16)~PCI_MSIX_FLAGS_ENABLE) | PCI_MSIX_FLAGS_MASKALL;
+	if (old != 0xffff && old != new)
+		write_flags(dev, old, new, "disable MSI-X, all masked");
 }

@@ -7,6 +7,12 @@ void pci_driver_shutdown(struct pci_dev *dev)
 		dev->driver->shutdown(dev);
 }
 
+void pci_driver_reset(struct pci_dev *dev)
+{
+	if (dev->driver && dev->driver->reset)
+		dev->driver->reset(dev);
+}
+
 void pci_apply_forward(struct pci *pci, const struct pci_policy *policy)
 {
 	for (unsigned int i = 0; i < pci->count; i++)

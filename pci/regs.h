@@ -36,6 +36,7 @@
 #define PCI_BASE_ADDRESS_MEM_TYPE_MASK 0x06
 #define PCI_BASE_ADDRESS_MEM_TYPE_64   0x04
 #define PCI_BASE_ADDRESS_MEM_MASK      (~0x0fUL)
+#define PCI_BASE_ADDRESS_IO_MASK       (~0x03UL)
 #define PCI_STD_NUM_BARS	       6
 
 #define PCI_PRIMARY_BUS		       0x18 /* type 1: primary, secondary, subordinate, latency; 8 bits each */
@@ -83,13 +84,15 @@
 #define PCI_MSIX_ENTRY_VECTOR_CTRL  0xc
 #define PCI_MSIX_ENTRY_CTRL_MASKBIT 0x1
 
-/* PCI Express (PCIe 7.5.3): a port's type and its slot. */
+/* PCI Express (PCIe 7.5.3): what is under way, a port's type and its slot. */
 #define PCI_EXP_FLAGS		0x02 /* 16 bits */
 #define PCI_EXP_FLAGS_TYPE	0x00f0
 #define PCI_EXP_FLAGS_SLOT	0x0100 /* there is one: else its registers mean nothing */
 #define PCI_EXP_FLAGS_IRQ	0x3e00 /* the vector of hot-plug's messages */
 #define PCI_EXP_TYPE_ROOT_PORT	0x4
 #define PCI_EXP_TYPE_DOWNSTREAM 0x6
+#define PCI_EXP_DEVSTA		0x0a	   /* 16 bits, errors are write-1-to-clear */
+#define PCI_EXP_DEVSTA_TRPND	0x0020	   /* Transactions Pending: reads of its own that nobody has answered yet */
 #define PCI_EXP_SLTCAP		0x14	   /* 32 bits */
 #define PCI_EXP_SLTCAP_HPC	0x00000040 /* hot-plug capable */
 #define PCI_EXP_SLTCAP_NCCS	0x00040000 /* no Command Completed */

@@ -1,40 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "drivers/edu/edu.h"
 
+#include "drivers/edu/registers.h"
 #include "irq/i8259.h"
-#include "irq/lapic.h"
-#include "lib/log.h"
 #include "lib/string.h"
 #include "lib/time.h"
 
-/* clang-format off: bits stand indented below their register */
-/* docs/specs/edu.txt of QEMU. Below 0x80 accesses have 4 bytes. */
-#define EDU_VENDOR	0x1234
-#define EDU_DEVICE	0x11e8
-#define EDU_ID		0x00
-#define EDU_ID_MASK	0xffff /* the upper half is the version */
-#define EDU_ID_VALUE	0x00ed
-#define EDU_IRQ_STATUS	0x24
-#define EDU_IRQ_RAISE	0x60
-#define EDU_IRQ_ACK	0x64
-#define EDU_IRQ_OURS	0x001 /* any value; it is what EDU_IRQ_STATUS then shows */
-#define EDU_IRQ_DMA	0x100 /* raised by a finished DMA */
-#define EDU_DMA_SOURCE	0x80
-#define EDU_DMA_TARGET	0x88
-#define EDU_DMA_COUNT	0x90
-#define EDU_DMA_COMMAND 0x98
-#define EDU_DMA_RUN	0x1 /* reads as 1 while a transfer is under way */
-#define EDU_DMA_TO_RAM	0x2
-#define EDU_DMA_IRQ	0x4
-#define EDU_BUFFER	0x40000 /* inside the device, 4096 bytes; QEMU 7.2 aborts at a transfer that ends with the last one */
-#define EDU_TRANSFER	2048
-#define EDU_DMA_MASK	((1UL << 28) - 1) /* the default; beyond it the device clamps silently */
-#define EDU_BAR_SIZE	MIB
-
+#define EDU_TRANSFER 2048
 /* A transfer takes 100 ms of the machine's time; ten times that is no longer busy but stuck. */
 #define EDU_DMA_WAIT_US 1000000
 #define EDU_IRQ_WAIT_US 1000000
-/* clang-format on */
 
 struct edu {
 	u64 bar;
@@ -69,7 +44,7 @@ static enum status map(struct pci_dev *dev, u64 *bar)
 	if (s != OK)
 		return s;
 	if ((edu_read(dev, *bar, EDU_ID) & EDU_ID_MASK) != EDU_ID_VALUE) {
-		log_line(PCI_FMT " edu: identification 0x%08x", PCI_ARGS(dev), edu_read(dev, *bar, EDU_ID));
+		driver_line(dev, "identification 0x%08x", edu_read(dev, *bar, EDU_ID));
 		return ERR_IO;
 	}
 	return OK;
@@ -92,8 +67,8 @@ static enum status reset(struct pci_dev *dev)
 	deadline = deadline_after_us(EDU_DMA_WAIT_US);
 	while (edu_read(dev, bar, EDU_DMA_COMMAND) & EDU_DMA_RUN) {
 		if (deadline_passed(&deadline)) {
-			log_line(PCI_FMT " edu: DMA still runs after %u ms, command 0x%x", PCI_ARGS(dev), EDU_DMA_WAIT_US / 1000,
-				 edu_read(dev, bar, EDU_DMA_COMMAND));
+			driver_line(dev, "DMA still runs after %u ms, command 0x%x", EDU_DMA_WAIT_US / 1000,
+				    edu_read(dev, bar, EDU_DMA_COMMAND));
 			return ERR_TIMEOUT;
 		}
 	}
@@ -103,7 +78,7 @@ static enum status reset(struct pci_dev *dev)
 	status = edu_read(dev, bar, EDU_IRQ_STATUS);
 	if (!status)
 		return OK;
-	log_line(PCI_FMT " edu: interrupt status 0x%x stays set after it was acknowledged", PCI_ARGS(dev), status);
+	driver_line(dev, "interrupt status 0x%x stays set after it was acknowledged", status);
 	return ERR_IO;
 }
 
@@ -154,7 +129,7 @@ static enum status probe(struct pci_dev *dev, void *context)
 	if (!edu->buffer)
 		return ERR_RANGE;
 	if ((uintptr_t)edu->buffer + 2UL * EDU_TRANSFER - 1 > EDU_DMA_MASK) {
-		log_line(PCI_FMT " edu: no DMA memory below 256 MiB, the device reaches no further", PCI_ARGS(dev));
+		driver_line(dev, "no DMA memory below 256 MiB, the device reaches no further");
 		return ERR_ABSENT;
 	}
 	s = driver_request_intx(dev, interrupt, dev, &edu->line);
@@ -176,7 +151,6 @@ static enum status work(struct pci_dev *dev, bool write)
 {
 	struct edu *edu = dev->driver_data;
 	u8 *out = edu->buffer;
-	struct msi_message message;
 	enum status intx = OK, s;
 	u32 now;
 
@@ -186,11 +160,7 @@ static enum status work(struct pci_dev *dev, bool write)
 		intx = raise(dev, "INTx interrupt"); /* a line that others spoiled says nothing about the rest of the device */
 		i8259_release(edu->line, interrupt, dev);
 	}
-	s = vector_alloc(interrupt, dev, &edu->vector);
-	if (s == OK)
-		s = lapic_msi_message(edu->vector, &message);
-	if (s == OK)
-		s = pci_enable_msi(dev, message, 1);
+	s = driver_request_messages(dev, &(irq_handler){ interrupt }, 1, dev, &edu->vector);
 	if (s == OK)
 		s = raise(dev, "MSI");
 	if (s != OK || intx != OK)
@@ -216,13 +186,12 @@ static enum status finish(struct pci_dev *dev)
 		return s;
 	for (u32 i = 0; i < EDU_TRANSFER; i++) {
 		if (out[i] != back[i]) {
-			log_line(PCI_FMT " edu: DMA brought back 0x%02x for 0x%02x at byte %u", PCI_ARGS(dev), back[i], out[i], i);
+			driver_line(dev, "DMA brought back 0x%02x for 0x%02x at byte %u", back[i], out[i], i);
 			return ERR_IO;
 		}
 	}
-	log_line(PCI_FMT " edu: INTx on irq %u %s, MSI vector 0x%02x taken %lu times, DMA out and back %u bytes equal",
-		 PCI_ARGS(dev), edu->line, edu->intx ? "taken" : "unavailable", edu->vector, vector_count(edu->vector),
-		 EDU_TRANSFER);
+	driver_line(dev, "INTx on irq %u %s, MSI vector 0x%02x taken %lu times, DMA out and back %u bytes equal", edu->line,
+		    edu->intx ? "taken" : "unavailable", edu->vector, vector_count(edu->vector), EDU_TRANSFER);
 	return OK;
 }
 

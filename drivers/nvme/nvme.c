@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "drivers/nvme/nvme.h"
 
-#include "irq/lapic.h"
-#include "lib/log.h"
 #include "lib/string.h"
 #include "lib/time.h"
 
@@ -113,8 +111,7 @@ static enum status await_ready(const struct pci_dev *dev, u64 bar, u32 ready)
 
 	while (((status = nvme_read(dev, bar + NVME_CSTS)) & wanted) != ready) {
 		if (deadline_passed(&deadline) || status & wanted & NVME_CSTS_CFS || status == 0xffffffff) {
-			log_line(PCI_FMT " nvme: not %s within %lu ms, status 0x%x", PCI_ARGS(dev), ready ? "ready" : "reset",
-				 bound / 1000, status);
+			driver_line(dev, "not %s within %lu ms, status 0x%x", ready ? "ready" : "reset", bound / 1000, status);
 			return ERR_TIMEOUT;
 		}
 	}
@@ -170,18 +167,13 @@ static bool complete(void *context)
 
 static enum status connect(struct pci_dev *dev, struct nvme *nvme)
 {
-	struct msi_message message;
 	enum status s;
 
 	if (!dev->msix) {
 		pci_intx(dev, true);
 		return driver_request_intx(dev, complete, nvme, &nvme->vector);
 	}
-	s = vector_alloc(complete, nvme, &nvme->vector);
-	if (s == OK)
-		s = lapic_msi_message(nvme->vector, &message);
-	if (s == OK)
-		s = pci_enable_msix(dev, &message, 1); /* the admin queue has entry 0 */
+	s = driver_request_messages(dev, &(irq_handler){ complete }, 1, nvme, &nvme->vector); /* the admin queue has entry 0 */
 	nvme->msix = s == OK;
 	return s;
 }
@@ -214,8 +206,8 @@ static enum status probe(struct pci_dev *dev, void *context)
 	nvme->stride = 4U << NVME_CAP_DSTRD(high);
 	nvme->doorbell = nvme->bar + NVME_DOORBELLS;
 	if (nvme->stride + NVME_DOORBELLS + 4 > NVME_REGISTERS || NVME_CAP_MPSMIN(high)) {
-		log_line(PCI_FMT " nvme: doorbells %u bytes apart, pages of %lu KiB", PCI_ARGS(dev), nvme->stride,
-			 PAGE_SIZE / KIB << NVME_CAP_MPSMIN(high));
+		driver_line(dev, "doorbells %u bytes apart, pages of %lu KiB", nvme->stride,
+			    PAGE_SIZE / KIB << NVME_CAP_MPSMIN(high));
 		return ERR_ABSENT;
 	}
 	nvme->submission = arena_alloc(env->dma, QUEUE_SIZE * sizeof(struct command), PAGE_SIZE);
@@ -253,8 +245,7 @@ static enum status work(struct pci_dev *dev, bool write)
 		return s;
 	/* The first word is the PCI vendor ID (5.17.2.1): known beforehand, and nobody else writes it there. */
 	if (nvme->status || nvme->page[0] != (u8)dev->vendor || nvme->page[1] != dev->vendor >> 8) {
-		log_line(PCI_FMT " nvme: Identify: status 0x%x, vendor 0x%02x%02x", PCI_ARGS(dev), nvme->status, nvme->page[1],
-			 nvme->page[0]);
+		driver_line(dev, "Identify: status 0x%x, vendor 0x%02x%02x", nvme->status, nvme->page[1], nvme->page[0]);
 		return ERR_IO;
 	}
 	memcpy(model, nvme->page + NVME_IDENTIFY_MODEL, MODEL_SIZE);
@@ -263,8 +254,8 @@ static enum status work(struct pci_dev *dev, bool write)
 	for (size_t i = 0; i < n; i++)
 		if (model[i] < ' ' || model[i] > '~')
 			model[i] = '?'; /* ASCII it should be (5.17.2.1); a line of the log it must not end */
-	log_line(PCI_FMT " nvme: %.*s, %s %s 0x%02x: %u commands, %u interrupts", PCI_ARGS(dev), (int)n, model,
-		 nvme->msix ? "MSI-X" : "INTx", nvme->msix ? "vector" : "irq", nvme->vector, nvme->completed, nvme->interrupts);
+	driver_line(dev, "%.*s, %s %s 0x%02x: %u commands, %u interrupts", (int)n, model, nvme->msix ? "MSI-X" : "INTx",
+		    nvme->msix ? "vector" : "irq", nvme->vector, nvme->completed, nvme->interrupts);
 	return OK;
 }
 

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "drivers/pirq/pirq.h"
 
-#include "lib/log.h"
-
 /* PIRQ[n]_ROUT of the ICH9, PIRQRC of the 82371SB (PIIX3): 8 bits a wire, bit 7 disables, bits 3..0 the line. */
 #define PIRQ_DISABLE 0x80
 #define PIRQ_LINE    0x0f
@@ -44,7 +42,7 @@ static enum status reset(struct pci_dev *dev)
 		if (old == 0xff || old == new || !(old & PIRQ_LINE))
 			continue;
 		pci_write_config_byte(dev, router->registers[i], new);
-		log_line("pci " PCI_FMT " pirq 0x%02x 0x%02x -> 0x%02x (enable)", PCI_ARGS(dev), router->registers[i], old, new);
+		pci_line(dev, "pirq 0x%02x 0x%02x -> 0x%02x (enable)", router->registers[i], old, new);
 	}
 	return OK;
 }

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "drivers/port/port.h"
 
-#include "irq/lapic.h"
-#include "lib/log.h"
 #include "lib/time.h"
 
 #define VECTORS_MAX 2 /* one a source */
@@ -60,7 +58,7 @@ static void turn_events_off(const struct pci_dev *dev)
 	write_slot_control(dev, slot_control(dev) & (u16)~EVENTS);
 	while (!take_completion(dev)) {
 		if (deadline_passed(&deadline)) {
-			log_line(PCI_FMT " pcie-port: events not off within %u ms", PCI_ARGS(dev), COMMAND_WAIT_US / 1000);
+			driver_line(dev, "events not off within %u ms", COMMAND_WAIT_US / 1000);
 			return;
 		}
 	}
@@ -158,26 +156,21 @@ static enum status check_numbers(const struct pci_dev *dev, const struct port *p
 
 	if (slot < port->vectors && errors < port->vectors)
 		return OK;
-	log_line(PCI_FMT " pcie-port: messages %u and %u, of %u that were given", PCI_ARGS(dev), slot, errors, port->vectors);
+	driver_line(dev, "messages %u and %u, of %u that were given", slot, errors, port->vectors);
 	return ERR_ABSENT;
 }
 
 static enum status connect(struct pci_dev *dev, struct port *port)
 {
-	struct msi_message message[VECTORS_MAX] = { 0 };
+	static const irq_handler handlers[VECTORS_MAX] = { interrupt, interrupt };
 	enum status s;
 
 	port->vectors = MIN(dev->msix ? pci_msix_vec_count(dev) : pci_msi_vec_count(dev), VECTORS_MAX);
 	if (!port->vectors) {
-		log_line(PCI_FMT " pcie-port: neither MSI nor MSI-X", PCI_ARGS(dev));
+		driver_line(dev, "neither MSI nor MSI-X");
 		return ERR_ABSENT;
 	}
-	s = vector_alloc_block(port->vectors, interrupt, dev, &port->vector);
-	for (unsigned int i = 0; s == OK && i < port->vectors; i++)
-		s = lapic_msi_message((u8)(port->vector + i), &message[i]);
-	if (s != OK)
-		return s;
-	s = dev->msix ? pci_enable_msix(dev, message, port->vectors) : pci_enable_msi(dev, message[0], port->vectors);
+	s = driver_request_messages(dev, handlers, port->vectors, dev, &port->vector);
 	return s == OK ? check_numbers(dev, port) : s;
 }
 
@@ -223,8 +216,8 @@ static enum status finish(struct pci_dev *dev)
 	struct port *port = dev->driver_data;
 
 	fall_silent(dev, port);
-	log_line(PCI_FMT " pcie-port: %s, %u from vector 0x%02x on: %u commands completed, %u errors reported", PCI_ARGS(dev),
-		 dev->msix ? "MSI-X" : "MSI", port->vectors, port->vector, port->commands, port->errors);
+	driver_line(dev, "%s, %u from vector 0x%02x on: %u commands completed, %u errors reported", dev->msix ? "MSI-X" : "MSI",
+		    port->vectors, port->vector, port->commands, port->errors);
 	return OK;
 }
 

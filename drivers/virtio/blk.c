@@ -3,7 +3,6 @@
 
 #include "drivers/virtio/pattern.h"
 #include "drivers/virtio/queue.h"
-#include "lib/log.h"
 #include "lib/string.h"
 #include "lib/time.h"
 
@@ -71,7 +70,7 @@ static enum status allocate_slots(struct blk *blk, struct arena *dma)
 {
 	blk->slots = MIN(SLOTS, blk->q.size / DESCRIPTORS);
 	if (!blk->slots) {
-		log_line(PCI_FMT " virtio-blk: a queue of %u has no room for a request", PCI_ARGS(blk->v.dev), blk->q.size);
+		driver_line(blk->v.dev, "a queue of %u has no room for a request", blk->q.size);
 		return ERR_RANGE;
 	}
 	for (unsigned int i = 0; i < blk->slots; i++) {
@@ -99,7 +98,7 @@ static enum status probe(struct pci_dev *dev, void *context)
 	dev->driver_data = blk;
 	s = virtio_pci_find(&blk->v, dev);
 	if (s == OK && blk->v.config_length < sizeof(u64)) {
-		log_line(PCI_FMT " virtio-blk: no device configuration", PCI_ARGS(dev));
+		driver_line(dev, "no device configuration");
 		s = ERR_ABSENT;
 	}
 	if (s == OK)
@@ -153,8 +152,7 @@ static enum status transfer(struct pci_dev *dev, u32 type, u64 sector, u32 size)
 	virtqueue_kick(&blk->q);
 	s = driver_await(dev, "completed request", &blk->completed, want, REQUEST_WAIT_US);
 	if (s == OK && *blk->slot[0].status != VIRTIO_BLK_S_OK) {
-		log_line(PCI_FMT " virtio-blk: request type %u sector %lu: status %u", PCI_ARGS(dev), type, sector,
-			 *blk->slot[0].status);
+		driver_line(dev, "request type %u sector %lu: status %u", type, sector, *blk->slot[0].status);
 		return ERR_IO;
 	}
 	return s;
@@ -195,7 +193,7 @@ static enum status compare(struct pci_dev *dev, u64 seed)
 	for (u32 n = 0; s == OK && n < PATTERN_SECTORS; n++) {
 		pattern_fill(want, n, seed);
 		if (memcmp(want, blk->slot[0].data + n * SECTOR_SIZE, SECTOR_SIZE)) {
-			log_line(PCI_FMT " virtio-blk: sector %u differs from the pattern of seed 0x%lx", PCI_ARGS(dev), n, seed);
+			driver_line(dev, "sector %u differs from the pattern of seed 0x%lx", n, seed);
 			return ERR_IO;
 		}
 	}
@@ -225,7 +223,7 @@ static enum status work(struct pci_dev *dev, bool write)
 	u64 seed = 0;
 
 	if (blk->sectors < PATTERN_SECTORS) {
-		log_line(PCI_FMT " virtio-blk: only %lu sectors, left alone", PCI_ARGS(dev), blk->sectors);
+		driver_line(dev, "only %lu sectors, left alone", blk->sectors);
 		return OK;
 	}
 	s = look(dev, &free, &found, &seed);
@@ -241,9 +239,8 @@ static enum status work(struct pci_dev *dev, bool write)
 		s = compare(dev, seed);
 	if (s != OK)
 		return s;
-	log_line(PCI_FMT " virtio-blk: %lu KiB%s, " VIRTIO_IRQ_FMT ": %u requests, %u interrupts, %s", PCI_ARGS(dev),
-		 blk->sectors * SECTOR_SIZE / KIB, blk->read_only ? " read-only" : "", VIRTIO_IRQ_ARGS(&blk->v), blk->requests,
-		 blk->interrupts, done);
+	driver_line(dev, "%lu KiB%s, " VIRTIO_IRQ_FMT ": %u requests, %u interrupts, %s", blk->sectors * SECTOR_SIZE / KIB,
+		    blk->read_only ? " read-only" : "", VIRTIO_IRQ_ARGS(&blk->v), blk->requests, blk->interrupts, done);
 	return OK;
 }
 

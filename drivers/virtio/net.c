@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "drivers/virtio/net.h"
 
+#include "drivers/arp.h"
 #include "drivers/virtio/queue.h"
-#include "lib/log.h"
 #include "lib/string.h"
 
 #include <linux/virtio_ids.h>
@@ -20,31 +20,6 @@
 #define ANSWER_WAIT_US 1000000
 
 _Static_assert(BUFFERS <= VIRTQUEUE_SIZE_MAX, "a descriptor for each buffer");
-
-/* Ethernet (IEEE 802.3) and ARP (RFC 826); numbers are big-endian. */
-#define MAC_SIZE    6
-#define IP_SIZE	    4
-#define FRAME_LEAST 60 /* without the checksum */
-struct arp_frame {
-	u8 destination[MAC_SIZE];
-	u8 source[MAC_SIZE];
-	u8 kind[10]; /* EtherType, hardware, protocol, their addresses' sizes, operation */
-	u8 sender_mac[MAC_SIZE];
-	u8 sender_ip[IP_SIZE];
-	u8 target_mac[MAC_SIZE];
-	u8 target_ip[IP_SIZE];
-};
-_Static_assert(sizeof(struct arp_frame) == 42, "RFC 826");
-
-/* From EtherType to operation: ARP, for Ethernet and IPv4. */
-#define ARP_REQUEST 0x08, 0x06, 0x00, 0x01, 0x08, 0x00, MAC_SIZE, IP_SIZE, 0x00, 0x01
-#define ARP_REPLY   0x08, 0x06, 0x00, 0x01, 0x08, 0x00, MAC_SIZE, IP_SIZE, 0x00, 0x02
-
-static const u8 target_ip[IP_SIZE] = { 10, 0, 2, 2 };
-
-/* For the log. */
-#define MAC_FMT	    "%02x:%02x:%02x:%02x:%02x:%02x"
-#define MAC_ARGS(m) (m)[0], (m)[1], (m)[2], (m)[3], (m)[4], (m)[5]
 
 struct net {
 	struct virtio_pci v;
@@ -67,17 +42,6 @@ static bool match(const struct pci_dev *dev)
 	return virtio_pci_is(dev, VIRTIO_ID_NET, VIRTIO_TRANS_ID_NET);
 }
 
-static void look_at(struct net *net, const u8 *frame, u32 size)
-{
-	static const u8 reply[] = { ARP_REPLY };
-	const struct arp_frame *arp = (const void *)frame;
-
-	if (size < sizeof(*arp) || memcmp(arp->kind, reply, sizeof(reply)) || memcmp(arp->sender_ip, target_ip, IP_SIZE))
-		return;
-	memcpy(net->answer, arp->sender_mac, MAC_SIZE);
-	net->answers++;
-}
-
 static void offer(struct net *net, u16 buffer)
 {
 	virtqueue_describe(&net->rx, buffer, net->buffer[buffer], BUFFER_SIZE, true);
@@ -95,7 +59,8 @@ static void receive(struct net *net)
 			continue; /* it was never made available */
 		if (written > header && written <= BUFFER_SIZE) {
 			net->frames++;
-			look_at(net, net->buffer[head] + header, written - header);
+			if (arp_answers(net->buffer[head] + header, written - header, net->answer))
+				net->answers++;
 		}
 		offer(net, (u16)head);
 		offered = true;
@@ -164,7 +129,7 @@ static enum status probe(struct pci_dev *dev, void *context)
 	dev->driver_data = net;
 	s = virtio_pci_find(&net->v, dev);
 	if (s == OK && net->v.config_length < offsetof(struct virtio_net_config, status) + sizeof(u16)) {
-		log_line(PCI_FMT " virtio-net: no device configuration", PCI_ARGS(dev));
+		driver_line(dev, "no device configuration");
 		s = ERR_ABSENT;
 	}
 	if (s == OK)
@@ -197,13 +162,8 @@ static enum status probe(struct pci_dev *dev, void *context)
 static void send_probe(struct net *net)
 {
 	const u32 header = sizeof(struct virtio_net_hdr_v1);
-	struct arp_frame *arp = (void *)(net->probe + header);
 
-	*arp = (struct arp_frame){ .kind = { ARP_REQUEST } };
-	memset(arp->destination, 0xff, MAC_SIZE);
-	memcpy(arp->source, net->mac, MAC_SIZE);
-	memcpy(arp->sender_mac, net->mac, MAC_SIZE);
-	memcpy(arp->target_ip, target_ip, IP_SIZE);
+	arp_ask(net->probe + header, net->mac);
 	net->sending = true;
 	virtqueue_describe(&net->tx, TX_HEAD, net->probe, header + FRAME_LEAST, false);
 	virtqueue_add(&net->tx, TX_HEAD);
@@ -225,7 +185,7 @@ static enum status work(struct pci_dev *dev, bool write)
 
 	(void)write;
 	if (!link_is_up(net)) {
-		log_line(PCI_FMT " virtio-net: " MAC_FMT " link down", PCI_ARGS(dev), MAC_ARGS(net->mac));
+		driver_line(dev, MAC_FMT " link down", MAC_ARGS(net->mac));
 		return OK;
 	}
 	send_probe(net);
@@ -234,10 +194,10 @@ static enum status work(struct pci_dev *dev, bool write)
 		return s;
 	/* The line that it leaves says enough: nobody has to be there. */
 	driver_await(dev, "answer to ARP", &net->answers, 1, ANSWER_WAIT_US);
-	log_line(PCI_FMT " virtio-net: " MAC_FMT " link up, " VIRTIO_IRQ_FMT ": %u frames out, %u in", PCI_ARGS(dev),
-		 MAC_ARGS(net->mac), VIRTIO_IRQ_ARGS(&net->v), net->sent, net->frames);
+	driver_line(dev, MAC_FMT " link up, " VIRTIO_IRQ_FMT ": %u frames out, %u in", MAC_ARGS(net->mac), VIRTIO_IRQ_ARGS(&net->v),
+		    net->sent, net->frames);
 	if (net->answers)
-		log_line(PCI_FMT " virtio-net: 10.0.2.2 is at " MAC_FMT, PCI_ARGS(dev), MAC_ARGS(net->answer));
+		driver_line(dev, "10.0.2.2 is at " MAC_FMT, MAC_ARGS(net->answer));
 	return OK;
 }
 

@@ -2,9 +2,7 @@
 #include "drivers/virtio/pci.h"
 
 #include "drivers/driver.h"
-#include "irq/lapic.h"
 #include "lib/format.h"
-#include "lib/log.h"
 #include "lib/time.h"
 
 #include <linux/virtio_config.h>
@@ -55,8 +53,7 @@ static enum status map_structure(struct virtio_pci *v, u8 cap, const struct stru
 	char what[24];
 
 	if (length < structure->least) {
-		log_line(PCI_FMT " virtio: capability 0x%02x has %u bytes, its type needs %u", PCI_ARGS(v->dev), cap, length,
-			 structure->least);
+		driver_line(v->dev, "capability 0x%02x has %u bytes, its type needs %u", cap, length, structure->least);
 		return ERR_ABSENT;
 	}
 	format(what, sizeof(what), "virtio capability 0x%02x", cap);
@@ -94,7 +91,7 @@ enum status virtio_pci_find(struct virtio_pci *v, struct pci_dev *dev)
 		}
 	}
 	if (!v->common || !v->notify || !v->isr) {
-		log_line(PCI_FMT " virtio: no modern transport", PCI_ARGS(dev));
+		driver_line(dev, "no modern transport");
 		return ERR_ABSENT;
 	}
 	return OK;
@@ -108,8 +105,7 @@ enum status virtio_reset(const struct virtio_pci *v)
 	virtio_write(v, virtio_common(v, device_status), 0);
 	while ((status = virtio_read(v, virtio_common(v, device_status)))) {
 		if (deadline_passed(&deadline)) {
-			log_line(PCI_FMT " virtio: reset not done after %u ms, status 0x%02x", PCI_ARGS(v->dev),
-				 VIRTIO_RESET_WAIT_US / 1000, status);
+			driver_line(v->dev, "reset not done after %u ms, status 0x%02x", VIRTIO_RESET_WAIT_US / 1000, status);
 			return ERR_TIMEOUT;
 		}
 	}
@@ -151,7 +147,7 @@ enum status virtio_negotiate(const struct virtio_pci *v, u64 wanted, u64 *accept
 	add_status(v, VIRTIO_CONFIG_S_FEATURES_OK);
 	if (*accepted & version_1 && virtio_read(v, virtio_common(v, device_status)) & VIRTIO_CONFIG_S_FEATURES_OK)
 		return OK;
-	log_line(PCI_FMT " virtio: features 0x%lx refused, 0x%lx offered", PCI_ARGS(v->dev), *accepted, offered);
+	driver_line(v->dev, "features 0x%lx refused, 0x%lx offered", *accepted, offered);
 	add_status(v, VIRTIO_CONFIG_S_FAILED);
 	return ERR_IO;
 }
@@ -163,20 +159,12 @@ void virtio_driver_ok(const struct virtio_pci *v)
 
 enum status virtio_connect_msix(struct virtio_pci *v, const irq_handler *handlers, unsigned int count, void *context)
 {
-	struct msi_message messages[VIRTIO_VECTORS_MAX] = { 0 };
-	enum status s = OK;
+	enum status s;
 
 	if (pci_msix_vec_count(v->dev) < count)
 		return OK;
-	for (unsigned int i = 0; s == OK && i < count; i++) {
-		s = vector_alloc(handlers[i], context, &v->vector[i]);
-		if (s == OK)
-			s = lapic_msi_message(v->vector[i], &messages[i]);
-	}
-	if (s != OK)
-		return s;
 	v->msix = true; /* before it is: a handler that takes the first message for another's makes it a stray */
-	s = pci_enable_msix(v->dev, messages, count);
+	s = driver_request_messages(v->dev, handlers, count, context, &v->vector);
 	v->msix = s == OK;
 	return s;
 }

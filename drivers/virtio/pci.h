@@ -10,7 +10,6 @@
 /* Virtio over PCI, modern transport only (virtio 1.2, 4.1.4): structures in BARs, found by vendor-specific capabilities. */
 #define VIRTIO_PCI_VENDOR     0x1af4
 #define VIRTIO_PCI_DEVICE(id) (0x1040 + (id)) /* modern */
-#define VIRTIO_VECTORS_MAX    2		      /* that a driver here takes of a function's MSI-X table */
 
 struct virtio_pci {
 	struct pci_dev *dev;
@@ -21,9 +20,9 @@ struct virtio_pci {
 	u32 notify_multiplier;
 	u32 notify_length;
 	u32 config_length;
-	bool msix;		       /* else INTx */
-	u8 vector[VIRTIO_VECTORS_MAX]; /* by entry of the MSI-X table */
-	u8 line;		       /* of the 8259 */
+	bool msix; /* else INTx */
+	u8 vector; /* of entry 0 of the MSI-X table; the others' follow */
+	u8 line;   /* of the 8259 */
 };
 
 /* A pci_driver's match: by device type, in a modern and a transitional device. */
@@ -69,6 +68,6 @@ bool virtio_interrupted(const struct virtio_pci *v);
 
 /* For the log: "MSI-X vector 0x40" or "INTx irq 0x0b". */
 #define VIRTIO_IRQ_FMT	   "%s %s 0x%02x"
-#define VIRTIO_IRQ_ARGS(v) (v)->msix ? "MSI-X" : "INTx", (v)->msix ? "vector" : "irq", (v)->msix ? (v)->vector[0] : (v)->line
+#define VIRTIO_IRQ_ARGS(v) (v)->msix ? "MSI-X" : "INTx", (v)->msix ? "vector" : "irq", (v)->msix ? (v)->vector : (v)->line
 
 #endif

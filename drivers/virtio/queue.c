@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "drivers/virtio/queue.h"
 
-#include "lib/log.h"
+#include "drivers/driver.h"
 
 /* Stores before must be seen before stores after, and loads likewise: on x86 only the compiler could reorder them. */
 #define barrier() __asm__ volatile("" : : : "memory")
@@ -22,14 +22,13 @@ enum status virtqueue_init(struct virtqueue *q, const struct virtio_pci *v, u16 
 	virtio_write(v, virtio_common(v, queue_select), index);
 	size = virtio_read(v, virtio_common(v, queue_size));
 	if (!size || size & (size - 1)) {
-		log_line(PCI_FMT " virtio: queue %u has %u entries", PCI_ARGS(v->dev), index, size);
+		driver_line(v->dev, "queue %u has %u entries", index, size);
 		return ERR_IO;
 	}
 	size = MIN(size, VIRTQUEUE_SIZE_MAX);
 	notify = (u64)virtio_read(v, virtio_common(v, queue_notify_off)) * v->notify_multiplier;
 	if (notify + sizeof(u16) > v->notify_length) {
-		log_line(PCI_FMT " virtio: queue %u notifies at 0x%lx of %u bytes", PCI_ARGS(v->dev), index, notify,
-			 v->notify_length);
+		driver_line(v->dev, "queue %u notifies at 0x%lx of %u bytes", index, notify, v->notify_length);
 		return ERR_IO;
 	}
 	*q = (struct virtqueue){ .v = v, .index = index, .size = (u16)size };
@@ -44,7 +43,7 @@ enum status virtqueue_init(struct virtqueue *q, const struct virtio_pci *v, u16 
 	virtio_write(v, virtio_common(v, queue_msix_vector), vector);
 	got = virtio_read(v, virtio_common(v, queue_msix_vector));
 	if (got != vector) {
-		log_line(PCI_FMT " virtio: queue %u asked for MSI-X entry %u, got 0x%x", PCI_ARGS(v->dev), index, vector, got);
+		driver_line(v->dev, "queue %u asked for MSI-X entry %u, got 0x%x", index, vector, got);
 		return ERR_IO;
 	}
 	write_address(v, v->common + offsetof(struct virtio_pci_common_cfg, queue_desc_lo), q->desc);

@@ -2,7 +2,6 @@
 #include "drivers/virtio/rng.h"
 
 #include "drivers/virtio/queue.h"
-#include "lib/log.h"
 #include "lib/string.h"
 
 #include <linux/virtio_ids.h>
@@ -129,11 +128,11 @@ static enum status work(struct pci_dev *dev, bool write)
 	if (s != OK)
 		return s;
 	if (!brought_something(rng)) {
-		log_line(PCI_FMT " virtio-rng: %u bytes came, none of them new", PCI_ARGS(dev), rng->written);
+		driver_line(dev, "%u bytes came, none of them new", rng->written);
 		return ERR_IO;
 	}
-	log_line(PCI_FMT " virtio-rng: " VIRTIO_IRQ_FMT ": %u requests, %u interrupts, %u random bytes", PCI_ARGS(dev),
-		 VIRTIO_IRQ_ARGS(&rng->v), rng->requests, rng->interrupts, rng->written);
+	driver_line(dev, VIRTIO_IRQ_FMT ": %u requests, %u interrupts, %u random bytes", VIRTIO_IRQ_ARGS(&rng->v), rng->requests,
+		    rng->interrupts, rng->written);
 	return OK;
 }
 

@@ -2,7 +2,8 @@
 /*
  * Claim: pci_bar_address gives the address of an assigned memory BAR, of both widths, and of nothing else; pci_map_bar maps what
  * lies in one, and neither nothing nor what reaches past it, after asking once for its size with memory decoding off, and puts the
- * register back. On success the function decodes memory; on failure as before, and not at all where the register is not back.
+ * register back. On success the function decodes memory; on failure as before, and not at all where the register is not back. The same
+ * holds of pci_map_io_bar, an assigned I/O BAR, and I/O decoding.
  * Could be false: the low bits are flags, a 64-bit BAR takes two registers, a bridge has two BARs, and the last one may claim to be
  * half of a 64-bit one (PCIe 7.5.1.2.1); offset and size come from the device and may wrap; a register that is left with ones moves
  * the device, one that holds them while it decodes answers for somebody else; what the ones read back as is the device's word, too.
@@ -332,6 +333,115 @@ static void what_cannot_be_mapped_is_an_error(void **state)
 	}
 }
 
+/* --- I/O --- */
+
+static const struct io_row {
+	const char *what;
+	u32 value;
+	u32 writable; /* bits of the register */
+	u64 offset;
+	u64 size;
+	enum status want;
+	u64 room; /* what it says to have, 0 where it is not asked */
+} io_rows[] = {
+	{ "a UART's", 0xc041, 0xfffffff8, 0, 8, OK, 8 },
+	{ "16 bits, as a device for PCs may have it", 0xc041, 0x0000fff8, 0, 8, OK, 8 },
+	{ "the smallest there is", 0xc045, 0xfffffffc, 0, 4, OK, 4 },
+	{ "the last byte of the largest", 0xc001, 0xffffff00, 255, 1, OK, 256 },
+	{ "the last ports of all", 0xff01, 0xffffff00, 0, 256, OK, 256 },
+	{ "too small", 0xc045, 0xfffffffc, 0, 8, ERR_RANGE, 4 },
+	{ "one port beyond", 0xc041, 0xfffffff8, 1, 8, ERR_RANGE, 8 },
+	{ "an offset that wraps", 0xc041, 0xfffffff8, -1ULL, 2, ERR_RANGE, 8 },
+	{ "too small: a bit of its address is hardwired to 1", 0xc045, 0xfffffff8, 0, 8, ERR_RANGE, 4 },
+	{ "no writable bit: as large as its address allows", 0xc041, 0, 0, 8, OK, 64 },
+	{ "not assigned", 0x0001, 0xfffffff8, 0, 8, ERR_ABSENT, 0 },
+	{ "beyond the ports of a CPU", 0x1c041, 0xfffffff8, 0, 8, ERR_ABSENT, 0 },
+	{ "a memory BAR", 0xc040, 0xfffffff0, 0, 8, ERR_ABSENT, 0 },
+	{ "a memory BAR of 64 bits", 0xc044, 0xfffffff0, 0, 8, ERR_ABSENT, 0 },
+	{ "all ones", ONES, ONES, 0, 8, ERR_ABSENT, 0 },
+};
+
+static bool io_decodes_away; /* while its register holds something else */
+
+static void watch_io(struct fake_pci *f, const struct fake_access *a)
+{
+	(void)f;
+	(void)a;
+	io_decodes_away |= fake_get(fn, PCI_COMMAND, 2) & PCI_COMMAND_IO && fake_get(fn, 0x10, 4) != placed;
+}
+
+static bool io_row_holds(const struct io_row *row, bool on)
+{
+	const u16 off_command = 0x0006, on_command = 0x0007, before = on ? on_command : off_command;
+	const u16 after = row->want == OK ? on_command : before;
+	u16 port = 0x5a;
+	bool holds;
+
+	make(0, 0, 0, before);
+	fake_set(fn, 0x10, 4, row->value);
+	fake_writable(fn, 0x10, 4, row->writable);
+	placed = row->value;
+	io_decodes_away = false;
+	fake->watch = watch_io;
+	holds = pci_map_io_bar(&dev, "thing", 0, row->offset, row->size, &port) == row->want && !io_decodes_away;
+	holds &= fake_get(fn, 0x10, 4) == row->value && fake_get(fn, PCI_COMMAND, 2) == after;
+	holds &= dev.bar_size[0] == row->room && !fake->maps && fake_status_spared(fake);
+	holds &= port == (row->want == OK ? (row->value & 0xfffc) + row->offset : 0x5a);
+	holds &= (fake_writes(fake) == 0) == (row->want == ERR_ABSENT);
+	if (row->want == ERR_ABSENT)
+		holds &= fake_log_has("pci 0000:00:01.0 thing is in BAR 0, which is no assigned I/O BAR");
+	if (row->want == ERR_RANGE)
+		holds &= fake_log_has("pci 0000:00:01.0 thing is at 0x");
+	fake_forget(fake);
+	holds &= pci_map_io_bar(&dev, "thing", 0, row->offset, row->size, &port) == row->want;
+	holds &= !row->room || !fake_writes(fake); /* it was asked once */
+	fake_pci_free(fake);
+	return holds;
+}
+
+static void what_lies_in_an_io_bar_has_a_port_and_nothing_beyond(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(io_rows); i++)
+		for (int on = 0; on < 2; on++)
+			if (!io_row_holds(&io_rows[i], on))
+				fail_msg("0x%08x: %s, I/O decoding %s", io_rows[i].value, io_rows[i].what, on ? "on" : "off");
+}
+
+static void a_wrong_io_row_is_caught(void **state)
+{
+	struct io_row wrong = io_rows[0];
+
+	(void)state;
+	wrong.want = ERR_ABSENT;
+	assert_false(io_row_holds(&wrong, true));
+	wrong = io_rows[5];
+	wrong.want = OK;
+	assert_false(io_row_holds(&wrong, true));
+	wrong = io_rows[12];
+	wrong.want = OK;
+	assert_false(io_row_holds(&wrong, false));
+}
+
+/* What holds ones while memory is off, and I/O on, would answer at the last ports. */
+static void one_whose_io_cannot_be_turned_off_is_not_asked(void **state)
+{
+	u16 port;
+
+	(void)state;
+	make(0, 0, 0, 0x0007);
+	fake_set(fn, 0x10, 4, 0xc041);
+	fake_writable(fn, 0x10, 4, 0xfffffff8);
+	fake_writable(fn, PCI_COMMAND, 2, PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY);
+	fake->watch = NULL;
+	assert_int_equal(pci_map_io_bar(&dev, "thing", 0, 0, 8, &port), ERR_RANGE);
+	for (unsigned int i = 0; i < fake->logged; i++)
+		assert_false(fake->log[i].kind == FAKE_CFG_WRITE && fake->log[i].value == ONES);
+	fake_writable(fn, PCI_COMMAND, 2, 0x0007); /* the twin */
+	assert_int_equal(pci_map_io_bar(&dev, "thing", 0, 0, 8, &port), OK);
+	fake_pci_free(fake);
+}
+
 static u16 keeper; /* a register that keeps what it holds when it was given ones; 0: none */
 
 static void watch_keeper(struct fake_pci *f, const struct fake_access *a)
@@ -512,6 +622,9 @@ int main(void)
 		cmocka_unit_test(what_was_asked_before_decodes_again),
 		cmocka_unit_test(what_is_in_no_memory_bar_is_absent_with_a_line_and_nothing_written),
 		cmocka_unit_test(what_cannot_be_mapped_is_an_error),
+		cmocka_unit_test(what_lies_in_an_io_bar_has_a_port_and_nothing_beyond),
+		cmocka_unit_test(a_wrong_io_row_is_caught),
+		cmocka_unit_test(one_whose_io_cannot_be_turned_off_is_not_asked),
 		cmocka_unit_test(one_that_is_not_back_in_its_place_decodes_nothing),
 		cmocka_unit_test(what_the_ones_read_back_as_is_believed_only_as_a_size),
 		cmocka_unit_test(one_that_decodes_whatever_it_is_told_is_not_asked),

@@ -124,8 +124,8 @@ static void clearing_bus_master_leaves_the_bridge_alone(void **state)
 static void memory_and_intx_have_their_bits(void **state)
 {
 	static const struct fake_access want[] = {
-		CFG_W16(TREE_EDU, PCI_COMMAND, 0x0002),
-		CFG_W16(TREE_EDU, PCI_COMMAND, 0x0402),
+		CFG_W16(TREE_EDU, PCI_COMMAND, 0x0002), CFG_W16(TREE_EDU, PCI_COMMAND, 0x0402),
+		CFG_W16(TREE_EDU, PCI_COMMAND, 0x0002), CFG_W16(TREE_EDU, PCI_COMMAND, 0x0003),
 		CFG_W16(TREE_EDU, PCI_COMMAND, 0x0002),
 	};
 
@@ -134,8 +134,11 @@ static void memory_and_intx_have_their_bits(void **state)
 	pci_enable_memory(edu);
 	pci_intx(edu, false);
 	pci_intx(edu, true);
+	assert_false(pci_disable_io(edu));
+	pci_enable_io(edu);
+	assert_true(pci_disable_io(edu));
 	assert_writes(fake, want);
-	assert_int_equal(fake_log_lines(), 3);
+	assert_int_equal(fake_log_lines(), 5);
 	assert_true(fake_log_has("0x0002 -> 0x0402 (disable INTx)"));
 	assert_true(fake_log_has("0x0402 -> 0x0002 (enable INTx)"));
 }

@@ -8,6 +8,7 @@
 #include "drivers/driver.h"
 #include "drivers/pirq/pirq.h"
 #include "drivers/port/port.h"
+#include "drivers/serial/serial.h"
 #include "drivers/virtio/blk.h"
 #include "lib/time.h"
 #include "tests/unit/fake_pci.h"
@@ -103,13 +104,14 @@ static size_t place(const struct driver *driver)
 	return n;
 }
 
-/* A port's BAR is sized while nothing behind it is in use, and whoever wants INTx finds it routed. */
+/* A port's BAR is sized while no memory behind it is in use, and whoever wants INTx finds it routed, and a console on its line. */
 static void what_others_need_comes_before_them_and_disks_before_the_rest(void **state)
 {
 	(void)state;
 	assert_int_equal(place(&pirq_driver), 0);
-	assert_int_equal(place(&pcie_port_driver), 1);
-	assert_int_equal(place(&virtio_blk_driver), 2);
+	assert_int_equal(place(&serial_driver), 1);
+	assert_int_equal(place(&pcie_port_driver), 2);
+	assert_int_equal(place(&virtio_blk_driver), 3);
 }
 
 int main(void)

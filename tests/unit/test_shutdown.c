@@ -5,10 +5,12 @@
  * Could be false: a policy that turns MSI off, too, or writes a bridge before the device behind it, still boots the next kernel; only the
  * list of writes tells them apart.
  * Provoked: bridge, plain device, edu with MSI and virtio-blk with MSI-X, all on. The deliberate mistakes are policies of this file.
- * Failure: the list of writes, printed, beside the wanted one.
+ * Failure: the list of writes, printed, beside the wanted one; for drain, whose point is what it reads, that of all accesses.
  */
+#include "lib/time.h"
 #include "shutdown/policies.h"
 #include "tests/unit/fake_pci.h"
+#include "tests/unit/fake_x86.h"
 #include "tests/unit/unit.h"
 
 static struct fake_pci *fake;
@@ -18,6 +20,8 @@ static int begin(void **state)
 {
 	(void)state;
 	fake_log_start();
+	fake_x86_reset();
+	time_init(FAKE_PM_TIMER);
 	fake = fake_tree();
 	fake_enumerate(fake, &devs);
 	return 0;
@@ -219,7 +223,198 @@ static void none_touches_nothing(void **state)
 	assert_int_equal(fake->logged, 0);
 }
 
+/* Linux 2008 to 2012: the first two thirds of what came after. */
+static void disable_msi_only_leaves_bus_master_on(void **state)
+{
+	static const struct fake_access want[] = {
+		CFG_W16(TREE_BLK, FAKE_BLK_MSIX + 2, 0x0001),
+		CFG_W16(TREE_BLK, PCI_COMMAND, 0x0007),
+		CFG_W16(TREE_EDU, FAKE_EDU_MSI + 2, 0x0080),
+		CFG_W16(TREE_EDU, PCI_COMMAND, 0x0007),
+	};
+
+	(void)state;
+	pci_apply_backward(&devs.pci, &shutdown_disable_msi_only);
+	assert_writes(fake, want);
+	fake_forget(fake);
+	pci_apply_backward(&devs.pci, &shutdown_disable_msi_only);
+	assert_no_writes(fake);
+}
+
+/* INTx goes first: with MSI off before, a function could assert it in between. */
+static void intx_off_disables_intx_before_msi(void **state)
+{
+	static const struct fake_access want[] = {
+		CFG_W16(TREE_PLAIN, PCI_COMMAND, 0x0407),     CFG_W16(TREE_PLAIN, PCI_COMMAND, 0x0403),
+		CFG_W16(TREE_BLK, FAKE_BLK_MSIX + 2, 0x0001), CFG_W16(TREE_BLK, PCI_COMMAND, 0x0403),
+		CFG_W16(TREE_EDU, PCI_COMMAND, 0x0407),	      CFG_W16(TREE_EDU, FAKE_EDU_MSI + 2, 0x0080),
+		CFG_W16(TREE_EDU, PCI_COMMAND, 0x0403),	      CFG_W16(TREE_BRIDGE, PCI_COMMAND, 0x0407),
+		CFG_W16(TREE_BRIDGE, PCI_COMMAND, 0x0403),
+	};
+
+	(void)state;
+	fake_set(fake_at(fake, TREE_EDU), PCI_COMMAND, 2, 0x0007);
+	pci_apply_backward(&devs.pci, &shutdown_intx_off);
+	assert_writes(fake, want);
+	assert_true(children_first());
+	/* The twin: the other order. */
+	end(state);
+	begin(state);
+	fake_set(fake_at(fake, TREE_EDU), PCI_COMMAND, 2, 0x0007);
+	pci_apply_backward(&devs.pci, &shutdown_disable_msi);
+	assert_false(fake_writes_are(fake, want, ARRAY_SIZE(want)));
+}
+
+static void bridges_only_touches_nothing_else(void **state)
+{
+	static const struct fake_access want[] = { CFG_W16(TREE_BRIDGE, PCI_COMMAND, 0x0003) };
+
+	(void)state;
+	pci_apply_backward(&devs.pci, &shutdown_bridges_only);
+	assert_writes(fake, want);
+	assert_int_equal(fake->logged, 2);
+	fake_forget(fake);
+	pci_apply_forward(&devs.pci, &shutdown_keep_msi);
+	assert_false(fake_writes_are(fake, want, ARRAY_SIZE(want)));
+}
+
+static u16 reset_master[4];
+static unsigned int resets;
+
+static enum status count_reset(struct pci_dev *dev)
+{
+	reset_master[resets++] = (u16)fake_get(fake_at(fake, dev->bdf), PCI_COMMAND, 2);
+	return ERR_TIMEOUT; /* makes no difference: bus master goes all the same */
+}
+
+static void reset_comes_before_bus_master_goes(void **state)
+{
+	static const struct pci_driver with_reset = { .name = "with", .reset = count_reset }, without = { .name = "without" };
+
+	(void)state;
+	resets = 0;
+	fake_dev(&devs, TREE_EDU)->driver = &with_reset;
+	fake_dev(&devs, TREE_BLK)->driver = &without;
+	pci_apply_backward(&devs.pci, &shutdown_reset);
+	assert_int_equal(resets, 1);
+	assert_int_equal(reset_master[0], 0x0407);
+	assert_true(clears_only_bus_master(all, ARRAY_SIZE(all)));
+	/* The twin: keep-msi resets nobody. */
+	end(state);
+	begin(state);
+	fake_dev(&devs, TREE_EDU)->driver = &with_reset;
+	pci_apply_backward(&devs.pci, &shutdown_keep_msi);
+	assert_int_equal(resets, 1);
+}
+
+/* --- drain --- */
+
+#define EXP 0xa0 /* of edu, which has none in QEMU */
+
+static void express(u16 device_status)
+{
+	struct fake_fn *fn = fake_at(fake, TREE_EDU);
+
+	fake_cap(fn, EXP, PCI_CAP_ID_EXP);
+	fake_set(fn, EXP + PCI_EXP_DEVSTA, 2, device_status);
+	fake_enumerate(fake, &devs);
+}
+
+/* What is done to edu, in order: kind and register. */
+static bool edu_accesses_are(const struct fake_access *want, size_t n)
+{
+	size_t found = 0;
+
+	for (unsigned int i = 0; i < fake->logged; i++) {
+		const struct fake_access *a = &fake->log[i];
+
+		if (a->bdf != TREE_EDU)
+			continue;
+		if (found == n || a->kind != want[found].kind || a->where != want[found].where || a->size != 2 ||
+		    a->value != want[found].value)
+			return false;
+		found++;
+	}
+	return found == n;
+}
+
+static const struct fake_access drained[] = {
+	{ FAKE_CFG_READ, TREE_EDU, PCI_COMMAND, 2, 0x0407, false },
+	{ FAKE_CFG_WRITE, TREE_EDU, PCI_COMMAND, 2, 0x0403, false },
+	{ FAKE_CFG_READ, TREE_EDU, PCI_COMMAND, 2, 0x0403, false },
+	{ FAKE_CFG_READ, TREE_EDU, EXP + PCI_EXP_DEVSTA, 2, 0x0000, false },
+};
+
+static void drain_reads_back_and_then_asks_for_what_is_pending(void **state)
+{
+	express(0);
+	pci_apply_backward(&devs.pci, &shutdown_drain);
+	assert_true(edu_accesses_are(drained, ARRAY_SIZE(drained)));
+	assert_true(clears_only_bus_master(all, ARRAY_SIZE(all)));
+	assert_false(fake_log_has("pending"));
+	/* Without the capability there is nothing to ask. */
+	end(state);
+	begin(state);
+	pci_apply_backward(&devs.pci, &shutdown_drain);
+	assert_true(edu_accesses_are(drained, ARRAY_SIZE(drained) - 1));
+	/* The twin: keep-msi does not read back. */
+	end(state);
+	begin(state);
+	pci_apply_backward(&devs.pci, &shutdown_keep_msi);
+	assert_true(edu_accesses_are(drained, 2));
+	assert_false(edu_accesses_are(drained, ARRAY_SIZE(drained) - 1));
+}
+
+static unsigned int asked;
+
+static void answer_the_third(struct fake_pci *pci, const struct fake_access *access)
+{
+	if (access->where == EXP + PCI_EXP_DEVSTA && ++asked == 2)
+		fake_set(fake_at(pci, access->bdf), EXP + PCI_EXP_DEVSTA, 2, 0);
+}
+
+static void drain_waits_while_something_is_pending(void **state)
+{
+	(void)state;
+	express(PCI_EXP_DEVSTA_TRPND);
+	asked = 0;
+	fake->watch = answer_the_third;
+	pci_apply_backward(&devs.pci, &shutdown_drain);
+	assert_int_equal(asked, 3);
+	assert_false(fake_log_has("pending"));
+}
+
+static void drain_gives_up_with_a_line(void **state)
+{
+	(void)state;
+	express(PCI_EXP_DEVSTA_TRPND);
+	fake_x86.pm_step = 3579545 / 10; /* 100 ms a read */
+	pci_apply_backward(&devs.pci, &shutdown_drain);
+	assert_true(fake_log_has("pci 0000:01:00.0 transactions still pending after 700 ms"));
+	assert_true(clears_only_bus_master(all, ARRAY_SIZE(all)));
+}
+
+static void drain_does_not_wait_for_a_function_that_is_gone(void **state)
+{
+	(void)state;
+	express(PCI_EXP_DEVSTA_TRPND);
+	fake_at(fake, TREE_EDU)->answers = 0;
+	pci_apply_backward(&devs.pci, &shutdown_drain);
+	assert_false(fake_log_has("pending"));
+	assert_int_equal(fake_get(fake_at(fake, TREE_EDU), PCI_COMMAND, 2), 0x0407);
+}
+
 /* --- what all share --- */
+
+static const struct pci_policy *const policies[] = {
+	&shutdown_keep_msi,	&shutdown_disable_msi, &shutdown_none,	   &shutdown_disable_msi_only,
+	&shutdown_bridges_only, &shutdown_reset,       &shutdown_intx_off, &shutdown_drain,
+};
+
+static bool asks_no_driver(const struct pci_policy *policy)
+{
+	return policy == &shutdown_none || policy == &shutdown_bridges_only; /* a crash; firmware has other drivers */
+}
 
 static u16 called_master[4];
 static unsigned int calls;
@@ -232,19 +427,30 @@ static void callback(struct pci_dev *dev)
 static void the_drivers_callback_comes_first(void **state)
 {
 	static const struct pci_driver with_callback = { .name = "with", .shutdown = callback }, without = { .name = "without" };
-	static const struct pci_policy *const policies[] = { &shutdown_keep_msi, &shutdown_disable_msi, &shutdown_none };
 
 	for (size_t i = 0; i < ARRAY_SIZE(policies); i++) {
 		calls = 0;
 		fake_dev(&devs, TREE_EDU)->driver = &with_callback;
 		fake_dev(&devs, TREE_BLK)->driver = &without;
 		pci_apply_backward(&devs.pci, policies[i]);
-		if (policies[i] == &shutdown_none) {
-			assert_int_equal(calls, 0); /* a crash asks no driver */
+		if (asks_no_driver(policies[i])) {
+			assert_int_equal(calls, 0);
 		} else {
 			assert_int_equal(calls, 1);
 			assert_int_equal(called_master[0], 0x0407); /* bus master and MSI were still on */
 		}
+		end(state);
+		begin(state);
+	}
+}
+
+static void what_is_gone_is_not_written_to(void **state)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(policies); i++) {
+		for (unsigned int f = 0; f < fake->fns; f++)
+			fake->fn[f]->answers = 0;
+		pci_apply_backward(&devs.pci, policies[i]);
+		assert_no_writes(fake);
 		end(state);
 		begin(state);
 	}
@@ -262,7 +468,8 @@ static void what_is_not_ours_is_passed_over(void **state)
 	edu->driver = &with_callback;
 	pci_apply_backward(&devs.pci, &shutdown_keep_msi);
 	assert_true(clears_only_bus_master(others, ARRAY_SIZE(others)));
-	pci_apply_backward(&devs.pci, &shutdown_disable_msi);
+	for (size_t i = 0; i < ARRAY_SIZE(policies); i++)
+		pci_apply_backward(&devs.pci, policies[i]);
 	for (unsigned int i = 0; i < fake->logged; i++)
 		assert_int_not_equal(fake->log[i].bdf, TREE_EDU);
 	assert_int_equal(calls, 0);
@@ -281,6 +488,15 @@ int main(void)
 		T(the_order_check_rejects_parents_first),
 		T(disable_msi_turns_msi_off_before_bus_master),
 		T(none_touches_nothing),
+		T(disable_msi_only_leaves_bus_master_on),
+		T(intx_off_disables_intx_before_msi),
+		T(bridges_only_touches_nothing_else),
+		T(reset_comes_before_bus_master_goes),
+		T(drain_reads_back_and_then_asks_for_what_is_pending),
+		T(drain_waits_while_something_is_pending),
+		T(drain_gives_up_with_a_line),
+		T(drain_does_not_wait_for_a_function_that_is_gone),
+		T(what_is_gone_is_not_written_to),
 		T(the_drivers_callback_comes_first),
 		T(what_is_not_ours_is_passed_over),
 	};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: on the way in, the reference (d5dea7d95c48) clears the enable bits of MSI and MSI-X, and nothing else, on every function.
+ * Claim: on the way in, the reference (d5dea7d95c48) clears the enable bits of MSI and MSI-X, and nothing else, on every function;
+ * hardened silences each by every means that it has, INTx first.
  * Could be false: a kernel that also enables INTx, clears bus master or touches a table would work as well, and would not be the
  * reference; a function that no driver wants must be treated, too.
  * Provoked: the tree as the reference's shutdown leaves it. Failure: the list of writes, printed, beside the wanted one.
@@ -113,15 +114,92 @@ static void none_touches_nothing(void **state)
 	assert_false(clears_only_enable_bits());
 }
 
+/* As a crash leaves it: bus master on, INTx enabled. */
+static void everything_on(void)
+{
+	for (unsigned int i = 0; i < fake->fns; i++)
+		fake_set(fake->fn[i], PCI_COMMAND, 2, 0x0007);
+}
+
+static void hardened_silences_intx_before_bus_master_and_msi(void **state)
+{
+	static const struct fake_access want[] = {
+		CFG_W16(TREE_BRIDGE, PCI_COMMAND, 0x0407),   CFG_W16(TREE_BRIDGE, PCI_COMMAND, 0x0403),
+		CFG_W16(TREE_EDU, PCI_COMMAND, 0x0407),	     CFG_W16(TREE_EDU, PCI_COMMAND, 0x0403),
+		CFG_W16(TREE_EDU, FAKE_EDU_MSI + 2, 0x0080), CFG_W16(TREE_BLK, PCI_COMMAND, 0x0407),
+		CFG_W16(TREE_BLK, PCI_COMMAND, 0x0403),	     CFG_W16(TREE_BLK, FAKE_BLK_MSIX + 2, 0x4001),
+		CFG_W16(TREE_PLAIN, PCI_COMMAND, 0x0407),    CFG_W16(TREE_PLAIN, PCI_COMMAND, 0x0403),
+	};
+
+	(void)state;
+	everything_on();
+	pci_apply_forward(&devs.pci, &startup_hardened);
+	assert_writes(fake, want);
+	fake_forget(fake);
+	pci_apply_forward(&devs.pci, &startup_hardened);
+	assert_no_writes(fake);
+	/* The twin: the reference leaves INTx and bus master as they are. */
+	end(state);
+	begin(state);
+	everything_on();
+	pci_apply_forward(&devs.pci, &startup_disable_msi);
+	assert_false(fake_writes_are(fake, want, ARRAY_SIZE(want)));
+}
+
+/* 64 bits and 32, eight vectors; mask bits are written whether or not MSI was on. */
+static void hardened_masks_every_vector_where_the_function_can(void **state)
+{
+	static const struct {
+		u16 features;
+		u16 mask;
+	} layouts[] = { { 0x0186, PCI_MSI_MASK_64 }, { 0x0106, PCI_MSI_MASK_32 } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(layouts); i++) {
+		struct fake_fn *fn = fake_at(fake, TREE_PLAIN);
+		const struct fake_access want[] = {
+			CFG_W16(TREE_PLAIN, 0x42, layouts[i].features),
+			CFG_W32(TREE_PLAIN, 0x40 + layouts[i].mask, 0xff),
+		};
+
+		fake_cap_msi(fn, 0x40, layouts[i].features);
+		fake_set(fn, 0x42, 2, layouts[i].features | PCI_MSI_FLAGS_ENABLE);
+		fake_enumerate(fake, &devs);
+		pci_msi_mask(fake_dev(&devs, TREE_PLAIN));
+		assert_writes(fake, want);
+		fake_forget(fake);
+		pci_msi_mask(fake_dev(&devs, TREE_PLAIN));
+		assert_true(fake_writes_are(fake, &want[1], 1));
+		/* Twins: without mask bits, and where the function is another by now. */
+		fake_forget(fake);
+		pci_msi_mask(fake_dev(&devs, TREE_BRIDGE));
+		fake_set(fn, 0x42, 2, layouts[i].features ^ PCI_MSI_FLAGS_64BIT);
+		pci_msi_mask(fake_dev(&devs, TREE_PLAIN));
+		assert_no_writes(fake);
+		end(state);
+		begin(state);
+	}
+}
+
+static void hardened_writes_nothing_to_what_is_gone(void **state)
+{
+	(void)state;
+	everything_on();
+	for (unsigned int i = 0; i < fake->fns; i++)
+		fake->fn[i]->answers = 0;
+	pci_apply_forward(&devs.pci, &startup_hardened);
+	assert_no_writes(fake);
+}
+
 static void what_is_not_ours_is_passed_over(void **state)
 {
 	(void)state;
 	fake_dev(&devs, TREE_EDU)->hands_off = true;
 	pci_apply_forward(&devs.pci, &startup_disable_msi);
+	pci_apply_forward(&devs.pci, &startup_hardened);
 	assert_int_equal(fake_get(fake_at(fake, TREE_EDU), FAKE_EDU_MSI + 2, 2), 0x0081);
 	for (unsigned int i = 0; i < fake->logged; i++)
 		assert_int_not_equal(fake->log[i].bdf, TREE_EDU);
-	assert_int_equal(fake_get(fake_at(fake, TREE_BLK), FAKE_BLK_MSIX + 2, 2), 0x0001);
+	assert_int_equal(fake_get(fake_at(fake, TREE_BLK), FAKE_BLK_MSIX + 2, 2), 0x4001);
 }
 
 static u16 order[8];
@@ -156,6 +234,9 @@ int main(void)
 		T(disable_msi_clears_the_enable_bits_and_nothing_else),
 		T(the_check_rejects_every_other_policy),
 		T(none_touches_nothing),
+		T(hardened_silences_intx_before_bus_master_and_msi),
+		T(hardened_masks_every_vector_where_the_function_can),
+		T(hardened_writes_nothing_to_what_is_gone),
 		T(what_is_not_ours_is_passed_over),
 		T(forward_is_parents_first_and_backward_children_first),
 	};

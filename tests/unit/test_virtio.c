@@ -8,6 +8,7 @@
  * Provoked: the device of fake_virtio.c, which fails the test at whatever the standard forbids, with one fault at a time.
  * Failure: the wrong status, a missing line, or another order of writes to the device status.
  */
+#include "drivers/virtio/blk.h"
 #include "drivers/virtio/pci.h"
 #include "drivers/virtio/queue.h"
 #include "irq/lapic.h"
@@ -47,6 +48,7 @@ static int begin(void **state)
 	device = fake_virtio_new(fake, BDF, FAKE_BLK);
 	fake_enumerate(fake, &devs);
 	dev = devs.dev;
+	dev->driver = &virtio_blk_driver.pci;
 	fake_sized(fake, dev);
 	dma = (struct arena){ (u64)(uintptr_t)calloc(1, 65536), 65536, 0 };
 	return 0;
@@ -105,7 +107,7 @@ static void a_transport_without_a_structure_is_absent(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(caps); i++) {
 		fake_set(device->fn, caps[i] + 3, 1, 9);
 		assert_int_equal(virtio_pci_find(&v, dev), ERR_ABSENT);
-		assert_one_line("virtio: no modern transport");
+		assert_one_line("virtio-blk: no modern transport");
 		end(state);
 		begin(state);
 	}
@@ -209,7 +211,7 @@ static void a_reset_that_is_never_done_is_given_up_with_a_line(void **state)
 	device->status = 0x0f;
 	device->reset_reads = 0xff;
 	assert_int_equal(virtio_reset(&v), ERR_TIMEOUT);
-	assert_one_line("0000:00:05.0 virtio: reset not done after 5000 ms, status 0x0f");
+	assert_one_line("0000:00:05.0 virtio-blk: reset not done after 5000 ms, status 0x0f");
 	assert_status_written(device, 0);
 }
 
@@ -260,7 +262,7 @@ static void features_that_the_device_refuses_are_an_error(void **state)
 	assert_int_equal(virtio_pci_find(&v, dev), OK);
 	device->refuse_features = true;
 	assert_int_equal(virtio_negotiate(&v, BLK_FLUSH, &accepted), ERR_IO);
-	assert_one_line("virtio: features 0x100000200 refused");
+	assert_one_line("virtio-blk: features 0x100000200 refused");
 	assert_true(device->status & 0x80); /* FAILED */
 	assert_false(device->status & 0x04);
 }
@@ -342,7 +344,7 @@ static void a_queue_that_is_none_is_refused_with_a_line(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 		device->queue[0].size = sizes[i];
 		assert_int_equal(make_queue(&q, 0), ERR_IO);
-		assert_one_line("virtio: queue 0 has");
+		assert_one_line("virtio-blk: queue 0 has");
 		assert_int_equal(device->queue[0].enable, 0);
 		end(state);
 		begin(state);
@@ -356,7 +358,7 @@ static void a_vector_that_the_device_refuses_is_an_error(void **state)
 	(void)state;
 	device->refuse_vector = 1;
 	assert_int_equal(make_queue(&q, 0), ERR_IO);
-	assert_one_line("virtio: queue 0 asked for MSI-X entry 0, got 0xffff");
+	assert_one_line("virtio-blk: queue 0 asked for MSI-X entry 0, got 0xffff");
 	assert_int_equal(device->queue[0].enable, 0);
 }
 
@@ -499,11 +501,10 @@ static void as_many_vectors_as_handlers_are_taken(void **state)
 		assert_true(v.msix);
 		for (unsigned int i = 0; i < 2; i++) {
 			if (i < count)
-				assert_int_equal(fake_mem_get(device->msix, 16 * i + 8, 4), v.vector[i]);
+				assert_int_equal(fake_mem_get(device->msix, 16 * i + 8, 4), v.vector + i);
 			assert_int_equal(fake_mem_get(device->msix, 16 * i + 12, 4) & 1, i >= count);
 			assert_int_equal(virtio_queue_vector(&v, (u16)i), i);
 		}
-		assert_true(count == 1 || v.vector[0] != v.vector[1]);
 		/* INTx is the other way, and stays off. */
 		assert_int_equal(virtio_connect_intx(&v, nobodys, NULL), OK);
 		assert_true(fake_get(device->fn, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE);
