@@ -25,7 +25,7 @@ all: $(O)/handoff.efi ## everything that boots
 
 # --- flags, each odd one with its reason ---
 
-CFLAGS_COMMON := -std=c11 -Os -g -I. -ffreestanding -MMD -MP
+CFLAGS_COMMON := -std=c11 -Oz -g -I. -ffreestanding -MMD -MP
 # the same source gives the same bytes wherever it lies
 CFLAGS_COMMON += -ffile-prefix-map=$(CURDIR)=.
 # no libc that keeps a canary; tables and device memory are read through casts
@@ -38,7 +38,7 @@ CFLAGS_COMMON += -fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fcf-pr
 CFLAGS_COMMON += -fvisibility=hidden $(if $(findstring clang,$(CC)),-fdirect-access-external-data)
 CFLAGS_COMMON += -Wall -Wextra -Wshadow -Wundef -Wstrict-prototypes -Wmissing-prototypes -Wframe-larger-than=2048 -Werror
 CFLAGS_IMAGE := $(CFLAGS_COMMON) -fpie
-LDFLAGS_IMAGE := -T linker.ld -pie --no-dynamic-linker -z text -z noexecstack --build-id=none \
+LDFLAGS_IMAGE := -T linker.ld -pie --no-dynamic-linker -z pack-relative-relocs -z text -z noexecstack --build-id=none \
 	--fatal-warnings --no-undefined --orphan-handling=error
 
 # --- the rooms ---
@@ -80,20 +80,22 @@ ELFS := $(IMAGES:%=$(O)/%.elf)
 $(ELFS): $(O)/%.elf: $(O)/image/boot/header-%.o $(O)/image/images/%.o $(IMAGE_OBJ) linker.ld
 	$(call say,LD)
 	$(Q)$(LD) $(LDFLAGS_IMAGE) --defsym=image_pref_address=$(PREF_$*) -Map $(O)/$*.map -o $@ $(filter %.o,$^)
-	$(Q)! readelf -rW $@ | grep R_X86_64 | grep -v R_X86_64_RELATIVE # the entry code applies no other
+	$(Q)! readelf -rW $@ | grep R_X86_64 # the entry code applies packed ones, which are relative and listed without a type
 
 BINS := $(IMAGES:%=$(O)/%.bin)
 $(BINS): $(O)/%.bin: $(O)/%.elf
 	$(call say,BIN)
 	$(Q)$(OBJCOPY) -O binary -R .dynamic -R .dynsym -R .dynstr -R .hash $< $@
 
-# What first carries for its successors: newc, as Linux's initramfs. `sha256sum -c SHA256SUMS` checks it, and so does first.
+# What an image carries for its successors: newc, as Linux's initramfs. `sha256sum -c SHA256SUMS` checks it, and so does the image.
+# $(call archive,where to lay it out,images,the archive)
+archive = rm -rf $(1) && mkdir -p $(1) && \
+	for image in $(2); do name=$$(basename $$image .bin) && mkdir $(1)/$$name && cp $$image $(1)/$$name/image || exit; done && \
+	cd $(1) && sha256sum */image > SHA256SUMS && find . -exec touch -d @0 {} + && \
+	find * | LC_ALL=C sort | cpio --quiet --create --format=newc --reproducible --owner=0:0 > $(abspath $(3))
 $(O)/next.cpio: $(O)/second.bin
 	$(call say,CPIO)
-	$(Q)rm -rf $(O)/next && mkdir -p $(O)/next/second && cp $< $(O)/next/second/image
-	$(Q)cd $(O)/next && sha256sum second/image > SHA256SUMS && find . -exec touch -d @0 {} +
-	$(Q)cd $(O)/next && printf '%s\n' SHA256SUMS second second/image | \
-		cpio --quiet --create --format=newc --reproducible --owner=0:0 > $(abspath $@)
+	$(Q)$(call archive,$(O)/next,$^,$@)
 
 # --- the UEFI loader, and the chain inside it ---
 
@@ -144,12 +146,12 @@ compare: $(O)/handoff.efi | setup-run ## the same load under keep-msi and disabl
 	@tools/handoff compare
 
 test: unit fuzz-test test-python ## unit tests, and the real images on QEMU machines
-test-python: $(O)/handoff.efi | setup-test
-	@$(PYTEST) -n $(CPUS) --dist loadfile tests/witness tests/guest
+test-python: $(O)/handoff.efi claims | setup-test
+	@$(PYTEST) -n $(CPUS) --dist loadfile tests/witness tests/guest tests/claims
 
 # One after the other: each uses all CPUs.
-ci: ## all the rest: lint, mutants, every cut image, twenty hops, the other compiler, the same bytes again, the disk image
-	@+for part in lint mutants test-exhaustive "soak N=20" test-clang test-reproducible image; do \
+ci: ## all the rest: lint, mutants, every cut image, twenty hops, the other compiler, the same bytes again, the lab's page, the disk image
+	@+for part in lint mutants test-exhaustive "soak N=20" test-clang test-reproducible test-browser image; do \
 		$(MAKE) --no-print-directory $$part || exit; done
 
 # What make test samples, all of it: an image cut at every byte of its header and at every page.
@@ -179,9 +181,11 @@ clean:
 include $(wildcard make/*.mk) tests/unit/unit.mk
 # One after the other: each may call the package manager.
 setup-run: | setup-build
-setup-test: | setup-image
+setup-lab: | setup-run
+setup-test: | setup-image setup-lab
 setup-fuzz: | setup-test
 setup-lint: | setup-fuzz
+setup-test-browser: | setup-test
 setup-image: | setup-run
 $(IMAGE_OBJ) $(EFI_OBJ) $(HEADERS) $(IMAGES:%=$(O)/image/images/%.o): | setup-build
 unit: | setup-test

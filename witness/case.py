@@ -10,6 +10,7 @@ from typing import Iterator, Sequence, TypeVar
 
 from witness.pci import ENABLE, PCI_MSIX_FLAGS_MASKALL, Bdf, Register, Topology
 from witness.phases import Hop, hops
+from witness.policies import KEEPING_MASTER
 from witness.record import Entry, Run
 from witness.state import Bars, Change, History, written
 from witness.trace import BarMap, ConfigRead, ConfigWrite, Event, MmioWrite, RunState
@@ -50,12 +51,19 @@ class Case:
         self.shutdown = run.option("shutdown", "keep-msi")
         self.startup = run.option("startup", "disable-msi")
         self.chain = run.chain
+        shown = [e.line for e in self.events if isinstance(e, MmioWrite) and shows_entry(e)]
+        stops = [e.line for e in self.events if isinstance(e, RunState) and e.state == "debug"]
         if before:
-            lines = (e.line for e in self.events if isinstance(e, MmioWrite) and shows_entry(e))
-            self.entry_lines = {f"trace {line}": line for line in lines}
+            self.entry_lines = {f"trace {line}": line for line in shown}
         else:
-            stops = [e.line for e in self.events if isinstance(e, RunState) and e.state == "debug"]
-            self.entry_lines = {entry.name: stops[entry.stop] for entry in run.entries if entry.stop < len(stops)}
+            self.entry_lines = dict(self._entries(stops, shown))
+
+    def _entries(self, stops: Sequence[int], shown: Sequence[int]) -> Iterator[tuple[str, int]]:
+        """Where each image was entered: where the machine was stopped for it, or where the image shows that it is there."""
+        for number, entry in enumerate(self.run.entries):
+            lines, index = (shown, number) if entry.stop is None else (stops, entry.stop)
+            if index < len(lines):
+                yield entry.name, lines[index]
 
     @cached_property
     def end(self) -> int:
@@ -104,15 +112,28 @@ class Case:
 
     @cached_property
     def handed_over(self) -> list[Hop]:
-        """The hand-offs. Policy `none` clears nothing that would mark them; its first is known by the stop at the jump.
+        """The hand-offs. A policy that leaves bus master on does not mark them; its first is known by the stop at the jump.
 
-        Its window ends where a device is written to again: startup is over, a driver resets what it found running.
+        Its window ends where a device is written to again, or is given bus master or messages: startup is over, a driver
+        resets what it found running.
         """
         jump = self.entry_lines.get(self.next.name) if self.next else None
-        if self.shutdown != "none" or jump is None:
+        if self.shutdown not in KEEPING_MASTER or jump is None:
             return self.hops
-        driven = next((write.line for write in self.device_writes(range(jump, self.end + 1))), self.end + 1)
-        return [Hop(1, range(jump, jump), range(jump, driven), range(driven, self.end + 1))]
+        rest = range(jump, self.end + 1)
+        given = (c.line for c in self.changes(rest) if c.master_set or c.new & ENABLE.get(c.register, 0))
+        driven = min([*given, *(write.line for write in self.device_writes(rest)), rest.stop])
+        return [Hop(1, range(self._first_clear(jump), jump), range(jump, driven), range(driven, rest.stop))]
+
+    def _first_clear(self, jump: int) -> int:
+        """Of those that nothing was set after before the jump."""
+        first = jump
+        for change in reversed(self.changes(range(jump))):
+            if change.master_set or lets_messages_out(change):
+                break
+            if change.master_cleared or change.msi_disabled:
+                first = change.line
+        return first
 
     @property
     def first(self) -> Entry | None:

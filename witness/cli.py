@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""tools/handoff: the commands behind `make run`, `make compare`, `make bench` and `make soak`."""
+"""tools/handoff: the commands behind `make run`, `make compare`, `make bench`, `make soak` and `make lab`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn, Sequence
 
 from witness import bench, report, soak
+from witness.lab import lab
 from witness.judge import Result, Verdict, judge
 from witness.machine import REFERENCE
 from witness.qemu import Settings, Unusable, built_in, run
@@ -35,13 +36,14 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(prog="handoff", description="Run a hand-off under QEMU and judge it from QEMU's own trace.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="run|compare|judge|bench|soak", parser_class=Parser)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="run|compare|judge|bench|soak|lab", parser_class=Parser)
     for name, action, text in (
         ("run", _run, "boot the chain, tell the story, print the verdicts"),
         ("compare", _compare, "the same load under keep-msi and disable-msi, side by side"),
         ("judge", _judge, "judge a kept run again"),
         ("bench", _bench, "what it costs, and whether that is within the budgets"),
         ("soak", _soak, "second after second in one boot, judged hop by hop"),
+        ("lab", _lab, "every claim of the patch, and every limit of it, measured"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(action=action)
@@ -50,6 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         build = Path(os.environ.get("O") or "build")
         command.add_argument("--build", type=Path, default=build, help="default: $O, or build")
+        if name == "lab":
+            command.add_argument("--only", metavar="ID,...", default=os.environ.get("ONLY", ""), help="default: $ONLY, or all")
+            repeat = os.environ.get("REPEAT") or "1"
+            command.add_argument("--repeat", metavar="N", type=_repeat, default=repeat, help="default: $REPEAT, or once")
+            continue
         command.add_argument("--cmdline", default=os.environ.get("CMDLINE", ""), help="default: $CMDLINE")
         if name == "soak":
             command.add_argument("--hops", metavar="N", type=_hops, default=100, help="default: 100")
@@ -133,9 +140,21 @@ def _soak(options: argparse.Namespace) -> Outcome:
     return outcome
 
 
+def _lab(options: argparse.Namespace) -> Outcome:
+    return lab.lab(options.build, options.only, options.repeat, os.environ, _print)
+
+
 def _hops(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= soak.COUNT_MAX):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of hops, 1 to {soak.COUNT_MAX}")
+    return _number(text, "hops", soak.COUNT_MAX)
+
+
+def _repeat(text: str) -> int:
+    return _number(text, "times", lab.REPEAT_MAX)
+
+
+def _number(text: str, what: str, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= most):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of {what}, 1 to {most}")
     return int(text)
 
 

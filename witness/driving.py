@@ -10,8 +10,9 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Iterator
 
-from witness import nvme
+from witness import ahci, e1000e, nvme, uart
 from witness.case import Case
+from witness.machine import Sata
 from witness.memory import EDU_BAR_MASK, EDU_IRQ_RAISE, EDU_REGION, edu_dmas
 from witness.pci import (
     ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_EXP_SLTCTL_CCIE, PCI_EXP_SLTCTL_HPIE, PCI_MSI_FLAGS_64BIT, PCI_MSI_FLAGS_QSIZE,
@@ -21,7 +22,7 @@ from witness.peer import sent_by_peer
 from witness.record import Ram
 from witness.trace import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
 from witness.virtqueue import (
-    BLK, BLK_IN, BLK_OK, COMMON_MASK, COMMON_REGION, DEVICE_STATUS, DRIVER_OK, NET, NET_RX, RNG,
+    BLK, BLK_IN, BLK_OK, COMMON_MASK, COMMON_REGION, DEVICE_STATUS, DRIVER_OK, NET, NET_RX, RNG, SECTOR,
     Queue, Request, common_writes, queues, returned, written,
 )  # fmt: skip
 
@@ -29,7 +30,10 @@ EDU = 0x11E81234
 VIRTIO_NET = (0x10411AF4, 0x10001AF4)  # modern, transitional
 VIRTIO_BLK = (0x10421AF4, 0x10011AF4)
 VIRTIO_RNG = (0x10441AF4, 0x10051AF4)
+E1000E = 0x10D38086
+PCI_SERIAL = 0x00021B36
 NVME_CLASS = 0x010802  # mass storage, non-volatile memory, NVM Express
+AHCI_CLASS = 0x010601  # mass storage, SATA, AHCI
 VF_VENDOR = 0xFFFF  # what a virtual function says
 
 # A port that listens to its slot: each write to Slot Control is a command, and tells of its end.
@@ -63,14 +67,36 @@ def is_nvme(function: Function) -> bool:
     return function.class_code == NVME_CLASS and function.vendor != VF_VENDOR
 
 
+def is_e1000e(function: Function) -> bool:
+    return function.u32(0) == E1000E
+
+
+def is_serial(function: Function) -> bool:
+    return function.u32(0) == PCI_SERIAL
+
+
+def is_ahci(function: Function) -> bool:
+    return function.class_code == AHCI_CLASS
+
+
 def is_port(function: Function) -> bool:
     return bool(function.slot)
 
 
-def driven(case: Case) -> list[Function]:
+def bound(case: Case) -> list[Function]:
     """The functions that an image of this project has a driver for."""
     functions = (function for _, function in sorted(case.topology.functions.items()))
-    return [f for f in functions if any(is_one(f) for is_one in (is_edu, is_virtio, is_nvme, is_port))]
+    kinds = (is_edu, is_virtio, is_nvme, is_e1000e, is_serial, is_port, is_ahci)
+    return [f for f in functions if any(is_one(f) for is_one in kinds)]
+
+
+def driven(case: Case) -> list[Function]:
+    """Those that it can drive: an AHCI controller has to have a disk."""
+    return [f for f in bound(case) if not is_ahci(f) or _sata(case, f)]
+
+
+def _sata(case: Case, function: Function) -> Sata | None:
+    return next((disk for disk in case.run.machine.sata if Bdf(0, disk.slot, 0) == function.bdf), None)
 
 
 def not_seen(case: Case, function: Function, lines: range, ram: Ram | None, last: bool) -> list[str]:
@@ -82,6 +108,12 @@ def not_seen(case: Case, function: Function, lines: range, ram: Ram | None, last
         return list(_virtio(case, function, lines, ram, last))
     if is_nvme(function):
         return list(_nvme(case, function, lines, ram))
+    if is_e1000e(function):
+        return list(_e1000e(case, function, lines, ram))
+    if is_serial(function):
+        return list(_serial(case, function, lines))
+    if is_ahci(function):
+        return list(_ahci(case, function, lines, ram if last else None))
     if is_port(function):
         return list(_port(case, function, lines))
     return list(_edu(case, function, lines, ram if last else None))
@@ -173,6 +205,65 @@ def _nvme(case: Case, function: Function, lines: range, ram: Ram | None) -> Iter
         yield f"Identify did not bring its vendor ID to 0x{identified[-1].data:x}"
 
 
+def _e1000e(case: Case, function: Function, lines: range, ram: Ram | None) -> Iterator[str]:
+    """What came in is for the net rule."""
+    bdf = function.bdf
+    rings = {r.kind: r for r in e1000e.rings(case.within(MmioWrite, lines), case.bars) if r.bdf == bdf}
+    if not {e1000e.RX, e1000e.TX} <= rings.keys():
+        yield "its rings were not enabled"
+        return
+    since = range(max(ring.enabled for ring in rings.values()), lines.stop)
+    if by := next((register for register in (Register.MSIX, Register.MSI) if register in function.offsets), None):
+        if not _sent(case, bdf, by, own_messages(case, function, lines), since):
+            yield "no message of its own"
+    elif function.interrupt_line is not None and not _line_taken(case, function, [since.start], since.stop):
+        yield "no INTx raised, taken and lowered"
+    if ram and not rings[e1000e.TX].sent(ram):
+        yield "no frame was written back as sent"
+
+
+def _serial(case: Case, function: Function, lines: range) -> Iterator[str]:
+    if function.interrupt_line is None:
+        return  # it has nothing but INTx
+    writes = _writes(case, function.bdf, uart.REGION, lines)
+    if not _line_taken(case, function, [write.line for write in writes if uart.begins(write)], lines.stop):
+        yield "no INTx raised, taken and lowered"
+    text = uart.sent(writes)
+    if not text:
+        yield "nothing was given to it to send"
+    port = next((s for s in case.run.machine.serials if Bdf(0, s.slot, 0) == function.bdf), None)
+    if port and text not in port.file(case.run.directory).read_bytes():
+        yield f"{port.name} did not get the {len(text)} bytes that were given to it"
+
+
+def _ahci(case: Case, function: Function, lines: range, ram: Ram | None) -> Iterator[str]:
+    bdf = function.bdf
+    port = next((p for p in ahci.ports(case.within(MmioWrite, lines), case.bars) if p.bdf == bdf and p.issued), None)
+    if port is None:
+        yield "none of its ports was given a command"
+        return
+    issued = [write.line for write in port.issued]
+    if Register.MSI in function.offsets:
+        message, _ = _msi_message(case, function, lines)
+        if message is None or not _sent(case, bdf, Register.MSI, {message}, range(issued[0], lines.stop)):
+            yield "no MSI of its own after it was given a command"
+    elif function.interrupt_line is not None and not _line_taken(case, function, issued, lines.stop):
+        yield "no INTx raised, taken and lowered"
+    disk = _sata(case, function)
+    if ram is None or disk is None:
+        return
+    identified = [command for command in port.last_batch(ram) if command.kind == ahci.IDENTIFY]
+    if not identified:
+        yield "it was not asked to identify its disk"
+    elif not _identified(ram.read(identified[-1].data[0]), disk.mib << 20):
+        yield f"IDENTIFY DEVICE did not bring a disk of {disk.mib} MiB to 0x{identified[-1].data[0].start:x}"
+
+
+def _identified(data: bytes, size: int) -> bool:
+    commands, sectors = (int.from_bytes(data[at.start:at.stop], "little") for at in (ahci.ID_COMMANDS, ahci.ID_SECTORS))
+    return commands & ahci.ID_VALID_MASK == ahci.ID_VALID and sectors * SECTOR == size
+
+
 def _port(case: Case, function: Function, lines: range) -> Iterator[str]:
     bdf, by = function.bdf, Register.MSIX if Register.MSIX in function.offsets else Register.MSI
     writes = [w for w in case.within(ConfigWrite, lines) if (w.bdf, w.offset) == (bdf, function.slot.start)]
@@ -248,7 +339,7 @@ def _line_taken(case: Case, function: Function, triggers: list[int], stop: int) 
 def _begins(write: MmioWrite) -> bool:
     if write.region.startswith(COMMON_REGION):
         return write.address & COMMON_MASK == DEVICE_STATUS
-    if nvme.submits(write):
+    if nvme.submits(write) or ahci.issues(write) or e1000e.submits(write) or uart.begins(write):
         return True
     return write.region == EDU_REGION and write.address & EDU_BAR_MASK == EDU_IRQ_RAISE
 

@@ -15,7 +15,7 @@ _CHANGE = re.compile(
     r"0x(?P<old>[0-9a-f]{4}) -> 0x(?P<new>[0-9a-f]{4}) \(.*\)$"
 )
 _DETAIL = re.compile(r"\w+ +pci ")
-_GATEWAY = re.compile(r"(?P<image>\w+) +(?P<bdf>[0-9a-f:.]+) virtio-net: 10\.0\.2\.2 is at (?P<mac>[0-9a-f:]+)$")
+_GATEWAY = re.compile(r"(?P<image>\w+) +(?P<bdf>[0-9a-f:.]+) (?:virtio-net|e1000e): 10\.0\.2\.2 is at (?P<mac>[0-9a-f:]+)$")
 _NOBODY_CARED = re.compile(r"irq \d+: nobody cared")
 
 

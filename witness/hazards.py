@@ -6,17 +6,25 @@ Counted for every policy alike, so that two policies can stand side by side.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from typing import Iterator
 
+from witness import uart
 from witness.case import Case
-from witness.driving import own_messages
+from witness.driving import is_serial, own_messages
 from witness.pci import PCI_COMMAND_INTX_DISABLE, Bdf, Register
 from witness.phases import Hop
+from witness.policies import KEEPING_MASTER
 from witness.trace import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
 
 # Below are the ISA IRQs. On q35 each PCI line (16 and above) also drives the IRQ that it is routed to; on pc there is
 # only the IRQ.
 PCI_GSI = 16
+
+# The mask registers of the two 8259s, and from how many interrupts on that nobody wanted a line is given up (irq/spurious.h).
+PIC_REGION, PIC_MASTER, PIC_SLAVE = "pic", 0x21, 0xA1
+SPURIOUS_UNHANDLED = 99900
 
 
 @dataclass(frozen=True)
@@ -64,12 +72,17 @@ def unhandled_intx(case: Case, hop: Hop) -> list[UnhandledIntx]:
     """Lines that rose from the first clear on, or were left up, while no function that could have raised them had its
     next owner.
 
-    A function has one from when its own bus master is set: a kernel that drives its disk already still has no driver
-    for the device that it has not come to. Its previous owner may serve it until its own clear.
+    A function has one from when its own bus master is set, or where that stayed on, from when it is written to: a kernel that
+    drives its disk already still has no driver for the device that it has not come to. Its previous owner may serve it until its
+    own clear.
     """
     found = []
     cleared = {c.bdf: c.line for c in case.changes(hop.out) if c.master_cleared}
     owned = {c.bdf: c.line for c in reversed(case.changes(hop.inward)) if c.master_set}
+    for write in case.device_writes(hop.inward) if case.shutdown in KEEPING_MASTER else ():
+        owner = case.bars.owner(write.address, write.line)
+        if owner in case.history.masters(hop.inward.start):
+            owned.setdefault(owner, write.line)
     for rise, fall in _raised(case):
         wired = [bdf for bdf in case.topology.functions if case.topology.may_drive(bdf, rise.gsi)]
         suspects = [bdf for bdf in wired if _may_signal(case, bdf, rise.line)]
@@ -92,6 +105,40 @@ def unhandled_intx(case: Case, hop: Hop) -> list[UnhandledIntx]:
     return found
 
 
+@dataclass(frozen=True)
+class GivenUp:
+    """A line of the 8259 that a kernel masked because nobody served what came on it: Linux's "nobody cared"."""
+
+    line: int
+    irq: int
+    delivered: int
+
+    def __str__(self) -> str:
+        return f"irq {self.irq} masked after {self.delivered} interrupts (trace {self.line})"
+
+
+def given_up(case: Case, lines: range) -> list[GivenUp]:
+    """Lines that were masked while they stormed: after as many interrupts as it takes, and with the line still up."""
+    found = []
+    delivered: Counter[int] = Counter()
+    level: dict[int, int] = {}
+    masks = {PIC_MASTER: 0xFF, PIC_SLAVE: 0xFF}
+    for event in case.within(object, lines):
+        if isinstance(event, PicInterrupt):
+            delivered[event.irq] += 1
+        elif isinstance(event, GsiLevel):
+            level[event.gsi] = event.level
+        elif isinstance(event, MmioWrite) and event.region == PIC_REGION and event.address in masks:
+            first = 8 if event.address == PIC_SLAVE else 0
+            masked = event.value & ~masks[event.address]
+            masks[event.address] = event.value
+            for irq in (first + bit for bit in range(8) if masked >> bit & 1):
+                if delivered[irq] > SPURIOUS_UNHANDLED and level.get(irq):
+                    found.append(GivenUp(event.line, irq, delivered[irq]))
+                delivered[irq] = 0
+    return found
+
+
 def _raised(case: Case) -> list[tuple[GsiLevel, GsiLevel | None]]:
     """Each time a PCI line was up: rise and fall. A second function that asserts a shared line repeats its level."""
     found: list[tuple[GsiLevel, GsiLevel | None]] = []
@@ -110,8 +157,16 @@ def _raised(case: Case) -> list[tuple[GsiLevel, GsiLevel | None]]:
 def _may_signal(case: Case, bdf: Bdf, line: int) -> bool:
     if case.topology.functions[bdf].buses:
         return False  # a bridge's own interrupt tells of hot-plug and errors: off but while the port is driven, by messages
+    if is_serial(case.topology.functions[bdf]) and not uart.may_interrupt(_ports_written(case, bdf, line)):
+        return False
     disabled = case.history.value(bdf, Register.COMMAND, line) & PCI_COMMAND_INTX_DISABLE
     return not disabled and bdf not in [messenger for messenger, _ in case.history.signalling(line)]
+
+
+def _ports_written(case: Case, bdf: Bdf, line: int) -> Iterator[MmioWrite]:
+    """Before this line, to a UART's ports."""
+    writes = (write for write in case.within(MmioWrite, range(line)) if write.region == uart.REGION)
+    return (write for write in writes if case.bars.owner(write.address, write.line) == bdf)
 
 
 def _delivered(case: Case, rise: GsiLevel, until: int) -> int:

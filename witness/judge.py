@@ -14,20 +14,22 @@ from enum import Enum
 from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Callable, Iterator
+from typing import Callable, Iterator, Sequence
 
-from witness import driving, guestlog, hazards, memory, network, nvme, pattern
+from witness import ahci, driving, e1000e, guestlog, hazards, memory, network, nvme, pattern, uart
 from witness.case import Case
 from witness.image import E820_DMA, HEADER, HEADER_MAGIC, e820
 from witness.machine import Content
 from witness.pci import (
-    ENABLE, PCI_COMMAND, PCI_COMMAND_MEMORY, PIRQ_DISABLE, PIRQ_ROUTERS, Bdf, Register, Topology,
+    ENABLE, PCI_COMMAND, PCI_COMMAND_MASTER, PCI_VENDOR_ID, PIRQ_DISABLE, PIRQ_ROUTERS, Bdf, Function, Register, Topology,
 )  # fmt: skip
 from witness.phases import Hop
-from witness.policies import MASKING, SHUTDOWN, STARTUP, Clear, Signature
+from witness.policies import (
+    KEEPING_MASTER, MASKING, RESET, RESETTING, SHUTDOWN, STARTUP, Found, Signature, Step, Update, after, config_read, config_write,
+)  # fmt: skip
 from witness.record import Entry, Outcome, Ram, Run
 from witness.state import Change
-from witness.trace import ConfigWrite, GsiLevel, MmioWrite, Msi
+from witness.trace import ConfigRead, ConfigWrite, Event, GsiLevel, MmioWrite, Msi
 from witness.virtqueue import BLK, COMMON_MASK, COMMON_REGION, DEVICE_STATUS, NET_NOTIFY, common_writes
 
 # Documentation/x86/boot.rst, 64-bit boot protocol.
@@ -148,10 +150,9 @@ def _(case: Case) -> Finding:
 
 @rule("hops", "every image of the chain hands over, once")
 def _(case: Case) -> Finding:
-    if case.shutdown == "none" and len(case.chain) > 1:
-        raise Missing("where nothing is cleared, a trace tells of no hand-off but the one that was stopped at")
-    expected = 0 if case.shutdown == "none" else len(case.chain)
-    found = len(case.hops)
+    if case.shutdown in KEEPING_MASTER and len(case.chain) > 1:
+        raise Missing("where bus master stays on, a trace tells of no hand-off but the one that was stopped at")
+    expected, found = len(case.chain), len(case.handed_over)
     looked = f"{found} out phases in {case.end} trace lines"
     return ([] if found == expected else [f"{found} out phases, the chain has {expected}"]), looked
 
@@ -164,38 +165,75 @@ def _(case: Case, hop: Hop) -> Finding:
     # Whoever leaves a transfer under way has done with configuration space, even if the next device is still to be armed.
     quiet = min([case.quiet_from(hop), *(dma.line for dma in memory.armed_edus(case, hop))])
     lines = range(quiet, hop.out.stop)
-    problems, written, functions = _signature(case, lines, SHUTDOWN[case.shutdown], list(case.within(ConfigWrite, lines)))
-    return problems, f"{written} writes of 16 bits to {functions} functions, trace {lines.start}-{lines.stop - 1}"
+    done: list[Event] = [*case.within(ConfigWrite, lines), *_read_behind(case, hop)]
+    if case.shutdown in RESETTING:
+        done += _last_resets(case, range(case.begin(hop), hop.out.stop))
+    problems, updates, functions = _signature(case, lines, SHUTDOWN[case.shutdown], done)
+    return problems, f"{updates} writes of 16 bits to {functions} functions, trace {lines.start}-{lines.stop - 1}"
 
 
-def _signature(case: Case, lines: range, policy: Signature, writes: list[ConfigWrite]) -> tuple[list[str], int, int]:
-    """16-bit writes, each clearing exactly the bits of its step, in order; no other config write to anything.
+def _read_behind(case: Case, hop: Hop) -> Iterator[ConfigRead]:
+    """What a function is read for once its bus master is off, up to the next kernel's enumeration, which begins with an ID."""
+    cleared = {change.bdf: change.line for change in case.changes(hop.out) if change.master_cleared}
+    for event in case.within(ConfigRead, range(hop.out.start, hop.inward.stop)):
+        if event.line >= hop.window.start and event.offset == PCI_VENDOR_ID:
+            return
+        if cleared.get(event.bdf, event.line) < event.line:
+            yield event
 
-    What contradicts that, how many writes were expected, and how many functions were written to.
+
+def _last_resets(case: Case, lines: range) -> list[MmioWrite]:
+    """Each function's last write into a BAR, where that is what its reset is known by."""
+    last = {case.bars.owner(write.address, write.line): write for write in case.device_writes(lines)}
+    return [write for write in last.values() if _resets(write)]
+
+
+def _signature(case: Case, lines: range, policy: Signature, done: Sequence[Event]) -> tuple[list[str], int, int]:
+    """16-bit writes, each changing exactly the bits of its step, in order; no other config write to anything.
+
+    What contradicts that, how many writes were expected, and how many functions something was done to.
     """
     changes = {change.line: change for change in case.changes(lines)}
     seen: dict[Bdf, list[str]] = {}
-    for write in writes:
-        seen.setdefault(write.bdf, []).append(_step(write, changes.get(write.line)))
+    for event in sorted(done, key=lambda event: event.line):
+        bdf, step = _step(case, event, changes.get(event.line))
+        seen.setdefault(bdf, []).append(step)
     problems = []
-    written = 0
+    updates = 0
     for bdf in sorted({*case.topology.functions, *seen}):
-        expected = list(map(str, policy(case.registers(bdf, lines.start))))
-        written += len(expected)
+        expected = list(map(str, steps := _expected(case, bdf, lines.start, policy)))
+        updates += sum(isinstance(step, Update) for step in steps)
         for got, want in zip_longest(seen.get(bdf, []), expected):
             if got is None or want is None or got.partition(" [")[0] != want:
                 problems.append(f"{bdf}: {got or 'nothing'} instead of {want or 'nothing'}")
                 break
-    return problems, written, len(seen)
+    return problems, updates, len(seen)
 
 
-def _step(write: ConfigWrite, change: Change | None) -> str:
-    """A write in the words of a policy's step, with its place in brackets; what is no step is described as it is."""
-    where = f" [trace {write.line}]"
-    plain = f"{8 * write.size}-bit write of 0x{write.value:x} at 0x{write.offset:02x}"
-    if change is None or change.set or write.size != 2:
-        return plain + where
-    return str(Clear(change.register, change.cleared)) + where
+def _expected(case: Case, bdf: Bdf, line: int, policy: Signature) -> list[Step]:
+    """Of a function that nobody knows, nothing."""
+    function = case.topology.functions.get(bdf)
+    if function is None:
+        return []
+    ours = (driving.is_edu, driving.is_virtio, driving.is_nvme, driving.is_ahci, driving.is_e1000e, driving.is_serial)
+    resets = any(is_one(function) for is_one in ours)
+    return policy(Found(function, case.registers(bdf, line), resets))
+
+
+def _step(case: Case, event: Event, change: Change | None) -> tuple[Bdf, str]:
+    """Whose it is, and an access in the words of a policy's step, with its place in brackets; what is no step is described as it
+    is."""
+    where = f" [trace {event.line}]"
+    if isinstance(event, ConfigRead):
+        return event.bdf, str(config_read(event.offset)) + where
+    if isinstance(event, MmioWrite):
+        owner = case.bars.owner(event.address, event.line)
+        assert owner
+        return owner, str(RESET) + where
+    assert isinstance(event, ConfigWrite)
+    if change is None or event.size != 2:
+        return event.bdf, str(config_write(event.offset, event.value, event.size)) + where
+    return event.bdf, str(Update(change.register, change.cleared, change.set)) + where
 
 
 @rule_per_hop("out-order", "out: children before parents")
@@ -212,11 +250,11 @@ def _(case: Case, hop: Hop) -> Finding:
 
 @rule_per_hop("out-device", "out: no device is written to but by the policy")
 def _(case: Case, hop: Hop) -> Finding:
-    """No driver has a shutdown callback: no device is told anything, and by keep-msi not a vector is masked.
+    """No driver but the console's has a shutdown callback: no device is told anything, and by keep-msi not a vector is masked.
 
     A handler may still acknowledge a transfer that ended meanwhile, and offer a buffer again that a frame came into.
     """
-    allowed = (_acknowledges, _masks, _offers_again)
+    allowed = (_acknowledges, _answers, _masks, _ends, _offers_again, _speaks)
     writes = [w for w in case.device_writes(hop.out) if not any(allow(case, w) for allow in allowed)]
     return list(map(_told, writes)), _span("no write to a BAR", hop.out)
 
@@ -228,6 +266,10 @@ def _masks(case: Case, write: MmioWrite) -> bool:
     return write.value == MSIX_MASKED and bool(case.history.value(owner, Register.MSIX, write.line) & ENABLE[Register.MSIX])
 
 
+def _ends(case: Case, write: MmioWrite) -> bool:
+    return case.shutdown in RESETTING and _resets(write)
+
+
 def _acknowledges(case: Case, write: MmioWrite) -> bool:
     owner = case.bars.owner(write.address, write.line)
     if owner not in case.topology.functions or not _is_edu(write, memory.EDU_IRQ_ACK):
@@ -237,18 +279,39 @@ def _acknowledges(case: Case, write: MmioWrite) -> bool:
     return any((m.address, m.data) == message for m in case.within(Msi, range(armed, write.line)))
 
 
+def _answers(case: Case, write: MmioWrite) -> bool:
+    """An AHCI function interrupted since the last command."""
+    owner = case.bars.owner(write.address, write.line)
+    if owner not in case.topology.functions or not ahci.acknowledges(write):
+        return False
+    issued = [w.line for w in case.device_writes(range(write.line)) if ahci.issues(w)]
+    return _interrupted(case, case.topology.functions[owner], range(max(issued, default=write.line), write.line))
+
+
 def _offers_again(case: Case, write: MmioWrite) -> bool:
     """A network function interrupted since the last write to it but one: a second frame's interrupt may come before the
     buffer of the first is offered."""
     owner = case.bars.owner(write.address, write.line)
-    if owner not in case.topology.functions or write.region != NET_NOTIFY:
+    if owner not in case.topology.functions or not (write.region == NET_NOTIFY or e1000e.offers(write)):
         return False
     function = case.topology.functions[owner]
     before = [w.line for w in case.device_writes(range(write.line)) if case.bars.owner(w.address, w.line) == owner]
     since = range(before[-2] if len(before) > 1 else 0, write.line)
-    own = driving.own_messages(case, function, range(write.line))
+    return _interrupted(case, function, since)
+
+
+def _interrupted(case: Case, function: Function, since: range) -> bool:
+    own = driving.own_messages(case, function, range(since.stop))
     line = any(e.level and case.topology.may_drive(function.bdf, e.gsi) for e in case.within(GsiLevel, since))
     return line or any((m.address, m.data) in own for m in case.within(Msi, since))
+
+
+def _speaks(case: Case, write: MmioWrite) -> bool:
+    """A console's last line: before the policy takes bus master from it, not after."""
+    owner = case.bars.owner(write.address, write.line)
+    if owner not in case.topology.functions or not driving.is_serial(case.topology.functions[owner]):
+        return False
+    return bool(case.history.value(owner, Register.COMMAND, write.line) & PCI_COMMAND_MASTER)
 
 
 # --- load ---
@@ -256,7 +319,7 @@ def _offers_again(case: Case, write: MmioWrite) -> bool:
 
 @rule_at_the_jump("load", "out: work is in flight when bus master goes")
 def _(case: Case) -> Finding | None:
-    if case.shutdown == "none":
+    if case.shutdown in KEEPING_MASTER + RESETTING:
         return None
     hop, jump = _jump(case)
     ram = case.run.ram_at(jump)
@@ -278,6 +341,12 @@ def _(case: Case) -> Finding | None:
         if not waiting[bdf]:
             problems.append(f"no buffer of {bdf} is waiting")
         looked.append(f"{waiting[bdf]} buffers of {bdf} waiting")
+    sata = list(memory.sata_reads(case, hop, ram))
+    for bdf in [f.bdf for f in driven if driving.is_ahci(f)]:
+        taken = [read.taken for read in sata if read.bdf == bdf]
+        if not any(taken):
+            problems.append(f"{len(taken)} reads of {bdf} wait in their slots, the disk had taken none")
+        looked.append(f"{len(taken)} reads of {bdf}, {sum(taken)} of them taken by the disk")
     # Such a request waits until something happens; it writes nothing then but its completion.
     admins = {admin.bdf: admin for admin in nvme.admins(case.within(MmioWrite, range(hop.out.start)), case.bars)}
     for bdf in [f.bdf for f in driven if driving.is_nvme(f)]:
@@ -285,6 +354,12 @@ def _(case: Case) -> Finding | None:
         if nvme.ASYNC_EVENT not in [command.opcode for command in commands]:
             problems.append(f"no Asynchronous Event Request of {bdf} is in flight")
         looked.append(f"{len(commands)} admin commands of {bdf}")
+    rings = {ring.bdf: ring for ring in memory.e1000e_rings(case, hop) if ring.kind == e1000e.RX}
+    for bdf in [f.bdf for f in driven if driving.is_e1000e(f)]:
+        buffers = rings[bdf].waiting(ram) if bdf in rings else []
+        if not buffers:
+            problems.append(f"no buffer of {bdf} is waiting")
+        looked.append(f"{len(buffers)} buffers of {bdf} waiting")
     if any(map(driving.is_edu, driven)):
         edus = memory.armed_edus(case, hop)
         if not edus:
@@ -316,10 +391,13 @@ def _(case: Case, hop: Hop) -> Finding:
 
 
 def _resets(write: MmioWrite) -> bool:
-    """Virtio: status 0. NVMe: CC.EN off. edu has no reset; what can be done is to acknowledge an interrupt that nobody took."""
+    """Virtio: status 0. NVMe: CC.EN off. AHCI: GHC.HR, and no interrupt behind it. 82574: CTRL.RST, and what stops it before. A
+    UART: no interrupt, empty FIFOs. edu has no reset; what can be done is to acknowledge an interrupt that nobody took."""
     if write.region.startswith(COMMON_REGION):
         return write.address & COMMON_MASK == DEVICE_STATUS and write.value == 0
-    return nvme.disables(write) or _is_edu(write, memory.EDU_IRQ_ACK)
+    if e1000e.resets(write) or e1000e.quiets(write) or ahci.resets(write) or ahci.quiets(write):
+        return True
+    return nvme.disables(write) or uart.resets(write) or _is_edu(write, memory.EDU_IRQ_ACK)
 
 
 def _is_edu(write: MmioWrite, register: int) -> bool:
@@ -336,10 +414,9 @@ def _(case: Case) -> Finding | None:
     hop, jump = _jump(case)
     problems = []
     counted = {register: 0 for register in Register}
+    quiet = case.quiet_from(hop)
     for function in Topology.of(jump.configs.items()).functions.values():
-        expected = case.registers(function.bdf, case.quiet_from(hop))
-        for step in SHUTDOWN[case.shutdown](expected):
-            expected[step.register] &= ~step.bits
+        expected = after(case.registers(function.bdf, quiet), _expected(case, function.bdf, quiet, SHUTDOWN[case.shutdown]))
         for register, offset in function.offsets.items():
             found = function.u16(offset)
             counted[register] += bool(found & ENABLE.get(register, 0))
@@ -387,9 +464,11 @@ def _(case: Case) -> Finding | None:
         return None
     hop, jump = _jump(case)
     reserved = [addresses for addresses, kind in e820(case.run.boot_params(jump)) if kind == E820_DMA]
-    requests = memory.virtio_requests(case, hop, case.run.ram_at(jump))
-    targets = [landing.addresses for request in requests for landing in request.landings]
+    ram = case.run.ram_at(jump)
+    targets = [landing.addresses for landing in memory.landings_in_flight(case, hop, ram)]
     targets += [dma.target for dma in memory.armed_edus(case, hop) if dma.to_ram]
+    for ring in memory.e1000e_rings(case, hop):
+        targets += [ring.addresses, *(ring.waiting(ram) if ring.kind == e1000e.RX else ())]
     problems = [
         f"0x{target.start:x}-0x{target.stop:x} is not in memory of type 0x{E820_DMA:x}"
         for target in targets
@@ -423,9 +502,9 @@ def _(case: Case, hop: Hop) -> Finding:
     sized = _sizings(case, [w for w in writes if w.line > started])
     writes = [w for w in writes if w.line not in sized]
     entered = _entered_at(case, hop)
-    early = [f"{w.bdf}: {_step(w, None)}, before the jump" for w in writes if w.line < entered]
-    problems, written, functions = _signature(case, hop.window, STARTUP[case.startup], writes)
-    return early + problems, f"{written} writes of 16 bits to {functions} functions"
+    early = [f"{w.bdf}: {_step(case, w, None)[1]}, before the jump" for w in writes if w.line < entered]
+    problems, updates, functions = _signature(case, hop.window, STARTUP[case.startup], writes)
+    return early + problems, f"{updates} writes of 16 bits to {functions} functions"
 
 
 def _opens_a_wire(case: Case, write: ConfigWrite) -> bool:
@@ -438,7 +517,7 @@ def _opens_a_wire(case: Case, write: ConfigWrite) -> bool:
 
 
 def _sizings(case: Case, writes: list[ConfigWrite]) -> set[int]:
-    """The lines of those that ask for the size of a memory BAR, and leave everything as it was."""
+    """The lines of those that ask for the size of a BAR, and leave everything as it was."""
     found: set[int] = set()
     while writes:
         done = [(w.bdf, w.offset, w.value, w.size) for w in writes]
@@ -454,25 +533,29 @@ def _sizing(case: Case, first: ConfigWrite) -> Iterator[list[tuple[Bdf, int, int
         return
     function = case.topology.functions[first.bdf]
     command = case.history.value(first.bdf, Register.COMMAND, first.line)
-    on = [(first.bdf, PCI_COMMAND, command, 2)] if command & PCI_COMMAND_MEMORY else []
-    off = [(first.bdf, PCI_COMMAND, command & ~PCI_COMMAND_MEMORY, 2) for _ in on]
-    for bar in function.memory_bars:
+    for decoding, bar in function.bars:
+        on = [(first.bdf, PCI_COMMAND, command, 2)] if command & decoding else []
+        off = [(first.bdf, PCI_COMMAND, command & ~decoding, 2) for _ in on]
         ones = [(first.bdf, register, 0xFFFFFFFF, 4) for register in bar]
         back = [(first.bdf, register, function.u32(register), 4) for register in bar]
         yield off + ones + back + on
 
 
-@rule_per_hop("reset", "in: virtio, NVMe are reset before bus master is set", none=True)
+@rule_per_hop("reset", "in: what can be reset is, before bus master is set", none=True)
 def _(case: Case, hop: Hop) -> Finding:
-    """It is the driver's first write. Under policy `none` bus master was never off: the rest is what can be asked."""
+    """It is the driver's first write; an 82574 is stopped before. Under policy `none` bus master was never off: the rest is what
+    can be asked."""
     lines = range(hop.window.start, hop.inward.stop)
     masters = {c.bdf: c.line for c in reversed(case.changes(lines)) if c.master_set}
     begun: dict[Bdf, MmioWrite] = {}
-    for writes in (common_writes, nvme.register_writes):
+    for writes in (common_writes, nvme.register_writes, ahci.register_writes, e1000e.register_writes):
         for bdf, _, write in writes(case.within(MmioWrite, lines), case.bars):
+            if e1000e.quiets(write) or ahci.quiets(write):
+                continue
             begun.setdefault(bdf, write)
     problems = []
-    functions = [f.bdf for f in driving.driven(case) if driving.is_virtio(f) or driving.is_nvme(f)]
+    kinds = (driving.is_virtio, driving.is_nvme, driving.is_ahci, driving.is_e1000e)
+    functions = [f.bdf for f in driving.driven(case) if any(is_one(f) for is_one in kinds)]
     for bdf in functions:
         if bdf not in begun:
             problems.append(f"{bdf}: not reset at all")
@@ -494,7 +577,8 @@ def _(case: Case, hop: Hop) -> Finding:
         for bridge in case.topology.upstream(c.bdf)
         if bridge not in case.history.masters(c.line)
     ]
-    left = [f.bdf for f in driving.driven(case) if f.bdf not in [c.bdf for c in taken]]
+    kept = case.history.masters(hop.inward.start) if case.shutdown in KEEPING_MASTER else []
+    left = [f.bdf for f in driving.driven(case) if f.bdf not in [*kept, *(c.bdf for c in taken)]]
     return problems + [f"{bdf}: its bus master was never set" for bdf in left], f"set on {len(taken)} functions"
 
 
@@ -545,7 +629,7 @@ def _(case: Case) -> Finding | None:
 @rule("ram", "RAM: the old image's changes only by its requests")
 def _(case: Case) -> Finding | None:
     # A longer chain reuses the first image's memory rightly, once its second image has reset every device.
-    if case.shutdown == "none" or len(case.chain) != 1:
+    if case.shutdown in KEEPING_MASTER or len(case.chain) != 1:
         return None
     hop, jump = _jump(case)
     assert case.first
@@ -553,7 +637,7 @@ def _(case: Case) -> Finding | None:
     owned = memory.owned_by_first(case, case.first, jump)
     taken = memory.taken_by_next(case, hop, jump)
     overlaps = [f"{jump.name} took {new}, in {old}" for new in taken for old in owned if new.overlaps(old)]
-    allowed = [landing for request in memory.virtio_requests(case, hop, before) for landing in request.landings]
+    allowed = memory.landings_in_flight(case, hop, before)
     changed, explained = memory.unexplained(owned, before, case.run.ram_after(), allowed)
     size = sum(len(extent.addresses) for extent in owned) >> 10
     problems = overlaps + [f"{extent} changed" for extent in changed]
@@ -579,7 +663,7 @@ def _(case: Case) -> Finding | None:
 @rule("disk-kept", "disk: nothing else was written")
 def _(case: Case) -> Finding | None:
     """What was not zero when the run began is as it was; on an empty disk, all but the pattern."""
-    disks = case.run.machine.disks
+    disks = (*case.run.machine.disks, *case.run.machine.sata)
     if not disks:
         return None
     problems = []

@@ -54,9 +54,27 @@ class Disk:
         ]  # fmt: skip
 
 
+# QEMU's models of network cards that there are drivers for.
+VIRTIO_NET, E1000E = "virtio-net-pci", "e1000e"
+
+
+@dataclass(frozen=True)
+class Sata(Disk):
+    """A disk behind an AHCI controller of its own, a function on the root bus."""
+
+    def arguments(self, directory: Path) -> list[str]:
+        drive = f"if=none,id={self.name},format=raw,file={self.file(directory)}"
+        device = f"ide-hd,bus={self.name}-ahci.0,drive={self.name}"
+        return [
+            "-drive", ",".join(filter(None, (drive, self.drive))),
+            "-device", f"ich9-ahci,id={self.name}-ahci,addr={self.slot:#x}",
+            "-device", ",".join(filter(None, (device, self.device))),
+        ]  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Nic:
-    """A virtio-net function on the root bus. Its cable comes with a run (witness/peer.py): on the command line that a user
+    """A network function on the root bus. Its cable comes with a run (witness/peer.py): on the command line that a user
     pastes it has none."""
 
     name: str
@@ -64,6 +82,7 @@ class Nic:
     mac: str
     answered: bool = True  # whether anybody is at 10.0.2.2
     device: str = ""  # further -device properties
+    model: str = VIRTIO_NET
 
     def record(self, directory: Path) -> Path:
         """Every frame that passed."""
@@ -75,8 +94,9 @@ class Nic:
 
     def arguments(self) -> list[str]:
         # Without an option ROM: firmware boots from no network.
-        device = f"virtio-net-pci,id={self.name},mac={self.mac},addr={self.slot:#x},disable-legacy=on,romfile="
-        return ["-device", ",".join(filter(None, (device, self.device)))]
+        device = f"{self.model},id={self.name},mac={self.mac},addr={self.slot:#x},romfile="
+        modern = "disable-legacy=on" if self.model == VIRTIO_NET else ""
+        return ["-device", ",".join(filter(None, (device, modern, self.device)))]
 
 
 @dataclass(frozen=True)
@@ -96,18 +116,37 @@ class Rng:
 
 
 @dataclass(frozen=True)
+class Serial:
+    """A pci-serial function on the root bus and the file that takes what it sends: firmware's text first, as on any console."""
+
+    name: str
+    slot: int
+
+    def file(self, directory: Path) -> Path:
+        return directory / f"{self.name}.txt"
+
+    def arguments(self, directory: Path) -> list[str]:
+        return [
+            "-chardev", f"file,id={self.name},path={self.file(directory)}",
+            "-device", f"pci-serial,chardev={self.name},addr={self.slot:#x}",
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Machine:
     kind: str = "q35"
     mib: int = 256
     disks: tuple[Disk, ...] = ()
     nics: tuple[Nic, ...] = ()
     rngs: tuple[Rng, ...] = ()
+    sata: tuple[Sata, ...] = ()
+    serials: tuple[Serial, ...] = ()
     devices: tuple[str, ...] = ()  # -device, in order
     extra: tuple[str, ...] = ()
 
     def prepare(self, directory: Path) -> None:
         """Make the files that the machine starts with."""
-        for disk in self.disks:
+        for disk in (*self.disks, *self.sata):
             disk.create(directory)
 
     def arguments(self, directory: Path, firmware: Firmware) -> list[str]:
@@ -120,12 +159,14 @@ class Machine:
         arguments = ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
         arguments += ["-machine", f"{self.kind},memory-backend=ram", "-m", f"{self.mib}M", "-object", ram]
         arguments += firmware.arguments(directory)
-        for disk in self.disks:
+        for disk in (*self.disks, *self.sata):
             arguments += disk.arguments(directory)
         for nic in self.nics:
             arguments += nic.arguments()
         for rng in self.rngs:
             arguments += rng.arguments()
+        for serial in self.serials:
+            arguments += serial.arguments(directory)
         for device in self.devices:
             arguments += ["-device", device]
         arguments += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]

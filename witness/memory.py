@@ -4,8 +4,8 @@
 A paused virtio-blk still writes the data of requests that it had taken: QEMU 7.2 does not gate them by bus master. That
 may land, where the request says and with the bytes that the disk holds. So may frames and entropy in the buffers that
 were there for them; which bytes, nobody can tell. Everything else that changes in what the old image owned is a device
-out of control, or a new kernel that took what it was told not to take. An edu DMA is gated by bus master: it may not
-land at all, and excuses nothing.
+out of control, or a new kernel that took what it was told not to take. An edu DMA and what comes into an
+82574 are gated by bus master: they may not land at all, and excuse nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Iterator
 
-from witness import nvme
+from witness import ahci, e1000e, nvme
 from witness.case import Case
 from witness.image import BOOT_PARAMS_SIZE, E820_DMA, e820, ramdisk
 from witness.pci import Bdf, Register
@@ -118,6 +118,47 @@ def virtio_requests(case: Case, hop: Hop, ram: Ram) -> Iterator[InFlight]:
                 yield InFlight(queue, anything(chain))
 
 
+def e1000e_rings(case: Case, hop: Hop) -> list[e1000e.Ring]:
+    """Those that are enabled when bus master goes."""
+    return e1000e.rings(case.within(MmioWrite, range(hop.out.start)), case.bars)
+
+
+@dataclass(frozen=True)
+class SataRead:
+    """A read in flight when bus master went, and what it may write."""
+
+    bdf: Bdf
+    landings: list[Landing]
+    taken: bool  # by the disk; else it still waits in its slot
+
+
+def sata_reads(case: Case, hop: Hop, ram: Ram) -> Iterator[SataRead]:
+    """Of those that were issued together at last, the ones of whose end no message told before the clear.
+
+    A port works off its slots in order, and QEMU sends a message for each: as many as were sent, the first have ended.
+    What the disk had taken, QEMU brings when it stops the machine, and counts; the others wait for good: without bus master
+    the port reads zeros for a command.
+    """
+    clears = {c.bdf: c.line for c in case.changes(hop.out) if c.master_cleared}
+    disks = {Bdf(0, disk.slot, 0): disk for disk in case.run.machine.sata}
+    for port in ahci.ports(case.within(MmioWrite, range(hop.out.start)), case.bars):
+        if port.bdf not in disks or not port.issued:
+            continue
+        lines = range(port.issued[-1].line, clears.get(port.bdf, hop.out.stop))
+        message = case.topology.functions[port.bdf].msi_message
+        ended = sum((m.address, m.data) == message for m in case.within(Msi, lines))
+        content = disks[port.bdf].file(case.run.directory).read_bytes()
+        for command in port.last_batch(ram)[ended:]:
+            if command.kind == ahci.READ_DMA_EXT:
+                yield SataRead(port.bdf, port.landings(command, content), command.done)
+
+
+def landings_in_flight(case: Case, hop: Hop, ram: Ram) -> list[Landing]:
+    """What virtio's and AHCI's requests in flight may write."""
+    virtio = (landing for request in virtio_requests(case, hop, ram) for landing in request.landings)
+    return [*virtio, *(landing for read in sata_reads(case, hop, ram) for landing in read.landings)]
+
+
 def owned_by_first(case: Case, first: Entry, jump: Entry) -> list[Extent]:
     """Its image, and the buffers that it told its successor to leave alone."""
     start = first.load_address
@@ -138,6 +179,10 @@ def taken_by_next(case: Case, hop: Hop, jump: Entry) -> list[Extent]:
         taken += [Extent(f"virtqueue of {queue.bdf}", part) for part in queue.addresses]
     for admin in nvme.admins(case.within(MmioWrite, lines), case.bars):
         taken += [Extent(f"admin queue of {admin.bdf}", part) for part in admin.addresses]
+    for ring in e1000e.rings(case.within(MmioWrite, lines), case.bars):
+        taken.append(Extent(f"ring of {ring.bdf}", ring.addresses))
+    for port in ahci.ports(case.within(MmioWrite, lines), case.bars):
+        taken += [Extent(f"command list of {port.bdf}", part) for part in port.addresses]
     for dma in edu_dmas(case, lines):
         if dma.to_ram:
             taken.append(Extent(f"DMA target of {dma.bdf}", dma.target))

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Iterator
 
-from witness import guestlog
+from witness import e1000e, guestlog
 from witness.case import Case
-from witness.machine import Nic
+from witness.machine import E1000E, Nic
 from witness.pci import Bdf
 from witness.peer import Arp, sent_by_guest, sent_by_peer
 from witness.record import Ram
@@ -36,12 +36,11 @@ def _contradictions(case: Case, nic: Nic, images: list[str]) -> Iterator[str]:
     probes = len(_probes(case, nic))
     sent = 0
     for image, lines, ram in _remembered(case, images):
-        rings = {q.index: q for q in queues(case.within(MmioWrite, lines), case.bars) if q.bdf == _bdf(nic)}
-        if not {NET_RX, NET_TX} <= rings.keys():
+        passed = (_by_rings if nic.model == E1000E else _by_queues)(case, nic, lines, ram)
+        if passed is None:
             yield f"{image} set up no queues"
             continue
-        sent += len(returned(rings[NET_TX], ram))
-        came = _received(rings[NET_RX], ram)
+        sent, came = sent + passed[0], passed[1]
         if names and not came:
             yield f"no frame came to {image}"
         if not came <= outside:
@@ -66,6 +65,22 @@ def _probes(case: Case, nic: Nic) -> list[bytes]:
 
 def _names(case: Case, nic: Nic) -> set[bytes]:
     return {arp.sender for arp in map(Arp.of, sent_by_peer(nic, case.run.directory)) if arp}
+
+
+def _by_queues(case: Case, nic: Nic, lines: range, ram: Ram) -> tuple[int, set[bytes]] | None:
+    """How many frames a virtio-net returned as sent, and those that it returned as received."""
+    rings = {q.index: q for q in queues(case.within(MmioWrite, lines), case.bars) if q.bdf == _bdf(nic)}
+    if not {NET_RX, NET_TX} <= rings.keys():
+        return None
+    return len(returned(rings[NET_TX], ram)), _received(rings[NET_RX], ram)
+
+
+def _by_rings(case: Case, nic: Nic, lines: range, ram: Ram) -> tuple[int, set[bytes]] | None:
+    """The same of an e1000e."""
+    rings = {r.kind: r for r in e1000e.rings(case.within(MmioWrite, lines), case.bars) if r.bdf == _bdf(nic)}
+    if not {e1000e.RX, e1000e.TX} <= rings.keys():
+        return None
+    return rings[e1000e.TX].sent(ram), set(rings[e1000e.RX].received(ram))
 
 
 def _received(queue: Queue, ram: Ram) -> set[bytes]:

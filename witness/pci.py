@@ -13,7 +13,9 @@ from functools import cached_property
 from typing import Iterable, Iterator, NamedTuple
 
 # Linux spelling (linux/pci_regs.h), so that one grep finds guest, witness and kernel.
+PCI_VENDOR_ID = 0x00
 PCI_COMMAND = 0x04
+PCI_COMMAND_IO = 0x0001
 PCI_COMMAND_MEMORY = 0x0002
 PCI_COMMAND_MASTER = 0x0004
 PCI_COMMAND_INTX_DISABLE = 0x0400
@@ -24,6 +26,7 @@ PCI_HEADER_TYPE = 0x0E
 PCI_HEADER_TYPE_BRIDGE = 1
 PCI_SECONDARY_BUS = 0x19
 PCI_SUBORDINATE_BUS = 0x1A
+PCI_MEMORY_BASE = 0x20
 PCI_BASE_ADDRESS_0 = 0x10
 PCI_BASE_ADDRESS_SPACE_IO = 0x01
 PCI_BASE_ADDRESS_MEM_TYPE_64 = 0x04
@@ -36,6 +39,7 @@ PCI_CAP_ID_EXP = 0x10
 PCI_CAP_ID_MSIX = 0x11
 PCI_MSI_FLAGS = 2
 PCI_MSI_FLAGS_ENABLE = 0x0001
+PCI_MSI_FLAGS_QMASK = 0x000E
 PCI_MSI_FLAGS_QSIZE = 0x0070
 PCI_MSI_FLAGS_64BIT = 0x0080
 PCI_MSI_FLAGS_MASKBIT = 0x100
@@ -48,6 +52,7 @@ PCI_EXP_FLAGS = 2
 PCI_EXP_FLAGS_TYPE = 0x00F0
 PCI_EXP_TYPE_ROOT_PORT = 0x4
 PCI_EXP_TYPE_DOWNSTREAM = 0x6
+PCI_EXP_DEVSTA = 0x0A
 PCI_EXP_SLTCAP = 0x14
 PCI_EXP_SLTCAP_HPC = 0x00000040
 PCI_EXP_SLTCAP_NCCS = 0x00040000
@@ -145,15 +150,15 @@ class Function:
         return range(self.config[PCI_SECONDARY_BUS], self.config[PCI_SUBORDINATE_BUS] + 1)
 
     @property
-    def memory_bars(self) -> list[list[int]]:
-        """The registers of each, one or two."""
+    def bars(self) -> list[tuple[int, list[int]]]:
+        """The bit of the command register that has each decoded, and its registers, one or two."""
         end = PCI_BASE_ADDRESS_0 + (8 if self.buses else 24)
         found, offset = [], PCI_BASE_ADDRESS_0
         while offset < end:
             low = self.u32(offset)
-            wide = not low & PCI_BASE_ADDRESS_SPACE_IO and low & PCI_BASE_ADDRESS_MEM_TYPE_64
-            if not low & PCI_BASE_ADDRESS_SPACE_IO:
-                found.append([offset, offset + 4] if wide else [offset])
+            space = PCI_COMMAND_IO if low & PCI_BASE_ADDRESS_SPACE_IO else PCI_COMMAND_MEMORY
+            wide = space == PCI_COMMAND_MEMORY and low & PCI_BASE_ADDRESS_MEM_TYPE_64
+            found.append((space, [offset, offset + 4] if wide else [offset]))
             offset += 8 if wide else 4
         return found
 
@@ -184,6 +189,21 @@ class Function:
         if not self.u16(flags) & PCI_MSI_FLAGS_64BIT:
             return self.u32(low), self.u16(low + 4)
         return int(struct.unpack_from("<Q", self.config, low)[0]), self.u16(low + 8)
+
+    @property
+    def msi_mask(self) -> tuple[int, int] | None:
+        """Where the per-vector mask bits are and what masks all; None where the function has none."""
+        flags = self.offsets.get(Register.MSI)
+        if flags is None or not self.u16(flags) & PCI_MSI_FLAGS_MASKBIT:
+            return None
+        vectors = min(1 << ((self.u16(flags) & PCI_MSI_FLAGS_QMASK) >> 1), 32)
+        return flags + (14 if self.u16(flags) & PCI_MSI_FLAGS_64BIT else 10), (1 << vectors) - 1
+
+    @property
+    def device_status(self) -> int | None:
+        """Where PCI Express keeps its Device Status; None where the function has none."""
+        exp = next((position for cap, position in self._capabilities() if cap == PCI_CAP_ID_EXP), len(self.config))
+        return exp + PCI_EXP_DEVSTA if exp + PCI_EXP_DEVSTA + 2 <= len(self.config) else None
 
     @property
     def slot(self) -> range:

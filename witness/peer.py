@@ -72,6 +72,7 @@ class Peer:
     def __init__(self, nic: Nic, directory: Path) -> None:
         self.nic = nic
         self.hardware = UNICAST_LOCAL + secrets.token_bytes(5)  # nobody who has not heard it can name it
+        self.answering = nic.answered
         self.record = nic.record(directory)
         self.lock = Lock()
 
@@ -113,12 +114,16 @@ class Peer:
             self._keep(frame)
             self.sock.sendall(LENGTH.pack(len(frame)) + frame)
 
+    def announce(self) -> None:
+        """A frame that nobody asked for (RFC 5227, 2.3)."""
+        self.send(Arp(BROADCAST, self.hardware, ARP_REQUEST, self.hardware, GATEWAY, bytes(6), GATEWAY).frame)
+
     def _answer(self, frame: bytes) -> None:
-        """Behind the answer an announcement (RFC 5227, 2.3): who arms a question has two frames under way."""
+        """Behind the answer an announcement: who arms a question has two frames under way."""
         asked, us = Arp.of(frame), self.hardware
-        if self.nic.answered and asked and asked.asks_for_gateway:
+        if self.answering and asked and asked.asks_for_gateway:
             self.send(Arp(asked.source, us, ARP_REPLY, us, GATEWAY, asked.sender, asked.sender_ip).frame)
-            self.send(Arp(BROADCAST, us, ARP_REQUEST, us, GATEWAY, bytes(6), GATEWAY).frame)
+            self.announce()
 
     def _keep(self, frame: bytes) -> None:
         us = time.time_ns() // 1000

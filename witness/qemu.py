@@ -107,6 +107,10 @@ class Start:
     def begin(self, session: Session) -> None:
         """Before the machine runs."""
 
+    def watch(self, record: Run, session: Session, at_entry: AtEntry | None) -> None:
+        """Run the machine; back when nobody has anything more to do with it but to wait for its end."""
+        _watch(record, session, at_entry)
+
 
 @dataclass(frozen=True)
 class Medium(Start):
@@ -217,7 +221,7 @@ def _drive(
             try:
                 record.versions["QEMU"] = session.qmp.greet()
                 start.begin(session)
-                _watch(record, session, at_entry)
+                start.watch(record, session, at_entry)
             except Gone:
                 pass
             status = process.wait(deadline.left())

@@ -18,7 +18,7 @@ from typing import Any, Sequence
 
 from witness import trace
 from witness.image import BOOT_PARAMS_SIZE, Image
-from witness.machine import Disk, Machine, Nic, Rng
+from witness.machine import Disk, Machine, Nic, Rng, Sata, Serial
 from witness.pci import Bdf
 
 
@@ -101,11 +101,11 @@ class Ram:
 
 @dataclass(frozen=True)
 class Entry:
-    """The machine stopped at an image's first instruction."""
+    """The machine at an image's first instruction."""
 
     name: str
     load_address: int
-    stop: int  # counts the machine's stops at a breakpoint, from 0: ties this to the trace
+    stop: int | None  # counts the machine's stops at a breakpoint, from 0: ties this to the trace; None: not stopped there
     registers: dict[str, int]  # QEMU's names: RIP, RFL, CS, ...; pic0, pic1, LVT0, SPIV
     configs: dict[Bdf, bytes]  # 256 bytes of each function
 
@@ -201,8 +201,10 @@ def _machine(facts: dict[str, Any]) -> Machine:
     disks = tuple(Disk(**disk) for disk in facts.pop("disks"))
     nics = tuple(Nic(**nic) for nic in facts.pop("nics"))
     rngs = tuple(Rng(**rng) for rng in facts.pop("rngs"))
+    sata = tuple(Sata(**disk) for disk in facts.pop("sata"))
+    serials = tuple(Serial(**serial) for serial in facts.pop("serials"))
     rest = {key: tuple(v) if isinstance(v, list) else v for key, v in facts.items()}
-    return Machine(disks=disks, nics=nics, rngs=rngs, **rest)
+    return Machine(disks=disks, nics=nics, rngs=rngs, sata=sata, serials=serials, **rest)
 
 
 def _entry(facts: dict[str, Any]) -> Entry:

@@ -32,6 +32,7 @@ from witness.judge import RULES, Finding, Missing, Result, Rule, Verdict
 from witness.machine import EVERYTHING, Machine
 from witness.pci import Topology
 from witness.phases import Clock, Edges, Hop
+from witness.policies import KEEPING_MASTER
 from witness.qemu import Session, Settings, Unusable, built_in
 from witness.qemu import run as run_qemu
 from witness.record import Entry, Outcome, Run, options
@@ -246,11 +247,11 @@ class Endurance:
     def _config(self, case: Case) -> Finding:
         """Drivers write to their functions and to the bridges above; what they write, the first hop shows."""
         hop = _hop(case)
-        driven = {function.bdf for function in driving.driven(case)}
-        driven |= {bridge for bdf in driven for bridge in case.topology.upstream(bdf)}
+        bound = {function.bdf for function in driving.bound(case)}
+        bound |= {bridge for bdf in bound for bridge in case.topology.upstream(bdf)}
         writes = list(case.within(ConfigWrite, hop.inward))
         if hop.number == 1:
-            self._writes = {replace(write, line=0) for write in writes if write.bdf in driven}
+            self._writes = {replace(write, line=0) for write in writes if write.bdf in bound}
         problems = [
             f"{write.bdf}: {8 * write.size}-bit write of 0x{write.value:x} at 0x{write.offset:02x} (trace {write.line})"
             for write in writes
@@ -320,8 +321,8 @@ def soak(
     words = cmdline or built_in(build)
     if "next" in options(words):
         raise Unusable(f"soak chooses handoff.next= itself: leave it out of CMDLINE={words}")
-    if options(words).get("shutdown") == "none":
-        raise Unusable("under handoff.shutdown=none nothing is cleared, and a trace tells of no hop")
+    if (shutdown := options(words).get("shutdown")) in KEEPING_MASTER:
+        raise Unusable(f"under handoff.shutdown={shutdown} bus master stays on, and a trace tells of no hop")
     words = f"handoff.next=second*{count} {words}".strip()  # in front: behind a lone `--` it would be another kernel's
     run = Run(directory, machine, {}, words, {})
     endurance = Endurance(run)

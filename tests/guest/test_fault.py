@@ -1,30 +1,34 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Claim: a fault in an image prints vector, error code, RIP and the stack, and what the log still held, and counts as a crash.
 
-False if the run ends as if nothing had happened, or hangs. Provoked by writing an invalid instruction over a function
-of second while the machine stands at its entry, from outside.
+False if the run ends as if nothing had happened, or hangs, or if what the CPU pushed is taken for something else: the frame of one
+vector has an error code, that of another has none. Provoked by writing an instruction that faults over a function of second while
+the machine stands at its entry, from outside.
 """
 
 from __future__ import annotations
 
+import pytest
 from tests.guest.conftest import Boot, log_has, symbol
 
 from witness.qemu import Session
 from witness.record import Entry, Outcome
 
 UD2 = b"\x0f\x0b"
+WRITE_TO_0 = b"\x89\x04\x25\x00\x00\x00\x00"  # mov %eax, 0: a page that is not present
 
 
-def test_a_fault_is_told_and_is_a_crash(boot: Boot) -> None:
+@pytest.mark.parametrize("code, told", [(UD2, "vector 6 error 0x0"), (WRITE_TO_0, "vector 14 error 0x2")], ids=["UD", "PF"])
+def test_a_fault_is_told_and_is_a_crash(boot: Boot, code: bytes, told: str) -> None:
     fault_at = symbol("second", "kernel_startup")
 
     def break_it(session: Session, entry: Entry) -> None:
         if entry.name == "second":
-            session.gdb.write_physical(entry.load_address + fault_at, UD2)
+            session.gdb.write_physical(entry.load_address + fault_at, code)
 
     record = boot(at_entry=break_it)
     fault = next(line for line in record.log if " FAULT " in line)
-    assert f"FAULT vector 6 error 0x0 rip {0x3000000 + fault_at:#x} " in fault
+    assert f"FAULT {told} rip {0x3000000 + fault_at:#x} " in fault
     stack = next(line for line in record.log if " STACK: " in line).split()[2:]
     assert len(stack) >= 2, "who called it is missing"
     assert log_has(record, "first  jump to second@"), "the log that first held is lost"

@@ -82,8 +82,8 @@ def test_all_others_are_driven_handed_over_and_driven_again(record: Run) -> None
     "function, waits",
     [
         ("00:0a.0", ["virtio-blk: no completed request within 5000 ms, 0 of 1"]),
-        ("00:0b.0", ["virtio: reset not done after 5000 ms, status 0x01"]),
-        ("00:0c.0", ["virtio: features 0x100000000 refused, 0x100000000 offered"]),
+        ("00:0b.0", ["virtio-blk: reset not done after 5000 ms, status 0x01"]),
+        ("00:0c.0", ["virtio-blk: features 0x100000000 refused, 0x100000000 offered"]),
         ("00:0d.0", ["edu: no MSI within 1000 ms, 0 of 1"]),
         ("00:0e.0", ["edu: DMA still runs after 1000 ms, command 0x1"]),
         ("00:0f.0", ["edu: no MSI within 1000 ms, 0 of 1", "edu: DMA still runs after 1000 ms, command 0x1"]),

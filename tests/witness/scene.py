@@ -3,8 +3,8 @@
 
 The machine: virtio-blk at 00:03.0 (MSI-X), edu at 00:05.0 (MSI), a bridge at 00:06.0, edu behind it at 01:00.0 (MSI);
 where a test asks for them, virtio-net at 00:07.0 and virtio-rng at 00:08.0 (MSI-X); or nvme at 00:0a.0 (MSI-X) and two
-hot-plug capable ports, at 00:0b.0 (MSI-X) and at 00:0c.0 (MSI, two vectors). Trace lines have QEMU 7.2's exact
-form. Each step has a label by which a test drops, replaces or surrounds it.
+hot-plug capable ports, at 00:0b.0 (MSI-X) and at 00:0c.0 (MSI, two vectors); or e1000e at 00:0d.0 (MSI-X).
+Trace lines have QEMU 7.2's exact form. Each step has a label by which a test drops, replaces or surrounds it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from witness import pattern
 from witness.image import E820_DMA, E820_TABLE
 from witness.judge import Result, judge
-from witness.machine import Content, Disk, Machine, Nic, Rng
+from witness.machine import E1000E, VIRTIO_NET, Content, Disk, Machine, Nic, Rng
 from witness.pci import Bdf
 from witness.record import Entry, Outcome, Run, ram_file
 
@@ -28,7 +28,9 @@ NAMES = {VIRTIO: "virtio-blk-pci", EDU: "edu", BRIDGE: "pcie-root-port", BEHIND:
 NVME, PORT, OLD_PORT = Bdf.parse("00:0a.0"), Bdf.parse("00:0b.0"), Bdf.parse("00:0c.0")
 MORE = {NET: "virtio-net-pci", RNG: "virtio-rng-pci"}
 EXPRESS = {NVME: "nvme", PORT: "pcie-root-port", OLD_PORT: "ioh3420"}
-ALL_NAMES = NAMES | MORE | EXPRESS
+CARD = Bdf.parse("00:0d.0")
+CARDS = {CARD: "e1000e"}
+ALL_NAMES = NAMES | MORE | EXPRESS | CARDS
 CONTROL = 0x42  # MSI and MSI-X control alike: the capability is at 0x40
 COMMAND = 0x04
 EXP = 0x60  # PCI Express capability
@@ -36,6 +38,7 @@ SLOT_CAPABILITIES, SLOT_CONTROL, SLOT_STATUS = EXP + 0x14, EXP + 0x18, EXP + 0x1
 CONTROL_OFF = {True: 0x0001, False: 0x0080}  # MSI-X with two entries, MSI of 64 bits
 WORDS = {COMMAND: "command", CONTROL: "msi control"}
 BARS = {VIRTIO: 0xE0000000, EDU: 0xC0100000, BEHIND: 0xC0200000, NET: 0xE0100000, RNG: 0xE0200000, NVME: 0xE0300000}
+BARS[CARD] = 0xE0400000
 NOTIFY = 0x3000  # of a virtio BAR
 MESSAGES = {EDU: 0x41, BEHIND: 0x42, OLD_PORT: 0x60}
 
@@ -50,10 +53,11 @@ NEW_DESC, NEW_HEADER, NEW_STATUS, NEW_DATA = 0x30000, 0x30800, 0x30810, 0x31000 
 NEW_SOURCE, NEW_TARGET = 0x38000, 0x39000  # of its DMA out and back; those of the other edu follow each
 DMA_SIZE = 0x100
 LINES = {VIRTIO: (23, 11), EDU: (21, 11), BEHIND: (22, 10), NET: (23, 11), RNG: (20, 10), NVME: (22, 10)}  # GSI, ISA IRQ
+LINES[CARD] = (21, 11)
 TABLE = 0xC0300000  # virtio-blk's MSI-X table
-TABLES = {VIRTIO: TABLE, NET: 0xC0400000, RNG: 0xC0500000, NVME: 0xC0600000, PORT: 0xC0700000}
+TABLES = {VIRTIO: TABLE, NET: 0xC0400000, RNG: 0xC0500000, NVME: 0xC0600000, PORT: 0xC0700000, CARD: 0xC0800000}
 VECTOR = 0x40  # and its message
-VECTORS = {VIRTIO: [VECTOR], NET: [0x50, 0x51], RNG: [0x52], NVME: [0x53], PORT: [0x54]}  # of each queue
+VECTORS = {VIRTIO: [VECTOR], NET: [0x50, 0x51], RNG: [0x52], NVME: [0x53], PORT: [0x54], CARD: [0x55]}  # of each queue
 SEED = 0x1234
 
 # virtio-net and virtio-rng: rings and buffers of first, and how far above them are those of second.
@@ -64,14 +68,17 @@ RX_SIZE, RNG_SIZE = 0x80, 0x40
 # nvme: its admin queues and the page that Identify fills, likewise.
 ADMIN_SUBMISSION, ADMIN_COMPLETION, IDENTIFIED = 0x7400, 0x7600, 0x7800
 QEMU_VENDOR = 0x1B36
+# e1000e: its rings, of three descriptors each, and buffers, likewise.
+CARD_RX, CARD_TX, CARD_DATA = 0x5800, 0x5C00, 0x6000
+CARD_BUFFER = 0x800
 MAC, GATEWAY_MAC = bytes.fromhex("525400123456"), bytes.fromhex("02c0ffee0001")
 GATEWAY = bytes((10, 0, 2, 2))
 
 
 def config(bdf: Bdf, command: int, control: int) -> bytes:
     space = bytearray(256)
-    vendor = {EDU: 0x1234, BEHIND: 0x1234}.get(bdf, QEMU_VENDOR if bdf == BRIDGE or bdf in EXPRESS else 0x1AF4)
-    device = {VIRTIO: 0x1042, NET: 0x1041, RNG: 0x1044, EDU: 0x11E8, BEHIND: 0x11E8, NVME: 0x0010}.get(bdf, 0x000C)
+    vendor = {EDU: 0x1234, BEHIND: 0x1234, CARD: 0x8086}.get(bdf, QEMU_VENDOR if bdf == BRIDGE or bdf in EXPRESS else 0x1AF4)
+    device = {VIRTIO: 0x1042, NET: 0x1041, RNG: 0x1044, EDU: 0x11E8, BEHIND: 0x11E8, NVME: 0x0010, CARD: 0x10D3}.get(bdf, 0x000C)
     struct.pack_into("<HHHH", space, 0, vendor, device, command, 0x0010)
     space[0x34], space[0x3C], space[0x3D] = 0x40, LINES[bdf][1] if bdf in LINES else 0, 1
     if bdf == BRIDGE:
@@ -182,7 +189,8 @@ class Scene:
         other.create(self.directory)
         if self.other:
             other.file(self.directory).write_bytes(self.other)
-        nics = (Nic("nic", NET.device, MAC.hex(":")),) if NET in self.functions else ()
+        models = {NET: VIRTIO_NET, CARD: E1000E}
+        nics = tuple(Nic("nic", bdf.device, MAC.hex(":"), model=models[bdf]) for bdf in self.functions if bdf in models)
         for nic in nics:
             nic.record(self.directory).write_bytes(capture(self.frames))
         images = {}
@@ -248,6 +256,10 @@ def notify(queue: int) -> str:
 
 def nvme(offset: int, value: int) -> str:
     return memory_write("nvme", BARS[NVME] + offset, value, 4)
+
+
+def card(offset: int, value: int) -> str:
+    return memory_write("e1000e-mmio", BARS[CARD] + offset, value, 4)
 
 
 def edu(bdf: Bdf, offset: int, value: int) -> str:
@@ -384,11 +396,33 @@ def drive_express(s: Scene, when: str, base: int) -> None:
             s.add(f"{name}-completed", *config_write(bdf, SLOT_STATUS, 0x10))
 
 
+def card_rings(base: int) -> list[str]:
+    """Of three descriptors each; two buffers are posted."""
+    return [card(at + i, value) for at, start in ((0x2800, CARD_RX), (0x3800, CARD_TX))
+            for i, value in ((0, base + start), (4, 0), (8, 48), (0x10, 0), (0x18, 0))]
+
+
+def drive_card(s: Scene, when: str, base: int) -> None:
+    """The same of e1000e."""
+    name = f"{when}-card"
+    s.add(f"{name}-table", *msix_table(CARD))
+    s.register(f"{name}-msix", CARD, CONTROL, 0x8001)
+    s.register(f"{name}-no-intx", CARD, COMMAND, s.values[CARD, COMMAND] | 0x400)
+    s.add(f"{name}-rings", *card_rings(base))
+    s.add(f"{name}-enable", card(0x100, 0x04008002), card(0x400, 0x3F0FA), card(0x2818, 2))
+    s.add(f"{name}-send", card(0x3818, 1))
+    s.add(f"{name}-io", msi(VECTORS[CARD][0]), card(0xC0, 0x80500000), card(0x2818, 2))
+    image = "second" if base else "first "
+    s.steps.append(Step(f"{name}-told", [], [f"{image} 0000:{CARD} e1000e: 10.0.2.2 is at {GATEWAY_MAC.hex(':')}"]))
+    s.frames += [PROBE, ANSWER]
+
+
 def handoff(s: Scene, policy: str = "keep-msi") -> Scene:
     """The whole story."""
     s.cmdline = f"handoff.shutdown={policy}"
     more = [bdf for bdf in MORE if bdf in s.functions]
     express = [bdf for bdf in EXPRESS if bdf in s.functions]
+    cards = [bdf for bdf in CARDS if bdf in s.functions]
     s.add("power-on", "runstate_set current_run_state 6 (prelaunch) new_state 9 (running)")
     for bdf, name in s.functions.items():
         if bdf in TABLES:
@@ -402,6 +436,8 @@ def handoff(s: Scene, policy: str = "keep-msi") -> Scene:
     s.values |= {(bdf, CONTROL): CONTROL_OFF[bdf in TABLES] for bdf in messengers}
     s.add("enter-first", STOP, GO)
 
+    if cards:
+        drive_card(s, "first", 0)
     if express:
         drive_express(s, "first", 0)
     if more:
@@ -410,11 +446,14 @@ def handoff(s: Scene, policy: str = "keep-msi") -> Scene:
     if more:
         s.add("arm-net", notify(1))
         s.frames.append(PROBE)
+    if cards:
+        s.add("arm-card", card(0x3818, 2))
+        s.frames.append(PROBE)
     if express:
         s.add("arm-nvme", nvme(0x1000, 2))
     s.add("arm-edu", *edu_dma(EDU, EDU_TARGET), *edu_dma(BEHIND, EDU_TARGET + DMA_SIZE))
 
-    for bdf in (BEHIND, *reversed(more + express), BRIDGE, EDU, VIRTIO) if policy != "none" else ():
+    for bdf in (BEHIND, *reversed(more + express + cards), BRIDGE, EDU, VIRTIO) if policy != "none" else ():
         _shut_down(s, bdf, policy)
     s.handed = {bdf: (s.values[bdf, COMMAND], s.values.get((bdf, CONTROL), 0)) for bdf in s.functions}
     s.add("jump", STOP, GO)
@@ -429,10 +468,16 @@ def handoff(s: Scene, policy: str = "keep-msi") -> Scene:
         s.add(f"reset-{bdf}", virtio(20, 0, 1, bdf))
     if express:
         s.add(f"reset-{NVME}", nvme(0x14, 0x460000))
-    for bdf in (VIRTIO, EDU, BRIDGE, BEHIND, *more, *express) if policy != "none" else ():
+    if cards:
+        s.add("reset-card-stop", card(0xD8, 0xFFFFFFFF), card(0x100, 0), card(0x400, 0), card(0, 0x44))
+        s.add("reset-card", card(0, 0x04000040))
+        s.add("reset-card-mask", card(0xD8, 0xFFFFFFFF))
+    for bdf in (VIRTIO, EDU, BRIDGE, BEHIND, *more, *express, *cards) if policy != "none" else ():
         s.register(f"master-{bdf}", bdf, COMMAND, s.values[bdf, COMMAND] | 4)
     if express:
         drive_express(s, "again", NEW)
+    if cards:
+        drive_card(s, "again", NEW)
     drive(s, "again", NEW_DESC, NEW_SOURCE, NEW_TARGET)
     if more:
         drive_more(s, "again", NEW)
@@ -441,6 +486,8 @@ def handoff(s: Scene, policy: str = "keep-msi") -> Scene:
         _fill_more(s)
     if express:
         _fill_express(s)
+    if cards:
+        _fill_card(s)
     return s
 
 
@@ -453,6 +500,12 @@ def handoff_of_everything(s: Scene) -> Scene:
 def handoff_of_express(s: Scene) -> Scene:
     """With nvme and PCIe ports as well."""
     s.functions |= EXPRESS
+    return handoff(s)
+
+
+def handoff_of_cards(s: Scene) -> Scene:
+    """With e1000e as well."""
+    s.functions |= CARDS
     return handoff(s)
 
 
@@ -531,6 +584,22 @@ def _fill_express(s: Scene) -> None:
         NEW + ADMIN_COMPLETION: completion,
         NEW + IDENTIFIED: vendor,
     }
+
+
+def _fill_card(s: Scene) -> None:
+    """The answer came into the first buffer, which is posted again; one frame was sent, and at the jump another."""
+    for base, end in ((0, s.before), (NEW, None)):
+        buffers = [base + CARD_DATA + i * CARD_BUFFER for i in range(3)]
+        data = {
+            base + CARD_RX: b"".join(struct.pack("<QHxxBxxx", b, len(ANSWER) * (not i), 0) for i, b in enumerate(buffers)),
+            base + CARD_TX: struct.pack("<QHxxBxxx", base, len(PROBE), 1) * (1 if base else 2),
+            base + CARD_DATA: ANSWER,
+        }
+        if end is None:
+            s.second |= data
+        else:
+            for address, part in data.items():
+                end[address:address + len(part)] = part
 
 
 def ring(desc: int, parts: list[tuple[int, int, int]], available: list[int], used: list[tuple[int, int]]) -> dict[int, bytes]:

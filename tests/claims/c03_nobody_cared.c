@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A kernel shuts down while a device has work in flight, and meets what comes of it before it goes on to the next. On the line that
+ * the device would use without messages is a serial port, which says its last line when it is shut down; lab.line=nobody: nobody.
+ *
+ * On purpose otherwise than a driver does it: with lab.line=owner the device's own handler is on its line although it has messages.
+ * With lab.noirqdebug a handler takes for its own what nobody handles, as if nobody counted.
+ */
+#include "boot/start.h"
+#include "drivers/edu/registers.h"
+#include "irq/i8259.h"
+#include "irq/spurious.h"
+#include "lib/time.h"
+#include "shutdown/policies.h"
+#include "tests/claims/lab.h"
+
+/* Longer than edu's transfer takes. Linux's 100,000 interrupts take 1 s; a line that goes on for ten is given up by nobody. */
+#define QUIET_US     150000
+#define STORM_MAX_US 10000000
+
+static const struct {
+	const char *word;
+	const char *driver;
+	unsigned int n;
+} devices[] = {
+	{ "lab.edu", "edu", 0 },
+	{ "lab.ahci", "ahci", 0 },
+	{ "lab.virtio-blk", "virtio-blk", 0 },
+	{ "lab.virtio-blk-2015", "virtio-blk", 1 },
+};
+
+static struct kernel kernel;
+static struct pci_dev *device;
+static u8 line;
+
+static struct pci_dev *chosen(void)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(devices); i++)
+		if (lab_has(&kernel, devices[i].word))
+			return lab_device(&kernel, devices[i].driver, devices[i].n);
+	lab_fail("no device named");
+}
+
+/* edu's transfer goes on while the image waits, a disk's request that the harness holds does not. */
+static void point(const char *name)
+{
+	if (lab_has(&kernel, "lab.edu"))
+		lab_mark(name, 0);
+	else
+		lab_point(name, 0);
+}
+
+/* Until nothing comes on the line any more: nothing ever came, or it was served, or the line was given up. */
+static void await_quiet(void)
+{
+	struct deadline deadline = deadline_after_us(STORM_MAX_US);
+	u64 count;
+
+	do {
+		if (deadline_passed(&deadline))
+			lab_fail("a storm without an end");
+		count = i8259_count(line);
+		lab_wait_us(QUIET_US);
+	} while (i8259_count(line) != count);
+}
+
+/* shutdown/disable_msi.c or shutdown/keep_msi.c, with the harness between the steps. */
+static void shut_down(struct pci_dev *dev)
+{
+	pci_driver_shutdown(dev);
+	if (kernel.shutdown == &shutdown_disable_msi) {
+		pci_msi_shutdown(dev);
+		pci_msix_shutdown(dev);
+	}
+	if (dev == device)
+		point("before-clear");
+	pci_clear_master(dev);
+}
+
+static void apply(struct pci_dev *dev)
+{
+	shut_down(dev);
+	if (dev != device)
+		return;
+	point("after-clear");
+	await_quiet();
+	lab_point("walk-on", 0);
+}
+
+static bool serve(void *context)
+{
+	struct lab_edu *edu = context;
+	u32 status = lab_edu_read(edu, EDU_IRQ_STATUS);
+
+	lab_edu_write(edu, EDU_IRQ_ACK, status);
+	return status;
+}
+
+/* What it interrupts does not go on, so that the run ends here: where the line would have been given up for the second time. */
+static bool swallow(void *context)
+{
+	static u32 count;
+
+	(void)context;
+	if (++count == 2 * SPURIOUS_WINDOW)
+		kernel_exit(&kernel);
+	return true;
+}
+
+static void share_line(irq_handler handler, void *context)
+{
+	if (i8259_request(line, handler, context) != OK)
+		lab_fail("no line");
+}
+
+_Noreturn void image_main(const struct boot_params *params)
+{
+	static const struct pci_policy policy = { "in steps", apply };
+	static struct lab_edu edu;
+
+	lab_start(&kernel, "c03", "", params);
+	device = chosen();
+	line = pci_read_config_byte(device, PCI_INTERRUPT_LINE);
+	if (!lab_has(&kernel, "lab.line=nobody"))
+		lab_work(&kernel, lab_device(&kernel, "serial", 0));
+	lab_work(&kernel, device);
+	if (lab_has(&kernel, "lab.line=owner")) {
+		lab_edu_open(&edu, device);
+		share_line(serve, &edu);
+	}
+	if (lab_has(&kernel, "lab.noirqdebug"))
+		share_line(swallow, NULL);
+	lab_point("driven", 0);
+	if (driver_of(device)->arm(device) != OK)
+		lab_fail("nothing in flight");
+	point("armed");
+	pci_apply_backward(&kernel.pci, &policy);
+	lab_point("walked", 0);
+	await_quiet();
+	lab_mark("end", 0);
+	kernel_exit(&kernel);
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* second's story, chapter by chapter, with the harness between the chapters. */
+#include "boot/start.h"
+#include "tests/claims/lab.h"
+
+_Noreturn void image_main(const struct boot_params *params)
+{
+	static struct kernel kernel;
+
+	lab_start(&kernel, "in", "", params);
+	lab_point("entered", (u64)(uintptr_t)params); /* behind the enumeration, which only reads */
+	kernel_startup(&kernel);
+	lab_point("init", 0);
+	kernel_drive(&kernel, false);
+	lab_point("driven", 0);
+	kernel_exit(&kernel);
+}

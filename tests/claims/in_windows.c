@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* second's story, with the two windows that end in it. */
+#include "boot/start.h"
+#include "tests/claims/windows.h"
+
+_Noreturn void image_main(const struct boot_params *params)
+{
+	static struct kernel kernel;
+
+	lab_start(&kernel, "in_windows", "", params);
+	window(&kernel, "lab.window=jump", params);
+	kernel_startup(&kernel);
+	lab_mark("init", 0);
+	window(&kernel, "lab.window=init", params);
+	lab_mark("driver", 0);
+	kernel_drive(&kernel, false);
+	kernel_exit(&kernel);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * first's story, chapter by chapter, with the harness between the chapters. Policies and load are the production ones; so are the
+ * options. It hands over to in.c unless told otherwise.
+ */
+#include "boot/start.h"
+#include "tests/claims/lab.h"
+
+_Noreturn void image_main(const struct boot_params *params)
+{
+	static struct kernel kernel;
+
+	lab_start(&kernel, "out", "in", params);
+	kernel_startup(&kernel);
+	kernel_drive(&kernel, true);
+	lab_point("driven", 0);
+
+	if (kernel_prepare_next(&kernel)) {
+		kernel_arm(&kernel);
+		lab_mark("armed", 0); /* waiting would cost the time that edu's transfer takes */
+		kernel_shutdown(&kernel);
+		lab_point("shutdown", kernel.dma.base);
+		kernel_jump(&kernel);
+	}
+	kernel_exit(&kernel);
+}

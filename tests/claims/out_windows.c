@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * first's story, with the window that it opens. Policies and load are the production ones. The next image is in its place before anything is
+ * in flight: to copy and to hash it takes longer than edu's transfer, which could then end in no window but the first.
+ *
+ * lab.intx=enabled leaves edu's INTx Disable clear beside MSI, as a kernel does for a device on which the bit does harm (Linux:
+ * PCI_DEV_FLAGS_MSI_INTX_DISABLE_BUG).
+ */
+#include "boot/start.h"
+#include "lib/string.h"
+#include "lib/time.h"
+#include "tests/claims/windows.h"
+
+/* QEMU's main loop comes to a request within milliseconds of the host's, of which the machine's clock makes some ten times as many. */
+#define SETTLE_US 60000000
+
+/*
+ * The order of work: edu is last, whose 100 ms count from there. left: how many requests of a device stay in flight. QEMU fulfils the first
+ * of those for entropy, and sends the frame, as soon as its main loop comes to it; that is to be over before the hand-off begins.
+ */
+static const struct load {
+	const char *driver;
+	unsigned int left;
+} loads[] = { { "virtio-blk", 8 }, { "virtio-net", 8 }, { "virtio-rng", 3 }, { "edu", 1 } };
+
+static void arm(struct pci_dev *dev, unsigned int left)
+{
+	struct deadline deadline = deadline_after_us(SETTLE_US);
+
+	if (driver_of(dev)->arm(dev) != OK)
+		lab_fail("nothing in flight");
+	while (driver_of(dev)->in_flight(dev) > left)
+		if (deadline_passed(&deadline))
+			lab_fail("more in flight than there should be");
+}
+
+static void arm_all(const struct kernel *kernel)
+{
+	for (const struct load *load = loads; load < loads + ARRAY_SIZE(loads); load++)
+		for (unsigned int i = 0; i < kernel->pci.count; i++) {
+			struct pci_dev *dev = &kernel->pci.dev[i];
+
+			if (dev->driven && !strcmp(dev->driver->name, load->driver))
+				arm(dev, load->left);
+		}
+}
+
+_Noreturn void image_main(const struct boot_params *params)
+{
+	static struct kernel kernel;
+	const struct chain *chain = &kernel.chain;
+
+	lab_start(&kernel, "out_windows", "in_windows", params);
+	kernel_startup(&kernel);
+	kernel_drive(&kernel, false);
+	if (lab_has(&kernel, "lab.intx=enabled"))
+		pci_intx(lab_device(&kernel, "edu", 0), true);
+	if (!kernel_prepare_next(&kernel))
+		lab_fail("no next image");
+	chain_place(chain);
+	if (chain_verify(chain) != OK)
+		lab_fail("digest");
+	lab_point("driven", 0);
+
+	arm_all(&kernel);
+	lab_mark("armed", 0);
+	kernel_shutdown(&kernel);
+	lab_mark("shutdown", 0);
+	window(&kernel, "lab.window=shutdown", chain->params);
+	lab_mark("jump", 0);
+	image_enter(chain->load_address + SETUP_ENTRY64, chain->params);
+}

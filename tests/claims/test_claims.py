@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Every experiment of this folder, as `make lab` runs it: what it says is what is known, and what docs/lab.md tells."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from witness.lab import stage
+from witness.lab.experiment import experiments
+from witness.lab.lab import Choice, measure
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CHECKLIST = ROOT / "docs" / "checklist.md"
+BUILD = Path(os.environ.get("O") or ROOT / "build")
+IDS = list(experiments())
+
+Results = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    directory = BUILD / "test" / "lab"
+    return measure(BUILD, directory, Choice.of(""), stage.settings(), lambda *lines: None)
+
+
+@pytest.fixture
+def result(results: Results, id: str) -> Results:
+    return next(e for e in results["experiments"] if e["id"] == id)
+
+
+def disagreeing(result: Results, roles: set[str]) -> list[str]:
+    """The trials of these roles that do not come out, with what each measured otherwise."""
+    return [
+        f"{case['name']}: {case['why'] or [value for value in case['values'] if not value['agrees']]}"
+        for case in result["cases"]
+        if case["role"] in roles and not case["agrees"]
+    ]
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_opposite_happens_in_each_control(result: Results) -> None:
+    assert any(case["role"] == "control" for case in result["cases"])
+    assert disagreeing(result, {"control"}) == []
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_verdict_is_the_known_one(result: Results) -> None:
+    assert result["verdict"] == result["known"], disagreeing(result, {"claim", "control", "cure"})
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_each_trial_measured_something(result: Results) -> None:
+    assert all(case["values"] for case in result["cases"])
+
+
+def test_checklist_names_every_experiment_and_no_other() -> None:
+    assert set(re.findall(r"\b[cl]\d\d\b", CHECKLIST.read_text(encoding="utf-8"))) == set(IDS)

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""When an experiment has shown something, and what of the lab can be asked for. No machine runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from witness.firmware import Firmware
+from witness.lab.experiment import Role, Shown, Trial, Value, Verdict, at_least, conclude, exactly
+from witness.lab.lab import Choice, check_devices, differences
+from witness.lab.stage import models
+from witness.machine import Machine
+from witness.qemu import Settings, Unusable
+
+
+def shown(role: Role, agrees: bool = True, why: str = "") -> Shown:
+    trial = Trial(role.value, role, Machine(), "image", lambda seen: [])
+    return Shown(trial, (exactly("messages", 0, 0 if agrees else 1),), why)
+
+
+CLAIM, CONTROL, CURE = (shown(role) for role in Role)
+
+
+@pytest.mark.parametrize(
+    "trials, verdict",
+    [
+        ([CLAIM, CONTROL], Verdict.HOLDS),
+        ([CLAIM, CONTROL, CURE], Verdict.HOLDS),
+        ([shown(Role.CLAIM, agrees=False), CONTROL], Verdict.REFUTED),
+        ([CLAIM, CONTROL, shown(Role.CURE, agrees=False)], Verdict.REFUTED),
+        ([CLAIM, shown(Role.CONTROL, agrees=False)], Verdict.NOT_SHOWN),
+        ([shown(Role.CLAIM, agrees=False), shown(Role.CONTROL, agrees=False)], Verdict.NOT_SHOWN),
+        ([CLAIM, shown(Role.CONTROL, why="point armed was not reached")], Verdict.COULD_NOT_RUN),
+        ([shown(Role.CLAIM, agrees=False, why="QEMU died"), CONTROL], Verdict.COULD_NOT_RUN),
+    ],
+)
+def test_verdict(trials: list[Shown], verdict: Verdict) -> None:
+    assert conclude(trials) is verdict
+
+
+@pytest.mark.parametrize(
+    "value, agrees",
+    [(exactly("n", 1, 1), True), (exactly("n", 1, 0), False), (exactly("n", "off", "off"), True),
+     (at_least("n", 2, 2), True), (at_least("n", 1, 2), False)],
+)  # fmt: skip
+def test_value(value: Value, agrees: bool) -> None:
+    assert value.agrees is agrees
+
+
+def test_choice() -> None:
+    assert list(Choice.of("c01").experiments) == ["c01"]
+    assert len(Choice.of("").experiments) > 1
+
+
+def test_unknown_experiment_is_named_beside_those_that_there_are() -> None:
+    with pytest.raises(Unusable, match=r"^ONLY=c01,c99: no experiment c99, there are c01 .*$"):
+        Choice.of("c01,c99")
+
+
+def test_devices_of_a_machine() -> None:
+    assert {"edu", "pcie-root-port"} <= models(Machine(devices=("edu,addr=5", "pcie-root-port,id=root")))
+
+
+def test_device_that_this_qemu_lacks_is_named() -> None:
+    settings = Settings(Firmware(Path("OVMF.fd"), None))
+    check_devices(settings, [Machine(devices=("edu,addr=5",))])
+    with pytest.raises(Unusable, match=r"^qemu-system-x86_64 has no device edo$"):
+        check_devices(settings, [Machine(devices=("edo,addr=5",))])
+
+
+def results(measured: int, evidence: str = "") -> dict[str, object]:
+    values = [{"what": "messages", "measured": measured, "evidence": evidence}]
+    return {"experiments": [{"id": "c01", "verdict": "holds", "cases": [{"name": "edu", "values": values}]}]}
+
+
+def test_what_differs_between_two_runs() -> None:
+    assert differences(results(1, "trace 7"), results(1, "trace 8")) == []
+    assert differences(results(1), results(2)) == ["c01 edu: messages: 1 and 2"]

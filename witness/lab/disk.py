@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Disks whose requests are in the harness's hands: it says when one that is in flight ends, and knows by QEMU's account of it.
+
+QEMU's blkdebug suspends the next read that reaches it. A machine that stops, and a device that is reset, wait for their requests:
+what is held has to be let go before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from witness.lab.stage import Stage
+
+SIZE = 8 << 20
+
+
+def disk(name: str) -> tuple[str, ...]:
+    """A disk of zeros: arguments for a machine, whose device then has drive=NAME."""
+    image = f"file.image.driver=null-co,file.image.size={SIZE},file.image.read-zeroes=on"
+    return "-blockdev", f"driver=raw,node-name={name},file.driver=blkdebug,{image}"
+
+
+def virtio(id: str) -> str:
+    """What QEMU calls the device that the disk belongs to, where it is a virtio-blk-pci."""
+    return f"/machine/peripheral/{id}/virtio-backend"
+
+
+def hold(stage: Stage, device: str) -> None:
+    """The next read will wait in QEMU, and what the device merges with it or does in order waits behind it."""
+    _do(stage, device, "break read_aio held")
+
+
+def let_go(stage: Stage, device: str) -> None:
+    """It has ended when this returns, and what waited behind it."""
+    _do(stage, device, "resume held")
+    _do(stage, device, "aio_flush")
+
+
+def reads_ended(stage: Stage, device: str) -> int:
+    told = stage.session.qmp.command("query-blockstats")
+    return next(int(disk["stats"]["rd_operations"]) for disk in told if disk.get("qdev") == device)
+
+
+def _do(stage: Stage, device: str, command: str) -> None:
+    stage.monitor(f'qemu-io -d {device} "{command}"')

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What an experiment consists of, and when it has shown something.
+
+A claim is a pair: trials in which it must hold, and controls in which the opposite must happen. Where a control does not come out,
+the experiment has shown nothing, whatever the other trials say.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable, Iterable, Mapping, Sequence
+
+from witness.machine import Machine
+
+if TYPE_CHECKING:
+    from witness.lab.observation import Observation
+    from witness.lab.stage import Stage
+
+CLAIMS = Path(__file__).resolve().parent.parent.parent / "tests" / "claims"
+FILE = re.compile(r"([cl]\d\d)_\w+\.py")
+
+
+class Role(str, Enum):
+    CLAIM = "claim"  # what is asserted, or the limit as it shows
+    CONTROL = "control"  # the same with one thing changed: the opposite happens
+    CURE = "cure"  # of a limit: what a kernel does about it
+
+
+class Verdict(str, Enum):
+    HOLDS = "holds"
+    REFUTED = "refuted"
+    NOT_SHOWN = "not shown"  # a control does not come out
+    COULD_NOT_RUN = "could not run"
+
+
+@dataclass(frozen=True)
+class Value:
+    """One thing that a trial measured."""
+
+    what: str
+    measured: int | str
+    expected: str
+    agrees: bool
+    evidence: str = ""  # trace lines, addresses
+
+
+def exactly(what: str, measured: int | str, expected: int | str, evidence: str = "") -> Value:
+    return Value(what, measured, str(expected), measured == expected, evidence)
+
+
+def at_least(what: str, measured: int, expected: int, evidence: str = "") -> Value:
+    return Value(what, measured, f"at least {expected}", measured >= expected, evidence)
+
+
+class Unshown(Exception):
+    """A trial did not come to what it is about; the text is one line that says why."""
+
+
+Judge = Callable[["Observation"], Sequence[Value]]
+Action = Callable[["Stage"], None]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of one image on one machine."""
+
+    name: str
+    role: Role
+    machine: Machine
+    image: str  # in build/claims/, entered in place of first
+    judge: Judge
+    words: str = ""  # the command line
+    points: Mapping[str, Action] = field(default_factory=dict)  # what the harness does where the image says that it is there
+    may_kill: bool = False  # QEMU itself may die of it, and the judge looks at how
+
+
+@dataclass(frozen=True)
+class Experiment:
+    title: str  # the claim, as a sentence
+    source: str  # who says so
+    falsified_by: str  # what would have to be seen if it were not so
+    provoked_by: str  # how the device is brought into the situation
+    reading: str  # what it means for whoever writes a kernel
+    trials: tuple[Trial, ...]
+    verdict: Verdict = Verdict.HOLDS  # as known; tests compare
+    id: str = ""  # of its file
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What came of a trial."""
+
+    trial: Trial
+    values: tuple[Value, ...] = ()
+    why: str = ""  # where it could not run
+
+    @property
+    def agrees(self) -> bool:
+        return not self.why and all(value.agrees for value in self.values)
+
+
+def conclude(shown: Iterable[Shown]) -> Verdict:
+    shown = list(shown)
+    if any(s.why for s in shown):
+        return Verdict.COULD_NOT_RUN
+    if not all(s.agrees for s in shown if s.trial.role is Role.CONTROL):
+        return Verdict.NOT_SHOWN
+    return Verdict.HOLDS if all(s.agrees for s in shown) else Verdict.REFUTED
+
+
+def load(file: Path) -> Experiment:
+    """The EXPERIMENT of a file; it is given the file's first letters as its id."""
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    experiment: Experiment = module.EXPERIMENT
+    object.__setattr__(experiment, "id", file.stem[:3])
+    return experiment
+
+
+def experiments(folder: Path = CLAIMS) -> dict[str, Experiment]:
+    """Every experiment by its id, claims before limits."""
+    files = sorted(file for file in folder.glob("*.py") if FILE.fullmatch(file.name))
+    return {file.stem[:3]: load(file) for file in files}

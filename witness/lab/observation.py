@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a judge sees of a trial: QEMU's trace between the points that the image told of, and what the harness read of RAM there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Mapping
+
+from witness import guestlog
+from witness.case import Case
+from witness.hazards import PCI_GSI
+from witness.lab.experiment import Unshown
+from witness.lab.stage import MARK, kept_ram
+from witness.lab.timeline import Landed
+from witness.pci import Bdf, Register
+from witness.record import Outcome, Ram, Run, ram_layout
+from witness.trace import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
+
+# QEMU's name of a UART's registers, and COM2's data port: an image's words to the harness pass here, character by character.
+WIRE = ("serial", 0x2F8)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point of the image. It labels the trace; it is evidence of nothing."""
+
+    line: int
+    name: str
+    value: int
+
+
+class Observation:
+    def __init__(self, run: Run, kept: Mapping[str, bytes], may_kill: bool = False) -> None:
+        ended = (Outcome.PASS, Outcome.FAIL, Outcome.QEMU_DIED) if may_kill else (Outcome.PASS, Outcome.FAIL)
+        if run.outcome not in ended:
+            raise Unshown(f"{run.detail}; the guest's last line: {guestlog.last_words(run.log) or 'none'}")
+        self.run, self.kept, self.case = run, kept, Case(run)
+        self.landed: list[Landed] = []  # DMA that a judge found, for the timeline
+
+    @cached_property
+    def marks(self) -> list[Mark]:
+        found, text = [], ""
+        for event in self.run.events:
+            if isinstance(event, MmioWrite) and (event.region, event.address) == WIRE:
+                text += chr(event.value)
+                if text.endswith("\n"):
+                    name, _, value = text.partition(" ")
+                    found.append(Mark(event.line, name.removeprefix(MARK), int(value, 16)))
+                    text = ""
+        return found
+
+    def mark(self, name: str, nth: int = 0) -> Mark:
+        found = [mark for mark in self.marks if mark.name == name]
+        if nth >= len(found):
+            raise Unshown(f"point {name} was not reached; the guest's last line: {guestlog.last_words(self.run.log) or 'none'}")
+        return found[nth]
+
+    def between(self, start: str | Mark, stop: str | Mark | None = None) -> range:
+        """Trace lines from one point to another, or to the end."""
+        first, last = (self.mark(point) if isinstance(point, str) else point for point in (start, stop or start))
+        return range(first.line + 1, last.line if stop else self.case.end + 1)
+
+    def ram(self, name: str) -> Ram:
+        """As an action kept it."""
+        return Ram(kept_ram(self.run.directory, name), ram_layout(self.run.machine))
+
+    # --- what happened there ---
+
+    def messages(self, lines: range, vector: int | None = None) -> list[Msi]:
+        """Messages that arrived, of all or with this vector."""
+        return [e for e in self.case.within(Msi, lines) if vector is None or e.data & 0xFF == vector]
+
+    def edges(self, lines: range, level: int = 1) -> list[GsiLevel]:
+        """PCI lines that rose, or fell."""
+        return [e for e in self.case.within(GsiLevel, lines) if e.gsi >= PCI_GSI and e.level == level]
+
+    def level(self, gsi: int, line: int) -> int:
+        """Of a PCI line at this place of the trace."""
+        return next((e.level for e in reversed(list(self.case.within(GsiLevel, range(line)))) if e.gsi == gsi), 0)
+
+    def taken(self, lines: range) -> list[PicInterrupt]:
+        """Interrupts that the 8259 delivered to the CPU, the timer's apart."""
+        return [e for e in self.case.within(PicInterrupt, lines) if e.irq]
+
+    def config_writes(self, lines: range, bdf: Bdf) -> list[ConfigWrite]:
+        return [e for e in self.case.within(ConfigWrite, lines) if e.bdf == bdf]
+
+    def writes_to(self, bdf: Bdf, lines: range) -> list[MmioWrite]:
+        """Into a function's BARs."""
+        return [e for e in self.case.device_writes(lines) if self.case.bars.owner(e.address, e.line) == bdf]
+
+    def register(self, bdf: Bdf, register: Register, line: int) -> int:
+        """Just before this line of the trace."""
+        return self.case.history.value(bdf, register, line)
+
+    def functions(self, device: str) -> list[Bdf]:
+        """Those of a device model, by QEMU's name in the trace, such as "edu"."""
+        return [bdf for bdf in sorted(self.case.topology.functions) if self.case.name(bdf).partition(" ")[2] == device]
+
+    def stderr(self) -> list[str]:
+        """QEMU's own last words."""
+        return (self.run.directory / "qemu.err").read_text(errors="replace").splitlines()
+
+
+def at(events: object) -> str:
+    """The trace lines of events, as evidence."""
+    lines = [event.line for event in events]  # type: ignore[attr-defined]
+    if not lines:
+        return ""
+    return f"trace {lines[0]}" if len(lines) == 1 else f"trace {lines[0]}-{lines[-1]}"

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The lab's results as one HTML page: no scripts, nothing from elsewhere, timelines as inline SVG. The words are in page.html."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Mapping, Sequence
+
+from witness.lab import table
+from witness.lab.timeline import Lane, Point, Tick, Timeline
+
+TEMPLATE = "page.html"
+
+# In pixels. Ticks share the room of a desk's screen; one is wider where a text of its lanes needs it.
+ROOM, TICK_MIN, TICK_MAX = 860, 15, 48
+CHARACTER, PADDING = 6.4, 14
+AXIS, HEADING, ROW = 50, 20, 20
+UP, DOWN = 4, 16  # of a lane's row
+SPIKE = 5  # how long a level shows that is gone again within its tick
+
+# No more than this many shades; what is above looks the same.
+HEAT_MAX = 4
+
+# A word alone says it, the sign is for who looks at many.
+SIGNS = {
+    "holds": "✓", "agrees": "✓", "refuted": "✗", "does not agree": "✗", "not shown": "?", "could not run": "–",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A column of the drawing."""
+
+    x: float
+    width: float
+    tick: Tick
+
+
+@dataclass(frozen=True)
+class Label:
+    x: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Span:
+    """Of a text: as long as it holds."""
+
+    x: float
+    width: float
+    text: str
+
+
+@dataclass
+class Row:
+    """A lane, or the heading of those that belong together."""
+
+    y: int
+    height: int
+    kind: str
+    name: str
+    path: str = ""
+    labels: list[Label] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    width: float
+    height: int
+    marks: list[Mark]
+    rows: list[Row]
+
+
+def write_page(results: Mapping[str, Any], path: Path) -> None:
+    # Here, since make run installs it for nobody.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    # What results.json lacks is an error, not an empty place.
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"draw": lambda facts: draw(Timeline.of(facts)), "state": table.state, "agreeing": table.agreeing}
+    page = environment.get_template(TEMPLATE)
+    cells = {table.place(cell): cell for cell in results["matrix"]["cells"]} if results["matrix"] else {}
+
+    def cell(out: str, inward: str, device: str) -> Mapping[str, Any]:
+        return cells.get((out, inward, device)) or table.absent(out, inward, device)
+
+    words = {"kinds": table.KINDS, "signs": SIGNS, "symbol": table.symbol, "told": table.told, "unlike": table.unlike}
+    text = page.render(results, ordered=table.versions(results), cell=cell, heat=heat, **words)
+    path.write_text(text, encoding="utf-8")
+
+
+def heat(cell: Mapping[str, Any]) -> str:
+    """The class of a cell: how bad, where that is known."""
+    if cell["outcome"] == "ran":
+        return f"heat-{min(len(table.kinds(cell)), HEAT_MAX)}"
+    return "died" if cell["outcome"] == "QEMU died" else "not-run"
+
+
+# --- timelines ---
+
+
+def draw(timeline: Timeline) -> Drawing:
+    edges = _edges(timeline)
+    rows, y = [], AXIS
+    for group, lanes in groupby(timeline.lanes, key=lambda lane: lane.name.partition(": ")[0]):
+        rows.append(Row(y, HEADING, "group", group))
+        y += HEADING
+        for lane in lanes:
+            rows.append(_row(lane, y, edges))
+            y += ROW
+    marks = [Mark(x, stop - x, tick) for x, stop, tick in zip(edges, edges[1:], timeline.ticks)]
+    return Drawing(edges[-1], y + 1, marks, rows)
+
+
+def _edges(timeline: Timeline) -> list[float]:
+    """Where each tick begins, and where the last ends."""
+    size = len(timeline.ticks)
+    widths = [min(max(ROOM / size, TICK_MIN), TICK_MAX)] * size
+    for lane in timeline.lanes:
+        if lane.kind == "level":
+            continue
+        for point, stop in _spans(lane.points, size):
+            needed = len(str(point.value)) * CHARACTER + PADDING
+            widths[point.at] += max(0.0, needed - sum(widths[point.at:stop]))
+    edges = [0.0]
+    for width in widths:
+        edges.append(round(edges[-1] + width, 1))
+    return edges
+
+
+def _spans(points: Sequence[Point], size: int) -> list[tuple[Point, int]]:
+    """Each point with the tick of the next."""
+    return list(zip(points, [*(point.at for point in points[1:]), size]))
+
+
+def _row(lane: Lane, y: int, edges: list[float]) -> Row:
+    row = Row(y, ROW, lane.kind, lane.name.partition(": ")[2])
+    if lane.kind == "level":
+        row.path = _level(lane.points, y, edges)
+    elif lane.kind == "text":
+        spans = _spans(lane.points, len(edges) - 1)
+        row.spans = [Span(edges[p.at], round(edges[stop] - edges[p.at], 1), str(p.value)) for p, stop in spans]
+    else:
+        row.path = " ".join(f"M{edges[p.at] + 3:.1f},{y + DOWN} v{UP - DOWN} l-2.5,5 h5 l-2.5,-5" for p in lane.points)
+        counts = [(p, f"×{p.value}" if isinstance(p.value, int) else p.value) for p in lane.points]
+        row.labels = [Label(edges[p.at] + 8, text) for p, text in counts if text != "×1"]
+    return row
+
+
+def _level(points: Sequence[Point], y: int, edges: list[float]) -> str:
+    """Steps from the left edge to the right one; its fill, closed along the low level, is what is high."""
+    low = y + DOWN
+    path, last = f"M{edges[0]},{low}", -1
+    for point in points:
+        x = edges[point.at] + (SPIKE if point.at == last else 0)
+        path += f" H{x:.1f} V{y + UP if point.value else low}"
+        last = point.at
+    return f"{path} H{edges[-1]}" + (f" V{low}" if points[-1].value else "")

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Devices that QEMU cannot migrate: plugged into a standing machine, and set up as firmware would have done."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Sequence
+
+from witness.pci import (
+    PCI_BASE_ADDRESS_0, PCI_COMMAND, PCI_COMMAND_MASTER, PCI_COMMAND_MEMORY, PCI_INTERRUPT_LINE, PCI_MEMORY_BASE, Bdf, Function, Topology,
+)  # fmt: skip
+from witness.qemu import Session, config_write, configs
+from witness.record import Entry
+
+
+def plug(session: Session, entry: Entry, devices: Sequence[str]) -> Entry:
+    """Each as for -device, behind a port of its own. Back comes the entry with these in its configuration space."""
+    for device in devices:
+        driver, *properties = device.split(",")
+        session.qmp.command("device_add", driver=driver, **dict(property.split("=", 1) for property in properties))
+    found = dict(configs(session.qmp)) if devices else {}
+    topology = Topology.of(found.items())
+    for bdf in found.keys() - entry.configs.keys():
+        _set_up(session, bdf, topology.functions[topology.upstream(bdf)[0]])
+    return replace(entry, configs=dict(configs(session.qmp))) if devices else entry
+
+
+def _set_up(session: Session, bdf: Bdf, port: Function) -> None:
+    """One memory BAR, where the port's window begins; INTA of the only device behind a port is the port's own."""
+    window = (port.u16(PCI_MEMORY_BASE) & 0xFFF0) << 16
+    for register, value in (
+        (PCI_BASE_ADDRESS_0, window),
+        (PCI_INTERRUPT_LINE, port.config[PCI_INTERRUPT_LINE]),
+        (PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER),
+    ):
+        config_write(session.qmp, bdf, register, value)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Many runs on few machines: each machine is booted once, and every run begins from its snapshot.
+
+Runs are spread over the CPUs by processes, since half of each is the reading of its trace.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Callable, Generic, Sequence, TypeVar
+
+from witness.lab import stage
+from witness.machine import Machine
+from witness.qemu import Settings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Job(Generic[T]):
+    """A run from a snapshot of a machine. work is called in another process: it and what it returns are pickled."""
+
+    machine: Machine
+    work: Callable[[stage.Origin], T]
+    done: Callable[[T], None]  # called here
+
+
+def cpus() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def run_jobs(jobs: Sequence[Job[T]], build: Path, directory: Path, how: Settings) -> None:
+    """Run all. A machine is booted in directory, which is removed."""
+    waiting: dict[Machine, list[Job[T]]] = {}
+    for job in jobs:
+        waiting.setdefault(job.machine, []).append(job)
+    # The machine with the most to do first, so that no CPU waits for it at the end.
+    machines = sorted(waiting, key=lambda machine: -len(waiting[machine]))
+    with ProcessPoolExecutor(cpus(), mp_context=get_context("fork")) as pool:
+        boots = {pool.submit(stage.take, m, build, directory / str(i), how): m for i, m in enumerate(machines)}
+        runs: dict[Future[T], Job[T]] = {}
+        try:
+            while boots or runs:
+                pending: list[Future[Any]] = [*boots, *runs]
+                ended = wait(pending, return_when=FIRST_COMPLETED).done
+                for boot in [future for future in boots if future in ended]:
+                    for job in waiting.pop(boots.pop(boot)):
+                        runs[pool.submit(job.work, boot.result())] = job
+                for run in [future for future in runs if future in ended]:
+                    runs.pop(run).done(run.result())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)

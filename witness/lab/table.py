@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The lab's results as plain text: the table and one experiment for the terminal, both and their reading for docs/lab.md.
+
+What comes from build/lab/results.json is read as it is: page.py shows the same.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any, Iterable, Iterator, Mapping
+
+from witness.lab.timeline import Lane, Timeline
+
+WIDTH = 100
+
+# What stands between these in docs/lab.md is made.
+BEGIN, END = "<!-- made by make lab -->", "<!-- end of what make lab made -->"
+
+NONE, NOT_RUN, DIED = ".", "-", "!"
+
+VERSIONS = ("git", "QEMU", "OVMF")
+
+KINDS = {"claim": "Claims", "limit": "Limits"}
+
+# Of a lane: characters for a tick, at most, and what stands for what.
+COLUMNS_MAX = 8
+LOW, HIGH, SPIKE, PULSE, SINCE = "_", "#", "|", "^", "|"
+
+Facts = Mapping[str, Any]
+
+
+# --- words that the page uses, too ---
+
+
+def kinds(cell: Facts) -> list[str]:
+    """The hazards that a cell of the matrix shows."""
+    return [hazard for hazard, count in cell["hazards"].items() if count]
+
+
+def symbol(cell: Facts) -> str:
+    if cell["outcome"] == "could not run":
+        return NOT_RUN
+    if cell["outcome"] == "QEMU died":
+        return DIED
+    return str(len(kinds(cell)) or NONE)
+
+
+def told(cell: Facts) -> str:
+    """What the symbol stands for."""
+    found = [f"{hazard}: {cell['hazards'][hazard]}" for hazard in kinds(cell)]
+    if cell["outcome"] != "ran":
+        found.insert(0, f"{cell['outcome']}: {cell['why']}")
+    found = found or ["nothing let loose"]
+    if unlike(cell):
+        found.append(f"config accesses: {cell['signature']}")
+    return "; ".join([*found, *cell["notes"]])
+
+
+def unlike(cell: Facts) -> bool:
+    """Whether a policy did otherwise than it says; of what did not run nobody knows."""
+    return bool(cell["outcome"] == "ran" and cell["signature"] != "as expected")
+
+
+def place(cell: Facts) -> tuple[str, str, str]:
+    return cell["out"], cell["in"], cell["device"]
+
+
+def absent(out: str, inward: str, device: str) -> Facts:
+    """A cell that the results do not have."""
+    why = "the results have no such cell"
+    return {"out": out, "in": inward, "device": device, "outcome": "could not run", "why": why,
+            "hazards": {}, "notes": [], "signature": ""}  # fmt: skip
+
+
+def state(case: Facts) -> str:
+    """How a case came out; one that measured nothing did not run."""
+    if not case["values"]:
+        return "could not run"
+    return "agrees" if case["agrees"] else "does not agree"
+
+
+def agreeing(experiment: Facts) -> str:
+    """How many of its cases came out as they must."""
+    return f"{sum(state(case) == 'agrees' for case in experiment['cases'])} of {len(experiment['cases'])}"
+
+
+def versions(results: Facts) -> dict[str, str]:
+    """What the results are facts about, in the order of every report."""
+    known = results["versions"]
+    return {name: known[name] for name in dict.fromkeys((*VERSIONS, *known)) if name in known}
+
+
+# --- the terminal ---
+
+
+def table(results: Facts) -> list[str]:
+    """A line for each experiment, then the matrix: a row for each pair of policies."""
+    parts = [[", ".join(f"{name} {version}" for name, version in versions(results).items())]]
+    parts += [[_row(e) for e in results["experiments"] if e["kind"] == kind] for kind in KINDS]
+    parts += [_matrix(results["matrix"])] if results["matrix"] else []
+    return "\n\n".join("\n".join(part) for part in parts if part).splitlines()
+
+
+def _row(experiment: Facts) -> str:
+    right = f"{experiment['verdict']:13} {agreeing(experiment):>7}"
+    room = WIDTH - len(experiment["id"]) - len(right) - 4
+    return f"{experiment['id']}  {textwrap.shorten(experiment['title'], room, placeholder=' …'):{room}}  {right}"
+
+
+def _matrix(matrix: Facts) -> list[str]:
+    cells = {place(cell): cell for cell in matrix["cells"]}
+    pairs = [(out["name"], inward["name"]) for out in matrix["out"] for inward in matrix["in"]]
+    wide = max(len(" -> ".join(pair)) for pair in pairs) + 2
+    lines = [f"{'out -> in':{wide}}" + "  ".join(matrix["devices"])]
+    for pair in pairs:
+        row = [(device, symbol(cells.get((*pair, device)) or absent(*pair, device))) for device in matrix["devices"]]
+        lines.append((f"{' -> '.join(pair):{wide}}" + "  ".join(f"{text:{len(device)}}" for device, text in row)).rstrip())
+    meaning = f"{NONE} nothing let loose, {DIED} QEMU died, {NOT_RUN} could not run"
+    lines += ["", f"kinds of hazard of {len(matrix['hazards'])}: {', '.join(matrix['hazards'])}; {meaning}"]
+    whys: dict[str, list[str]] = {}
+    for cell in matrix["cells"]:
+        if cell["outcome"] != "ran":
+            whys.setdefault(f"{cell['outcome']}: {cell['why']}", []).append(cell["device"])
+    return [*lines, *(f"  {why} ({', '.join(dict.fromkeys(devices))})" for why, devices in whys.items())]
+
+
+def express(experiment: Facts) -> list[str]:
+    """One experiment: what its cases measured, and what happened when."""
+    lines = [f"{experiment['id']}  {experiment['title']}", ""]
+    for word, key in (("from", "source"), ("false if", "falsified_by"), ("provoked by", "provoked_by"), ("reading", "reading")):
+        head = f"{word:12}"
+        lines += textwrap.wrap(experiment[key], WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
+    for case in experiment["cases"]:
+        lines += ["", f"{case['role']} {case['name']}: {state(case)}" + (f": {case['why']}" if case["why"] else "")]
+        lines += [_value(value) for value in case["values"]]
+        if case["timeline"]:
+            lines += ["", *lanes(Timeline.of(case["timeline"]))]
+        lines += [f"  {case['directory']}/"] if case["directory"] else []
+    return [*lines, "", f"{experiment['verdict']} ({agreeing(experiment)} cases agree)"]
+
+
+def _value(value: Facts) -> str:
+    sign = "ok " if value["agrees"] else "NOT"
+    return f"  {sign} {value['what']}: {value['measured']}, expected {value['expected']}  {value['evidence']}".rstrip()
+
+
+def lanes(timeline: Timeline) -> list[str]:
+    """As many columns for each tick as there is room for; below, what each stands for."""
+    wide = max(len(lane.name) for lane in timeline.lanes) + 2
+    size = len(timeline.ticks)
+    columns = max(1, min((WIDTH - wide) // size, COLUMNS_MAX))
+    lines = [f"  {lane.name:{wide}}{_drawn(lane, size, columns)}" for lane in timeline.lanes]
+    lines += [f"  {'tick':{wide}}" + "".join(str(tick)[-columns:].ljust(columns) for tick in range(size)).rstrip(), ""]
+    phases = {point.at: point.value for lane in timeline.lanes[:1] for point in lane.points}
+    for number, tick in enumerate(timeline.ticks):
+        lines += [f"  {phases[number]}"] if number in phases else []
+        lines.append(f"  {number:4} {tick.line:>8}  {tick.text}")
+    return lines
+
+
+def _drawn(lane: Lane, size: int, columns: int) -> str:
+    drawn = ""
+    for point, stop in zip(lane.points, [*(point.at * columns for point in lane.points[1:]), size * columns]):
+        if lane.kind == "pulse":
+            drawn = drawn.ljust(point.at * columns) + PULSE
+        elif lane.kind == "text":
+            drawn += f"{SINCE}{point.value}".ljust(stop - len(drawn))[:stop - len(drawn)]
+        elif stop == point.at * columns:  # gone again within this tick
+            drawn += SPIKE
+        else:
+            drawn += (HIGH if point.value else LOW) * (stop - len(drawn))
+    return drawn.rstrip()
+
+
+# --- the document ---
+
+
+def markdown(results: Facts) -> str:
+    """For docs/lab.md: verdicts, readings, kinds of hazards; no number that another run would have otherwise."""
+    lines = [BEGIN, ", ".join(f"{name} {version}" for name, version in versions(results).items() if name != "git"), ""]
+    for kind, word in KINDS.items():
+        found = [e for e in results["experiments"] if e["kind"] == kind]
+        if found:
+            lines += [f"### {word}", "", *_markdown_table((kind, "verdict", "reading"), map(_markdown_row, found)), ""]
+    if results["matrix"]:
+        lines += _markdown_matrix(results["matrix"])
+    return "\n".join([*lines, END, ""])
+
+
+def _markdown_row(experiment: Facts) -> Iterator[str]:
+    yield from (f"**{experiment['id']}** {experiment['title']}", experiment["verdict"], experiment["reading"])
+
+
+def _markdown_matrix(matrix: Facts) -> list[str]:
+    cells = {place(cell): cell for cell in matrix["cells"]}
+    lines = ["### Every policy against every other", ""]
+    rows = []
+    for out in matrix["out"]:
+        for inward in matrix["in"]:
+            found = (cells.get((out["name"], inward["name"], device)) for device in matrix["devices"])
+            rows.append([out["name"], inward["name"], *(_markdown_cell(cell) if cell else NOT_RUN for cell in found)])
+    return [*lines, *_markdown_table(("out", "in", *matrix["devices"]), rows), ""]
+
+
+def _markdown_cell(cell: Facts) -> str:
+    return ", ".join(kinds(cell)) or "none" if cell["outcome"] == "ran" else str(cell["outcome"])
+
+
+def _markdown_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    escaped = [[" ".join(text.split()).replace("|", "\\|").replace("<", "&lt;") for text in row] for row in (head, *rows)]
+    lines = [f"| {' | '.join(row)} |" for row in escaped]
+    return [lines[0], "|" + "---|" * len(escaped[0]), *lines[1:]]

@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A judged run as lanes over the order of its events: bus master, MSI, INTx, messages, interrupts, DMA, side by side.
+
+The trace's line numbers are the only clock, so the axis has no scale: one tick is one event, or some that belong together. It
+begins where the first image is entered. In the out phase and in the window each change has a tick of its own. What a kernel does
+while it drives its devices before is one tick, unless it is little. Everywhere else a part that has too many ticks becomes coarser,
+the largest first, until there are TICKS_MAX at most: a tick for all that is done to one function at a stretch, then one for the
+whole part.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import groupby, pairwise
+from typing import Any, Callable, Iterable, Iterator, Literal, Mapping, NamedTuple, Sequence
+
+from witness.case import Case
+from witness.driving import Message, own_messages
+from witness.hazards import PCI_GSI
+from witness.pci import ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, Bdf, Register
+from witness.trace import GsiLevel, MmioWrite, Msi, PicInterrupt
+
+TICKS_MAX = 60
+LITTLE = 8
+
+FIRMWARE, DRIVING, OUT, WINDOW, IN = "firmware", "driving", "out", "window", "in"
+
+Kind = Literal["text", "level", "pulse"]
+
+
+class Landed(NamedTuple):
+    """What a device wrote into memory, where the experiment can tell."""
+
+    line: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    line: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Point:
+    """From this tick on, of a text or a level; at this tick, of a pulse. A level that changes and comes back has two at one."""
+
+    at: int
+    value: int | str
+
+
+@dataclass(frozen=True)
+class Lane:
+    """Its name is `what it belongs to: signal`."""
+
+    name: str
+    kind: Kind
+    points: list[Point]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    ticks: list[Tick]
+    lanes: list[Lane]
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Timeline:
+        """From what dataclasses.asdict() made of one."""
+        lanes = [Lane(lane["name"], lane["kind"], [Point(**point) for point in lane["points"]]) for lane in facts["lanes"]]
+        return cls([Tick(**tick) for tick in facts["ticks"]], lanes)
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A lane to be; in the order of the page."""
+
+    rank: tuple[int, ...]
+    name: str
+    kind: Kind
+
+
+PHASE, IMAGE = Wire((0, 0), "handoff: phase", "text"), Wire((0, 1), "handoff: image", "text")
+LANDED = Wire((4,), "memory: DMA landed", "pulse")
+
+# The bits of a function that have a lane, in this order, and what they are called there.
+BITS = (
+    (Register.COMMAND, PCI_COMMAND_MASTER, "BM"),
+    (Register.MSI, ENABLE[Register.MSI], "MSI"),
+    (Register.MSIX, ENABLE[Register.MSIX], "MSI-X"),
+    (Register.COMMAND, PCI_COMMAND_INTX_DISABLE, "INTx Disable"),
+)
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One thing that happened."""
+
+    line: int
+    wire: Wire
+    value: int | str
+    text: str
+    noun: str  # what to count it as
+    function: str = ""  # whose it is; an interrupt line is nobody's
+
+
+class Detail(IntEnum):
+    """How fine a part is shown."""
+
+    EACH, FUNCTION, WHOLE = range(3)
+
+
+@dataclass
+class Part:
+    """A phase with what happened in it."""
+
+    line: int
+    name: str
+    signals: list[Signal]
+    detail: Detail = Detail.EACH
+
+    def groups(self) -> list[list[Signal]]:
+        """The signals of each tick."""
+        if self.detail is Detail.WHOLE:
+            return [self.signals] if self.signals else []
+        if self.detail is Detail.FUNCTION:
+            return _stretches(self.signals)
+        return _alike(self.signals)
+
+
+def timeline(case: Case, marks: Sequence[tuple[int, str]] = (), landed: Sequence[Landed] = ()) -> Timeline:
+    """Of a run. Where an experiment has marks of its own, trace line and name, they are its phases."""
+    begin = min((*case.entry_lines.values(), *(line for line, _ in marks)), default=0)
+    if case.before:
+        begin = 0  # what was before the first event is known, and no part of this
+    starts = _phases(case, begin, marks)
+    signals = sorted(_signals(case, begin, landed), key=lambda signal: signal.line)
+    signals = _of_functions_that_matter(case, begin, signals)
+    parts = []
+    for (line, name), (until, _) in pairwise([*starts, (case.end + 1, "")]):
+        parts.append(Part(line, name, [signal for signal in signals if line <= signal.line < until]))
+        if name in (FIRMWARE, DRIVING) and len(parts[-1].groups()) > LITTLE:
+            parts[-1].detail = Detail.WHOLE
+    _coarsen(parts)
+    return _drawn(case, parts, begin)
+
+
+def _phases(case: Case, begin: int, marks: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Where each phase begins."""
+    first = (begin, DRIVING if case.entry_lines else FIRMWARE)
+    if marks:
+        found = sorted(marks)
+    else:
+        found = [
+            (lines.start, name)
+            for hop in case.handed_over
+            for lines, name in ((hop.out, OUT), (hop.window, WINDOW), (hop.inward, IN))
+            if lines and lines.start <= case.end
+        ]
+    found = [(line, name) for line, name in found if line >= begin]
+    return found if found and found[0][0] == begin else [first, *found]
+
+
+# --- what happened ---
+
+
+def _signals(case: Case, begin: int, landed: Iterable[Landed]) -> Iterator[Signal]:
+    lines = range(begin, case.end + 1)
+    for name, line in case.entry_lines.items():
+        yield Signal(line, IMAGE, name, f"{name} is entered", "entry")
+    yield from _register_signals(case, begin)
+    yield from _line_signals(case, begin)
+    sender = _senders(case)
+    for message in case.within(Msi, lines):
+        who = sender(message)
+        wire = Wire((1, *(who or Bdf(256, 0, 0)), len(BITS)), f"{_name(case, who)}: messages", "pulse")
+        vector = f"0x{message.data & 0xFF:02x}"
+        yield Signal(message.line, wire, vector, f"{_name(case, who)}: message, vector {vector}", "message", _name(case, who))
+    for interrupt in case.within(PicInterrupt, lines):
+        wire = Wire((3, interrupt.irq), f"8259: IRQ {interrupt.irq} taken", "pulse")
+        yield Signal(interrupt.line, wire, 1, f"IRQ {interrupt.irq} taken", "interrupt")
+    for line, text in landed:
+        yield Signal(line, LANDED, text, f"DMA landed: {text}", "landing")
+
+
+def _name(case: Case, bdf: Bdf | None) -> str:
+    return case.name(bdf) if bdf else "unknown sender"
+
+
+def _register_signals(case: Case, begin: int) -> Iterator[Signal]:
+    """The bits that writes change; and those that a snapshot of the registers finds changed, by a reset say."""
+    known = {bdf: function.offsets for bdf, function in case.topology.functions.items()}
+    last = {(bdf, r, mask): _bit(case, bdf, r, mask, begin + 1) for bdf in known for r, mask, _ in BITS}
+    found = [(change.line, change.bdf, {change.register: change.new}) for change in case.history.changes if change.line >= begin]
+    found += [(line, bdf, case.registers(bdf, line + 1)) for line in case.entry_lines.values() for bdf in known]
+    for line, bdf, values in sorted(found, key=lambda item: item[0]):
+        for index, (register, mask, word) in enumerate(BITS):
+            if bdf not in known or register not in values or register not in known[bdf]:
+                continue
+            value = int(bool(values[register] & mask))
+            if last[bdf, register, mask] == value:
+                continue
+            last[bdf, register, mask] = value
+            wire = Wire((1, *bdf, index), f"{case.name(bdf)}: {word}", "level")
+            text = f"{case.name(bdf)}: {word} {'on' if value else 'off'}"
+            yield Signal(line, wire, value, text, "register change", case.name(bdf))
+
+
+def _bit(case: Case, bdf: Bdf, register: Register, mask: int, line: int) -> int:
+    return int(bool(case.history.value(bdf, register, line) & mask))
+
+
+def _line_signals(case: Case, begin: int) -> Iterator[Signal]:
+    """PCI's lines; the ISA IRQs only on a machine where PCI has no others."""
+    last: dict[int, int] = {}
+    for event in case.within(GsiLevel, range(case.end + 1)):
+        if event.gsi < PCI_GSI and event.gsi not in case.topology.lines or last.get(event.gsi, 0) == event.level:
+            continue
+        last[event.gsi] = event.level
+        if event.line >= begin:
+            name = f"{'GSI' if event.gsi >= PCI_GSI else 'IRQ'} {event.gsi}"
+            wire = Wire((2, event.gsi), f"INTx: {name}", "level")
+            yield Signal(event.line, wire, event.level, f"{name} {'up' if event.level else 'down'}", "interrupt line edge")
+
+
+def _senders(case: Case) -> Callable[[Msi], Bdf | None]:
+    """Whose message it is: what the image that was entered last has programmed counts, then what the one before it has."""
+    edges = [0, *sorted(case.entry_lines.values()), case.end + 1]
+    enabled = {change.bdf for change in case.history.changes if change.register in ENABLE}
+    able = [function for bdf, function in sorted(case.topology.functions.items()) if bdf in enabled]
+    spans = [range(start, stop) for start, stop in pairwise(edges) if start < stop]
+    programmed: list[tuple[range, dict[Message, list[Bdf]]]] = []
+    for span in reversed(spans):
+        owners: dict[Message, list[Bdf]] = {}
+        for function in able:
+            for message in own_messages(case, function, span):
+                owners.setdefault(message, []).append(function.bdf)
+        programmed.append((span, owners))
+
+    def sender(message: Msi) -> Bdf | None:
+        for span, owners in programmed:
+            found = owners.get((message.address, message.data), [])
+            if span.start <= message.line and found:
+                on = {bdf for bdf, _ in case.history.signalling(message.line)}
+                return next((bdf for bdf in found if bdf in on), found[0])
+        return None
+
+    return sender
+
+
+def _of_functions_that_matter(case: Case, begin: int, signals: list[Signal]) -> list[Signal]:
+    """Without those of functions that nobody drives: nothing of theirs but bus master changes, and nobody writes to them."""
+    writes = case.within(MmioWrite, range(begin, case.end + 1))
+    owners = {case.bars.owner(write.address, write.line) for write in writes}
+    driven = {signal.function for signal in signals if not signal.wire.name.endswith(": BM")} | {_name(case, bdf) for bdf in owners}
+    return [signal for signal in signals if not signal.function or signal.function in driven]
+
+
+# --- ticks ---
+
+
+def _coarsen(parts: list[Part]) -> None:
+    """The largest part first, the out phase and the window last."""
+    while sum(max(1, len(part.groups())) for part in parts) > TICKS_MAX:
+        fine = [part for part in parts if part.detail < Detail.WHOLE and len(part.groups()) > 1]
+        if not fine:
+            return
+        largest = max(fine, key=lambda part: (part.name not in (OUT, WINDOW), len(part.groups())))
+        largest.detail = Detail(largest.detail + 1)
+
+
+def _alike(signals: list[Signal]) -> list[list[Signal]]:
+    """What happens at one trace line; and pulses of one lane with the same value, as long as nothing comes between."""
+    found: list[list[Signal]] = []
+    for signal in signals:
+        last = found[-1][-1] if found else None
+        again = last and signal.wire.kind == "pulse" and (last.wire, last.value) == (signal.wire, signal.value)
+        if last and (again or last.line == signal.line):
+            found[-1].append(signal)
+        else:
+            found.append([signal])
+    return found
+
+
+def _stretches(signals: list[Signal]) -> list[list[Signal]]:
+    """Until it is another function's turn. What is no function's belongs to the one before it; an image's entry stands alone."""
+    found: list[list[Signal]] = []
+    current = ""
+    for signal in signals:
+        entry = signal.wire is IMAGE
+        if not found or entry or found[-1][-1].wire is IMAGE or current and signal.function not in ("", current):
+            found.append([])
+            current = ""
+        found[-1].append(signal)
+        current = signal.function or current
+    return found
+
+
+def _text(signals: list[Signal]) -> str:
+    """All that a tick stands for; where it is much, counted."""
+    texts = Counter(signal.text for signal in signals)
+    if len(texts) <= 4:
+        return "; ".join(_times(text, count) for text, count in texts.items())
+    told = [signal.text for signal in signals if signal.wire is IMAGE]
+    nouns = Counter(signal.noun for signal in signals if signal.wire is not IMAGE)
+    functions = sorted({signal.function for signal in signals} - {""})
+    who = functions[0] if len(functions) == 1 else f"{len(functions)} functions"
+    counted = ", ".join(_counted(noun, count) for noun, count in nouns.items())
+    return "; ".join([*told, f"{who}: {counted} (trace {signals[0].line}-{signals[-1].line})"])
+
+
+def _counted(noun: str, count: int) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _times(text: str, count: int) -> str:
+    return text if count == 1 else f"{text} ×{count}"
+
+
+def _drawn(case: Case, parts: list[Part], begin: int) -> Timeline:
+    ticks: list[Tick] = []
+    points: dict[Wire, list[Point]] = {PHASE: []}
+    level: dict[Wire, int] = {}
+    for part in parts:
+        points[PHASE].append(Point(len(ticks), part.name))
+        groups = part.groups()
+        if not groups:
+            ticks.append(Tick(part.line, f"{part.name} begins"))
+        for group in groups:
+            for wire, signals in _by_wire(group):
+                points.setdefault(wire, []).extend(_points(wire, signals, len(ticks), level))
+            ticks.append(Tick(group[0].line, _text(group)))
+    ticks.append(Tick(case.end, "the trace ends"))
+    lanes = []
+    for wire, found in sorted(points.items(), key=lambda item: item[0].rank):
+        if wire.kind == "level" and found[0].at > 0:
+            found = [Point(0, 1 - int(found[0].value)), *found]  # the first is a change
+        lanes.append(Lane(wire.name, wire.kind, found))
+    return Timeline(ticks, lanes)
+
+
+def _by_wire(signals: list[Signal]) -> Iterator[tuple[Wire, list[Signal]]]:
+    ordered = sorted(signals, key=lambda signal: signal.wire.rank)
+    return ((wire, list(of_wire)) for wire, of_wire in groupby(ordered, key=lambda signal: signal.wire))
+
+
+def _points(wire: Wire, signals: list[Signal], at: int, level: dict[Wire, int]) -> list[Point]:
+    """What some signals of one lane come to at one tick."""
+    values = [signal.value for signal in signals]
+    if wire.kind == "text":
+        return [Point(at, values[-1])]
+    if wire.kind == "level":
+        before, after = 1 - int(values[0]), int(values[-1])
+        return [Point(at, 1 - before), Point(at, after)] if before == after else [Point(at, after)]
+    if all(isinstance(value, int) for value in values):
+        return [Point(at, sum(int(value) for value in values))]
+    return [Point(at, ", ".join(_times(str(value), count) for value, count in Counter(values).items()))]

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Runs the trials of experiments, and says what came of each as results.json has it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
+
+from witness.lab import stage
+from witness.lab.experiment import Experiment, Shown, Unshown, Value, conclude
+from witness.lab.observation import Observation
+from witness.lab.pool import Job
+from witness.lab.timeline import timeline
+from witness.lab.vcd import write_vcd
+
+# What a run leaves beside its trace is of no more use when it has been judged.
+HEAVY = ("ram", "*.img", "*.bin")
+
+
+class Played(NamedTuple):
+    """What comes back from a trial's process."""
+
+    values: tuple[Value, ...]
+    why: str
+    versions: Mapping[str, str]
+    pictures: Mapping[str, Any]  # its timeline, and where its VCD and its trace are
+
+
+# Functions cannot be pickled: the processes of a pool have them from their parent, and are told numbers.
+_experiments: dict[str, Experiment] = {}
+
+
+def jobs_of(
+    experiment: Experiment, directory: Path, done: Callable[[dict[str, Any], Mapping[str, str]], None]
+) -> list[Job[Played]]:
+    """A job for each trial; done is given the experiment's results when the last has ended."""
+    _experiments[experiment.id] = experiment
+    played: dict[int, Played] = {}
+
+    def ended(number: int, result: Played) -> None:
+        played[number] = result
+        if len(played) == len(experiment.trials):
+            results = [played[n] for n in range(len(played))]
+            done(described(experiment, results), result.versions)
+
+    return [
+        Job(trial.machine, partial(play, experiment.id, number, directory), partial(ended, number))
+        for number, trial in enumerate(experiment.trials)
+    ]
+
+
+def play(id: str, number: int, directory: Path, origin: stage.Origin) -> Played:
+    trial = _experiments[id].trials[number]
+    place = directory / id / _slug(trial.name)
+    shutil.rmtree(place, ignore_errors=True)
+    run, kept = stage.perform(origin, trial.machine, trial.image, trial.words, trial.points, place)
+    values: tuple[Value, ...] = ()
+    pictures: dict[str, Any] = {"directory": str(place.relative_to(directory)), "timeline": None, "vcd": None}
+    why = ""
+    try:
+        seen = Observation(run, kept, trial.may_kill)
+        values = tuple(trial.judge(seen))
+        lanes = timeline(seen.case, [(mark.line, mark.name) for mark in seen.marks], seen.landed)
+        vcd = place.with_suffix(".vcd")
+        write_vcd(lanes, vcd)
+        pictures |= {"timeline": asdict(lanes), "vcd": str(vcd.relative_to(directory))}
+    except Unshown as reason:
+        why = str(reason)
+    for pattern in HEAVY:
+        for file in place.glob(pattern):
+            file.unlink()
+    return Played(values, why, run.versions, pictures)
+
+
+def described(experiment: Experiment, played: Sequence[Played]) -> dict[str, Any]:
+    shown = [Shown(trial, result.values, result.why) for trial, result in zip(experiment.trials, played)]
+    verdict = conclude(shown)
+    return {
+        "id": experiment.id,
+        "kind": "claim" if experiment.id.startswith("c") else "limit",
+        "title": experiment.title,
+        "source": experiment.source,
+        "falsified_by": experiment.falsified_by,
+        "provoked_by": experiment.provoked_by,
+        "reading": experiment.reading,
+        "verdict": verdict.value,
+        "known": experiment.verdict.value,
+        "cases": [
+            {
+                "name": s.trial.name,
+                "role": s.trial.role.value,
+                "agrees": s.agrees,
+                "why": s.why,
+                "values": [asdict(value) for value in s.values],
+                **result.pictures,
+            }
+            for s, result in zip(shown, played)
+        ],
+    }
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
