@@ -26,7 +26,7 @@ $(O)/claims/next.cpio: $(CLAIMS_NEXT:%=$(O)/claims/%.bin)
 
 .PHONY: claims lab
 claims: $(O)/handoff.efi $(CLAIMS_BIN) $(O)/claims/next.cpio
-lab: claims | setup-run ## every claim and every limit of the patch, measured; ONLY=c06: one, REPEAT=20: so often
+lab: claims | setup-lab ## every claim and every limit of the patch, measured; ONLY=c06: one, REPEAT=20: so often
 	@tools/handoff lab
 
 $(CLAIMS:%=$(O)/image/tests/claims/%.o) $(O)/image/tests/claims/lab.o: | setup-build

@@ -16,10 +16,11 @@ from typing import Callable
 
 import pytest
 from tests.witness.lab_results import story
-from tests.witness.scene import BEHIND, BRIDGE, CONTROL, EDU, MESSAGES, ROUTER, Scene, gsi, memory_write, msi
+from tests.witness.scene import BEHIND, BRIDGE, COMMAND, CONTROL, EDU, MESSAGES, ROUTER, Scene, gsi, memory_write, msi
 
 from witness.case import Case
 from witness.lab.timeline import BITS, TICKS_MAX, Landed, Point, Timeline, timeline
+from witness.pci import PCI_COMMAND_INTX_DISABLE
 from witness.trace import Msi, PicInterrupt
 
 IRQ_11 = "pic_interrupt irq 11 intno 43"
@@ -148,6 +149,27 @@ def test_much_stays_short_and_the_handoff_fine(scene: Scene) -> None:
     assert len(shown.ticks) <= TICKS_MAX + 1
     inward = dict((name, at) for at, name in lane(shown, "handoff: phase"))["in"]
     assert shown.ticks[:inward] == fine.ticks[:inward]
+
+
+def test_the_handoff_gets_coarser_last(scene: Scene) -> None:
+    """Although more happens in the window than behind it."""
+    scene.after_step("jump", *25 * [*gsi(21, 1), *gsi(21, 0)])
+    toggled(scene, 15)
+    shown = timeline(Case(scene.run()))
+    window, inward = (at for at, name in lane(shown, "handoff: phase") if name in ("window", "in"))
+    assert inward - window >= 50 and len(shown.ticks) <= TICKS_MAX + 1
+
+
+def test_a_change_without_a_write(scene: Scene) -> None:
+    """As a reset makes one: the registers at second's entry are not those that first left."""
+    run = scene.run()
+    found = bytearray(run.entries[1].configs[EDU])
+    found[COMMAND + 1] &= ~(PCI_COMMAND_INTX_DISABLE >> 8)
+    run.entries[1].configs[EDU] = bytes(found)
+    case = Case(run)
+    shown = timeline(case)
+    at = lines(shown).index(case.entry_lines["second"])
+    assert (at, 0) in lane(shown, f"{EDU} edu: INTx Disable")
 
 
 def test_a_level_that_comes_back_within_a_tick_shows(scene: Scene) -> None:
