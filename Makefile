@@ -162,7 +162,7 @@ test-exhaustive: $(O)/handoff.efi | setup-test
 # The other compiler's images must do the same.
 .PHONY: test-clang test-reproducible
 test-clang: | setup-test setup-lint
-	@$(MAKE) --no-print-directory CC=clang O=$(O)/clang all
+	@$(MAKE) --no-print-directory CC=clang O=$(O)/clang all lint-images
 	@O=$(O)/clang $(PYTEST) tests/guest/test_keep_msi.py
 
 # A second build, elsewhere: the same bytes.

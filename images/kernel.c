@@ -453,12 +453,10 @@ static bool drive(struct kernel *kernel, struct pci_dev *dev, bool write)
 	enum status reset = kernel->interrupts ? dev->driver->reset(dev) : ERR_ABSENT;
 	enum status s = reset == OK && dev->driver->probe ? bring_up(kernel, dev, write) : reset;
 
-	if (s == ERR_ABSENT)
-		driver_line(dev, "not driven");
-	else if (s != OK)
+	if (s != OK && s != ERR_ABSENT) {
 		fail(kernel, dev, s);
-	if (s != OK && s != ERR_ABSENT)
 		pci_intx(dev, false); /* what it may assert, unanswered, would take the line from its neighbours */
+	}
 	return reset == OK || (reset == ERR_ABSENT && !(dev->found.command & PCI_COMMAND_MASTER));
 }
 

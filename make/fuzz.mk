@@ -16,7 +16,7 @@ FUZZ_SRC := $(filter-out pci/access.c,$(wildcard pci/*.c shutdown/*.c startup/*.
 	$(addprefix boot/,acpi.c bootparam.c chain.c cpio.c image.c memmap.c options.c sha256.c)
 FUZZ_COVERAGE := 95
 # What that calls; and what of the unit tests stands around it.
-FUZZ_MORE := lib/format.c lib/log.c lib/string.c
+FUZZ_MORE := lib/format.c lib/log.c lib/string.c lib/time.c
 FUZZ_SHARED := tests/fuzz/fuzz.c tests/unit/fake_x86.c tests/unit/build_cpio.c
 
 FUZZ_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -g -O1 -Wall -Wextra -Wshadow -Werror -MMD -MP \

@@ -12,6 +12,7 @@ help: ## this list
 		'  QEMU=            the emulator                 OVMF_CODE= OVMF_VARS=  the firmware' \
 		'  ACCEL=tcg        the accelerator              TIMEOUT=               seconds for one run' \
 		'  QEMUFLAGS=       appended to QEMU'"'"'s command line' \
+		'  ONLY= REPEAT=1   of make lab: which, such as c03,l02 or matrix or keep-msi/none/edu; how often' \
 		'  N=100            hops of make soak' \
 		'  TIME=60 FUZZ=    seconds for each fuzzer of make fuzz, and which' \
 		'  NO_INSTALL=1     say which packages are missing instead of installing them'

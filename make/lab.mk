@@ -15,6 +15,8 @@ $(CLAIMS_ELF): $(O)/claims/%.elf: $(O)/image/boot/header-%.o $(O)/image/tests/cl
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(LD) $(LDFLAGS_IMAGE) --defsym=image_pref_address=$(if $(filter $(CLAIMS_NEXT),$*),$(PREF_second),$(PREF_first)) -o $@ $(filter %.o,$^)
+# Where its second CPU begins.
+$(O)/claims/c05_two_cpus.elf: $(O)/image/tests/claims/c05_trampoline.o
 
 $(CLAIMS_BIN): $(O)/%.bin: $(O)/%.elf
 	$(call say,BIN)
@@ -24,9 +26,11 @@ $(O)/claims/next.cpio: $(CLAIMS_NEXT:%=$(O)/claims/%.bin)
 	$(call say,CPIO)
 	$(Q)$(call archive,$(O)/claims/next,$^,$@)
 
-.PHONY: claims lab
+.PHONY: claims lab docs-lab
 claims: $(O)/handoff.efi $(CLAIMS_BIN) $(O)/claims/next.cpio
 lab: claims | setup-lab ## every claim and every limit of the patch, measured; ONLY=c06: one, REPEAT=20: so often
 	@tools/handoff lab
+docs-lab: claims | setup-lab ## docs/lab.md, from a run of everything
+	@tools/handoff lab --document
 
 $(CLAIMS:%=$(O)/image/tests/claims/%.o) $(O)/image/tests/claims/lab.o: | setup-build

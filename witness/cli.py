@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument("--only", metavar="ID,...", default=os.environ.get("ONLY", ""), help="default: $ONLY, or all")
             repeat = os.environ.get("REPEAT") or "1"
             command.add_argument("--repeat", metavar="N", type=_repeat, default=repeat, help="default: $REPEAT, or once")
+            command.add_argument("--document", action="store_true", help="write what comes out into docs/lab.md")
             continue
         command.add_argument("--cmdline", default=os.environ.get("CMDLINE", ""), help="default: $CMDLINE")
         if name == "soak":
@@ -141,7 +142,7 @@ def _soak(options: argparse.Namespace) -> Outcome:
 
 
 def _lab(options: argparse.Namespace) -> Outcome:
-    return lab.lab(options.build, options.only, options.repeat, os.environ, _print)
+    return lab.lab(options.build, options.only, options.repeat, os.environ, _print, options.document)
 
 
 def _hops(text: str) -> int:

@@ -81,7 +81,7 @@ class Qmp:
         self.command("qmp_capabilities")
         return f"{version['major']}.{version['minor']}.{version['micro']}"
 
-    def command(self, name: str, **arguments: Any) -> Any:
+    def command(self, name: str, /, **arguments: Any) -> Any:
         self.wire.send(json.dumps({"execute": name, "arguments": arguments}).encode() + b"\n")
         while True:
             message = self._message()

@@ -74,10 +74,11 @@ def unhandled_intx(case: Case, hop: Hop) -> list[UnhandledIntx]:
 
     A function has one from when its own bus master is set, or where that stayed on, from when it is written to: a kernel that
     drives its disk already still has no driver for the device that it has not come to. Its previous owner may serve it until its
-    own clear.
+    own clear, and where bus master stays on, until the jump.
     """
     found = []
     cleared = {c.bdf: c.line for c in case.changes(hop.out) if c.master_cleared}
+    left = hop.window.start if case.shutdown in KEEPING_MASTER else hop.out.start
     owned = {c.bdf: c.line for c in reversed(case.changes(hop.inward)) if c.master_set}
     for write in case.device_writes(hop.inward) if case.shutdown in KEEPING_MASTER else ():
         owner = case.bars.owner(write.address, write.line)
@@ -88,7 +89,7 @@ def unhandled_intx(case: Case, hop: Hop) -> list[UnhandledIntx]:
         suspects = [bdf for bdf in wired if _may_signal(case, bdf, rise.line)]
         handled = any(owned.get(bdf, rise.line) < rise.line for bdf in suspects)
         served = fall is not None and fall.line < hop.window.start
-        handled = handled or served and any(rise.line < cleared.get(bdf, hop.out.start) for bdf in suspects)
+        handled = handled or served and any(rise.line < cleared.get(bdf, left) for bdf in suspects)
         left_up = rise.line < hop.out.start and not served
         if handled or not (left_up or hop.out.start <= rise.line < hop.inward.stop):
             continue

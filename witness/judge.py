@@ -14,9 +14,9 @@ from enum import Enum
 from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Callable, Iterator, Sequence
+from typing import Callable, Iterator
 
-from witness import ahci, driving, e1000e, guestlog, hazards, memory, network, nvme, pattern, uart
+from witness import ahci, driving, e1000e, guestlog, hazards, memory, network, nvme, pattern, signature, uart
 from witness.case import Case
 from witness.image import E820_DMA, HEADER, HEADER_MAGIC, e820
 from witness.machine import Content
@@ -24,13 +24,10 @@ from witness.pci import (
     ENABLE, PCI_COMMAND, PCI_COMMAND_MASTER, PCI_VENDOR_ID, PIRQ_DISABLE, PIRQ_ROUTERS, Bdf, Function, Register, Topology,
 )  # fmt: skip
 from witness.phases import Hop
-from witness.policies import (
-    KEEPING_MASTER, MASKING, RESET, RESETTING, SHUTDOWN, STARTUP, Found, Signature, Step, Update, after, config_read, config_write,
-)  # fmt: skip
+from witness.policies import KEEPING_MASTER, MASKING, RESETTING, SHUTDOWN, STARTUP, after
 from witness.record import Entry, Outcome, Ram, Run
-from witness.state import Change
 from witness.trace import ConfigRead, ConfigWrite, Event, GsiLevel, MmioWrite, Msi
-from witness.virtqueue import BLK, COMMON_MASK, COMMON_REGION, DEVICE_STATUS, NET_NOTIFY, common_writes
+from witness.virtqueue import BLK, NET_NOTIFY
 
 # Documentation/x86/boot.rst, 64-bit boot protocol.
 BOOT_CS, BOOT_DS = 0x10, 0x18
@@ -167,8 +164,8 @@ def _(case: Case, hop: Hop) -> Finding:
     lines = range(quiet, hop.out.stop)
     done: list[Event] = [*case.within(ConfigWrite, lines), *_read_behind(case, hop)]
     if case.shutdown in RESETTING:
-        done += _last_resets(case, range(case.begin(hop), hop.out.stop))
-    problems, updates, functions = _signature(case, lines, SHUTDOWN[case.shutdown], done)
+        done += signature.last_resets(case, range(case.begin(hop), hop.out.stop))
+    problems, updates, functions = signature.contradictions(case, lines, SHUTDOWN[case.shutdown], done)
     return problems, f"{updates} writes of 16 bits to {functions} functions, trace {lines.start}-{lines.stop - 1}"
 
 
@@ -180,60 +177,6 @@ def _read_behind(case: Case, hop: Hop) -> Iterator[ConfigRead]:
             return
         if cleared.get(event.bdf, event.line) < event.line:
             yield event
-
-
-def _last_resets(case: Case, lines: range) -> list[MmioWrite]:
-    """Each function's last write into a BAR, where that is what its reset is known by."""
-    last = {case.bars.owner(write.address, write.line): write for write in case.device_writes(lines)}
-    return [write for write in last.values() if _resets(write)]
-
-
-def _signature(case: Case, lines: range, policy: Signature, done: Sequence[Event]) -> tuple[list[str], int, int]:
-    """16-bit writes, each changing exactly the bits of its step, in order; no other config write to anything.
-
-    What contradicts that, how many writes were expected, and how many functions something was done to.
-    """
-    changes = {change.line: change for change in case.changes(lines)}
-    seen: dict[Bdf, list[str]] = {}
-    for event in sorted(done, key=lambda event: event.line):
-        bdf, step = _step(case, event, changes.get(event.line))
-        seen.setdefault(bdf, []).append(step)
-    problems = []
-    updates = 0
-    for bdf in sorted({*case.topology.functions, *seen}):
-        expected = list(map(str, steps := _expected(case, bdf, lines.start, policy)))
-        updates += sum(isinstance(step, Update) for step in steps)
-        for got, want in zip_longest(seen.get(bdf, []), expected):
-            if got is None or want is None or got.partition(" [")[0] != want:
-                problems.append(f"{bdf}: {got or 'nothing'} instead of {want or 'nothing'}")
-                break
-    return problems, updates, len(seen)
-
-
-def _expected(case: Case, bdf: Bdf, line: int, policy: Signature) -> list[Step]:
-    """Of a function that nobody knows, nothing."""
-    function = case.topology.functions.get(bdf)
-    if function is None:
-        return []
-    ours = (driving.is_edu, driving.is_virtio, driving.is_nvme, driving.is_ahci, driving.is_e1000e, driving.is_serial)
-    resets = any(is_one(function) for is_one in ours)
-    return policy(Found(function, case.registers(bdf, line), resets))
-
-
-def _step(case: Case, event: Event, change: Change | None) -> tuple[Bdf, str]:
-    """Whose it is, and an access in the words of a policy's step, with its place in brackets; what is no step is described as it
-    is."""
-    where = f" [trace {event.line}]"
-    if isinstance(event, ConfigRead):
-        return event.bdf, str(config_read(event.offset)) + where
-    if isinstance(event, MmioWrite):
-        owner = case.bars.owner(event.address, event.line)
-        assert owner
-        return owner, str(RESET) + where
-    assert isinstance(event, ConfigWrite)
-    if change is None or event.size != 2:
-        return event.bdf, str(config_write(event.offset, event.value, event.size)) + where
-    return event.bdf, str(Update(change.register, change.cleared, change.set)) + where
 
 
 @rule_per_hop("out-order", "out: children before parents")
@@ -267,12 +210,12 @@ def _masks(case: Case, write: MmioWrite) -> bool:
 
 
 def _ends(case: Case, write: MmioWrite) -> bool:
-    return case.shutdown in RESETTING and _resets(write)
+    return case.shutdown in RESETTING and signature.resets(write)
 
 
 def _acknowledges(case: Case, write: MmioWrite) -> bool:
     owner = case.bars.owner(write.address, write.line)
-    if owner not in case.topology.functions or not _is_edu(write, memory.EDU_IRQ_ACK):
+    if owner not in case.topology.functions or not signature.is_edu_write(write, memory.EDU_IRQ_ACK):
         return False
     armed = max((dma.line for dma in memory.edu_dmas(case, range(write.line)) if dma.bdf == owner), default=write.line)
     message = case.topology.functions[owner].msi_message
@@ -386,22 +329,8 @@ def _(case: Case, hop: Hop) -> Finding:
     """A reset is the next kernel's: after the jump, where that is known, and after the last write of startup."""
     ready = _started(case, hop)
     writes = case.device_writes(hop.window)
-    problems = [_told(w) for w in writes if w.line < ready or not _resets(w)]
+    problems = [_told(w) for w in writes if w.line < ready or not signature.resets(w)]
     return problems, _span(f"{len(writes)} resets, no other write to a BAR", hop.window)
-
-
-def _resets(write: MmioWrite) -> bool:
-    """Virtio: status 0. NVMe: CC.EN off. AHCI: GHC.HR, and no interrupt behind it. 82574: CTRL.RST, and what stops it before. A
-    UART: no interrupt, empty FIFOs. edu has no reset; what can be done is to acknowledge an interrupt that nobody took."""
-    if write.region.startswith(COMMON_REGION):
-        return write.address & COMMON_MASK == DEVICE_STATUS and write.value == 0
-    if e1000e.resets(write) or e1000e.quiets(write) or ahci.resets(write) or ahci.quiets(write):
-        return True
-    return nvme.disables(write) or uart.resets(write) or _is_edu(write, memory.EDU_IRQ_ACK)
-
-
-def _is_edu(write: MmioWrite, register: int) -> bool:
-    return write.region == memory.EDU_REGION and write.address & memory.EDU_BAR_MASK == register
 
 
 def _told(write: MmioWrite) -> str:
@@ -416,7 +345,8 @@ def _(case: Case) -> Finding | None:
     counted = {register: 0 for register in Register}
     quiet = case.quiet_from(hop)
     for function in Topology.of(jump.configs.items()).functions.values():
-        expected = after(case.registers(function.bdf, quiet), _expected(case, function.bdf, quiet, SHUTDOWN[case.shutdown]))
+        steps = signature.expected_steps(case, function.bdf, quiet, SHUTDOWN[case.shutdown])
+        expected = after(case.registers(function.bdf, quiet), steps)
         for register, offset in function.offsets.items():
             found = function.u16(offset)
             counted[register] += bool(found & ENABLE.get(register, 0))
@@ -502,8 +432,8 @@ def _(case: Case, hop: Hop) -> Finding:
     sized = _sizings(case, [w for w in writes if w.line > started])
     writes = [w for w in writes if w.line not in sized]
     entered = _entered_at(case, hop)
-    early = [f"{w.bdf}: {_step(case, w, None)[1]}, before the jump" for w in writes if w.line < entered]
-    problems, updates, functions = _signature(case, hop.window, STARTUP[case.startup], writes)
+    early = [f"{w.bdf}: {signature.step(case, w, None)[1]}, before the jump" for w in writes if w.line < entered]
+    problems, updates, functions = signature.contradictions(case, hop.window, STARTUP[case.startup], writes)
     return early + problems, f"{updates} writes of 16 bits to {functions} functions"
 
 
@@ -543,25 +473,24 @@ def _sizing(case: Case, first: ConfigWrite) -> Iterator[list[tuple[Bdf, int, int
 
 @rule_per_hop("reset", "in: what can be reset is, before bus master is set", none=True)
 def _(case: Case, hop: Hop) -> Finding:
-    """It is the driver's first write; an 82574 is stopped before. Under policy `none` bus master was never off: the rest is what
-    can be asked."""
+    """It is the driver's first write but for those that only quiet the device. Under policy `none` bus master was never off: the
+    rest is what can be asked."""
     lines = range(hop.window.start, hop.inward.stop)
     masters = {c.bdf: c.line for c in reversed(case.changes(lines)) if c.master_set}
     begun: dict[Bdf, MmioWrite] = {}
-    for writes in (common_writes, nvme.register_writes, ahci.register_writes, e1000e.register_writes):
-        for bdf, _, write in writes(case.within(MmioWrite, lines), case.bars):
-            if e1000e.quiets(write) or ahci.quiets(write):
-                continue
-            begun.setdefault(bdf, write)
+    for write in case.device_writes(lines):
+        owner = case.bars.owner(write.address, write.line)
+        if owner and not (ahci.quiets(write) or e1000e.quiets(write) or uart.quiets(write)):
+            begun.setdefault(owner, write)
     problems = []
-    kinds = (driving.is_virtio, driving.is_nvme, driving.is_ahci, driving.is_e1000e)
+    kinds = (driving.is_virtio, driving.is_nvme, driving.is_ahci, driving.is_e1000e, driving.is_serial)
     functions = [f.bdf for f in driving.driven(case) if any(is_one(f) for is_one in kinds)]
     for bdf in functions:
         if bdf not in begun:
             problems.append(f"{bdf}: not reset at all")
             continue
         write = begun[bdf]
-        if not _resets(write):
+        if not signature.resets(write):
             problems.append(f"{bdf}: the first write is {_told(write)}")
         elif masters.get(bdf, hop.inward.stop) < write.line:
             problems.append(f"{bdf}: bus master at trace {masters[bdf]}, reset at {write.line}")

@@ -313,18 +313,18 @@ def _present(buses: list[dict[str, Any]]) -> list[Bdf]:
 
 def _port_select(qmp: Qmp, bdf: Bdf, offset: int) -> None:
     address = 1 << 31 | bdf.bus << 16 | bdf.device << 11 | bdf.function << 8 | offset
-    qmp.monitor(f"o /4x 0xcf8 {address:#x}")
+    qmp.monitor(f"o /1wx 0xcf8 {address:#x}")  # where a size is not given, it is the last command's
 
 
 def _port_read(qmp: Qmp, bdf: Bdf, offset: int) -> int:
     _port_select(qmp, bdf, offset)
-    return int(qmp.monitor("i /4x 0xcfc").split("=")[1], 16)
+    return int(qmp.monitor("i /1wx 0xcfc").split("=")[1], 16)
 
 
 def config_write(qmp: Qmp, bdf: Bdf, offset: int, value: int) -> None:
     """All 32 bits of a register of a function of a standing machine."""
     _port_select(qmp, bdf, offset)
-    qmp.monitor(f"o /4x 0xcfc {value:#x}")
+    qmp.monitor(f"o /1wx 0xcfc {value:#x}")
 
 
 def _ports_read(qmp: Qmp, bdf: Bdf) -> bytes:

@@ -158,7 +158,8 @@ class Endurance:
         if self._history is None:
             if isinstance(event, RunState):
                 self._stops += event.state == "debug"
-                if event.state == "running" and self.run.entries and self._stops > self.run.entries[0].stop:
+                stop = self.run.entries[0].stop if self.run.entries else None
+                if event.state == "running" and stop is not None and self._stops > stop:
                     self._begin(self.run.entries[0])
             return []
         changes = self._history.apply(event) if isinstance(event, ConfigWrite) else []

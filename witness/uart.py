@@ -21,8 +21,17 @@ LCR_DLAB = 0x80  # TX and IER are the divisor
 
 
 def resets(write: MmioWrite) -> bool:
-    """No interrupt, nothing in the FIFOs, and IER where it belongs."""
-    return write.region == REGION and (write.address & BAR_MASK, write.value) in ((IER, 0), (FCR, FCR_CLEAR), (LCR, LCR_8N1))
+    """Nothing is left in the FIFOs."""
+    return _is(write, FCR, FCR_CLEAR)
+
+
+def quiets(write: MmioWrite) -> bool:
+    """What comes before: IER is where it belongs, and no interrupt enabled."""
+    return _is(write, LCR, LCR_8N1) or _is(write, IER, 0)
+
+
+def _is(write: MmioWrite, register: int, value: int) -> bool:
+    return write.region == REGION and (write.address & BAR_MASK, write.value) == (register, value)
 
 
 def begins(write: MmioWrite) -> bool:

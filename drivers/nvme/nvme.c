@@ -25,6 +25,9 @@
 #define NVME_IDENTIFY	    0x06
 #define NVME_IDENTIFY_CTRL  0x01 /* in dword 10: the controller itself */
 #define NVME_IDENTIFY_MODEL 24	 /* 40 characters, padded with spaces */
+#define NVME_SET_FEATURES   0x09
+#define NVME_FEAT_ASYNC	    0x0b /* in dword 10; which events, in dword 11 */
+#define NVME_SMART_CRITICAL 0xff /* all that it may warn of */
 #define NVME_ASYNC_EVENT    0x0c
 #define NVME_STATUS(s)	    ((s) >> 1) /* bit 0 is the phase */
 /* clang-format on */
@@ -54,7 +57,7 @@ struct completion {
 _Static_assert(sizeof(struct command) == 64 && sizeof(struct completion) == 16, "NVMe 2.0, 3.3.3");
 
 /* What a command is numbered: one of each can be under way. */
-enum { ID_IDENTIFY = 1, ID_EVENT, IDS };
+enum { ID_IDENTIFY = 1, ID_EVENT, ID_FEATURES, IDS };
 
 struct nvme {
 	struct pci_dev *dev;
@@ -259,10 +262,23 @@ static enum status work(struct pci_dev *dev, bool write)
 	return OK;
 }
 
+/* It tells only of what it is asked to (5.27.1.8). */
 static enum status arm(struct pci_dev *dev)
 {
-	submit(dev->driver_data, (struct command){ .opcode = NVME_ASYNC_EVENT, .id = ID_EVENT });
-	return OK;
+	struct nvme *nvme = dev->driver_data;
+	struct command features = {
+		.opcode = NVME_SET_FEATURES,
+		.id = ID_FEATURES,
+		.dword = { NVME_FEAT_ASYNC, NVME_SMART_CRITICAL },
+	};
+	u32 want = nvme->completed + 1;
+	enum status s;
+
+	submit(nvme, features);
+	s = driver_await(dev, "completed command", &nvme->completed, want, COMMAND_WAIT_US);
+	if (s == OK)
+		submit(nvme, (struct command){ .opcode = NVME_ASYNC_EVENT, .id = ID_EVENT });
+	return s;
 }
 
 static unsigned int in_flight(const struct pci_dev *dev)

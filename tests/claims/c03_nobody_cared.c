@@ -14,7 +14,7 @@
 #include "shutdown/policies.h"
 #include "tests/claims/lab.h"
 
-/* Longer than edu's transfer takes. Linux's 100,000 interrupts take 1 s; a line that goes on for ten is given up by nobody. */
+/* Longer than edu's transfer takes. A line that goes on for ten seconds is given up by nobody. */
 #define QUIET_US     150000
 #define STORM_MAX_US 10000000
 

@@ -11,6 +11,7 @@ from witness.lab.experiment import Action, Experiment, Judge, Role, Trial, Value
 from witness.lab.machines import SHARED
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
+from witness.memory import EDU_DMA_COMMAND, EDU_DMA_RUN, edu_dmas
 from witness.pci import PCI_BASE_ADDRESS_0, PCI_INTERRUPT_LINE, PCI_STATUS, PCI_STATUS_INTERRUPT, Bdf
 from witness.qemu import configs
 
@@ -18,10 +19,6 @@ GSI = 21  # of all that interrupt on that machine
 
 # kernel/irq/spurious.c: of so many interrupts nearly none handled, and the line is given up.
 NOBODY_CARED = 100000
-
-# docs/specs/edu.txt of QEMU
-EDU_DMA_COMMAND = 0x98
-EDU_DMA_RUN = 0x1
 
 # Where work ends: before bus master is cleared, which is the last that a policy does to a function, or after it.
 BEFORE, AFTER = "before-clear", "after-clear"
@@ -62,9 +59,7 @@ class Load:
         """Requests between the points driven and walk-on."""
         if self.disk:
             return kept(seen, "ended") - kept(seen, "ended before")
-        writes = seen.writes_to(self.bdf, seen.between("driven", "walk-on"))
-        begun = [w for w in writes if w.address & 0xFFF == EDU_DMA_COMMAND and w.value & EDU_DMA_RUN]
-        return len(begun) - kept(seen, "running")
+        return len(edu_dmas(seen.case, seen.between("driven", "walk-on"))) - kept(seen, "running")
 
 
 def is_masked(stage: Stage, irq: int) -> bool:

@@ -72,7 +72,7 @@ EXPERIMENT = Experiment(
     falsified_by="the serial port's last line at the other end, although a neighbour's MSI was disabled with work in flight",
     provoked_by="the neighbour has the higher slot, so it is shut down first; its work ends before it is the serial port's turn",
     reading="Who disables a device's MSI takes the line from devices that have nothing to do with it. On one CPU there is no race: "
-    "while the line storms nothing but its handlers runs, and what runs next finds it given up.",
+    "while the line storms hardly anything but its handlers runs, and what comes next finds it given up.",
     trials=(
         *(trial(f"serial, {load.name}'s MSI disabled", Role.CLAIM, load, lost, DISABLE) for load in GUILTY),
         *(trial(f"serial, {load.name}'s MSI kept", Role.CONTROL, load, kept, KEEP) for load in GUILTY),

@@ -22,14 +22,15 @@ CELLS = (
 )
 
 EXPERIMENT = Experiment(
-    title="Bus master off at shutdown ends messages and DMA, MSI off at init leaves a device that works; it takes both",
-    source='the patch: superseded by d5dea7d95c48 "PCI: msi: Disable msi interrupts when we initialize a pci device" and b566a22c23 '
-    '"PCI: disable Bus Master on PCI device shutdown"',
+    title="It takes both cures: bus master off at shutdown, MSI off at init",
+    source='the patch: superseded by d5dea7d95c48 "PCI: msi: Disable msi interrupts when we initialize a pci device" and '
+    'b566a22c23 "PCI: disable Bus Master on PCI device shutdown"',
     falsified_by="a message or data in spite of bus master, a message behind init in spite of MSI, a device that fails under both",
     provoked_by="a DMA transfer of edu's ends from shutdown to the jump, from the jump to init, from init to the driver",
-    reading="The cures are no alternatives. Without bus master nothing comes, but MSI is still enabled when the driver sets it again. "
-    "With MSI off at init the device works, but messages come before that, and data until its driver. INTx stays quiet behind init "
-    "because the last kernel had disabled it beside MSI, not because of either cure: where it has not, bus master holds nothing back.",
+    reading="The cures are no alternatives. Without bus master nothing comes, but MSI is still enabled when the driver sets bus "
+    "master again. With MSI off at init the device works, but messages come before, and data until its driver does. INTx stays "
+    "quiet behind init because the last kernel had disabled it beside MSI, not because of either cure: where it has not, bus "
+    "master holds nothing back.",
     trials=(
         *(
             edu_trial(what, Role.CLAIM, shutdown, startup, window, intx, left)

@@ -8,9 +8,10 @@ from witness.lab.loaded import DATA, EVERYTHING, Loaded, loaded_trial
 from witness.lab.windows import TO_INIT, TO_JUMP, WINDOWS
 
 EXPERIMENT = Experiment(
-    title="With bus master off and MSI left on until init, nothing interrupts or completes without a driver, and every device works",
+    title="Bus master off, MSI left on: no interrupt or completion, all works",
     source='the patch: "stop disabling MSIs in PCI core at shutdown: it\'s simple, safe, removes code instead of adding more code"',
-    falsified_by="a message, an INTx edge, a request fetched or returned, a byte outside the memory reserved for DMA, a device that fails",
+    falsified_by="a message, an INTx edge, a request fetched or returned, a byte outside the memory reserved for DMA, a device "
+    "that fails",
     provoked_by="in each window edu's transfer ends, entropy falls due, eight reads of a disk end, and a frame arrives",
     reading="Nothing tells the next kernel of what the last had begun, and nothing new begins. Data of requests that a device had "
     "fetched may still land, so the memory for DMA has to stay reserved until each device has been reset. Where MSI is disabled "

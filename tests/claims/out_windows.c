@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * first's story, with the window that it opens. Policies and load are the production ones. The next image is in its place before anything is
- * in flight: to copy and to hash it takes longer than edu's transfer, which could then end in no window but the first.
+ * first's story, with the window that it opens. Policies and load are the production ones. The next image is in its place before
+ * anything is in flight: to copy and to hash it takes longer than edu's transfer, which could then end in no window but the first.
  *
  * lab.intx=enabled leaves edu's INTx Disable clear beside MSI, as a kernel does for a device on which the bit does harm (Linux:
  * PCI_DEV_FLAGS_MSI_INTX_DISABLE_BUG).
@@ -11,12 +11,12 @@
 #include "lib/time.h"
 #include "tests/claims/windows.h"
 
-/* QEMU's main loop comes to a request within milliseconds of the host's, of which the machine's clock makes some ten times as many. */
+/* QEMU's main loop comes to a request in milliseconds of the host's time, and the machine's clock is up to ten times faster. */
 #define SETTLE_US 60000000
 
 /*
- * The order of work: edu is last, whose 100 ms count from there. left: how many requests of a device stay in flight. QEMU fulfils the first
- * of those for entropy, and sends the frame, as soon as its main loop comes to it; that is to be over before the hand-off begins.
+ * What is put in flight, in this order: edu is last, because its 100 ms count. left: how many requests of a device stay in flight.
+ * QEMU fulfils the first of those for entropy, and sends the frame, when its main loop comes to it: before the hand-off begins.
  */
 static const struct load {
 	const char *driver;

@@ -5,15 +5,15 @@
 #include "tests/claims/lab.h"
 
 /*
- * The windows of a hand-off, in which a device has no owner: from shutdown to the jump, from the jump to init, from init to its driver.
- * What is in flight ends in the one that the command line names, lab.window=shutdown, =jump or =init: what the machine's clock ends does so
- * while the image waits, what the harness ends at the point behind that.
+ * The windows of a hand-off, in which a device has no owner: from shutdown to the jump, from the jump to init, from init to its
+ * driver. What is in flight ends in the one that the command line names, lab.window=shutdown, =jump or =init: by the machine's
+ * clock while the image waits, or by the harness at the point behind that.
  */
 
 /* Longer than edu's transfer takes, and than three periods of the generator in witness/lab/machines.py. */
 #define WINDOW_US 1300000
 
-/* next: what the image that enters the windows' end is given. */
+/* next: boot_params of the image behind the jump. */
 static inline void window(const struct kernel *kernel, const char *word, const struct boot_params *next)
 {
 	if (!lab_has(kernel, word))

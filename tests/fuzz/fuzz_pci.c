@@ -10,9 +10,11 @@
  * against what may be done at that moment. Then, as an image does it: startup's policy, any use of the functions, shutdown's.
  * The input: struct settings, then records.
  */
+#include "lib/time.h"
 #include "shutdown/policies.h"
 #include "startup/policies.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/unit/fake_x86.h"
 
 #define FUNCTIONS_MAX 16
 #define CAPACITY_MAX  64
@@ -24,12 +26,12 @@
 
 struct settings {
 	u8 first_bus;
-	u8 buses; /* beyond the first */
-	u8 capacity;
-	u8 legacy : 1; /* 256 bytes a function, as by CF8/CFC */
-	u8 shutdown : 2;
-	u8 startup : 1;
-	u8 maps : 4;   /* how many mappings succeed; 15: all */
+	u8 buses;	  /* beyond the first */
+	u16 capacity : 6; /* less one */
+	u16 startup : 2;
+	u16 legacy : 1; /* 256 bytes a function, as by CF8/CFC */
+	u16 shutdown : 3;
+	u16 maps : 4;  /* how many mappings succeed; 15: all */
 	u8 hands_off;  /* of the functions with these numbers */
 	u8 has_driver; /* likewise */
 } __attribute__((packed));
@@ -61,8 +63,8 @@ static struct {
 static unsigned int mapped_count, maps_left;
 
 static enum { ENUMERATION, STARTUP, USES, SHUTDOWN } phase;
-static const struct pci_policy *policy;
-static unsigned int reads, shutdowns;
+static unsigned int reads, shutdowns, resets;
+static u16 decoding; /* what is off while a BAR is asked for its size */
 static struct pci pci;
 
 /* --- the back end --- */
@@ -127,7 +129,28 @@ static u32 cfg_read(const struct pci_access *access, u16 bdf, u16 reg, unsigned 
 	return value;
 }
 
-enum owner { NOBODY, COMMAND, BAR, MSI, MSI_FLAGS, MSIX_FLAGS };
+enum owner { NOBODY, COMMAND = 1, BAR = 2, MSI = 4, MSI_FLAGS = 8, MSIX_FLAGS = 16 };
+
+/* What a policy is there for. */
+static const struct promise {
+	const struct pci_policy *policy;
+	unsigned int writes;	   /* to these owners */
+	bool master, bridges, msi; /* what is off when it is through: bus master of all or of bridges, messages */
+	bool shutdown, reset;	   /* of drivers */
+} *promise, startups[] = {
+	{ .policy = &startup_disable_msi, .writes = MSI_FLAGS | MSIX_FLAGS, .msi = true },
+	{ .policy = &startup_none },
+	{ .policy = &startup_hardened, .writes = COMMAND | MSI | MSI_FLAGS | MSIX_FLAGS, .master = true, .msi = true },
+}, shutdowns_of[] = {
+	{ .policy = &shutdown_keep_msi, .writes = COMMAND, .master = true, .shutdown = true },
+	{ .policy = &shutdown_disable_msi, .writes = COMMAND | MSI_FLAGS | MSIX_FLAGS, .master = true, .msi = true, .shutdown = true },
+	{ .policy = &shutdown_none },
+	{ .policy = &shutdown_disable_msi_only, .writes = COMMAND | MSI_FLAGS | MSIX_FLAGS, .msi = true, .shutdown = true },
+	{ .policy = &shutdown_bridges_only, .writes = COMMAND, .bridges = true },
+	{ .policy = &shutdown_reset, .writes = COMMAND, .master = true, .shutdown = true, .reset = true },
+	{ .policy = &shutdown_intx_off, .writes = COMMAND | MSI_FLAGS | MSIX_FLAGS, .master = true, .msi = true, .shutdown = true },
+	{ .policy = &shutdown_drain, .writes = COMMAND, .master = true, .shutdown = true },
+};
 
 /* Whose registers these are. A function may have been found more than once: as itself, and as a VF of one that lies. */
 static enum owner owner_of(const struct function *f, u16 reg, unsigned int size)
@@ -160,21 +183,18 @@ static void check_write(const struct function *f, u16 reg, unsigned int size, u3
 
 	REQUIRE(owner != NOBODY && phase != ENUMERATION && !f->hands_off);
 	if (owner == BAR) /* it would answer wherever the ones are */
-		REQUIRE(!steady(f) || is_off(f, PCI_COMMAND, PCI_COMMAND_MEMORY));
+		REQUIRE(!steady(f) || is_off(f, PCI_COMMAND, decoding));
 	if (phase == USES)
 		return;
 	/* A policy turns off, and is seen to know when a function has gone. */
 	REQUIRE(!f->seen_gone);
-	if (policy == &shutdown_keep_msi)
-		REQUIRE(owner == COMMAND);
-	if (policy == &startup_disable_msi)
-		REQUIRE(owner == MSI_FLAGS || owner == MSIX_FLAGS);
+	REQUIRE(promise->writes & owner);
 	if (owner == COMMAND)
 		REQUIRE(!steady(f) || !(value & ~get(f, reg, 2) & PCI_COMMAND_MASTER));
 	else if (owner == MSI_FLAGS)
 		REQUIRE(!(value & PCI_MSI_FLAGS_ENABLE));
-	else
-		REQUIRE(owner == MSIX_FLAGS && !(value & PCI_MSIX_FLAGS_ENABLE));
+	else if (owner == MSIX_FLAGS)
+		REQUIRE(!(value & PCI_MSIX_FLAGS_ENABLE));
 }
 
 static void cfg_write(const struct pci_access *access, u16 bdf, u16 reg, unsigned int size, u32 value)
@@ -303,7 +323,14 @@ static void driver_shutdown(struct pci_dev *dev)
 	shutdowns++;
 }
 
-static const struct pci_driver driver = { .name = "fuzz", .shutdown = driver_shutdown };
+static enum status driver_reset(struct pci_dev *dev)
+{
+	REQUIRE(!dev->hands_off && phase == SHUTDOWN);
+	resets++;
+	return OK;
+}
+
+static const struct pci_driver driver = { .name = "fuzz", .shutdown = driver_shutdown, .reset = driver_reset };
 
 static void check_order(void)
 {
@@ -320,12 +347,14 @@ static void use(const struct record *r)
 	struct msi_message messages[VECTORS_MAX] = { { 0 } };
 	struct pci_dev *dev;
 	u64 address;
+	u16 port;
 
 	if (!pci.count)
 		return;
 	dev = &pci.dev[r->function % pci.count];
 	if (dev->hands_off)
 		return;
+	decoding = PCI_COMMAND_MEMORY;
 	messages[0].address = (u64)(r->value >> 8) << (r->value & 0x80 ? 32 : 8);
 	messages[0].data = r->value >> 24;
 	switch (r->where % 8) {
@@ -349,6 +378,9 @@ static void use(const struct record *r)
 		break;
 	case 6:
 		pci_map_bar(dev, "memory", r->value & 7, r->value & ~7U, r->where & ~7U, &address);
+		decoding = PCI_COMMAND_IO;
+		if (pci_map_io_bar(dev, "ports", r->value & 7, r->value & ~7U, r->where & ~7U, &port) == OK)
+			REQUIRE(port + (r->where & ~7U) <= UINT16_MAX + 1U);
 		break;
 	case 7:
 		pci_msi_shutdown(dev);
@@ -357,26 +389,23 @@ static void use(const struct record *r)
 	}
 }
 
-/* What is off when a policy is through: bus master when going out, MSI and MSI-X where it is said so. */
-static void check_off(bool master, bool msi)
+static void check_off(void)
 {
 	for (unsigned int i = 0; i < pci.count; i++) {
 		const struct pci_dev *dev = &pci.dev[i];
 		const struct function *f = at_bdf[dev->bdf];
+		bool master = promise->master || (promise->bridges && dev->header_type == PCI_HEADER_TYPE_BRIDGE);
 
 		if (f->hands_off || !steady(f))
 			continue;
 		REQUIRE(!master || is_off(f, PCI_COMMAND, PCI_COMMAND_MASTER));
-		REQUIRE(!msi || !dev->msi || is_off(f, dev->msi + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE));
-		REQUIRE(!msi || !dev->msix || is_off(f, dev->msix + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE));
+		REQUIRE(!promise->msi || !dev->msi || is_off(f, dev->msi + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE));
+		REQUIRE(!promise->msi || !dev->msix || is_off(f, dev->msix + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE));
 	}
 }
 
 static void run(struct settings settings, const struct record *uses, size_t count)
 {
-	static const struct pci_policy *const startups[] = { &startup_disable_msi, &startup_none };
-	static const struct pci_policy *const shutdowns_of[] = { &shutdown_keep_msi, &shutdown_disable_msi, &shutdown_none,
-								 &shutdown_keep_msi };
 	unsigned int drivers = 0;
 
 	for (unsigned int i = 0; i < pci.count; i++) {
@@ -388,22 +417,22 @@ static void run(struct settings settings, const struct record *uses, size_t coun
 		drivers += dev->driver && !dev->hands_off;
 	}
 	phase = STARTUP;
-	policy = startups[settings.startup];
-	pci_apply_forward(&pci, policy);
-	check_off(false, policy == &startup_disable_msi);
+	promise = &startups[settings.startup % ARRAY_SIZE(startups)];
+	pci_apply_forward(&pci, promise->policy);
+	check_off();
 
 	phase = USES;
-	policy = NULL;
 	for (size_t i = 0; i < count; i++)
 		if (uses[i].what % 8 == USE)
 			use(&uses[i]);
 
 	phase = SHUTDOWN;
-	policy = shutdowns_of[settings.shutdown];
-	shutdowns = 0;
-	pci_apply_backward(&pci, policy);
-	check_off(policy != &shutdown_none, policy == &shutdown_disable_msi);
-	REQUIRE(shutdowns == (policy == &shutdown_none ? 0 : drivers));
+	promise = &shutdowns_of[settings.shutdown];
+	shutdowns = resets = 0;
+	pci_apply_backward(&pci, promise->policy);
+	check_off();
+	REQUIRE(shutdowns == (promise->shutdown ? drivers : 0));
+	REQUIRE(resets == (promise->reset ? drivers : 0));
 }
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
@@ -432,12 +461,13 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	access.first_bus = settings.first_bus;
 	access.last_bus = (u8)MIN(settings.first_bus + settings.buses, 255);
 	access.cfg_size = settings.legacy ? PCI_CFG_SPACE_SIZE : PCI_CFG_SPACE_EXP_SIZE;
-	pci = (struct pci){ .dev = devs, .capacity = 1 + settings.capacity % CAPACITY_MAX };
+	pci = (struct pci){ .dev = devs, .capacity = 1 + settings.capacity };
 	mapped_count = 0;
 	maps_left = settings.maps;
 	reads = 0;
 	phase = ENUMERATION;
-	policy = NULL;
+	fake_x86_reset();
+	time_init(FAKE_PM_TIMER);
 	fuzz_log_start();
 	s = pci_enumerate(&pci, &access);
 	REQUIRE(pci.count <= pci.capacity);

@@ -27,8 +27,8 @@ from witness.pci import Bdf
 from witness.record import Outcome, Run
 from witness.trace import MmioWrite, Msi
 
-# 1 MiB/s: a tenth of a second's worth passes at once, then 64 KiB take 60 ms.
-MACHINE = Machine(sata=(Sata("sata", 5, Content.RANDOM, "read-only=off,throttling.bps-read=1048576"),))
+# 256 KiB/s: one read of 64 KiB passes at once, the next takes 150 ms.
+MACHINE = Machine(sata=(Sata("sata", 5, Content.RANDOM, "read-only=off,throttling.bps-read=262144"),))
 DISK, BUILT_IN = Bdf.parse("00:05.0"), Bdf.parse("00:1f.2")
 INTX = 21  # slot 5, INTA
 
@@ -57,7 +57,6 @@ def test_a_controller_without_a_disk_is_a_result(record: Run) -> None:
     case = Case(record)
     for image in ("first ", "second"):
         assert log_has(record, f"{image} 0000:{BUILT_IN} ahci: no drive")
-        assert log_has(record, f"{image} 0000:{BUILT_IN} ahci: not driven")
     assert BUILT_IN not in {function.bdf for function in driven(case)}
     since = range(case.entry_lines["first"], case.end + 1)
     assert any(bdf == BUILT_IN and ahci.resets(w) for bdf, _, w in ahci.register_writes(case.within(MmioWrite, since), case.bars))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+import pytest
 from tests.guest.conftest import Boot, failures, log_has, results
 
 from witness.case import Case
@@ -21,7 +22,8 @@ from witness.judge import Result
 from witness.machine import REFERENCE, Content, Disk, Machine
 from witness.memory import EDU_BAR_MASK, EDU_IRQ_RAISE, EDU_REGION
 from witness.pci import Bdf
-from witness.record import Run
+from witness.qemu import Session, configs
+from witness.record import Entry, Run
 from witness.trace import ConfigWrite, GsiLevel, MmioWrite
 
 DISKS = ["virtio-blk-pci", "virtio-blk-pci"]
@@ -180,3 +182,17 @@ def test_i440fx(boot: Boot) -> None:
     """Its lines are ISA IRQs, routed by PIIX3; one disk has no MSI-X and shares them."""
     case = witnessed(boot, I440FX)
     assert case.topology.lines <= {10, 11}
+
+
+@pytest.mark.parametrize("kind", ["q35", "pc"])
+def test_what_the_monitor_was_asked_before_does_not_matter(boot: Boot, kind: str) -> None:
+    """It reads a port by the size that it was told last, if by none."""
+    found = []
+
+    def at_entry(session: Session, entry: Entry) -> None:
+        session.qmp.monitor("xp /1bx 0")
+        found.append((dict(configs(session.qmp)), entry.configs))
+
+    boot(machine=Machine(kind=kind), at_entry=at_entry)
+    assert found
+    assert all(after == before for after, before in found)

@@ -42,8 +42,8 @@ NOBODYS_WRITE = re.compile(r"Invalid write at addr 0x([0-9A-F]+),")
 def unplug(session: Session) -> None:
     for port in PORTS:
         bus = session.qmp.command("qom-get", path=f"/machine/peripheral/{port}/{port}", property="acpi-pcihp-bsel")
-        session.qmp.monitor(f"o /4x {SELECT:#x} {bus:#x}")
-        session.qmp.monitor(f"o /4x {EJECT:#x} 1")  # slot 0
+        session.qmp.monitor(f"o /1wx {SELECT:#x} {bus:#x}")
+        session.qmp.monitor(f"o /1wx {EJECT:#x} 1")  # slot 0
     assert not UNPLUGGED & dict(configs(session.qmp)).keys()
 
 

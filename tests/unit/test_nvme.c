@@ -51,6 +51,7 @@ static struct nvme_model {
 	unsigned int identified; /* commands */
 	unsigned int events;	 /* Asynchronous Event Requests under way */
 	u16 event;		 /* how the last was numbered */
+	bool asked;		 /* which events it is to tell of */
 	u16 vendor;
 	char model[41];
 	/* faults */
@@ -138,6 +139,12 @@ static void run(void)
 		case 0x06:
 			identify(command);
 			complete(id, nvme.status);
+			break;
+		case 0x09: /* 5.27.1.8: what it is to tell of */
+			assert_int_equal(command[40], 0x0b);
+			assert_int_equal(command[44], 0xff);
+			nvme.asked = true;
+			complete(id, 0);
 			break;
 		case 0x0c:
 			nvme.event = id;
@@ -808,14 +815,11 @@ static void several_completions_may_come_with_one_interrupt(void **state)
 {
 	(void)state;
 	assert_int_equal(bring_up(), OK);
-	nvme.hold = true;
 	assert_int_equal(driver_of(dev)->arm(dev), OK);
-	nvme.hold = false;
-	nvme.sq_head = 1; /* the event completes together with the next command */
-	post(EVENT, 0);
+	post(EVENT, 0); /* it completes together with the next command */
 	assert_int_equal(work(), OK);
-	assert_one_line(": 2 commands, 1 interrupts");
-	assert_int_equal(nvme.cq_head, 2);
+	assert_one_line(": 3 commands, 2 interrupts");
+	assert_int_equal(nvme.cq_head, 3);
 }
 
 static const u16 ghosts[] = { 0, EVENT, 3, 4, 0x100, 0xffff };
@@ -939,9 +943,10 @@ static void an_armed_request_is_in_flight_until_something_happens(void **state)
 	assert_int_equal(driver_of(dev)->in_flight(dev), 0);
 	assert_int_equal(driver_of(dev)->arm(dev), OK);
 	assert_int_equal(driver_of(dev)->in_flight(dev), 1);
+	assert_true(nvme.asked);
 	assert_int_equal(nvme.events, 1);
 	assert_int_equal(nvme.event, EVENT);
-	assert_int_equal(fake_lapic.delivered, 1);
+	assert_int_equal(fake_lapic.delivered, 2);
 	assert_int_equal(work(), OK); /* it stays, whatever else is completed */
 	assert_int_equal(driver_of(dev)->in_flight(dev), 1);
 	complete(nvme.event, 0);
@@ -951,6 +956,13 @@ static void an_armed_request_is_in_flight_until_something_happens(void **state)
 	assert_int_equal(nvme.events, 2);
 	assert_int_equal(dev->driver->reset(dev), OK);
 	assert_int_equal(nvme.events, 0);
+	/* One that does not answer is asked for none. */
+	again(state);
+	assert_int_equal(bring_up(), OK);
+	nvme.hold = true;
+	assert_int_equal(driver_of(dev)->arm(dev), ERR_TIMEOUT);
+	assert_one_line("0000:00:06.0 nvme: no completed command within 5000 ms, 0 of 1");
+	assert_int_equal(driver_of(dev)->in_flight(dev), 0);
 }
 
 /* The last test: nothing is given back. */

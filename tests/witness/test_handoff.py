@@ -22,6 +22,7 @@ from tests.witness.scene import (
 from witness import pattern
 from witness.image import E820_DMA, E820_TABLE
 from witness.judge import Result, judge
+from witness.pci import Bdf
 
 
 def test_all_hold(scene: Scene) -> None:
@@ -161,6 +162,23 @@ def bus_master_left_on(s: Scene) -> None:
 @change("out-signature", "agreement")
 def cleared_twice(s: Scene) -> None:
     s.after_step(f"out-{EDU}", *config_write(EDU, COMMAND, 0x403))
+
+
+def is_found_on_and_left(s: Scene, bdf: Bdf, command: int) -> None:
+    """A function that is in no snapshot."""
+    told = f"first  pci 0000:{bdf} command 0x0007 -> 0x{command:04x} (why)"
+    s.before_step("enter-first", *config_write(bdf, COMMAND, 0x7))
+    s.after_step(f"out-{EDU}", *config_write(bdf, COMMAND, command), told=told)
+
+
+@change()
+def one_that_goes_meanwhile_is_shut_down_as_well(s: Scene) -> None:
+    is_found_on_and_left(s, Bdf.parse("00:0e.0"), 0x3)
+
+
+@change("out-signature")
+def one_that_goes_meanwhile_loses_another_bit(s: Scene) -> None:
+    is_found_on_and_left(s, Bdf.parse("00:0e.0"), 0x1)
 
 
 @change("out-signature")

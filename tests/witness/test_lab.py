@@ -72,7 +72,7 @@ def test_device_that_this_qemu_lacks_is_named() -> None:
 
 def results(measured: int, evidence: str = "") -> dict[str, object]:
     values = [{"what": "messages", "measured": measured, "evidence": evidence}]
-    return {"experiments": [{"id": "c01", "verdict": "holds", "cases": [{"name": "edu", "values": values}]}]}
+    return {"experiments": [{"id": "c01", "verdict": "holds", "cases": [{"name": "edu", "values": values}]}], "matrix": None}
 
 
 def test_what_differs_between_two_runs() -> None:

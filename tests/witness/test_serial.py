@@ -85,7 +85,7 @@ def console(scene: Scene) -> Console:
     return Console(scene).tell()
 
 
-RULES = ("out-device", "window-intx", "window-device", "startup", "upstream", "driven-first", "driven-next")
+RULES = ("out-device", "window-intx", "window-device", "startup", "reset", "upstream", "driven-first", "driven-next")
 
 
 @pytest.mark.parametrize("id", RULES)
@@ -125,6 +125,23 @@ def speaks_in_the_window(c: Console) -> None:
     c.add("reset-port", "early", out(0, 0x21))
 
 
+def is_not_reset(c: Console) -> None:
+    c.scene.drop("reset-port")
+
+
+def is_quieted_and_no_more(c: Console) -> None:
+    c.scene.replace("reset-port", *RESET[:2])
+
+
+def is_reset_too_late(c: Console) -> None:
+    c.scene.replace("reset-port", *RESET[:2])
+    c.scene.step("second").lines[2:2] = RESET
+
+
+def speaks_before_its_reset(c: Console) -> None:
+    c.add("reset", "early", out(0, 0x21))
+
+
 @pytest.mark.parametrize(
     "change, id",
     [
@@ -136,6 +153,10 @@ def speaks_in_the_window(c: Console) -> None:
         (speaks_after_its_clear, "out-device"),
         (writes_to_another, "out-device"),
         (speaks_in_the_window, "window-device"),
+        (is_not_reset, "reset"),
+        (is_quieted_and_no_more, "reset"),
+        (is_reset_too_late, "reset"),
+        (speaks_before_its_reset, "reset"),
     ],
 )
 def test_one_that_does_not(console: Console, change: Callable[[Console], None], id: str) -> None:

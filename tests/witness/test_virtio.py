@@ -174,7 +174,7 @@ def a_frame_s_message_after_its_function_was_cleared(s: Scene) -> None:
     s.after_step(f"out-{NET}", msi(VECTORS[NET][0]))
 
 
-@change("window-device")
+@change("window-device", "reset")
 def buffers_are_offered_in_the_window(s: Scene) -> None:
     s.before_step("jump", notify(0))
 

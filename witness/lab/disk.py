@@ -37,6 +37,18 @@ def let_go(stage: Stage, device: str) -> None:
     _do(stage, device, "aio_flush")
 
 
+def throttle(stage: Stage, device: str, seconds: int = 512) -> None:
+    """No read ends for so long, of the host's time, but where QEMU drains them: one has taken all that may pass meanwhile."""
+    _limit(stage, device, bps_rd=512 // seconds)
+    _do(stage, device, "read 0 512")
+
+
+def unthrottle(stage: Stage, device: str) -> None:
+    """All that the device has taken up has ended when this returns."""
+    _limit(stage, device, bps_rd=0)
+    _do(stage, device, "aio_flush")
+
+
 def reads_ended(stage: Stage, device: str) -> int:
     told = stage.session.qmp.command("query-blockstats")
     return next(int(disk["stats"]["rd_operations"]) for disk in told if disk.get("qdev") == device)
@@ -44,3 +56,8 @@ def reads_ended(stage: Stage, device: str) -> int:
 
 def _do(stage: Stage, device: str, command: str) -> None:
     stage.monitor(f'qemu-io -d {device} "{command}"')
+
+
+def _limit(stage: Stage, device: str, bps_rd: int) -> None:
+    others = {"bps": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0}
+    stage.session.qmp.command("block_set_io_throttle", id=device, bps_rd=bps_rd, **others)

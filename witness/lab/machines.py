@@ -6,12 +6,17 @@ On q35 INTA of slot n below 25 is GSI 20 + n % 4; slots 5, 9 and 13 share GSI 21
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from witness.lab.disk import disk
-from witness.machine import Machine, Nic, Rng, Serial
+from witness.machine import E1000E, Machine, Nic, Rng, Serial
 
 MIB = 128
 
 EDU = Machine(mib=MIB, devices=("edu,addr=5",))
+
+# edu, and on its line a serial port, which is driven first.
+CONSOLE = Machine(mib=MIB, serials=(Serial("console", 5),), devices=("edu,addr=0x9",))
 
 # All on GSI 21: a serial port, below the others and so shut down behind them; edu, AHCI and two virtio disks. The second of these
 # goes on when its bus master is off, as each did in 2015; since QEMU 5.0 a virtio device switches itself off. Without ioeventfd a
@@ -29,9 +34,9 @@ SHARED = Machine(
     extra=(*disk("sata0"), *disk("vda0"), *disk("vdb0")),
 )
 
-# Everything that can be in flight, in nobody's hands but ours: edu, a disk, a card with a cable whose other end answers nobody, and a
-# generator that gives 16 bytes at once and 16 more every 400 ms of the machine's time. Without ioeventfd a device is notified as part of
-# the guest's write.
+# Everything that can be in flight, its end in our hands: edu, a disk, a card with a cable at whose other end nobody answers, and a
+# generator that gives 16 bytes at once and 16 more every 400 ms of the machine's time. Without ioeventfd a device is notified as
+# part of the guest's write.
 LOADED = Machine(
     mib=MIB,
     nics=(Nic("nic", 7, "52:54:00:12:34:56", answered=False, device="ioeventfd=off"),),
@@ -39,3 +44,46 @@ LOADED = Machine(
     devices=("edu,addr=0x5", "virtio-blk-pci,id=vda,drive=vda0,addr=0x6,disable-legacy=on,ioeventfd=off"),
     extra=disk("vda0"),
 )
+
+# Behind bridges: edu below a switch, whose every port is a bridge, and an NVMe controller with a disk.
+BRIDGED = Machine(
+    mib=MIB,
+    devices=(
+        "pcie-root-port,id=root,addr=0x6,chassis=1",
+        "x3130-upstream,id=upstream,bus=root",
+        "xio3130-downstream,id=downstream,bus=upstream,chassis=2",
+        "edu,bus=downstream",
+        "pcie-root-port,id=nvme-root,addr=0x7,chassis=3",
+        "nvme,id=nvme,serial=1,drive=nvme0,bus=nvme-root",
+    ),
+    extra=disk("nvme0"),
+)
+
+# What interrupts when it is told to, without memory: edu, e1000e and a port, on a line each.
+LINES = Machine(
+    mib=MIB,
+    nics=(Nic("nic", 6, "52:54:00:12:34:56", answered=False, model=E1000E),),
+    devices=("edu,addr=0x5", "pcie-root-port,id=root,addr=0x7,chassis=1"),
+)
+
+# Cards of either kind, with nobody at the other end of their cables.
+CARDS = Machine(
+    mib=MIB,
+    nics=(
+        Nic("old", 5, "52:54:00:11:22:33", answered=False, model="virtio-net-pci-transitional"),
+        Nic("new", 6, "52:54:00:44:55:66", answered=False),
+    ),
+)
+
+# Three virtio disks: one that has INTx only, one with MSI-X, and one with INTx whose DMA goes the way of all other devices'.
+VIRTIO = Machine(
+    mib=MIB,
+    devices=(
+        "virtio-blk-pci,id=vda,drive=vda0,addr=0x5,disable-legacy=on,ioeventfd=off,vectors=0",
+        "virtio-blk-pci,id=vdb,drive=vdb0,addr=0x6,disable-legacy=on,ioeventfd=off",
+        "virtio-blk-pci,id=vdc,drive=vdc0,addr=0x7,disable-legacy=on,ioeventfd=off,vectors=0,iommu_platform=on",
+    ),
+    extra=(*disk("vda0"), *disk("vdb0"), *disk("vdc0")),
+)
+
+TWO_CPUS = replace(EDU, extra=("-smp", "2"))

@@ -28,8 +28,8 @@ ICOUNT = ("-icount", "shift=6,sleep=off")
 
 TRIAL_TIMEOUT_S = 60
 
-# QEMU 7.2: "State blocked by non-migratable device". (edu has no state either, but does not say so: see snapshot.py.) Behind a port one
-# is plugged into the machine that the snapshot gives; elsewhere it takes a boot for each run.
+# QEMU 7.2: "State blocked by non-migratable device". (edu has no state either, but does not say so: see snapshot.py.) Behind a port
+# one is plugged into the machine that the snapshot gives; elsewhere it takes a boot for each run.
 UNMIGRATABLE = {"nvme"}
 
 # What a line of the image begins with that waits for no answer.
@@ -46,6 +46,7 @@ class Stage:
     session: Session
     value: int = 0  # what the image said there
     kept: dict[str, bytes] = field(default_factory=dict)  # for the judge
+    open: dict[str, socket.socket] = field(default_factory=dict)  # what actions have open; closed at the end
 
     def monitor(self, line: str) -> str:
         return self.session.qmp.monitor(line)
@@ -159,13 +160,17 @@ class _Performance(Start):
             self._give(session, entry)
             session.gdb.resume()
         wire, stage = Wire(self.ours, session.qmp.wire.deadline), Stage(session, kept=self.kept)
-        while True:  # up to QEMU's end, which is the conversation's
-            name, _, value = wire.until(b"\n").decode("ascii").partition(" ")
-            if name.startswith(MARK):
-                continue
-            stage.value = int(value, 16)
-            self.points.get(name, _go_on)(stage)
-            wire.send(b"\n")
+        try:
+            while True:  # up to QEMU's end, which is the conversation's
+                name, _, value = wire.until(b"\n").decode("ascii").partition(" ")
+                if name.startswith(MARK):
+                    continue
+                stage.value = int(value, 16)
+                self.points.get(name, _go_on)(stage)
+                wire.send(b"\n")
+        finally:
+            for connection in stage.open.values():
+                connection.close()
 
     def _give(self, session: Session, entry: Entry) -> None:
         """What first's place holds from here on, and what it is handed."""

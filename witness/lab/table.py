@@ -61,6 +61,11 @@ def unlike(cell: Facts) -> bool:
     return bool(cell["outcome"] == "ran" and cell["signature"] != "as expected")
 
 
+def words(cell: Facts) -> str:
+    """What a cell has in common with that of another run, on another host."""
+    return ", ".join(kinds(cell)) or "none" if cell["outcome"] == "ran" else str(cell["outcome"])
+
+
 def place(cell: Facts) -> tuple[str, str, str]:
     return cell["out"], cell["in"], cell["device"]
 
@@ -139,6 +144,16 @@ def express(experiment: Facts) -> list[str]:
     return [*lines, "", f"{experiment['verdict']} ({agreeing(experiment)} cases agree)"]
 
 
+def express_cell(cell: Facts) -> list[str]:
+    """One cell of the matrix: what it let loose, and what happened when."""
+    lines = [f"{', '.join(place(cell))}: {cell['outcome']}" + (f": {cell['why']}" if cell["why"] else "")]
+    lines += [f"  {hazard}: {count}" for hazard, count in cell["hazards"].items()]
+    lines += [f"  {note}" for note in cell["notes"]]
+    lines.append(f"  config accesses: {cell['signature']}")
+    lines += ["", *lanes(Timeline.of(cell["timeline"]))] if cell["timeline"] else []
+    return [*lines, f"  {cell['directory']}/"] if cell["directory"] else lines
+
+
 def _value(value: Facts) -> str:
     sign = "ok " if value["agrees"] else "NOT"
     return f"  {sign} {value['what']}: {value['measured']}, expected {value['expected']}  {value['evidence']}".rstrip()
@@ -198,12 +213,25 @@ def _markdown_matrix(matrix: Facts) -> list[str]:
     for out in matrix["out"]:
         for inward in matrix["in"]:
             found = (cells.get((out["name"], inward["name"], device)) for device in matrix["devices"])
-            rows.append([out["name"], inward["name"], *(_markdown_cell(cell) if cell else NOT_RUN for cell in found)])
+            rows.append([out["name"], inward["name"], *(words(cell) if cell else NOT_RUN for cell in found)])
     return [*lines, *_markdown_table(("out", "in", *matrix["devices"]), rows), ""]
 
 
-def _markdown_cell(cell: Facts) -> str:
-    return ", ".join(kinds(cell)) or "none" if cell["outcome"] == "ran" else str(cell["outcome"])
+def written(document: str, results: Facts) -> str:
+    """The document with these results in place of those that it has."""
+    before, _, rest = document.partition(BEGIN)
+    return before + markdown(results).rstrip("\n") + rest.partition(END)[2]
+
+
+def known_cells(document: str) -> dict[tuple[str, str, str], str]:
+    """The words of each cell that a document has."""
+    made = document.partition(BEGIN)[2].partition(END)[0].splitlines()
+    rows = [[field.strip() for field in line.strip("|").split("|")] for line in made if line.startswith("|")]
+    head = next((number for number, row in enumerate(rows) if row[:2] == ["out", "in"]), len(rows))
+    cells: dict[tuple[str, str, str], str] = {}
+    for row in rows[head + 2:]:
+        cells |= {(row[0], row[1], device): text for device, text in zip(rows[head][2:], row[2:])}
+    return cells
 
 
 def _markdown_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:

@@ -18,6 +18,7 @@ from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
 from witness.lab.timeline import Landed
 from witness.memory import EDU_DMA_COMMAND, EDU_DMA_RUN, edu_dmas
+from witness.pci import PCI_COMMAND_INTX_DISABLE, Register
 
 OUT = "out_windows"  # the image
 
@@ -40,11 +41,14 @@ def words(shutdown: str, startup: str, window: Window, *more: str) -> str:
 
 
 def look(stage: Stage) -> None:
-    """Behind the wait in the window: whether edu's transfer is over, and what the local APIC has for whoever runs next."""
+    """Behind the wait in the window: whether edu's transfer is over, what it brought, and what the local APIC has for whoever runs
+    next.
+    """
     functions = (function for bus in stage.session.qmp.command("query-pci") for function in bus["devices"])
     bar = next(f["regions"][0]["address"] for f in functions if f["id"]["device"] << 16 | f["id"]["vendor"] == EDU)
     stage.kept["edu"] = stage.monitor(f"xp /1wx {bar + EDU_DMA_COMMAND:#x}").encode()
     stage.kept["lapic"] = stage.monitor("info lapic").encode()
+    stage.keep_ram("window")
 
 
 class Left(NamedTuple):
@@ -62,11 +66,14 @@ INTX_DISABLE = {"set": "", "clear": "lab.intx=enabled"}
 def edu_trial(what: str, role: Role, shutdown: str, startup: str, window: Window, intx_disable: str, left: Left) -> Trial:
     name = f"{what}, {window}, INTx Disable {intx_disable}"
     command_line = words(shutdown, startup, window, INTX_DISABLE[intx_disable])
-    return Trial(name, role, machines.EDU, OUT, partial(_edu_left, window, left), command_line, {"window": look})
+    return Trial(name, role, machines.EDU, OUT, partial(_edu_left, window, intx_disable, left), command_line, {"window": look})
 
 
-def _edu_left(window: Window, left: Left, seen: Observation) -> list[Value]:
+def _edu_left(window: Window, intx_disable: str, left: Left, seen: Observation) -> list[Value]:
+    (edu,) = seen.functions("edu")
+    command = seen.register(edu, Register.COMMAND, seen.mark("shutdown").line)
     return [
+        exactly("INTx Disable", "set" if command & PCI_COMMAND_INTX_DISABLE else "clear", intx_disable, f"command 0x{command:04x}"),
         *let_loose(seen, window, left.messages, left.edges),
         *([_taken_along(seen, left.messages)] if window == TO_JUMP else []),
         edu_brought(seen, left.size),
@@ -94,7 +101,7 @@ def _taken_along(seen: Observation, vectors: int) -> Value:
 
 def edu_brought(seen: Observation, size: int) -> Value:
     """By its last transfer before the hand-off, which brings what the one before took out."""
-    lines, ram = range(seen.mark("shutdown").line), seen.run.ram_after()
+    lines, ram = range(seen.mark("shutdown").line), seen.ram("window")
     out, back = ([dma for dma in edu_dmas(seen.case, lines) if dma.to_ram is to_ram][-1] for to_ram in (False, True))
     came = len(back.target) if ram.read(back.target) == ram.read(out.source) else 0
     if came:

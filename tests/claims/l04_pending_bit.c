@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A device has an event while its MSI-X is masked; then MSI-X goes off, as at init, and is enabled for another owner, who has a vector of
+ * its own. One image is both owners.
+ *
+ * lab.virtio-blk, lab.nvme, lab.pcie-port: the device. lab.mask=entry: the entries are masked, and not the function. lab.quiet: no event.
+ * lab.reset: its driver resets the device before it is enabled again. lab.sink: it is enabled for a vector that nobody has, first.
+ *
+ * On purpose wrong with lab.unmasked: enabled as it is, with the entries of before.
+ */
+#include "boot/start.h"
+#include "irq/lapic.h"
+#include "lib/string.h"
+#include "tests/claims/lab.h"
+
+#define SETTLE_US 1000
+
+static struct kernel kernel;
+static struct pci_dev *dev;
+
+static u16 read_flags(void)
+{
+	return pci_read_config_word(dev, (u16)(dev->msix + PCI_MSIX_FLAGS));
+}
+
+static void write_flags(u16 flags)
+{
+	pci_write_config_word(dev, (u16)(dev->msix + PCI_MSIX_FLAGS), flags);
+}
+
+/* Vector Control of every entry. pci_enable_msix has mapped the table. */
+static void mask_entries(u32 control)
+{
+	for (unsigned int i = 0; i < pci_msix_vec_count(dev); i++)
+		dev->access->ops->mem_write(dev->access, dev->msix_table + i * PCI_MSIX_ENTRY_SIZE + PCI_MSIX_ENTRY_VECTOR_CTRL, 4,
+					    control);
+}
+
+static void mask(void)
+{
+	if (lab_has(&kernel, "lab.mask=entry"))
+		mask_entries(PCI_MSIX_ENTRY_CTRL_MASKBIT);
+	else
+		write_flags(read_flags() | PCI_MSIX_FLAGS_MASKALL);
+}
+
+/* By the name of its driver. */
+static const char *chosen(void)
+{
+	static const char *const words[] = { "lab.virtio-blk", "lab.nvme", "lab.pcie-port" };
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(words); i++)
+		if (lab_has(&kernel, words[i]))
+			return words[i] + strlen("lab.");
+	lab_fail("no device named");
+}
+
+/* Requests that are left in flight: a disk's end at the point, by the harness. Or work, of whose end its driver is not told. */
+static void begin_work(void)
+{
+	const struct driver *driver = driver_of(dev);
+
+	if (driver->arm)
+		driver->arm(dev);
+	else
+		driver->work(dev, false);
+	lab_point("masked", 0);
+}
+
+static bool serve(void *context)
+{
+	(void)context;
+	return true;
+}
+
+/* As pci_enable_msix does it; with nobody's vector or one of its own. */
+static void enable(irq_handler handler)
+{
+	struct msi_message message;
+	u8 vector;
+
+	if (vector_alloc(handler, NULL, &vector) != OK || lapic_msi_message(vector, &message) != OK ||
+	    pci_enable_msix(dev, &message, 1) != OK)
+		lab_fail("no MSI-X");
+	lab_wait_us(SETTLE_US);
+}
+
+static void enable_unmasked(void)
+{
+	mask_entries(0);
+	write_flags((read_flags() & (u16)~PCI_MSIX_FLAGS_MASKALL) | PCI_MSIX_FLAGS_ENABLE);
+	lab_wait_us(SETTLE_US);
+}
+
+_Noreturn void image_main(const struct boot_params *params)
+{
+	lab_start(&kernel, "l04", "", params);
+	dev = lab_device(&kernel, chosen(), 0);
+	lab_work(&kernel, dev);
+	lab_point("driven", 0);
+	mask();
+	if (!lab_has(&kernel, "lab.quiet"))
+		begin_work();
+	lab_point("ended", 0);
+
+	kernel_startup(&kernel);
+	if (lab_has(&kernel, "lab.reset") && dev->driver->reset(dev) != OK)
+		lab_fail("no reset");
+	lab_point("off", 0);
+	if (lab_has(&kernel, "lab.sink")) {
+		enable(NULL);
+		pci_msix_init(dev);
+	}
+	lab_point("enable", 0);
+	if (lab_has(&kernel, "lab.unmasked"))
+		enable_unmasked();
+	else
+		enable(serve);
+	lab_point("enabled", 0);
+	kernel_startup(&kernel);
+	lab_work(&kernel, dev);
+	lab_point("end", 0);
+	kernel_exit(&kernel);
+}

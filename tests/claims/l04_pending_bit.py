@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""L4: a pending bit outlives MSI-X, and is delivered to whoever enables it next, masked or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+from witness.driving import not_seen
+from witness.lab.disk import hold, let_go, virtio
+from witness.lab.experiment import Action, Experiment, Role, Trial, Value, exactly
+from witness.lab.machines import BRIDGED, LINES, SHARED
+from witness.lab.observation import Observation, at
+from witness.lab.stage import Stage
+from witness.machine import Machine
+from witness.pci import PCI_BASE_ADDRESS_0, PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE, Bdf, Function, Register
+from witness.qemu import configs
+
+PCI_MSIX_PBA, PCI_MSIX_PBA_BIR = 8, 0x7
+BAR_FLAGS = 0xF
+
+# Where the pending bits are looked at: when the event has been masked; at init; before and after MSI-X is enabled again.
+ENDED, OFF, ENABLE, ENABLED = LOOKS = ("ended", "off", "enable", "enabled")
+
+
+@dataclass(frozen=True)
+class Device:
+    name: str
+    word: str  # for the image
+    machine: Machine
+    bdf: Bdf
+    disk: str = ""
+
+    def points(self, event: bool) -> dict[str, Action]:
+        """A disk's reads end when they are masked; there are none without an event."""
+        looks: dict[str, Action] = {name: partial(self.look, name) for name in LOOKS}
+        held: dict[str, Action] = {
+            "driven": lambda stage: hold(stage, self.disk),
+            "masked": lambda stage: let_go(stage, self.disk),
+        }
+        return looks | ({} if not self.disk or not event else held) | {"end": lambda stage: stage.keep_ram("end")}
+
+    def look(self, name: str, stage: Stage) -> None:
+        """The Pending Bit Array, of no more than 32 vectors."""
+        function = Function(self.bdf, dict(configs(stage.session.qmp))[self.bdf])
+        pba = function.u32(function.offsets[Register.MSIX] - PCI_MSIX_FLAGS + PCI_MSIX_PBA)
+        bar = function.u32(PCI_BASE_ADDRESS_0 + 4 * (pba & PCI_MSIX_PBA_BIR)) & ~BAR_FLAGS
+        stage.kept[name] = stage.monitor(f"xp /1wx {bar + (pba & ~PCI_MSIX_PBA_BIR):#x}").split()[-1].encode()
+
+
+class Left(NamedTuple):
+    """Bits that are pending where it is enabled again; messages before, to the old vector, and then, to it and to others."""
+
+    pending: int = 0
+    sunk: int = 0
+    old: int = 0
+    new: int = 0
+
+
+STALE, MISPLACED = Left(pending=1, old=1), Left(pending=1, new=1)
+
+
+def judge(device: Device, event: bool, left: Left, seen: Observation) -> list[Value]:
+    early = seen.messages(seen.between("driven", ENDED))
+    old = {message.data for message in seen.messages(range(seen.mark("driven").line))}
+    sunk, sent = seen.messages(seen.between(OFF, ENABLE)), seen.messages(seen.between(ENABLE, ENABLED))
+    to_old = [message for message in sent if message.data in old]
+    to_new = [message for message in sent if message.data not in old]
+    flags = seen.register(device.bdf, Register.MSIX, seen.mark(OFF).line)
+    function = seen.case.topology.functions[device.bdf]
+    missing = not_seen(seen.case, function, seen.between(ENABLED, "end"), seen.ram("end"), last=True)
+    return [
+        exactly("messages while it is masked", len(early), 0, at(early)),
+        pending(seen, "then", ENDED, int(event)),
+        exactly("MSI-X at init", "on" if flags & PCI_MSIX_FLAGS_ENABLE else "off", "off"),
+        exactly("messages between init and where it is enabled", len(sunk), left.sunk, at(sunk)),
+        pending(seen, "where it is enabled", ENABLE, left.pending),
+        exactly("messages by its being enabled, for the owner before", len(to_old), left.old, at(to_old)),
+        exactly("messages by its being enabled, for the new owner", len(to_new), left.new, at(to_new)),
+        pending(seen, "afterwards", ENABLED, 0),
+        exactly("what its driver lacks that begins anew", ", ".join(missing) or "nothing", "nothing"),
+    ]
+
+
+def pending(seen: Observation, where: str, name: str, count: int) -> Value:
+    bits = int(seen.kept[name], 16)
+    return exactly(f"pending bits {where}", bits.bit_count(), count, f"PBA 0x{bits:x}" if bits else "")
+
+
+def trial(what: str, role: Role, device: Device, left: Left, words: str = "", event: bool = True) -> Trial:
+    said = " ".join(filter(None, (device.word, words, "" if event else "lab.quiet")))
+    check = partial(judge, device, event, left)
+    return Trial(f"{device.name}, {what}", role, device.machine, "l04_pending_bit", check, said, device.points(event))
+
+
+BLK = Device("virtio-blk", "lab.virtio-blk", SHARED, Bdf(0, 17, 0), virtio("vda"))
+PORT = Device("pcie-root-port", "lab.pcie-port", LINES, Bdf(0, 7, 0))
+
+NVME = Device("nvme", "lab.nvme", BRIDGED, Bdf(4, 0, 0))
+DEVICES = BLK, NVME, PORT
+
+UNMASKED, ENTRY = "lab.unmasked", "lab.mask=entry"
+
+EXPERIMENT = Experiment(
+    title="A pending bit outlives MSI-X, and whoever enables it next has the message",
+    source="what the patch leaves open; PCIe 6.1.4.5: a message that is masked is pending, and sent when it is unmasked",
+    falsified_by="a pending bit that goes when MSI-X is disabled at init; no message when it is enabled again",
+    provoked_by="a disk's reads, or a command of an NVMe controller's or a port's, end while function or entry is masked; then "
+    "MSI-X goes off, and on again",
+    reading="Disabling MSI-X at init forgets nothing. Enabled as it is found, it sends the last kernel's message, to the last "
+    "kernel's address. Enabled masked, with every entry written before it is unmasked, it still sends it, but to the new "
+    "driver's vector, which has to bear an interrupt that it never asked for. A device's reset may clear the bit; where it "
+    "does not, MSI-X is enabled for a vector of nobody's first.",
+    trials=(
+        *(trial("enabled as it is", Role.CLAIM, device, STALE, UNMASKED) for device in DEVICES),
+        *(trial("entry masked, enabled as it is", Role.CLAIM, device, STALE, f"{ENTRY} {UNMASKED}") for device in DEVICES),
+        *(trial("enabled masked, entries written", Role.CLAIM, device, MISPLACED) for device in DEVICES),
+        *(trial("reset by its driver, enabled masked", Role.CLAIM, device, MISPLACED, "lab.reset") for device in (NVME, PORT)),
+        *(trial("no event, enabled as it is", Role.CONTROL, device, Left(), UNMASKED, event=False) for device in DEVICES),
+        trial("reset by its driver, enabled as it is", Role.CURE, BLK, Left(), f"lab.reset {UNMASKED}"),
+        trial("reset by its driver, enabled masked", Role.CURE, BLK, Left(), "lab.reset"),
+        *(trial("enabled for nobody's vector first", Role.CURE, device, Left(sunk=1), "lab.sink") for device in DEVICES),
+    ),
+)

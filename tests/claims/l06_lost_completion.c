@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Work in flight ends while bus master is off, and its owner goes on as if nothing had been: the driver and its memory are as they were.
+ * So one image is both kernels, the one that hands over and the one that takes the device's state as it is. lab.master=kept: bus master
+ * is not cleared. lab.reset: behind the wait another kernel's start, and the driver's.
+ *
+ * On purpose wrong: bus master is set again without a reset before it.
+ */
+#include "boot/start.h"
+#include "tests/claims/lab.h"
+
+/* edu's transfer takes 100 ms; a disk's requests end at the point behind the wait. */
+#define WORK_US	  150000
+#define ANSWER_US 1000000
+
+static const struct {
+	const char *word;
+	const char *driver;
+	unsigned int n;
+} devices[] = {
+	{ "lab.edu", "edu", 0 },
+	{ "lab.ahci", "ahci", 0 },
+	{ "lab.virtio-blk", "virtio-blk", 0 },
+	{ "lab.virtio-blk-2015", "virtio-blk", 1 },
+};
+
+static struct kernel kernel;
+
+static struct pci_dev *chosen(void)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(devices); i++)
+		if (lab_has(&kernel, devices[i].word))
+			return lab_device(&kernel, devices[i].driver, devices[i].n);
+	lab_fail("no device named");
+}
+
+_Noreturn void image_main(const struct boot_params *params)
+{
+	struct pci_dev *dev;
+
+	lab_start(&kernel, "l06", "", params);
+	dev = chosen();
+	lab_work(&kernel, dev);
+	lab_point("driven", 0);
+	if (driver_of(dev)->arm(dev) != OK)
+		lab_fail("nothing in flight");
+	lab_mark("armed", 0);
+	if (!lab_has(&kernel, "lab.master=kept"))
+		pci_apply_backward(&kernel.pci, kernel.shutdown);
+	lab_mark("handed", 0);
+	lab_wait_us(WORK_US);
+	lab_point("work-ends", 0);
+	pci_set_master(dev);
+	lab_mark("set-again", 0);
+	lab_wait_us(ANSWER_US);
+	lab_point("waited", driver_of(dev)->in_flight(dev));
+	if (lab_has(&kernel, "lab.reset")) {
+		kernel_startup(&kernel);
+		lab_work(&kernel, dev);
+	}
+	lab_point("end", 0);
+	kernel_exit(&kernel);
+}

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""L7: a virtio device's DMA does not pass its bus master bit; clearing that switches the device off, and a reset on again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from witness.lab.disk import throttle, unthrottle, virtio
+from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactly
+from witness.lab.machines import VIRTIO
+from witness.lab.observation import Observation, at
+from witness.lab.stage import Stage
+from witness.lab.timeline import Landed
+from witness.lab.written import first_params, written
+from witness.pci import PCI_COMMAND_MASTER, Bdf, Register
+from witness.trace import MmioWrite
+from witness.virtqueue import queues
+
+
+@dataclass(frozen=True)
+class Disk:
+    word: str
+    name: str
+    bdf: Bdf
+    device: str
+
+    def hold(self, stage: Stage) -> None:
+        throttle(stage, self.device)
+
+    def let_go(self, stage: Stage) -> None:
+        stage.keep_ram("before")
+        unthrottle(stage, self.device)
+        stage.keep_ram("after")
+
+
+INTX = Disk("intx", "INTx", Bdf(0, 5, 0), virtio("vda"))
+MSIX = Disk("msix", "MSI-X", Bdf(0, 6, 0), virtio("vdb"))
+PLATFORM = Disk("platform", "INTx, iommu_platform=on", Bdf(0, 7, 0), virtio("vdc"))
+
+REQUESTS = 8  # drivers/virtio/blk.c
+
+# Bytes that differ: data and status of each read, and in the used ring its length (of three bytes two are not 0), the number of its
+# first descriptor (of the first 0), and the index.
+SIZE = REQUESTS * (65536 + 1) + 2 * REQUESTS + REQUESTS - 1 + 1
+
+
+def does(disk: Disk, master: str, size: int, returned: int, messages: int, edges: int) -> Judge:
+    """What comes of eight reads."""
+
+    def judge(seen: Observation) -> list[Value]:
+        lines = seen.between("ready")
+        on = seen.register(disk.bdf, Register.COMMAND, seen.mark("armed").line) & PCI_COMMAND_MASTER
+        came = written(seen, first_params(seen))
+        if came:
+            seen.landed.append(Landed(seen.mark("armed").line, f"{len(came)} bytes"))
+        sent, risen = seen.messages(lines), seen.edges(lines)
+        return [
+            exactly("bus master", "on" if on else "off", master),
+            exactly("bytes that the device wrote", len(came), size, f"0x{came[0]:x}-0x{came[-1]:x}" if came else ""),
+            exactly("requests that it returned", _returned(seen, disk), returned),
+            exactly("messages", len(sent), messages, at(sent)),
+            exactly("INTx edges", len(risen), edges, at(risen)),
+        ]
+
+    return judge
+
+
+def _returned(seen: Observation, disk: Disk) -> int:
+    """By the used rings of the queues that it has: after a reset none."""
+    before, after = seen.ram("before"), seen.ram("after")
+    found = queues(seen.case.within(MmioWrite, range(seen.mark("ready").line)), seen.case.bars)
+    return sum(after.u16(queue.used + 2) - before.u16(queue.used + 2) for queue in found if queue.bdf == disk.bdf)
+
+
+def trial(name: str, role: Role, disk: Disk, last: str, judge: Judge, *more: str) -> Trial:
+    points = {"ready": disk.hold, "armed": disk.let_go}
+    words = " ".join((f"lab.disk={disk.word}", f"lab.last={last}", *more))
+    return Trial(f"virtio-blk, {disk.name}, {name}", role, VIRTIO, "l07_virtio", judge, words, points)
+
+
+def silent(name: str, role: Role, disk: Disk, last: str) -> Trial:
+    return trial(name, role, disk, last, does(disk, "off", 0, 0, 0, 0))
+
+
+CLEARED, RESET = "bus master cleared", "bus master cleared, reset"
+SET = "bus master set"
+AGAIN = f"{RESET}, set up again"
+WRITTEN = f"{AGAIN}, command register written"
+
+EXPERIMENT = Experiment(
+    title="virtio's DMA does not pass its bus master bit: a device whose bus master is off lives again when it is reset and set up",
+    source="QEMU 7.2: a virtio device without ACCESS_PLATFORM (virtio 1.2, 6) reaches memory directly. A write of its command "
+    "register with bus master off switches it off as a whole; a reset forgets that",
+    falsified_by="a device that was reset and set up with its bus master off, and writes nothing and asserts nothing",
+    provoked_by="a disk whose bus master was cleared is reset and set up, as by a driver that forgot pci_set_master; eight reads",
+    reading="What a cleared bus master does to a virtio device is a switch of its own, which the next reset turns back: then its "
+    "DMA and its INTx come, its messages do not. A device that was reset and has no queues yet is silent, whatever its bus master. "
+    "With ACCESS_PLATFORM virtio is as any other device.",
+    trials=(
+        trial(AGAIN, Role.CLAIM, INTX, "again", does(INTX, "off", SIZE, REQUESTS, 0, 1)),
+        trial(AGAIN, Role.CLAIM, MSIX, "again", does(MSIX, "off", SIZE, REQUESTS, 0, 0)),
+        *(silent(CLEARED, Role.CONTROL, disk, "clear") for disk in (INTX, MSIX)),
+        *(silent(WRITTEN, Role.CONTROL, disk, "write") for disk in (INTX, MSIX)),
+        silent(AGAIN, Role.CONTROL, PLATFORM, "again"),
+        trial(SET, Role.CONTROL, PLATFORM, "setup", does(PLATFORM, "on", SIZE, REQUESTS, 0, 1)),
+        trial(SET, Role.CONTROL, MSIX, "setup", does(MSIX, "on", SIZE, REQUESTS, REQUESTS, 0)),
+        trial(f"{CLEARED}, {SET}", Role.CONTROL, INTX, "clear", does(INTX, "on", SIZE, REQUESTS, 0, 1), "lab.master=set"),
+        trial(f"{CLEARED}, {SET}", Role.CONTROL, MSIX, "clear", does(MSIX, "on", SIZE, REQUESTS, REQUESTS, 0), "lab.master=set"),
+        *(
+            trial(f"{RESET}, {SET}", Role.CURE, disk, "reset", does(disk, "on", 0, 0, 0, 0), "lab.master=set")
+            for disk in (INTX, MSIX)
+        ),
+    ),
+)

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A device behind bridges, all with bus master off as an incoming kernel has made them (handoff.startup=hardened), is given a message
+ * and DMA to do.
+ *
+ * On purpose wrong: lab.bridges=off leaves the bridges as they were, lab.master=off the device.
+ */
+#include "boot/start.h"
+#include "lib/string.h"
+#include "tests/claims/lab.h"
+
+#define TRANSFER    2048
+#define TRANSFER_US 150000 /* longer than it takes */
+#define CANARY	    0xa5
+
+static bool take(void *context)
+{
+	(void)context;
+	return true;
+}
+
+_Noreturn void image_main(const struct boot_params *params)
+{
+	static struct kernel kernel;
+	static struct lab_edu edu;
+	u8 *target;
+
+	lab_start(&kernel, "l08", "", params);
+	kernel_startup(&kernel);
+	target = lab_dma(&kernel, TRANSFER);
+	memset(target, CANARY, TRANSFER);
+	lab_edu_open(&edu, lab_device(&kernel, "edu", 0));
+	lab_edu_enable_msi(&edu, take, NULL);
+	lab_mark("open", 0);
+	pci_set_master(edu.dev);
+	for (struct pci_dev *bridge = edu.dev->bridge; bridge && lab_has(&kernel, "lab.bridges=off"); bridge = bridge->bridge)
+		pci_clear_master(bridge);
+	if (lab_has(&kernel, "lab.master=off"))
+		pci_clear_master(edu.dev);
+	lab_point("ready", 0);
+	lab_edu_start_dma(&edu, target, TRANSFER);
+	lab_wait_us(TRANSFER_US);
+	lab_point("ended", 0);
+	kernel_exit(&kernel);
+}

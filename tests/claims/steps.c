@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One device, one kind of interrupt, and what is done to both, step by step as the command line says: lab.e1000e lab.msix
+ * lab.clear-master lab.raise. The CPU takes interrupts in the step lab.take and in no other, so that a line stays as the device and
+ * configuration space have it. Before each step is a point of the step's name.
+ *
+ * edu, e1000e, the port and the UART are told to interrupt. A disk does so when a request completes that the harness holds: its
+ * driver has it under way, and the harness lets it go at the point.
+ */
+#include "boot/start.h"
+#include "drivers/edu/registers.h"
+#include "lib/string.h"
+#include "lib/x86.h"
+#include "tests/claims/lab.h"
+
+/* 82574 datasheet, chapter 10, as in drivers/e1000e/e1000e.c */
+#define E1000_ICR	0x00c0
+#define E1000_ICR_RXQ0	0x00100000
+#define E1000_ICS	0x00c8
+#define E1000_IMS	0x00d0
+#define E1000_IVAR	0x00e4
+#define E1000_IVAR_RXQ0 0x00000008 /* valid, and entry 0 of the MSI-X table */
+#define E1000_REGISTERS 0x20000
+
+/* PC16550D data sheet, as in drivers/serial/serial.c */
+#define UART_IER      1
+#define UART_IER_THRI 0x02 /* the transmitter is empty: it is */
+#define UART_IIR      2
+#define UART_PORTS    8
+
+/* An e1000e holds back what comes within 128 us of its last interrupt (QEMU 7.2: EITR is never less). */
+#define SETTLE_US 1000
+
+static struct kernel kernel;
+static struct pci_dev *dev;
+static struct lab_edu edu;
+static u64 bar;
+static u16 port;
+
+static void nothing(void)
+{
+}
+
+static void edu_open(void)
+{
+	lab_edu_open(&edu, dev);
+}
+
+static void edu_raise(void)
+{
+	lab_edu_write(&edu, EDU_IRQ_RAISE, EDU_IRQ_OURS);
+}
+
+static void edu_ack(void)
+{
+	lab_edu_write(&edu, EDU_IRQ_ACK, EDU_IRQ_OURS);
+}
+
+static void e1000e_write(u32 reg, u32 value)
+{
+	dev->access->ops->mem_write(dev->access, bar + reg, 4, value);
+}
+
+static void e1000e_open(void)
+{
+	if (pci_map_bar(dev, "e1000e", 0, 0, E1000_REGISTERS, &bar) != OK)
+		lab_fail("no registers");
+	e1000e_write(E1000_IVAR, E1000_IVAR_RXQ0);
+	e1000e_write(E1000_IMS, E1000_ICR_RXQ0);
+}
+
+static void e1000e_raise(void)
+{
+	e1000e_write(E1000_ICS, E1000_ICR_RXQ0);
+}
+
+static void e1000e_ack(void)
+{
+	e1000e_write(E1000_ICR, E1000_ICR_RXQ0);
+}
+
+/* Each write to Slot Control is a command, whose end is the event (PCIe 6.7.3.2). */
+static void port_raise(void)
+{
+	u16 at = (u16)(dev->pcie + PCI_EXP_SLTCTL);
+
+	pci_write_config_word(dev, at, pci_read_config_word(dev, at) | PCI_EXP_SLTCTL_CCIE | PCI_EXP_SLTCTL_HPIE);
+}
+
+static void port_ack(void)
+{
+	pci_write_config_word(dev, (u16)(dev->pcie + PCI_EXP_SLTSTA), PCI_EXP_SLTSTA_CC);
+}
+
+static void serial_open(void)
+{
+	if (pci_map_io_bar(dev, "serial", 0, 0, UART_PORTS, &port) != OK)
+		lab_fail("no ports");
+}
+
+static void serial_raise(void)
+{
+	x86_outb((u16)(port + UART_IER), UART_IER_THRI);
+}
+
+static void serial_ack(void)
+{
+	x86_inb((u16)(port + UART_IIR));
+}
+
+static const struct device {
+	const char *word;
+	const char *driver;
+	unsigned int n;
+	void (*open)(void); /* NULL: the driver does it all, but for letting the request go */
+	void (*raise)(void);
+	void (*ack)(void);
+} devices[] = {
+	{ "lab.edu", "edu", 0, edu_open, edu_raise, edu_ack },
+	{ "lab.e1000e", "e1000e", 0, e1000e_open, e1000e_raise, e1000e_ack },
+	{ "lab.pcie-port", "pcie-port", 0, nothing, port_raise, port_ack },
+	{ "lab.serial", "serial", 0, serial_open, serial_raise, serial_ack },
+	{ "lab.ahci", "ahci", 0, NULL, nothing, nothing },
+	{ "lab.virtio-blk", "virtio-blk", 0, NULL, nothing, nothing },
+	{ "lab.virtio-blk-2015", "virtio-blk", 1, NULL, nothing, nothing },
+};
+static const struct device *device;
+
+static bool serve(void *context)
+{
+	(void)context;
+	device->ack();
+	return true;
+}
+
+static void choose(void)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(devices); i++)
+		if (lab_has(&kernel, devices[i].word))
+			device = &devices[i];
+	if (!device)
+		lab_fail("no device named");
+	dev = lab_device(&kernel, device->driver, device->n);
+	/* What has no capability for messages interrupts by its line. */
+	if (!lab_has(&kernel, "lab.msix"))
+		dev->msix = 0;
+	if (!lab_has(&kernel, "lab.msi"))
+		dev->msi = 0;
+}
+
+static enum status connect(void)
+{
+	u8 vector, line;
+
+	if (dev->msi || dev->msix)
+		return driver_request_messages(dev, &(irq_handler){ serve }, 1, NULL, &vector);
+	pci_intx(dev, true);
+	return driver_request_intx(dev, serve, NULL, &line);
+}
+
+static void bring_up(void)
+{
+	if (!device->open) {
+		lab_work(&kernel, dev);
+		lab_point("driven", 0);
+		if (driver_of(dev)->arm(dev) != OK)
+			lab_fail("nothing in flight");
+		return;
+	}
+	if (dev->driver->reset(dev) != OK)
+		lab_fail("no reset");
+	pci_set_master(dev);
+	if (connect() != OK)
+		lab_fail("no interrupt");
+	device->open();
+}
+
+static void raise(void)
+{
+	device->raise();
+}
+
+static void ack(void)
+{
+	device->ack();
+}
+
+static void set_master(void)
+{
+	pci_set_master(dev);
+}
+
+static void clear_master(void)
+{
+	pci_clear_master(dev);
+}
+
+static void enable_intx(void)
+{
+	pci_intx(dev, true);
+}
+
+static void disable_intx(void)
+{
+	pci_intx(dev, false);
+}
+
+#define PREFIX "lab."
+
+static const struct step {
+	const char *name;
+	void (*take)(void);
+} steps[] = {
+	{ "raise", raise },
+	{ "ack", ack },
+	{ "set-master", set_master },
+	{ "clear-master", clear_master },
+	{ "enable-intx", enable_intx },
+	{ "disable-intx", disable_intx },
+	{ "take", x86_irq_window },
+};
+
+static void run(const char *name, size_t n)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(steps); i++) {
+		if (strlen(steps[i].name) != n || memcmp(steps[i].name, name, n))
+			continue;
+		lab_point(steps[i].name, 0);
+		steps[i].take();
+		lab_wait_us(SETTLE_US);
+	}
+}
+
+_Noreturn void image_main(const struct boot_params *params)
+{
+	lab_start(&kernel, "steps", "", params);
+	choose();
+	bring_up();
+	x86_irq_disable();
+	for (const char *at = kernel.cmdline, *end; *at; at = *end ? end + 1 : end) {
+		for (end = at; *end && *end != ' '; end++)
+			;
+		if (str_starts(at, PREFIX))
+			run(at + strlen(PREFIX), (size_t)(end - at) - strlen(PREFIX));
+	}
+	lab_point("end", 0);
+	kernel_exit(&kernel);
+}

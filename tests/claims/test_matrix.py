@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A sample of the matrix: each policy and each device at least once, and the two of 2015 with all devices. `make lab` runs all.
+
+What a cell lets loose is what docs/lab.md says; so are the configuration accesses those of its policies, and of no other
+(tests/guest/test_policies.py exchanges any two).
+"""
+
+from __future__ import annotations
+
+import os
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from witness.lab import stage
+from witness.lab.lab import Choice, measure, unknown
+from witness.lab.load import DEVICES
+from witness.lab.matrix import IN, OUT, Cell, cells
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BUILD = Path(os.environ.get("O") or ROOT / "build")
+
+REFERENCES = ("keep-msi", "disable-msi")
+# Policies in and devices take turns.
+OTHERS = [Cell(out, inward, device) for out, inward, device in zip(list(OUT)[2:], cycle(reversed(IN)), cycle(DEVICES))]
+SAMPLE = [*(cell for out in REFERENCES for cell in cells(f"{out}/disable-msi/*")), *OTHERS]
+
+Facts = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def results() -> Facts:
+    return measure(BUILD, BUILD / "test" / "matrix", Choice({}, SAMPLE), stage.settings(), lambda *lines: None)
+
+
+def test_sample_has_everything() -> None:
+    assert {cell.out for cell in SAMPLE} == set(OUT)
+    assert {cell.inward for cell in SAMPLE} == set(IN)
+    assert {cell.device for cell in SAMPLE} == set(DEVICES)
+
+
+@pytest.mark.parametrize("cell", SAMPLE, ids=str)
+def test_cell_is_as_known(results: Facts, cell: Cell) -> None:
+    found = [c for c in results["matrix"]["cells"] if (c["out"], c["in"], c["device"]) == (cell.out, cell.inward, cell.device)]
+    assert len(found) == 1
+    assert unknown({"experiments": [], "matrix": {"cells": found}}) == []
+
+
+def test_the_two_of_2015_differ_where_the_patch_says(results: Facts) -> None:
+    """With MSI off a device that is not switched off asserts INTx, and its innocent neighbour has no line any more; with MSI left
+    on neither happens."""
+    hazards = {(c["out"], c["device"]): c["hazards"] for c in results["matrix"]["cells"] if c["in"] == "disable-msi"}
+    for device in ("edu", "ich9-ahci"):
+        assert [hazards["disable-msi", device][hazard] for hazard in ("INTx unhandled", "line disabled")] == [1, 1]
+        assert [hazards["keep-msi", device][hazard] for hazard in ("INTx unhandled", "line disabled")] == [0, 0]

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What the local APIC holds, and what the CPU takes of it, by QEMU's own account."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from witness.lab.experiment import Unshown
+from witness.lab.observation import Observation
+from witness.lab.stage import Stage
+
+IRR, ISR = "IRR", "ISR"  # accepted, and not taken yet; taken, and not ended
+
+# QEMU's log of interrupts (-d int). An exception of the CPU's is below the first vector of interrupts.
+_TAKEN = re.compile(r" *\d+: v=([0-9a-f]{2}) ")
+FIRST_VECTOR = 0x20
+
+
+class Taken(NamedTuple):
+    line: int
+    vector: int
+
+
+def look(stage: Stage, name: str) -> None:
+    """Keeps the local APIC as it is now."""
+    stage.kept[name] = stage.monitor("info lapic").encode()
+
+
+def vectors(seen: Observation, name: str, register: str) -> list[int]:
+    """In a register of the local APIC, as it was kept."""
+    if name not in seen.kept:
+        raise Unshown(f"nobody looked at the local APIC at {name}")
+    found = re.search(rf"^{register}\s+(.*)$", seen.kept[name].decode(), re.MULTILINE)
+    return [int(vector) for vector in re.findall(r"\d+", found[1] if found else "")]
+
+
+def log_interrupts(stage: Stage) -> None:
+    """From here on the trace has each interrupt that the CPU takes, beside all that it had."""
+    stage.monitor("log int,trace:pic_interrupt")
+
+
+def taken(seen: Observation, lines: range) -> list[Taken]:
+    """Behind log_interrupts."""
+    with (seen.run.directory / "trace.log").open(encoding="utf-8", errors="replace") as text:
+        numbered = ((number, _TAKEN.match(line)) for number, line in enumerate(text, 1) if number in lines)
+        found = [Taken(number, int(match[1], 16)) for number, match in numbered if match]
+    return [one for one in found if one.vector >= FIRST_VECTOR]

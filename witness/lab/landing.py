@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What devices wrote into RAM behind everybody's back, and which device each hit is to be laid to.
+
+A hit is a device's where the outgoing kernel had given it the address: as a ring, as a buffer, as a target. Else it is nobody's.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from itertools import accumulate
+from typing import Iterator, NamedTuple
+
+from witness import ahci, e1000e, nvme
+from witness.case import Case
+from witness.memory import edu_dmas
+from witness.pci import Bdf
+from witness.record import Ram
+from witness.trace import MmioWrite
+from witness.virtqueue import anything, in_flight, queues
+
+# Hits are counted in units of so many bytes: of random data a byte in 256 is the one that was there.
+UNIT = 16
+
+
+class Given(NamedTuple):
+    start: int
+    stop: int
+    bdf: Bdf
+
+
+def given(case: Case, lines: range, ram: Ram) -> list[Given]:
+    """What devices had been told to write to by the end of these lines, in order."""
+    return sorted(Given(addresses.start, addresses.stop, bdf) for bdf, addresses in _given(case, lines, ram))
+
+
+def _given(case: Case, lines: range, ram: Ram) -> Iterator[tuple[Bdf, range]]:
+    writes = list(case.within(MmioWrite, lines))
+    for queue in queues(writes, case.bars):
+        yield from ((queue.bdf, part) for part in queue.addresses)
+        yield from ((queue.bdf, landing.addresses) for chain in in_flight(queue, ram) for landing in anything(chain))
+    for admin in nvme.admins(writes, case.bars):
+        yield from ((admin.bdf, part) for part in admin.addresses)
+    for ring in e1000e.rings(writes, case.bars):
+        yield ring.bdf, ring.addresses
+        if ring.kind == e1000e.RX:
+            yield from ((ring.bdf, buffer) for buffer in ring.waiting(ram))
+    for port in ahci.ports(writes, case.bars):
+        yield from ((port.bdf, part) for part in port.addresses)
+        yield from ((port.bdf, part) for command in port.last_batch(ram) for part in command.data)
+    yield from ((dma.bdf, dma.target) for dma in edu_dmas(case, lines) if dma.to_ram)
+
+
+def hits(before: bytes, after: bytes, start: int, known: list[Given]) -> Counter[Bdf | None]:
+    """Bytes, in whole units, that changed in a piece of RAM that begins at start; None: at an address that nobody was given."""
+    found: Counter[Bdf | None] = Counter()
+    if before == after:
+        return found
+    reach: list[int] = list(accumulate((one.stop for one in known), max))
+    for at in range(0, len(before), UNIT):
+        if before[at:at + UNIT] != after[at:at + UNIT]:
+            found[_owner(range(start + at, start + at + UNIT), known, reach)] += UNIT
+    return found
+
+
+def _owner(unit: range, known: list[Given], reach: list[int]) -> Bdf | None:
+    """reach: how far the extents up to each reach, so that none has to be looked at that ends before the unit."""
+    last = bisect_right(known, unit.stop - 1, key=lambda one: one.start) - 1
+    while last >= 0 and reach[last] > unit.start:
+        if known[last].stop > unit.start:
+            return known[last].bdf
+        last -= 1
+    return None

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The devices of the matrix, each on a machine of its own, and the work that each has under way when a policy is applied.
+
+The harness decides when that work ends: behind the last thing that the outgoing kernel does to a device, before the next is
+entered.
+On the device's line sits an innocent neighbour, a serial port whose driver needs its interrupt.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from witness.lab import disk
+from witness.lab.experiment import Action
+from witness.lab.stage import Stage
+from witness.machine import E1000E, Content, Disk, Machine, Nic, Sata, Serial
+from witness.memory import EDU_DMA_COMMAND, EDU_DMA_RUN
+from witness.pci import PCI_BASE_ADDRESS_0, Bdf
+from witness.qemu import configs
+
+MIB = 128
+SLOT = 9  # of the device, or of the port that it is behind; with the neighbour's, on GSI 21
+NEIGHBOUR = Bdf(0, 5, 0)
+
+# What out.c is told where a device has to have taken its work before the policy is applied.
+SETTLE = "lab.settle"
+
+
+def _nothing(at: Stage) -> None:
+    """The point is only passed."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """What the harness does at the images' points, in order."""
+
+    machine: Machine
+    bdf: Bdf = Bdf(0, SLOT, 0)
+    words: str = SETTLE
+    begin: Action = _nothing  # before the outgoing kernel drives it
+    hold: Action = _nothing  # before the work is given to it: none of it ends from here on
+    hold_for_reset: Action | None = None  # the same, where the outgoing kernel resets it
+    end: Action = _nothing  # behind the outgoing kernel's last access
+    resume: Action = _nothing  # in the next kernel
+
+
+def pass_through_main_loop(at: Stage) -> None:
+    """What had been sent to QEMU before, it has seen when it answers the third time: its main loop asks each source whether it is
+    to be watched, watches it, and serves it in one go."""
+    for _ in range(3):
+        at.session.qmp.command("query-status")
+
+
+# --- disks ---
+
+
+VIRTIO, SATA = disk.virtio("vda"), "sda"
+SLOTS, READ = 8, 65536  # that drivers/ahci uses, and the bytes of each
+
+
+def _slow_port(at: Stage) -> None:
+    """A read ends after two seconds of the host's time: QEMU's AHCI waits within the write that resets it until the read that it
+    has in hand has ended, and nothing can be told to QEMU meanwhile."""
+    limits = {"bps": 0, "bps_rd": READ // 2, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0}
+    at.session.qmp.command("block_set_io_throttle", id=SATA, **limits)
+    at.monitor(f'qemu-io -d {SATA} "read 0 {READ}"')
+
+
+def _let_port_go(at: Stage) -> None:
+    """An AHCI port works off its slots one by one: what it has taken ends, then what it takes behind that."""
+    for _ in range(SLOTS):
+        disk.unthrottle(at, SATA)
+        pass_through_main_loop(at)
+
+# --- network ---
+
+
+def _silence_peer(at: Stage) -> None:
+    """Nobody answers: an answer comes when the host likes. Even one before the load shows: of an e1000e (QEMU 7.2) that once had
+    to put a message off for its interrupt throttling, each later message comes twice."""
+    at.session.peers["nic"].answering = False
+
+
+def _send_frame(at: Stage) -> None:
+    at.session.peers["nic"].announce()
+    pass_through_main_loop(at)
+
+
+def _wake_peer(at: Stage) -> None:
+    at.session.peers["nic"].answering = True
+
+
+MAC = "52:54:00:12:34:56"
+
+# --- entropy ---
+
+# It comes from nowhere but the harness.
+EGD = (
+    "-chardev", "socket,id=entropy,host=127.0.0.1,port=0,server=on,wait=off",
+    "-object", "rng-egd,id=egd,chardev=entropy",
+)  # fmt: skip
+REQUEST, REQUESTS = 64, 4  # bytes, and how many of them drivers/virtio/rng.c leaves in flight
+
+
+def _give_entropy(at: Stage, requests: int) -> None:
+    chardev = next(c for c in at.session.qmp.command("query-chardev") if c["label"] == "entropy")
+    if "entropy" not in at.open:
+        (port,) = re.findall(r"127\.0\.0\.1:(\d+)", chardev["filename"])
+        at.open["entropy"] = socket.create_connection(("127.0.0.1", int(port)))
+    at.open["entropy"].sendall(bytes(range(REQUEST)) * requests)
+    pass_through_main_loop(at)
+
+
+def _give_one(at: Stage) -> None:
+    _give_entropy(at, 1)
+
+
+def _give_all(at: Stage) -> None:
+    _give_entropy(at, REQUESTS)
+
+
+# --- what ends by itself, and what QEMU is told ---
+
+
+def _await_edu(at: Stage) -> None:
+    """Its transfer takes 100 ms of the machine's time, which passes while the image waits for us."""
+    config = dict(configs(at.session.qmp))[Bdf(0, SLOT, 0)]
+    command = int.from_bytes(config[PCI_BASE_ADDRESS_0:][:4], "little") + EDU_DMA_COMMAND  # no flag is set in it
+    while int(at.monitor(f"xp /1wx {command:#x}").split()[-1], 16) & EDU_DMA_RUN:
+        pass
+
+
+def _warn(at: Stage) -> None:
+    """The event that nvme was asked for."""
+    at.session.qmp.command("qom-set", path="/machine/peripheral/nvme", property="smart_critical_warning", value=1)
+    pass_through_main_loop(at)
+
+
+def _machine(*devices: str, **parts: Any) -> Machine:
+    # An empty port, for the policy that is about bridges.
+    port = "pcie-root-port,id=root,addr=6,chassis=1,hotplug=off"
+    return Machine(mib=MIB, serials=(Serial("neighbour", NEIGHBOUR.device),), devices=(*devices, port), **parts)
+
+
+DEVICES = {
+    "virtio-blk": Device(
+        _machine(disks=(Disk("disk", SLOT, Content.RANDOM, "read-only=on", "id=vda,request-merging=off,ioeventfd=off"),)),
+        hold=partial(disk.throttle, device=VIRTIO), end=partial(disk.unthrottle, device=VIRTIO),
+    ),
+    "virtio-net": Device(
+        _machine(nics=(Nic("nic", SLOT, MAC, device="ioeventfd=off"),)), begin=_silence_peer, end=_send_frame, resume=_wake_peer
+    ),
+    "virtio-rng": Device(
+        _machine(f"virtio-rng-pci,rng=egd,addr={SLOT:#x},disable-legacy=on,ioeventfd=off", extra=EGD),
+        begin=_give_one, end=_give_all, resume=_give_one,
+    ),
+    "edu": Device(_machine(f"edu,addr={SLOT:#x}"), words="", end=_await_edu),
+    "ich9-ahci": Device(
+        _machine(sata=(Sata("disk", SLOT, Content.RANDOM, device=f"id={SATA}"),)),
+        hold=partial(disk.throttle, device=SATA), hold_for_reset=_slow_port, end=_let_port_go,
+    ),
+    "e1000e": Device(
+        _machine(nics=(Nic("nic", SLOT, MAC, model=E1000E),)), begin=_silence_peer, end=_send_frame, resume=_wake_peer
+    ),
+    # Behind a port, as it has to be plugged in: see stage.py.
+    "nvme": Device(
+        _machine(f"pcie-root-port,id=bay,addr={SLOT:#x},chassis=2", "nvme,id=nvme,serial=1,bus=bay"), Bdf(2, 0, 0), end=_warn
+    ),
+}  # fmt: skip
