@@ -150,8 +150,8 @@ test-python: $(O)/handoff.efi claims | setup-test
 	@$(PYTEST) -n $(CPUS) --dist loadfile tests/witness tests/guest tests/claims
 
 # One after the other: each uses all CPUs.
-ci: ## all the rest: lint, mutants, every cut image, twenty hops, the other compiler, the same bytes again, the lab's page, the disk image
-	@+for part in lint mutants test-exhaustive "soak N=20" test-clang test-reproducible test-browser image; do \
+ci: ## all the rest: lint, the whole lab, its page, mutants, every cut image, twenty hops, the other compiler, the same bytes again, the disk image
+	@+for part in lint lab test-browser mutants test-exhaustive "soak N=20" test-clang test-reproducible image; do \
 		$(MAKE) --no-print-directory $$part || exit; done
 
 # What make test samples, all of it: an image cut at every byte of its header and at every page.
@@ -172,7 +172,7 @@ test-reproducible: $(O)/handoff.efi
 	@cd $(O) && sha256sum handoff.efi first.bin second.bin next.cpio | (cd again/build && sha256sum -c --quiet -)
 	@cd $(O) && sha256sum handoff.efi first.bin second.bin next.cpio
 
-docs: $(O)/handoff.efi | setup-run ## what the README shows, from real runs
+docs: $(O)/handoff.efi docs-lab | setup-run ## what the README, docs/lab.md and docs/bench.md show, from real runs
 	+@tools/transcripts README.md docs/bench.md
 
 clean:

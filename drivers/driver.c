@@ -49,6 +49,12 @@ void driver_line(const struct pci_dev *dev, const char *fmt, ...)
 	log_line(PCI_FMT " %s: %s", PCI_ARGS(dev), dev->driver->name, text);
 }
 
+enum status driver_gone(const struct pci_dev *dev)
+{
+	driver_line(dev, "does not answer");
+	return ERR_ABSENT;
+}
+
 enum status driver_await(const struct pci_dev *dev, const char *what, const volatile u32 *count, u32 want, u64 bound_us)
 {
 	struct deadline deadline = deadline_after_us(bound_us);

@@ -41,6 +41,9 @@ static inline const struct driver *driver_of(const struct pci_dev *dev)
 /* A line about a device, in its driver's name: 0000:00:03.0 edu: <text> */
 void driver_line(const struct pci_dev *dev, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* What a driver's reset returns for a device whose registers read all ones: ERR_ABSENT, after one line. */
+enum status driver_gone(const struct pci_dev *dev);
+
 /* Waits for *count to reach want, by interrupt. ERR_TIMEOUT after one line that says what was awaited and how far it came. */
 enum status driver_await(const struct pci_dev *dev, const char *what, const volatile u32 *count, u32 want, u64 bound_us);
 

@@ -1,19 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* 256 stubs of 8 bytes: each pushes its own number, which takes 2 of them where it is a signed byte. */
+/* 256 stubs of 5 bytes: each is a call, and the address that it pushes tells which it was. */
+#define STUB_SIZE	5		/* as in idt.c */
 	.text
-	.balign	8
 	.globl	trap_stubs
 trap_stubs:
-	.set	vector, 0
 	.rept	256
-	.balign	8
-	push	$(vector - 2 * (vector & 0x80))
-	jmp	trap_common
-	.set	vector, vector + 1
+	call	trap_common
 	.endr
 
 trap_common:
-	andq	$0xff, (%rsp)
 	/* The CPU aligned the stack to 16 bytes and pushed 5 words, or 6 with an error code; where it had none, 0 gets its place. */
 	test	$8, %spl
 	jnz	1f
@@ -35,6 +30,13 @@ trap_common:
 	push	%r13
 	push	%r14
 	push	%r15
+	mov	15 * 8(%rsp), %rax
+	lea	trap_stubs + STUB_SIZE(%rip), %rcx
+	sub	%rcx, %rax
+	xor	%edx, %edx
+	mov	$STUB_SIZE, %ecx
+	div	%ecx
+	mov	%rax, 15 * 8(%rsp)	/* the vector */
 	cld
 	mov	%rsp, %rdi
 	mov	%rsp, %rbx		/* callee-saved */

@@ -173,7 +173,7 @@ static bool complete(void *context)
 	u32 pending = ahci_read(ahci->dev, ahci->bar + AHCI_IS), status, stays, ended;
 
 	if (!(pending & ahci->port_bit))
-		return false; /* the line is shared, and it was another */
+		return ahci->dev->msi; /* the line is shared, and it was another; a message's event was served with the one before */
 	status = ahci_read(ahci->dev, ahci->port + AHCI_PxIS);
 	if (status == 0xffffffff)
 		return false; /* it has gone */
@@ -236,6 +236,7 @@ static enum status start_port(const struct pci_dev *dev, const struct ahci *ahci
 
 	write_address(ahci, AHCI_PxCLB, ahci->shared->list);
 	write_address(ahci, AHCI_PxFB, ahci->shared->received);
+	ahci_write(dev, ahci->port + AHCI_PxSERR, 0xffffffff); /* DIAG.X: as long as it is set, PxTFD stays as the reset left it */
 	ahci_write(dev, ahci->port + AHCI_PxCMD, AHCI_PxCMD_SUD | AHCI_PxCMD_POD | AHCI_PxCMD_FRE);
 	s = await_clear(dev, ahci->port + AHCI_PxTFD, AHCI_PxTFD_BSY | AHCI_PxTFD_DRQ, READY_WAIT_US, "ready");
 	if (s != OK)
@@ -245,7 +246,6 @@ static enum status start_port(const struct pci_dev *dev, const struct ahci *ahci
 		driver_line(dev, "no disk, signature 0x%08x", signature);
 		return ERR_ABSENT;
 	}
-	ahci_write(dev, ahci->port + AHCI_PxSERR, 0xffffffff);
 	ahci_write(dev, ahci->port + AHCI_PxIS, 0xffffffff);
 	ahci_write(dev, ahci->bar + AHCI_IS, ahci->port_bit);
 	ahci_write(dev, ahci->port + AHCI_PxIE, AHCI_PxI_DONE | AHCI_PxI_ERRORS);

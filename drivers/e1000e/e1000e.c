@@ -171,7 +171,7 @@ static enum status reset(struct pci_dev *dev)
 		return s;
 	ctrl = e1000e_read(dev, bar + E1000_CTRL);
 	if (ctrl == 0xffffffff)
-		return ERR_ABSENT;
+		return driver_gone(dev);
 	ctrl &= ~(u32)E1000_CTRL_GIO_MASTER_DISABLE;
 	mask_all(dev, bar);
 	e1000e_write(dev, bar + E1000_RCTL, 0);
@@ -203,10 +203,11 @@ static void receive(struct e1000e *nic)
 
 	for (unsigned int n = 0; n < RING_SIZE; n++) {
 		volatile struct rx_desc *d = &nic->rings->rx[nic->rx_next];
-		u32 length = d->length;
+		u32 length;
 
 		if (!(d->status & E1000_RXD_STAT_DD))
 			break;
+		length = d->length; /* behind DD: before, it may be that of the frame before */
 		if (d->status & E1000_RXD_STAT_EOP && !d->errors && length <= BUFFER_SIZE) {
 			nic->frames++;
 			if (arp_answers(nic->buffers + nic->rx_next * BUFFER_SIZE, length, nic->answer))

@@ -70,7 +70,6 @@ struct nvme {
 	u16 tail;
 	u16 head;
 	u8 phase;
-	bool msix;
 	u8 vector; /* or 8259 line */
 	volatile bool busy[IDS];
 	volatile u32 completed;
@@ -133,7 +132,7 @@ static enum status reset(struct pci_dev *dev)
 		return s;
 	cc = nvme_read(dev, bar + NVME_CC);
 	if (cc == 0xffffffff)
-		return ERR_ABSENT;
+		return driver_gone(dev);
 	/* It has to be on before it can be switched off (3.1.3.5): a kernel may have gone in between. One that failed never will be. */
 	if (cc & NVME_CC_EN && !(nvme_read(dev, bar + NVME_CSTS) & (NVME_CSTS_RDY | NVME_CSTS_CFS)))
 		await_ready(dev, bar, NVME_CSTS_RDY);
@@ -162,7 +161,7 @@ static bool complete(void *context)
 			break; /* a whole round: no more than the queue holds */
 	}
 	if (nvme->head == before)
-		return false;
+		return nvme->dev->msix; /* a message is nobody else's, even one from a pending bit that a previous kernel left */
 	nvme->interrupts++;
 	nvme_write(nvme->dev, nvme->doorbell + nvme->stride, nvme->head);
 	return true;
@@ -170,15 +169,11 @@ static bool complete(void *context)
 
 static enum status connect(struct pci_dev *dev, struct nvme *nvme)
 {
-	enum status s;
-
 	if (!dev->msix) {
 		pci_intx(dev, true);
 		return driver_request_intx(dev, complete, nvme, &nvme->vector);
 	}
-	s = driver_request_messages(dev, &(irq_handler){ complete }, 1, nvme, &nvme->vector); /* the admin queue has entry 0 */
-	nvme->msix = s == OK;
-	return s;
+	return driver_request_messages(dev, &(irq_handler){ complete }, 1, nvme, &nvme->vector); /* the admin queue has entry 0 */
 }
 
 static enum status enable(struct nvme *nvme)
@@ -257,8 +252,8 @@ static enum status work(struct pci_dev *dev, bool write)
 	for (size_t i = 0; i < n; i++)
 		if (model[i] < ' ' || model[i] > '~')
 			model[i] = '?'; /* ASCII it should be (5.17.2.1); a line of the log it must not end */
-	driver_line(dev, "%.*s, %s %s 0x%02x: %u commands, %u interrupts", (int)n, model, nvme->msix ? "MSI-X" : "INTx",
-		    nvme->msix ? "vector" : "irq", nvme->vector, nvme->completed, nvme->interrupts);
+	driver_line(dev, "%.*s, %s %s 0x%02x: %u commands, %u interrupts", (int)n, model, dev->msix ? "MSI-X" : "INTx",
+		    dev->msix ? "vector" : "irq", nvme->vector, nvme->completed, nvme->interrupts);
 	return OK;
 }
 

@@ -127,7 +127,7 @@ static enum status reset(struct pci_dev *dev)
 	u16 control = slot_control(dev), aer = find_aer(dev);
 
 	if (control == 0xffff)
-		return ERR_ABSENT;
+		return driver_gone(dev);
 	report_errors(dev, aer, 0);
 	take_error(dev, aer);
 	take_completion(dev);

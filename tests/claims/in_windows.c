@@ -14,5 +14,6 @@ _Noreturn void image_main(const struct boot_params *params)
 	window(&kernel, "lab.window=init", params);
 	lab_mark("driver", 0);
 	kernel_drive(&kernel, false);
+	lab_point("used", 0);
 	kernel_exit(&kernel);
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""L1: a cleared bus master does not end DMA that has begun; it lands later, wherever it was to go."""
+"""L1: a cleared bus master does not end a virtual disk's DMA that has begun; it lands later, wherever it was to go."""
 
 from __future__ import annotations
 
@@ -139,13 +139,13 @@ def reset(load: Load) -> Trial:
 
 
 EXPERIMENT = Experiment(
-    title="DMA that has begun lands after bus master was cleared",
+    title="DMA that a virtual disk has begun lands after bus master was cleared",
     source="what the patch leaves open: b566a22c23 clears bus master, and waits for nothing; 8bd2fa086a04 resets virtio devices",
     falsified_by="no byte of RAM that changes between the clear and the next kernel's first access to the device",
     provoked_by="reads that a throttle holds when bus master goes, and lets go when the next kernel has been entered",
-    reading="Clearing bus master keeps a device from beginning, not from finishing: a disk's data may come whenever the disk is "
-    "ready, into whatever its memory is by then. Either the device ends its work before the jump, by a reset, or its memory is "
-    "never the next kernel's.",
+    reading="QEMU asks for bus master, if at all, when it maps the buffers of a request, and not when the data comes: that is "
+    "whenever the disk is ready, into whatever the memory is by then. On hardware only posted writes are late. Either the device "
+    "ends its work before the jump, by a reset, or its memory is never the next kernel's.",
     trials=(
         *map(lands, DISKS),
         trial("bus master cleared", Role.CONTROL, EDU, landed(EDU, 0, 1, 0, 0), f"{KEEP} {BARE}"),

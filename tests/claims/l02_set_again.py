@@ -6,6 +6,8 @@ from __future__ import annotations
 from witness.driving import is_edu
 from witness.image import BOOT_PARAMS_SIZE, E820_DMA, e820
 from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactly
+from witness.lab.load import pass_through_main_loop
+from witness.lab.loaded import FRAME, NIC
 from witness.lab.machines import EDU, LINES
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
@@ -13,7 +15,6 @@ from witness.lab.timeline import Landed
 from witness.lab.written import written
 from witness.memory import EDU_DMA_COMMAND, EDU_DMA_RUN, edu_dmas
 from witness.pci import PCI_BASE_ADDRESS_0, Bdf, Topology
-from witness.peer import ARP_REQUEST, BROADCAST, GATEWAY, Arp
 from witness.qemu import configs
 
 NEVER, BEFORE, AFTER = "lab.master=never", "lab.reset=before", "lab.reset=after"
@@ -68,10 +69,6 @@ def edu_trial(name: str, role: Role, judge: Judge, *words: str) -> Trial:
 
 # --- a card that has buffers for frames ---
 
-NIC = "nic"
-NEIGHBOUR = bytes.fromhex("0200000000fe")
-FRAME = Arp(BROADCAST, NEIGHBOUR, ARP_REQUEST, NEIGHBOUR, GATEWAY, bytes(6), GATEWAY).frame
-
 # Bytes that differ, in a buffer of zeros and in a descriptor: all of the frame's that are not 0, the length, the status.
 SIZE = sum(map(bool, FRAME)) + 2
 
@@ -87,8 +84,7 @@ def answer_nobody(stage: Stage) -> None:
 def frame_comes(stage: Stage) -> None:
     stage.kept["boot_params"] = stage.read(stage.value, BOOT_PARAMS_SIZE)
     stage.session.peers[NIC].send(FRAME)
-    for _ in range(2):  # a round of QEMU's main loop in which it has seen the frame, and one more
-        stage.session.qmp.command("query-status")
+    pass_through_main_loop(stage)
     stage.keep_ram("before")
 
 

@@ -16,7 +16,7 @@
 
 /*
  * What is put in flight, in this order: edu is last, because its 100 ms count. left: how many requests of a device stay in flight.
- * QEMU fulfils the first of those for entropy, and sends the frame, when its main loop comes to it: before the hand-off begins.
+ * The frame is sent at once, and QEMU fulfils the first of those for entropy when its main loop comes to it: that is waited for.
  */
 static const struct load {
 	const char *driver;

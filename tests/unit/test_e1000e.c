@@ -488,7 +488,9 @@ static void one_that_has_gone_is_absent(void **state)
 {
 	(void)state;
 	nic.gone = true;
+	fake_log_start();
 	assert_int_equal(dev->driver->reset(dev), ERR_ABSENT);
+	assert_one_line(" e1000e: does not answer");
 	assert_no_writes(fake);
 }
 

@@ -58,6 +58,7 @@ static struct nvme_model {
 	unsigned int waits; /* reads of CSTS before READY follows ENABLE */
 	bool hold;	    /* takes no command */
 	bool stale;	    /* never flips the phase */
+	bool pending;	    /* has a message to send as soon as its entry is unmasked */
 	u16 status;
 } nvme;
 
@@ -207,6 +208,8 @@ static void nvme_write(void *model, u64 offset, unsigned int size, u32 value)
 	assert_int_equal(size, 4);
 	if (offset >= TABLE && offset < TABLE + 0x20) {
 		fake_mem_set(nvme.bar, offset, size, value);
+		if (nvme.pending && offset == TABLE + 12 && !value)
+			fake_lapic_message(fake_mem_get(nvme.bar, TABLE, 4), fake_mem_get(nvme.bar, TABLE + 8, 4));
 	} else if (offset == 0x14) {
 		control(value);
 	} else if (offset == 0x24) {
@@ -452,7 +455,9 @@ static void registers_of_all_ones_are_no_controller(void **state)
 {
 	(void)state;
 	nvme.cc = 0xffffffff;
+	fake_log_start();
 	assert_int_equal(dev->driver->reset(dev), ERR_ABSENT);
+	assert_one_line("0000:00:06.0 nvme: does not answer");
 	assert_no_writes(fake);
 	nvme.cc = 0xfffffffe; /* the twin */
 	assert_int_equal(dev->driver->reset(dev), OK);
@@ -808,7 +813,6 @@ static void the_queues_go_round(void **state)
 	fake_log_start();
 	assert_int_equal(work(), ERR_TIMEOUT);
 	assert_one_line("no completed command within 5000 ms, 8 of 9");
-	assert_int_equal(vector_strays(), 1);
 }
 
 static void several_completions_may_come_with_one_interrupt(void **state)
@@ -869,7 +873,7 @@ static void a_completion_counts_once(void **state)
 }
 
 /* More than the queue may hold: 7, since a full one would look like an empty one (3.3.1.5). */
-static void a_queue_full_of_completions_is_not_ours(void **state)
+static void a_queue_full_of_completions_is_left_alone(void **state)
 {
 	for (unsigned int before = 0; before < 8; before++) {
 		assert_int_equal(bring_up(), OK);
@@ -880,7 +884,6 @@ static void a_queue_full_of_completions_is_not_ours(void **state)
 		for (unsigned int i = 0; i < 8; i++)
 			post(0, 0);
 		fake_lapic_message(fake_mem_get(nvme.bar, TABLE, 4), fake_mem_get(nvme.bar, TABLE + 8, 4));
-		assert_int_equal(vector_strays(), 1);
 		assert_no_writes(fake);
 		assert_int_equal(work(), OK); /* and it goes on where it was */
 		assert_int_equal(nvme.cq_head, (before + 1) % 8);
@@ -930,6 +933,26 @@ static void a_controller_that_never_stops_completing_is_left_alone_after_a_round
 	sigaction(SIGSEGV, &segv, NULL);
 	sigaction(SIGTRAP, &trap, NULL);
 	assert_int_equal(served, 8);
+}
+
+/* A controller's reset clears no pending bit (QEMU 7.2): a message that tells of nothing is still the function's own. */
+static void a_message_without_a_completion_is_no_stray(void **state)
+{
+	u32 address, data;
+
+	(void)state;
+	nvme.pending = true;
+	assert_int_equal(bring_up(), OK);
+	assert_int_equal(fake_lapic.delivered, 1);
+	assert_int_equal(vector_strays(), 0);
+	address = fake_mem_get(nvme.bar, TABLE, 4);
+	data = fake_mem_get(nvme.bar, TABLE + 8, 4);
+	fake_forget(fake);
+	fake_lapic_message(address, data);
+	assert_int_equal(vector_strays(), 0);
+	assert_no_writes(fake);
+	/* The twin: one on the vector behind it, which nobody has. */
+	fake_lapic_message(address, data + 1);
 	assert_int_equal(vector_strays(), 1);
 }
 
@@ -1010,8 +1033,9 @@ int main(void)
 		T(several_completions_may_come_with_one_interrupt),
 		T(a_completion_that_nobody_asked_for_is_not_counted),
 		T(a_completion_counts_once),
-		T(a_queue_full_of_completions_is_not_ours),
+		T(a_queue_full_of_completions_is_left_alone),
 		T(a_controller_that_never_stops_completing_is_left_alone_after_a_round),
+		T(a_message_without_a_completion_is_no_stray),
 		T(an_armed_request_is_in_flight_until_something_happens),
 		T(without_a_vector_it_is_not_enabled),
 	};

@@ -451,7 +451,9 @@ static void one_that_has_gone_is_not_written_to(void **state)
 	(void)state;
 	fake_set(port.fn, SLTCTL, 2, FOUND | LISTEN);
 	port.fn->answers = 0;
+	fake_log_start();
 	assert_int_equal(dev->driver->reset(dev), ERR_ABSENT);
+	assert_one_line("0000:00:02.0 pcie-port: does not answer");
 	assert_no_writes(fake);
 	port.fn->answers = -1; /* the twin */
 	assert_int_equal(dev->driver->reset(dev), OK);

@@ -2,7 +2,8 @@
 """Disks whose requests are in the harness's hands: it says when one that is in flight ends, and knows by QEMU's account of it.
 
 QEMU's blkdebug suspends the next read that reaches it. A machine that stops, and a device that is reset, wait for their requests:
-what is held has to be let go before.
+what is held has to be let go before. A throttle holds all reads, and gives way where QEMU drains a disk: when a machine stops, or
+a virtio or NVMe device is reset; an AHCI controller's reset waits until the read that it has in hand has ended by itself.
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ class Device:
     hold: Action = _nothing  # before the work is given to it: none of it ends from here on
     hold_for_reset: Action | None = None  # the same, where the outgoing kernel resets it
     end: Action = _nothing  # behind the outgoing kernel's last access
-    resume: Action = _nothing  # in the next kernel
+    resume: Action = _nothing  # in the next kernel, before it drives the device
+    last: Action = _nothing  # and when it has
 
 
 def pass_through_main_loop(at: Stage) -> None:
@@ -76,6 +77,7 @@ def _let_port_go(at: Stage) -> None:
         disk.unthrottle(at, SATA)
         pass_through_main_loop(at)
 
+
 # --- network ---
 
 
@@ -91,6 +93,7 @@ def _send_frame(at: Stage) -> None:
 
 
 def _wake_peer(at: Stage) -> None:
+    """The answer may miss its kernel, whose second is a tenth of ours: a frame comes in the end, too."""
     at.session.peers["nic"].answering = True
 
 
@@ -107,8 +110,8 @@ REQUEST, REQUESTS = 64, 4  # bytes, and how many of them drivers/virtio/rng.c le
 
 
 def _give_entropy(at: Stage, requests: int) -> None:
-    chardev = next(c for c in at.session.qmp.command("query-chardev") if c["label"] == "entropy")
     if "entropy" not in at.open:
+        chardev = next(c for c in at.session.qmp.command("query-chardev") if c["label"] == "entropy")
         (port,) = re.findall(r"127\.0\.0\.1:(\d+)", chardev["filename"])
         at.open["entropy"] = socket.create_connection(("127.0.0.1", int(port)))
     at.open["entropy"].sendall(bytes(range(REQUEST)) * requests)
@@ -152,7 +155,8 @@ DEVICES = {
         hold=partial(disk.throttle, device=VIRTIO), end=partial(disk.unthrottle, device=VIRTIO),
     ),
     "virtio-net": Device(
-        _machine(nics=(Nic("nic", SLOT, MAC, device="ioeventfd=off"),)), begin=_silence_peer, end=_send_frame, resume=_wake_peer
+        _machine(nics=(Nic("nic", SLOT, MAC, device="ioeventfd=off"),)),
+        begin=_silence_peer, end=_send_frame, resume=_wake_peer, last=_send_frame,
     ),
     "virtio-rng": Device(
         _machine(f"virtio-rng-pci,rng=egd,addr={SLOT:#x},disable-legacy=on,ioeventfd=off", extra=EGD),
@@ -164,7 +168,8 @@ DEVICES = {
         hold=partial(disk.throttle, device=SATA), hold_for_reset=_slow_port, end=_let_port_go,
     ),
     "e1000e": Device(
-        _machine(nics=(Nic("nic", SLOT, MAC, model=E1000E),)), begin=_silence_peer, end=_send_frame, resume=_wake_peer
+        _machine(nics=(Nic("nic", SLOT, MAC, model=E1000E),)),
+        begin=_silence_peer, end=_send_frame, resume=_wake_peer, last=_send_frame,
     ),
     # Behind a port, as it has to be plugged in: see stage.py.
     "nvme": Device(

@@ -54,7 +54,7 @@ EVERYTHING = Loaded(messages=13, fetched=4, used=12, edu=2048, reserved=DATA + R
 def loaded_trial(role: Role, shutdown: str, startup: str, window: Window, expected: Loaded, *more: str) -> Trial:
     name = ", ".join((f"{shutdown} out, {startup} in", str(window), *more))
     command_line = words(shutdown, startup, window, *more)
-    actions = {"driven": _hold, "window": _end}
+    actions = {"driven": _hold, "window": _end, "used": _frame_comes}
     return Trial(name, role, machines.LOADED, OUT, partial(_measured, window, expected), command_line, actions)
 
 
@@ -75,11 +75,8 @@ def _end(stage: Stage) -> None:
 
 
 def _frame_comes(stage: Stage) -> None:
-    """And from now on somebody answers, so that the next kernel has traffic, too."""
-    peer = stage.session.peers[NIC]
-    peer.send(FRAME)
+    stage.session.peers[NIC].send(FRAME)
     pass_through_main_loop(stage)
-    peer.answering = True
 
 
 def _queues(stage: Stage) -> bytes:

@@ -36,10 +36,10 @@ SHARED = Machine(
 
 # Everything that can be in flight, its end in our hands: edu, a disk, a card with a cable at whose other end nobody answers, and a
 # generator that gives 16 bytes at once and 16 more every 400 ms of the machine's time. Without ioeventfd a device is notified as
-# part of the guest's write.
+# part of the guest's write, and by tx=timer a frame is sent by the machine's clock, not when QEMU's main loop comes to it.
 LOADED = Machine(
     mib=MIB,
-    nics=(Nic("nic", 7, "52:54:00:12:34:56", answered=False, device="ioeventfd=off"),),
+    nics=(Nic("nic", 7, "52:54:00:12:34:56", answered=False, device="ioeventfd=off,tx=timer"),),
     rngs=(Rng("rng", 8, "max-bytes=16,period=400,ioeventfd=off"),),
     devices=("edu,addr=0x5", "virtio-blk-pci,id=vda,drive=vda0,addr=0x6,disable-legacy=on,ioeventfd=off"),
     extra=disk("vda0"),

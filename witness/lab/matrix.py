@@ -128,7 +128,7 @@ def play(cell: Cell, directory: Path, keep: bool, origin: stage.Origin) -> tuple
     words = f"handoff.shutdown={cell.out} handoff.startup={cell.inward} {device.words}".strip()
     points: dict[str, Action] = {
         "begun": device.begin,
-        "driven": device.hold_for_reset if device.hold_for_reset and cell.out in RESETTING else device.hold,
+        "driven": partial(_driven, device, cell.out in RESETTING),
         "shutdown": partial(_shutdown, device),
         "entered": partial(_entered, device),
     }
@@ -153,6 +153,12 @@ def play(cell: Cell, directory: Path, keep: bool, origin: stage.Origin) -> tuple
     else:
         shutil.rmtree(place)
     return result, run.versions
+
+
+def _driven(device: Device, resetting: bool, at: Stage) -> None:
+    """By the one kernel, then by the next."""
+    hold = device.hold_for_reset if resetting and device.hold_for_reset else device.hold
+    (device.last if "params" in at.kept else hold)(at)
 
 
 def _shutdown(device: Device, at: Stage) -> None:
