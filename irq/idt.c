@@ -17,7 +17,7 @@ _Static_assert(sizeof(struct gate) == 16, "64-bit gate");
 
 #define CODE_SELECTOR  0x10 /* the boot protocol's, and our GDT's */
 #define GATE_INTERRUPT 0x8e /* present, ring 0, clears IF */
-#define STUB_SIZE      5 /* a call, see entry.S */
+#define STUB_SIZE      5    /* a call, see entry.S */
 #define EXCEPTIONS     32
 
 extern const u8 trap_stubs[];

@@ -8,7 +8,6 @@
 /* AHCI 1.3.1, 3: generic host control, then the ports. Registers have 32 bits. */
 #define AHCI_BAR	  5
 #define AHCI_CAP	  0x00
-#define AHCI_CAP_NP(c)	  (((c)&0x1f) + 1)	  /* ports */
 #define AHCI_CAP_NCS(c)	  (((c) >> 8 & 0x1f) + 1) /* command slots of each */
 #define AHCI_CAP_S64A	  0x80000000
 #define AHCI_GHC	  0x04
@@ -16,7 +15,8 @@
 #define AHCI_GHC_IE	  0x00000002
 #define AHCI_GHC_AE	  0x80000000 /* without it the ports speak another language */
 #define AHCI_IS		  0x08	     /* a bit for each port; write-1-to-clear */
-#define AHCI_PI		  0x0c	     /* a bit for each port that is there */
+#define AHCI_PI		  0x0c	     /* a bit for each port that is there; CAP.NP only says how many */
+#define AHCI_PORTS_MAX	  32
 #define AHCI_PORT(n)	  (0x100 + 0x80 * (n))
 #define AHCI_PxCLB	  0x00 /* command list; 64 bits */
 #define AHCI_PxFB	  0x08 /* received FIS; 64 bits */
@@ -123,15 +123,20 @@ static bool match(const struct pci_dev *dev)
 	return dev->class == 0x010601;
 }
 
-/* How many ports there are, the first register tells. */
-static enum status map_registers(struct pci_dev *dev, u64 *bar, u32 *cap)
+/* How far the ports go, the last that is there tells. */
+static enum status map_registers(struct pci_dev *dev, u64 *bar, u32 *present)
 {
 	enum status s = pci_map_bar(dev, "ahci", AHCI_BAR, 0, AHCI_PORT(0), bar);
+	u32 end = AHCI_PORTS_MAX;
 
 	if (s != OK)
 		return s;
-	*cap = ahci_read(dev, *bar + AHCI_CAP);
-	return pci_map_bar(dev, "ahci", AHCI_BAR, 0, AHCI_PORT(AHCI_CAP_NP(*cap)), bar);
+	if (!(ahci_read(dev, *bar + AHCI_GHC) & AHCI_GHC_AE))
+		ahci_write(dev, *bar + AHCI_GHC, AHCI_GHC_AE); /* before anything else is asked for (3.1.2) */
+	*present = ahci_read(dev, *bar + AHCI_PI);
+	while (end && !(*present >> (end - 1)))
+		end--;
+	return pci_map_bar(dev, "ahci", AHCI_BAR, 0, AHCI_PORT(end), bar);
 }
 
 static enum status await_clear(const struct pci_dev *dev, u64 address, u32 bits, u32 bound_us, const char *what)
@@ -153,13 +158,11 @@ static enum status reset(struct pci_dev *dev)
 {
 	enum status s;
 	u64 bar;
-	u32 cap;
+	u32 present;
 
-	s = map_registers(dev, &bar, &cap);
+	s = map_registers(dev, &bar, &present);
 	if (s != OK)
 		return s;
-	if (!(ahci_read(dev, bar + AHCI_GHC) & AHCI_GHC_AE))
-		ahci_write(dev, bar + AHCI_GHC, AHCI_GHC_AE); /* before anything else is asked for (3.1.2) */
 	ahci_write(dev, bar + AHCI_GHC, AHCI_GHC_AE | AHCI_GHC_HR);
 	s = await_clear(dev, bar + AHCI_GHC, AHCI_GHC_HR, RESET_WAIT_US, "reset");
 	if (s == OK)
@@ -173,7 +176,7 @@ static bool complete(void *context)
 	u32 pending = ahci_read(ahci->dev, ahci->bar + AHCI_IS), status, stays, ended;
 
 	if (!(pending & ahci->port_bit))
-		return ahci->dev->msi; /* the line is shared, and it was another; a message's event was served with the one before */
+		return ahci->dev->msi; /* the line is shared, and it was another; what a message tells of was served before */
 	status = ahci_read(ahci->dev, ahci->port + AHCI_PxIS);
 	if (status == 0xffffffff)
 		return false; /* it has gone */
@@ -206,17 +209,16 @@ static enum status connect(struct pci_dev *dev, struct ahci *ahci)
 }
 
 /* The first port that has a device. One that has none does not answer; only the bound tells. */
-static enum status find_port(const struct pci_dev *dev, struct ahci *ahci, u32 ports)
+static enum status find_port(const struct pci_dev *dev, struct ahci *ahci, u32 present)
 {
-	u32 present = ahci_read(dev, ahci->bar + AHCI_PI);
 	struct deadline deadline;
 
-	for (u32 n = 0; n < ports; n++)
+	for (u32 n = 0; n < AHCI_PORTS_MAX; n++)
 		if (present >> n & 1)
 			ahci_write(dev, ahci->bar + AHCI_PORT(n) + AHCI_PxCMD, AHCI_PxCMD_SUD | AHCI_PxCMD_POD);
 	deadline = deadline_after_us(LINK_WAIT_US);
 	do {
-		for (u32 n = 0; n < ports; n++) {
+		for (u32 n = 0; n < AHCI_PORTS_MAX; n++) {
 			ahci->port = ahci->bar + AHCI_PORT(n);
 			ahci->port_bit = 1U << n;
 			if (present & ahci->port_bit &&
@@ -259,17 +261,18 @@ static enum status probe(struct pci_dev *dev, void *context)
 	struct driver_env *env = context;
 	struct ahci *ahci = arena_alloc(env->heap, sizeof(*ahci), 8);
 	enum status s;
-	u32 cap;
+	u32 cap, present;
 
 	if (!ahci)
 		return ERR_RANGE;
 	dev->driver_data = ahci;
 	ahci->dev = dev;
-	s = map_registers(dev, &ahci->bar, &cap);
+	s = map_registers(dev, &ahci->bar, &present);
 	if (s != OK)
 		return s;
+	cap = ahci_read(dev, ahci->bar + AHCI_CAP);
 	ahci->slots = MIN(SLOTS, AHCI_CAP_NCS(cap));
-	s = find_port(dev, ahci, AHCI_CAP_NP(cap));
+	s = find_port(dev, ahci, present);
 	if (s != OK)
 		return s;
 	ahci->shared = arena_alloc(env->dma, sizeof(*ahci->shared), PAGE_SIZE);

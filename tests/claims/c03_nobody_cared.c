@@ -18,28 +18,9 @@
 #define QUIET_US     150000
 #define STORM_MAX_US 10000000
 
-static const struct {
-	const char *word;
-	const char *driver;
-	unsigned int n;
-} devices[] = {
-	{ "lab.edu", "edu", 0 },
-	{ "lab.ahci", "ahci", 0 },
-	{ "lab.virtio-blk", "virtio-blk", 0 },
-	{ "lab.virtio-blk-2015", "virtio-blk", 1 },
-};
-
 static struct kernel kernel;
 static struct pci_dev *device;
 static u8 line;
-
-static struct pci_dev *chosen(void)
-{
-	for (unsigned int i = 0; i < ARRAY_SIZE(devices); i++)
-		if (lab_has(&kernel, devices[i].word))
-			return lab_device(&kernel, devices[i].driver, devices[i].n);
-	lab_fail("no device named");
-}
 
 /* edu's transfer goes on while the image waits, a disk's request that the harness holds does not. */
 static void point(const char *name)
@@ -119,7 +100,7 @@ _Noreturn void image_main(const struct boot_params *params)
 	static struct lab_edu edu;
 
 	lab_start(&kernel, "c03", "", params);
-	device = chosen();
+	device = lab_chosen(&kernel);
 	line = pci_read_config_byte(device, PCI_INTERRUPT_LINE);
 	if (!lab_has(&kernel, "lab.line=nobody"))
 		lab_work(&kernel, lab_device(&kernel, "serial", 0));

@@ -79,7 +79,7 @@ def kept(seen: Observation, name: str) -> int:
 EDU = Load("edu", "lab.edu", Bdf(0, 9, 0), 1)
 AHCI = Load("ich9-ahci", "lab.ahci", Bdf(0, 13, 0), 1, "sata")  # the reads behind the first need bus master
 BLK = Load("virtio-blk", "lab.virtio-blk", Bdf(0, 17, 0), 8, virtio("vda"))
-BLK_2015 = Load("virtio-blk of 2015", "lab.virtio-blk-2015", Bdf(0, 21, 0), 8, virtio("vdb"))
+BLK_2015 = Load("virtio-blk of 2015", "lab.virtio-blk.1", Bdf(0, 21, 0), 8, virtio("vdb"))
 
 # Where the work of each ends. A virtio device of today says nothing when its bus master is off.
 ENDS = {EDU: AFTER, AHCI: AFTER, BLK: BEFORE, BLK_2015: AFTER}

@@ -10,11 +10,6 @@
 #include "lib/time.h"
 #include "tests/claims/lab.h"
 
-static const struct {
-	const char *word;
-	const char *driver;
-} devices[] = { { "lab.edu", "edu" }, { "lab.ahci", "ahci" }, { "lab.virtio-blk", "virtio-blk" } };
-
 static struct kernel kernel;
 
 /* --- NVMe: the driver has no I/O queue, so its reads are made here, register by register --- */
@@ -160,14 +155,6 @@ static void nvme_arm(void)
 
 /* --- the others, by their drivers --- */
 
-static struct pci_dev *chosen(void)
-{
-	for (unsigned int i = 0; i < ARRAY_SIZE(devices); i++)
-		if (lab_has(&kernel, devices[i].word))
-			return lab_device(&kernel, devices[i].driver, 0);
-	lab_fail("no device named");
-}
-
 static void reserve(u64 start, u64 size)
 {
 	if (!lab_has(&kernel, "lab.reserved=no") && memmap_mark(&kernel.memmap, start, size, E820_DMA) != OK)
@@ -185,7 +172,7 @@ _Noreturn void image_main(const struct boot_params *params)
 		nvme_start(lab_device(&kernel, "nvme", 0));
 		reserve((uintptr_t)nvme.memory, sizeof(*nvme.memory));
 	} else {
-		lab_work(&kernel, chosen()); /* of two virtio disks the first, which switches itself off with its bus master */
+		lab_work(&kernel, lab_chosen(&kernel)); /* of two virtio disks the first, which switches itself off with its bus master */
 		reserve(kernel.dma.base, kernel.dma.size);
 	}
 	if (!kernel_prepare_next(&kernel))

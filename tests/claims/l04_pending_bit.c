@@ -10,7 +10,6 @@
  */
 #include "boot/start.h"
 #include "irq/lapic.h"
-#include "lib/string.h"
 #include "tests/claims/lab.h"
 
 #define SETTLE_US 1000
@@ -42,17 +41,6 @@ static void mask(void)
 		mask_entries(PCI_MSIX_ENTRY_CTRL_MASKBIT);
 	else
 		write_flags(read_flags() | PCI_MSIX_FLAGS_MASKALL);
-}
-
-/* By the name of its driver. */
-static const char *chosen(void)
-{
-	static const char *const words[] = { "lab.virtio-blk", "lab.nvme", "lab.pcie-port" };
-
-	for (unsigned int i = 0; i < ARRAY_SIZE(words); i++)
-		if (lab_has(&kernel, words[i]))
-			return words[i] + strlen("lab.");
-	lab_fail("no device named");
 }
 
 /* Requests that are left in flight: a disk's end at the point, by the harness. Or work, of whose end its driver is not told. */
@@ -95,7 +83,7 @@ static void enable_unmasked(void)
 _Noreturn void image_main(const struct boot_params *params)
 {
 	lab_start(&kernel, "l04", "", params);
-	dev = lab_device(&kernel, chosen(), 0);
+	dev = lab_chosen(&kernel);
 	lab_work(&kernel, dev);
 	lab_point("driven", 0);
 	mask();

@@ -13,33 +13,14 @@
 #define WORK_US	  150000
 #define ANSWER_US 1000000
 
-static const struct {
-	const char *word;
-	const char *driver;
-	unsigned int n;
-} devices[] = {
-	{ "lab.edu", "edu", 0 },
-	{ "lab.ahci", "ahci", 0 },
-	{ "lab.virtio-blk", "virtio-blk", 0 },
-	{ "lab.virtio-blk-2015", "virtio-blk", 1 },
-};
-
 static struct kernel kernel;
-
-static struct pci_dev *chosen(void)
-{
-	for (unsigned int i = 0; i < ARRAY_SIZE(devices); i++)
-		if (lab_has(&kernel, devices[i].word))
-			return lab_device(&kernel, devices[i].driver, devices[i].n);
-	lab_fail("no device named");
-}
 
 _Noreturn void image_main(const struct boot_params *params)
 {
 	struct pci_dev *dev;
 
 	lab_start(&kernel, "l06", "", params);
-	dev = chosen();
+	dev = lab_chosen(&kernel);
 	lab_work(&kernel, dev);
 	lab_point("driven", 0);
 	if (driver_of(dev)->arm(dev) != OK)

@@ -102,6 +102,27 @@ struct pci_dev *lab_device(struct kernel *kernel, const char *driver, unsigned i
 	lab_fail("no device");
 }
 
+struct pci_dev *lab_chosen(struct kernel *kernel)
+{
+	for (unsigned int i = 0; i < kernel->pci.count; i++) {
+		struct pci_dev *dev = &kernel->pci.dev[i];
+		unsigned int n = 0;
+		char word[32];
+
+		if (!dev->driver)
+			continue;
+		for (unsigned int j = 0; j < i; j++)
+			n += kernel->pci.dev[j].driver == dev->driver;
+		if (n)
+			format(word, sizeof(word), "lab.%s.%u", dev->driver->name, n);
+		else
+			format(word, sizeof(word), "lab.%s", dev->driver->name);
+		if (lab_has(kernel, word))
+			return dev;
+	}
+	lab_fail("no device named, or not on this machine");
+}
+
 static void check(enum status s, const struct pci_dev *dev, const char *what)
 {
 	if (s == OK)

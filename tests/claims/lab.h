@@ -30,6 +30,9 @@ void lab_mark(const char *name, u64 value);
 /* The n-th function, from 0, that this driver takes. Ends the run as an error where there is none. */
 struct pci_dev *lab_device(struct kernel *kernel, const char *driver, unsigned int n);
 
+/* The one that the command line names, by its driver: "lab.edu", and of several the second "lab.virtio-blk.1". Errors end the run. */
+struct pci_dev *lab_chosen(struct kernel *kernel);
+
 /* Reset, bus master, probe: a device with its driver. _work: and its work, so that its interrupts are set up. Errors end the run. */
 void lab_probe(struct kernel *kernel, struct pci_dev *dev);
 void lab_work(struct kernel *kernel, struct pci_dev *dev);

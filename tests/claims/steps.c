@@ -109,20 +109,17 @@ static void serial_ack(void)
 }
 
 static const struct device {
-	const char *word;
 	const char *driver;
-	unsigned int n;
 	void (*open)(void); /* NULL: the driver does it all, but for letting the request go */
 	void (*raise)(void);
 	void (*ack)(void);
 } devices[] = {
-	{ "lab.edu", "edu", 0, edu_open, edu_raise, edu_ack },
-	{ "lab.e1000e", "e1000e", 0, e1000e_open, e1000e_raise, e1000e_ack },
-	{ "lab.pcie-port", "pcie-port", 0, nothing, port_raise, port_ack },
-	{ "lab.serial", "serial", 0, serial_open, serial_raise, serial_ack },
-	{ "lab.ahci", "ahci", 0, NULL, nothing, nothing },
-	{ "lab.virtio-blk", "virtio-blk", 0, NULL, nothing, nothing },
-	{ "lab.virtio-blk-2015", "virtio-blk", 1, NULL, nothing, nothing },
+	{ "edu", edu_open, edu_raise, edu_ack },
+	{ "e1000e", e1000e_open, e1000e_raise, e1000e_ack },
+	{ "pcie-port", nothing, port_raise, port_ack },
+	{ "serial", serial_open, serial_raise, serial_ack },
+	{ "ahci", NULL, nothing, nothing },
+	{ "virtio-blk", NULL, nothing, nothing },
 };
 static const struct device *device;
 
@@ -135,12 +132,12 @@ static bool serve(void *context)
 
 static void choose(void)
 {
+	dev = lab_chosen(&kernel);
 	for (unsigned int i = 0; i < ARRAY_SIZE(devices); i++)
-		if (lab_has(&kernel, devices[i].word))
+		if (!strcmp(dev->driver->name, devices[i].driver))
 			device = &devices[i];
 	if (!device)
-		lab_fail("no device named");
-	dev = lab_device(&kernel, device->driver, device->n);
+		lab_fail("it cannot be told to interrupt");
 	/* What has no capability for messages interrupts by its line. */
 	if (!lab_has(&kernel, "lab.msix"))
 		dev->msix = 0;

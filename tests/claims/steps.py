@@ -89,7 +89,7 @@ PORT = Device("pcie-root-port", "lab.pcie-port", Bdf(0, 7, 0), 23)
 SERIAL = Device("pci-serial", "lab.serial", Bdf(0, 5, 0), 21, SHARED)
 AHCI = Device("ich9-ahci", "lab.ahci", Bdf(0, 13, 0), 21, SHARED, "sata", (1, 8))  # what it has not begun needs bus master
 BLK = Device("virtio-blk", "lab.virtio-blk", Bdf(0, 17, 0), 21, SHARED, virtio("vda"), (8, 8))
-BLK_2015 = Device("virtio-blk of 2015", "lab.virtio-blk-2015", Bdf(0, 21, 0), 21, SHARED, virtio("vdb"), (8, 8))
+BLK_2015 = Device("virtio-blk of 2015", "lab.virtio-blk.1", Bdf(0, 21, 0), 21, SHARED, virtio("vdb"), (8, 8))
 
 
 def trial(what: str, role: Role, device: Device, by: str, *steps: Step) -> Trial:

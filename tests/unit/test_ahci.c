@@ -525,12 +525,12 @@ static void a_reset_that_does_not_end_is_given_up_after_a_second(void **state)
 static void a_bar_without_room_for_its_ports_is_refused_with_a_line(void **state)
 {
 	(void)state;
-	hba.cap = CAP | 31;
+	hba.pi = 0x80000000;
 	assert_int_equal(dev->driver->reset(dev), ERR_RANGE);
 	assert_one_line("ahci is at 0x0 of BAR 5, 4352 bytes: the BAR has 4096");
 	assert_no_writes(fake);
 	again(state);
-	hba.cap = (CAP & ~31U) | 29; /* the twin: 30 ports fill it */
+	hba.pi = 0x20000000; /* the twin: 30 ports fill it */
 	assert_int_equal(dev->driver->reset(dev), OK);
 	fake_set(hba.fn, PCI_BASE_ADDRESS_0 + 20, 4, 0);
 	assert_int_equal(dev->driver->reset(dev), ERR_ABSENT);

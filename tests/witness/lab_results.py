@@ -15,7 +15,10 @@ from witness.lab.timeline import Landed, Timeline, timeline
 
 HOSTILE = """<script>alert("1")</script> & 'quoted' | {{ 7 * 7 }} </title>"""
 
-HAZARDS = ("stray MSI", "INTx unhandled", "line disabled", "DMA bytes landed", "work lost", "device unusable", "QEMU aborted")
+HAZARDS = (
+    "stray MSI", "INTx unhandled", "line disabled", "DMA where reserved", "DMA elsewhere", "work lost", "device unusable",
+    "QEMU aborted",
+)  # fmt: skip
 OUT = ("none", "keep-msi", "disable-msi", "disable-msi-only", "intx-off", "reset", "drain", "bridges-only")
 IN = ("none", "disable-msi", "hardened")
 DEVICES = ("edu", "virtio-blk", "virtio-net", "nvme", "ahci", "serial", "port")

@@ -65,6 +65,12 @@ class Observation:
         """As an action kept it."""
         return Ram(kept_ram(self.run.directory, name), ram_layout(self.run.machine))
 
+    def noted(self, name: str) -> int:
+        """As an action did."""
+        if name not in self.kept:
+            raise Unshown(f"nobody noted: {name}")
+        return int(self.kept[name])
+
     # --- what happened there ---
 
     def messages(self, lines: range, vector: int | None = None) -> list[Msi]:

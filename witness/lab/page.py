@@ -88,7 +88,7 @@ def write_page(results: Mapping[str, Any], path: Path) -> None:
     def cell(out: str, inward: str, device: str) -> Mapping[str, Any]:
         return cells.get((out, inward, device)) or table.absent(out, inward, device)
 
-    words = {"kinds": table.KINDS, "signs": SIGNS, "symbol": table.symbol, "told": table.told, "unlike": table.unlike}
+    words = {"kinds": table.KINDS, "signs": SIGNS, "symbol": table.symbol, "price": table.PRICE, "told": table.told, "unlike": table.unlike}
     text = page.render(results, ordered=table.versions(results), cell=cell, heat=heat, **words)
     path.write_text(text, encoding="utf-8")
 
@@ -96,7 +96,8 @@ def write_page(results: Mapping[str, Any], path: Path) -> None:
 def heat(cell: Mapping[str, Any]) -> str:
     """The class of a cell: how bad, where that is known."""
     if cell["outcome"] == "ran":
-        return f"heat-{min(len(table.kinds(cell)), HEAT_MAX)}"
+        harms = len(table.harms(cell))
+        return f"heat-{min(harms, HEAT_MAX)}" if harms or not table.kinds(cell) else "paid"
     return "died" if cell["outcome"] == "QEMU died" else "not-run"
 
 

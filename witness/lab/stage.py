@@ -14,19 +14,20 @@ from pathlib import Path
 from typing import Mapping, Sequence
 
 from witness.control import Wire
+from witness.driving import is_edu
 from witness.firmware import Firmware
 from witness.image import INIT_SIZE, Image, e820
 from witness.lab.experiment import Action
 from witness.lab.plug import plug
 from witness.machine import Machine
-from witness.qemu import AtEntry, Session, Settings, Start, Unusable, copy_sparse, run
+from witness.memory import EDU_DMA_COMMAND, EDU_DMA_RUN
+from witness.pci import PCI_BASE_ADDRESS_0, Bdf, Topology
+from witness.qemu import AtEntry, Session, Settings, Start, Unusable, configs, copy_sparse, run
 from witness.record import Entry, Run
 from witness.snapshot import E820_RAM, Snapshot, give_cmdline, give_initrd, params, write, write_params
 
 # 64 ns an instruction: firmware boots fastest with it (2.3 s; QEMU 7.2), and edu's 100 ms pass in 20 ms of the host's time.
 ICOUNT = ("-icount", "shift=6,sleep=off")
-
-TRIAL_TIMEOUT_S = 60
 
 # QEMU 7.2: "State blocked by non-migratable device". (edu has no state either, but does not say so: see snapshot.py.) Behind a port
 # one is plugged into the machine that the snapshot gives; elsewhere it takes a boot for each run.
@@ -34,6 +35,8 @@ UNMIGRATABLE = {"nvme"}
 
 # What a line of the image begins with that waits for no answer.
 MARK = "-"
+
+PCI_BASE_ADDRESS_FLAGS = 0xF  # of a memory BAR
 
 IMAGES = "claims"  # in the build
 ARCHIVE = "next.cpio"
@@ -60,6 +63,30 @@ class Stage:
     def write(self, address: int, data: bytes) -> None:
         write(self.session, address, data)
 
+    def config(self, bdf: Bdf) -> bytes:
+        """Configuration space of a function as it is now."""
+        return dict(configs(self.session.qmp))[bdf]
+
+    def register(self, bdf: Bdf, bar: int, offset: int) -> int:
+        """32 bits in a function's memory BAR below 4 GiB as they are now; to read them has to change nothing."""
+        base = int.from_bytes(self.config(bdf)[PCI_BASE_ADDRESS_0 + 4 * bar:][:4], "little") & ~PCI_BASE_ADDRESS_FLAGS
+        return int(self.monitor(f"xp /1wx {base + offset:#x}").split()[-1], 16)
+
+    def edu_runs(self) -> bool:
+        """Whether the transfer of the machine's edu is under way."""
+        (edu,) = (f.bdf for f in Topology.of(configs(self.session.qmp)).functions.values() if is_edu(f))
+        return bool(self.register(edu, 0, EDU_DMA_COMMAND) & EDU_DMA_RUN)
+
+    def pass_through_main_loop(self) -> None:
+        """What had been sent to QEMU before, it has seen when it answers the third time: its main loop asks each source whether it
+        is to be watched, watches it, and serves it in one go."""
+        for _ in range(3):
+            self.session.qmp.command("query-status")
+
+    def note(self, name: str, value: int) -> None:
+        """A number, for Observation.noted."""
+        self.kept[name] = str(value).encode()
+
     def keep_ram(self, name: str) -> None:
         """All of it as it is now, for Observation.ram."""
         copy_sparse(self.session.ram, kept_ram(self.session.ram.parent, name))
@@ -73,7 +100,7 @@ def settings(environment: Mapping[str, str] = os.environ) -> Settings:
     given = Settings.of(environment)
     if given.accel != "tcg":
         raise Unusable(f"ACCEL={given.accel}: the lab counts the machine's instructions, which only tcg can")
-    return replace(given, timeout=min(given.timeout, TRIAL_TIMEOUT_S), flags=(*ICOUNT, *given.flags))
+    return replace(given, flags=(*ICOUNT, *given.flags))
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,12 @@ WIDTH = 100
 # What stands between these in docs/lab.md is made.
 BEGIN, END = "<!-- made by make lab -->", "<!-- end of what make lab made -->"
 
-NONE, NOT_RUN, DIED = ".", "-", "!"
+NONE, PAID, NOT_RUN, DIED = ".", "o", "-", "!"
 
 VERSIONS = ("git", "QEMU", "OVMF")
+
+# What a cleared bus master costs, whatever else is done: nobody but who lost the work has to do with it.
+PRICE = ("DMA where reserved", "work lost")
 
 KINDS = {"claim": "Claims", "limit": "Limits"}
 
@@ -37,12 +40,17 @@ def kinds(cell: Facts) -> list[str]:
     return [hazard for hazard, count in cell["hazards"].items() if count]
 
 
+def harms(cell: Facts) -> list[str]:
+    """Those that do harm to others."""
+    return [hazard for hazard in kinds(cell) if hazard not in PRICE]
+
+
 def symbol(cell: Facts) -> str:
     if cell["outcome"] == "could not run":
         return NOT_RUN
     if cell["outcome"] == "QEMU died":
         return DIED
-    return str(len(kinds(cell)) or NONE)
+    return str(len(harms(cell)) or (PAID if kinds(cell) else NONE))
 
 
 def told(cell: Facts) -> str:
@@ -120,8 +128,9 @@ def _matrix(matrix: Facts) -> list[str]:
     for pair in pairs:
         row = [(device, symbol(cells.get((*pair, device)) or absent(*pair, device))) for device in matrix["devices"]]
         lines.append((f"{' -> '.join(pair):{wide}}" + "  ".join(f"{text:{len(device)}}" for device, text in row)).rstrip())
-    meaning = f"{NONE} nothing let loose, {DIED} QEMU died, {NOT_RUN} could not run"
-    lines += ["", f"kinds of hazard of {len(matrix['hazards'])}: {', '.join(matrix['hazards'])}; {meaning}"]
+    kinds_of_harm = [hazard for hazard in matrix["hazards"] if hazard not in PRICE]
+    meaning = f"{PAID} only {' or '.join(PRICE)}, {NONE} nothing, {DIED} QEMU died, {NOT_RUN} could not run"
+    lines += ["", f"kinds of harm of {len(kinds_of_harm)}: {', '.join(kinds_of_harm)}; {meaning}"]
     whys: dict[str, list[str]] = {}
     for cell in matrix["cells"]:
         if cell["outcome"] != "ran":
