@@ -7,7 +7,6 @@ import argparse
 import difflib
 import os
 import sys
-import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn, Sequence
@@ -68,9 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"handoff: {_reason(error)}", file=sys.stderr)
         return Outcome.SETUP
     except Exception as error:  # a fault of ours, or a run's files that are damaged
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        print(f"handoff: {what} ({Path(where.filename).name}:{where.lineno})", file=sys.stderr)
+        print(f"handoff: {report.fault(error)}", file=sys.stderr)
         return Outcome.ERROR
 
 

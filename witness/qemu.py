@@ -212,7 +212,7 @@ def _drive(
                     stdout=subprocess.DEVNULL,
                     stderr=err,
                     pass_fds=inherited,
-                    preexec_fn=_die_with_parent,
+                    preexec_fn=die_with_parent,
                 )
             except OSError as error:
                 raise Unusable(f"{settings.qemu}: {error.strerror}") from None
@@ -239,8 +239,8 @@ def _drive(
     record.outcome, record.detail = classify(status, record.log)
 
 
-def _die_with_parent() -> None:
-    """In the new process: whoever kills the harness does not want a machine to be left."""
+def die_with_parent() -> None:
+    """In the new process: whoever kills the harness does not want a machine, or what drives one, to be left."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

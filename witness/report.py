@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import shlex
+import traceback
+from pathlib import Path
 from typing import Iterable, Sequence
 
 from witness import guestlog, hazards
@@ -55,6 +57,13 @@ def exit_code(run: Run, verdicts: Sequence[Verdict]) -> Outcome:
     if run.outcome is Outcome.PASS and not holds(run, verdicts):
         return Outcome.FAIL
     return run.outcome
+
+
+def fault(error: Exception) -> str:
+    """One line about what went wrong in our own code, and where."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"{what} ({Path(where.filename).name}:{where.lineno})"
 
 
 def word(outcome: Outcome) -> str:

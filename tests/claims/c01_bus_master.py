@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from tests.claims.steps import ACK, AHCI, CLEAR, E1000E, EDU, MSI, MSIX, PORT, RAISE, SET, Device, trial
+from tests.claims.devices import AHCI, E1000E, EDU, PORT, Device
+from tests.claims.steps import ACK, CLEAR, MSI, MSIX, RAISE, SET, trial
 from witness.lab.experiment import Experiment, Role, Trial
 
 # virtio is not among them: QEMU's switches itself off as a whole.

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from tests.claims.steps import (
-    AHCI, BLK, BLK_2015, CLEAR, DISABLE, E1000E, EDU, ENABLE, INTX, RAISE, SERIAL, TAKE, Device, trial,
-)  # fmt: skip
+from tests.claims.devices import AHCI, BLK, BLK_2015, E1000E, EDU, SERIAL, Device
+from tests.claims.steps import CLEAR, DISABLE, ENABLE, INTX, RAISE, TAKE, trial
 from witness.lab.experiment import Experiment, Role, Trial
 
 UP = RAISE._replace(line=1)
@@ -38,9 +37,10 @@ EXPERIMENT = Experiment(
     source="the patch: \"unlike MSI, INT#x interrupts are not suppressed by clearing bus mastering\"; PCIe 6.1.2, 7.5.1.1.3",
     falsified_by="a line that does not rise although its device has an event, or that falls when bus master is cleared",
     provoked_by="edu, e1000e and a UART are told to interrupt, a disk's reads end, each before and after bus master is cleared",
-    reading="INTx is no request of the device's, so bus master says nothing about it. What silences it is INTx Disable, and that "
-    "only hides the event: Interrupt Status keeps it, and the line rises again when the bit goes. virtio is QEMU's exception since "
-    "5.0: without bus master the device is off as a whole and asserts nothing new; a line that was up stays up there, too.",
+    reading="INTx is no memory request (on PCIe it is a message of its own kind), so bus master says nothing about it. What "
+    "silences it is INTx Disable, and that only hides the event: Interrupt Status keeps it, and the line rises again when the bit "
+    "goes. virtio is QEMU's exception since 5.0: without bus master the device is off as a whole and asserts nothing new; a line "
+    "that was up stays up there, too.",
     trials=(
         *(rises(device) for device in DEVICES),
         *(stays(device) for device in (*DEVICES, BLK)),

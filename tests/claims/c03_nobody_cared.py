@@ -4,18 +4,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from functools import partial
 
-from witness.lab.disk import hold, let_go, reads_ended, virtio
+from tests.claims.devices import AHCI, BLK, BLK_2015, SHARED_EDU as EDU, Device
+from witness.lab.disk import reads_ended
 from witness.lab.experiment import Action, Experiment, Judge, Role, Trial, Value, exactly
 from witness.lab.machines import SHARED
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
-from witness.memory import EDU_DMA_COMMAND, EDU_DMA_RUN, edu_dmas
-from witness.pci import PCI_BASE_ADDRESS_0, PCI_INTERRUPT_LINE, PCI_STATUS, PCI_STATUS_INTERRUPT, Bdf
-from witness.qemu import configs
+from witness.memory import edu_dmas
+from witness.pci import PCI_INTERRUPT_LINE, PCI_STATUS, PCI_STATUS_INTERRUPT
 
-GSI = 21  # of all that interrupt on that machine
+GSI = EDU.gsi  # of all that interrupt on that machine
 
 # kernel/irq/spurious.c: of so many interrupts nearly none handled, and the line is given up.
 NOBODY_CARED = 100000
@@ -23,43 +23,31 @@ NOBODY_CARED = 100000
 # Where work ends: before bus master is cleared, which is the last that a policy does to a function, or after it.
 BEFORE, AFTER = "before-clear", "after-clear"
 
+# In flight, and not in need of bus master to end: reads that the harness holds, of AHCI's the first; edu's DMA of 100 ms.
+REQUESTS = {EDU: 1, AHCI: 1, BLK: 8, BLK_2015: 8}
 
-@dataclass(frozen=True)
-class Load:
-    """A device, and the work that it has in flight: reads that the harness holds; or, without a disk, edu's DMA of 100 ms."""
 
-    name: str
-    word: str  # for the image
-    bdf: Bdf
-    requests: int
-    disk: str = ""
+def points(device: Device, ends: str) -> dict[str, Action]:
+    """What the harness does at the image's points; ends: where it lets the reads go."""
+    held: dict[str, Action] = {"driven": device.hold, ends: device.let_go} if device.disk else {}
+    return held | {"walk-on": partial(look, device)}
 
-    def points(self, ends: str) -> dict[str, Action]:
-        """What the harness does at the image's points; ends: where it lets the reads go."""
-        if not self.disk:
-            return {"walk-on": self.look}
-        return {"driven": self.hold, ends: lambda stage: let_go(stage, self.disk), "walk-on": self.look}
 
-    def hold(self, stage: Stage) -> None:
-        keep(stage, "ended before", reads_ended(stage, self.disk))
-        hold(stage, self.disk)
+def look(device: Device, stage: Stage) -> None:
+    now = stage.config(device.bdf)
+    stage.note("pending", now[PCI_STATUS] & PCI_STATUS_INTERRUPT != 0)
+    stage.note("masked", is_masked(stage, now[PCI_INTERRUPT_LINE]))
+    if device.disk:
+        stage.note("ended", reads_ended(stage, device.disk))
+    else:
+        stage.note("running", stage.edu_runs())
 
-    def look(self, stage: Stage) -> None:
-        now = dict(configs(stage.session.qmp))[self.bdf]
-        keep(stage, "pending", int(now[PCI_STATUS] & PCI_STATUS_INTERRUPT != 0))
-        keep(stage, "masked", int(is_masked(stage, now[PCI_INTERRUPT_LINE])))
-        if self.disk:
-            keep(stage, "ended", reads_ended(stage, self.disk))
-        else:
-            bar = int.from_bytes(now[PCI_BASE_ADDRESS_0:][:4], "little")  # of 32 bits, not prefetchable: no flag is set
-            command = stage.monitor(f"xp /1wx {bar + EDU_DMA_COMMAND:#x}").split()[-1]
-            keep(stage, "running", int(command, 16) & EDU_DMA_RUN)
 
-    def ended(self, seen: Observation) -> int:
-        """Requests between the points driven and walk-on."""
-        if self.disk:
-            return kept(seen, "ended") - kept(seen, "ended before")
-        return len(edu_dmas(seen.case, seen.between("driven", "walk-on"))) - kept(seen, "running")
+def ended(device: Device, seen: Observation) -> int:
+    """Requests between the points driven and walk-on."""
+    if device.disk:
+        return seen.noted("ended") - seen.noted("ended before")
+    return len(edu_dmas(seen.case, seen.between("driven", "walk-on"))) - seen.noted("running")
 
 
 def is_masked(stage: Stage, irq: int) -> bool:
@@ -68,24 +56,11 @@ def is_masked(stage: Stage, irq: int) -> bool:
     return bool(int(imr, 16) >> irq % 8 & 1)
 
 
-def keep(stage: Stage, name: str, value: int) -> None:
-    stage.kept[name] = str(value).encode()
-
-
-def kept(seen: Observation, name: str) -> int:
-    return int(seen.kept[name])
-
-
-EDU = Load("edu", "lab.edu", Bdf(0, 9, 0), 1)
-AHCI = Load("ich9-ahci", "lab.ahci", Bdf(0, 13, 0), 1, "sata")  # the reads behind the first need bus master
-BLK = Load("virtio-blk", "lab.virtio-blk", Bdf(0, 17, 0), 8, virtio("vda"))
-BLK_2015 = Load("virtio-blk of 2015", "lab.virtio-blk.1", Bdf(0, 21, 0), 8, virtio("vdb"))
-
 # Where the work of each ends. A virtio device of today says nothing when its bus master is off.
 ENDS = {EDU: AFTER, AHCI: AFTER, BLK: BEFORE, BLK_2015: AFTER}
 
 
-def outcome(load: Load, msi: int, messages: int, edges: int, interrupts: int, masked: int, level: int) -> Judge:
+def outcome(device: Device, msi: int, messages: int, edges: int, interrupts: int, masked: int, level: int) -> Judge:
     """What comes of the work in flight, from its beginning to where the walk goes on; and the line at the end of it all."""
 
     def judge(seen: Observation) -> list[Value]:
@@ -94,22 +69,22 @@ def outcome(load: Load, msi: int, messages: int, edges: int, interrupts: int, ma
         fires, taken = seen.messages(lines), seen.taken(lines)
         senders = [bdf for bdf, _ in seen.case.history.signalling(lines.stop)]
         return [
-            exactly("MSI or MSI-X on", int(load.bdf in senders), msi),
-            exactly("requests that ended", load.ended(seen), load.requests),
+            exactly("MSI or MSI-X on", int(device.bdf in senders), msi),
+            exactly("requests that ended", ended(device, seen), REQUESTS[device]),
             exactly("messages", len(fires), messages, at(fires)),
             exactly("INTx edges", len(rises), edges, at(rises)),
-            exactly("Interrupt Status of the device", kept(seen, "pending"), level),
+            exactly("Interrupt Status of the device", seen.noted("pending"), level),
             exactly("interrupts", len(taken), interrupts, at(taken)),
-            exactly("line masked in the 8259", kept(seen, "masked"), masked),
+            exactly("line masked in the 8259", seen.noted("masked"), masked),
             exactly("level of the line at the end", seen.level(GSI, seen.mark("end").line), level),
         ]
 
     return judge
 
 
-def stormed(load: Load, ends: str) -> Judge:
+def stormed(device: Device, ends: str) -> Judge:
     """One edge, and no end to it but that the line is given up; the walk stands still meanwhile."""
-    storm = outcome(load, msi=0, messages=0, edges=1, interrupts=NOBODY_CARED, masked=1, level=1)
+    storm = outcome(device, msi=0, messages=0, edges=1, interrupts=NOBODY_CARED, masked=1, level=1)
 
     def judge(seen: Observation) -> list[Value]:
         early, late = (seen.taken(seen.between(*points)) for points in (("driven", AFTER), ("walk-on", "end")))
@@ -135,27 +110,27 @@ def endless(seen: Observation) -> list[Value]:
     ]
 
 
-def trial(name: str, role: Role, load: Load, judge: Judge, words: str, ends: str = "") -> Trial:
-    return Trial(name, role, SHARED, "c03_nobody_cared", judge, f"{load.word} {words}", load.points(ends or ENDS[load]))
+def trial(name: str, role: Role, device: Device, judge: Judge, words: str, ends: str = "") -> Trial:
+    return Trial(name, role, SHARED, "c03_nobody_cared", judge, f"{device.word} {words}", points(device, ends or ENDS[device]))
 
 
 DISABLE, KEEP = "handoff.shutdown=disable-msi", "handoff.shutdown=keep-msi"
 
 
-def storm(load: Load, ends: str) -> Trial:
-    return trial(f"{load.name}, MSI disabled, work ends {said(ends)}", Role.CLAIM, load, stormed(load, ends), DISABLE)
+def storm(device: Device, ends: str) -> Trial:
+    return trial(f"{device.name}, MSI disabled, work ends {said(ends)}", Role.CLAIM, device, stormed(device, ends), DISABLE)
 
 
-def kept_msi(load: Load, ends: str) -> Trial:
+def kept_msi(device: Device, ends: str) -> Trial:
     """Its messages arrive while bus master is on; there is nothing else."""
-    messages = load.requests if ends == BEFORE else 0
-    judge = outcome(load, msi=1, messages=messages, edges=0, interrupts=0, masked=0, level=0)
-    return trial(f"{load.name}, MSI kept, work ends {said(ends)}", Role.CONTROL, load, judge, KEEP)
+    messages = REQUESTS[device] if ends == BEFORE else 0
+    judge = outcome(device, msi=1, messages=messages, edges=0, interrupts=0, masked=0, level=0)
+    return trial(f"{device.name}, MSI kept, work ends {said(ends)}", Role.CONTROL, device, judge, KEEP)
 
 
-def nobody(load: Load, ends: str) -> Trial:
-    judge = outcome(load, msi=0, messages=0, edges=1, interrupts=0, masked=1, level=1)
-    return trial(f"{load.name}, MSI disabled, no handler on the line", Role.CONTROL, load, judge, f"{DISABLE} lab.line=nobody")
+def nobody(device: Device, ends: str) -> Trial:
+    judge = outcome(device, msi=0, messages=0, edges=1, interrupts=0, masked=1, level=1)
+    return trial(f"{device.name}, MSI disabled, no handler on the line", Role.CONTROL, device, judge, f"{DISABLE} lab.line=nobody")
 
 
 def said(ends: str) -> str:
@@ -175,10 +150,10 @@ EXPERIMENT = Experiment(
     "Meanwhile the CPU does nothing else; with noirqdebug it never does again. It takes a handler on the line: where there is "
     "none, the line is masked, and what the device asserts goes unseen.",
     trials=(
-        *(storm(load, ends) for load, ends in ENDS.items()),
+        *(storm(device, ends) for device, ends in ENDS.items()),
         trial("edu, MSI disabled, noirqdebug", Role.CLAIM, EDU, endless, f"{DISABLE} lab.noirqdebug"),
-        *(kept_msi(load, ends) for load, ends in ENDS.items()),
-        *(nobody(load, ends) for load, ends in ENDS.items()),
+        *(kept_msi(device, ends) for device, ends in ENDS.items()),
+        *(nobody(device, ends) for device, ends in ENDS.items()),
         trial("edu, MSI disabled, its own handler on the line, too", Role.CONTROL, EDU, SERVED, f"{DISABLE} lab.line=owner"),
         trial(f"virtio-blk, MSI disabled, work ends {said(AFTER)}", Role.CONTROL, BLK, SILENT, DISABLE, AFTER),
     ),

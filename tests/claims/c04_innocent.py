@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from tests.claims.c03_nobody_cared import AHCI, BLK, DISABLE, EDU, ENDS, KEEP, NOBODY_CARED, Load
-from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactly
+from tests.claims.c03_nobody_cared import DISABLE, KEEP, NOBODY_CARED, trial
+from tests.claims.devices import AHCI, BLK, SERIAL, SHARED_EDU as EDU
+from witness.lab.experiment import Experiment, Judge, Role, Value, exactly
 from witness.lab.machines import SHARED
 from witness.lab.observation import Observation, at
-from witness.pci import Bdf
 
-SERIAL = Bdf(0, 5, 0)
 LINE = "c03    0000:00:05.0 serial: shutdown\r\n"  # drivers/serial/serial.c
 
 # PC16550D data sheet
@@ -28,7 +27,7 @@ def says(line: str) -> Judge:
 
     def judge(seen: Observation) -> list[Value]:
         callback = seen.between("walk-on", "walked")
-        writes = seen.writes_to(SERIAL, callback)
+        writes = seen.writes_to(SERIAL.bdf, callback)
         asks = [w for w in writes if w.address & 7 == UART_IER and w.value & UART_IER_THRI]
         bytes_sent = [w for w in writes if w.address & 7 == UART_TX]
         taken = seen.taken(callback)
@@ -59,14 +58,10 @@ def just_in_time(seen: Observation) -> list[Value]:
     return [*kept(seen), interrupts("interrupts of the line afterwards", seen, "walked", "end", NOBODY_CARED)]
 
 
-def trial(name: str, role: Role, load: Load, judge: Judge, words: str, ends: str = "") -> Trial:
-    return Trial(name, role, SHARED, "c03_nobody_cared", judge, f"{load.word} {words}", load.points(ends or ENDS[load]))
-
-
 GUILTY = (EDU, AHCI, BLK)
 
 EXPERIMENT = Experiment(
-    title="Who shares that line goes without its interrupt in its shutdown callback",
+    title="The storm takes a neighbour's interrupt from its shutdown callback",
     source="the patch: \"might in theory cause other problems, e.g. if the irq being disabled is shared with another device that "
     "attempts to use it in its shutdown callback\"",
     falsified_by="the serial port's last line at the other end, although a neighbour's MSI was disabled with work in flight",

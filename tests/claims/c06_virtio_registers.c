@@ -2,7 +2,6 @@
 /*
  * A driver of a virtio network card sets its vectors a second time, by the legacy interface (virtio 1.2, 4.1.4.10), or with lab.modern by
  * the modern one. On purpose wrong with lab.disable-msix: the PCI core has disabled MSI-X under the driver, which does not know.
- * lab.second: the second card of the machine.
  */
 #include "boot/start.h"
 #include "drivers/arp.h"
@@ -93,7 +92,7 @@ _Noreturn void image_main(const struct boot_params *params)
 
 	lab_start(&kernel, "c06", "", params);
 	legacy = !lab_has(&kernel, "lab.modern");
-	dev = lab_device(&kernel, "virtio-net", lab_has(&kernel, "lab.second"));
+	dev = lab_chosen(&kernel);
 	bring_up(dev);
 	lab_point("up", 0);
 	if (lab_has(&kernel, "lab.disable-msix"))

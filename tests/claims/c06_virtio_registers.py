@@ -65,7 +65,7 @@ def table(seen: Observation, bdf: Bdf) -> dict[int, int]:
 
 def trial(what: str, role: Role, nic: Nic, registers: str, msix: int, mac: str) -> Trial:
     words = [
-        "lab.second" if nic is MODERN else "",
+        "lab.virtio-net.1" if nic is MODERN else "lab.virtio-net",
         "lab.modern" if registers == MODERN_REGISTERS else "",
         "" if msix else "lab.disable-msix",
     ]
@@ -83,7 +83,7 @@ EXPERIMENT = Experiment(
     falsified_by="a MAC address that stays although vectors are written with MSI-X off",
     provoked_by="a driver sets its vectors a second time; the card's address is asked of QEMU before and after",
     reading="Whoever disables MSI-X under a legacy virtio driver moves its registers by four bytes: the next vector that it writes "
-    "is the card's address. The modern interface has no such shift; its driver loses the message, and nothing else.",
+    "is the card's address. The modern interface has no such shift; its driver gets INTx where it awaits a message.",
     trials=(
         trial("legacy interface, MSI-X disabled", Role.CLAIM, TRANSITIONAL, LEGACY_REGISTERS, 0, BROKEN),
         trial("legacy interface, MSI-X on", Role.CONTROL, TRANSITIONAL, LEGACY_REGISTERS, 1, TRANSITIONAL.mac),

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+from tests.claims.windows import INTX_DISABLE, WINDOWS, Left, edu_trial
 from witness.lab.experiment import Experiment, Role
-from witness.lab.windows import INTX_DISABLE, WINDOWS, Left, edu_trial
 
 EXPERIMENT = Experiment(
     title="With neither cure, the last kernel's messages and DMA reach the next",

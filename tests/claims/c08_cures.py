@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+from tests.claims.windows import TO_DRIVER, TO_INIT, TO_JUMP, WINDOWS, Left, edu_trial
 from witness.lab.experiment import Experiment, Role
-from witness.lab.windows import TO_DRIVER, TO_INIT, TO_JUMP, WINDOWS, Left, edu_trial
 
 # With bus master off at shutdown, with MSI off at init, with both. The edge in the last window is the one of INTx Disable clear.
 MASTER_OFF = {window: (Left(failing=1), Left(failing=1)) for window in WINDOWS}

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
+from tests.claims.loaded import DATA, EVERYTHING, Loaded, loaded_trial
+from tests.claims.windows import TO_INIT, TO_JUMP, WINDOWS
 from witness.lab.experiment import Experiment, Role
-from witness.lab.loaded import DATA, EVERYTHING, Loaded, loaded_trial
-from witness.lab.windows import TO_INIT, TO_JUMP, WINDOWS
 
 EXPERIMENT = Experiment(
-    title="Bus master off, MSI left on: no interrupt or completion, all works",
+    title="Bus master off, MSI left on: no interrupt comes, every device works",
     source='the patch: "stop disabling MSIs in PCI core at shutdown: it\'s simple, safe, removes code instead of adding more code"',
     falsified_by="a message, an INTx edge, a request fetched or returned, a byte outside the memory reserved for DMA, a device "
     "that fails",

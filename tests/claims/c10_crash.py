@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
+from tests.claims.loaded import DATA, EVERYTHING, Loaded, loaded_trial
+from tests.claims.windows import TO_DRIVER, TO_INIT
 from witness.lab.experiment import Experiment, Role
-from witness.lab.loaded import DATA, EVERYTHING, Loaded, loaded_trial
-from witness.lab.windows import TO_DRIVER, TO_INIT
 
 NO_MESSAGES = EVERYTHING._replace(messages=0)
 UNUSABLE = EVERYTHING._replace(failing=1)  # edu: asked for INTx, it sends the message that was left enabled

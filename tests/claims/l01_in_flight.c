@@ -172,7 +172,7 @@ _Noreturn void image_main(const struct boot_params *params)
 		nvme_start(lab_device(&kernel, "nvme", 0));
 		reserve((uintptr_t)nvme.memory, sizeof(*nvme.memory));
 	} else {
-		lab_work(&kernel, lab_chosen(&kernel)); /* of two virtio disks the first, which switches itself off with its bus master */
+		lab_work(&kernel, lab_chosen(&kernel));
 		reserve(kernel.dma.base, kernel.dma.size);
 	}
 	if (!kernel_prepare_next(&kernel))

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from functools import partial
 
+from tests.claims.windows import not_driven
 from witness.hazards import PIC_REGION
 from witness.lab.apic import IRR, ISR, Taken, log_interrupts, look, taken, vectors
 from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactly
 from witness.lab.machines import EDU
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
-from witness.lab.windows import not_driven
 from witness.pci import ENABLE, PCI_COMMAND_MASTER, Bdf, Register
 from witness.trace import ConfigRead, ConfigWrite, MmioWrite
 
@@ -110,8 +110,9 @@ def trial(name: str, role: Role, judge: Judge, words: str) -> Trial:
 
 
 EXPERIMENT = Experiment(
-    title="A message that the local APIC has accepted reaches the next kernel's first driver",
-    source="what the patch leaves open; Intel SDM Vol. 3, 10.8.4: IRR is cleared when the CPU takes the interrupt, by nothing else",
+    title="A message that the local APIC has accepted reaches the next kernel",
+    source="what the patch leaves open; Intel SDM Vol. 3, 10.4.7.2, 10.8.4: IRR keeps it until the CPU takes it, also while "
+    "the APIC is disabled by software",
     falsified_by="IRR empty at the jump, or when the next kernel has set up the local APIC; no interrupt when it sets IF",
     provoked_by="edu sends a message while its kernel has interrupts disabled, which then shuts down and jumps",
     reading="No policy for devices reaches a message that has arrived: bus master, MSI and the device itself may be off, and the "

@@ -43,7 +43,10 @@ static void mask(void)
 		write_flags(read_flags() | PCI_MSIX_FLAGS_MASKALL);
 }
 
-/* Requests that are left in flight: a disk's end at the point, by the harness. Or work, of whose end its driver is not told. */
+/*
+ * Requests that are left in flight: a disk's end at the point, by the harness. Or work of whose end its driver is not told, and waits for
+ * it in vain, bounded: nvme's command, a port's. Either way the event is the one that the mask keeps.
+ */
 static void begin_work(void)
 {
 	const struct driver *driver = driver_of(dev);

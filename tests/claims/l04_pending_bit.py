@@ -3,50 +3,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+from tests.claims.devices import BLK, NVME, PORT, Device
 from witness.driving import not_seen
-from witness.lab.disk import hold, let_go, virtio
 from witness.lab.experiment import Action, Experiment, Role, Trial, Value, exactly
-from witness.lab.machines import BRIDGED, LINES, SHARED
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
-from witness.machine import Machine
-from witness.pci import PCI_BASE_ADDRESS_0, PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE, Bdf, Function, Register
-from witness.qemu import configs
+from witness.pci import PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE, Function, Register
 
 PCI_MSIX_PBA, PCI_MSIX_PBA_BIR = 8, 0x7
-BAR_FLAGS = 0xF
 
 # Where the pending bits are looked at: when the event has been masked; at init; before and after MSI-X is enabled again.
 ENDED, OFF, ENABLE, ENABLED = LOOKS = ("ended", "off", "enable", "enabled")
 
 
-@dataclass(frozen=True)
-class Device:
-    name: str
-    word: str  # for the image
-    machine: Machine
-    bdf: Bdf
-    disk: str = ""
+def points(device: Device, event: bool) -> dict[str, Action]:
+    """A disk's reads end when they are masked; there are none without an event."""
+    looks: dict[str, Action] = {name: partial(look, device, name) for name in LOOKS}
+    held: dict[str, Action] = {"driven": device.hold, "masked": device.let_go} if device is BLK and event else {}
+    return looks | held | {"end": lambda stage: stage.keep_ram("end")}
 
-    def points(self, event: bool) -> dict[str, Action]:
-        """A disk's reads end when they are masked; there are none without an event."""
-        looks: dict[str, Action] = {name: partial(self.look, name) for name in LOOKS}
-        held: dict[str, Action] = {
-            "driven": lambda stage: hold(stage, self.disk),
-            "masked": lambda stage: let_go(stage, self.disk),
-        }
-        return looks | ({} if not self.disk or not event else held) | {"end": lambda stage: stage.keep_ram("end")}
 
-    def look(self, name: str, stage: Stage) -> None:
-        """The Pending Bit Array, of no more than 32 vectors."""
-        function = Function(self.bdf, dict(configs(stage.session.qmp))[self.bdf])
-        pba = function.u32(function.offsets[Register.MSIX] - PCI_MSIX_FLAGS + PCI_MSIX_PBA)
-        bar = function.u32(PCI_BASE_ADDRESS_0 + 4 * (pba & PCI_MSIX_PBA_BIR)) & ~BAR_FLAGS
-        stage.kept[name] = stage.monitor(f"xp /1wx {bar + (pba & ~PCI_MSIX_PBA_BIR):#x}").split()[-1].encode()
+def look(device: Device, name: str, stage: Stage) -> None:
+    """The Pending Bit Array, of no more than 32 vectors."""
+    function = Function(device.bdf, stage.config(device.bdf))
+    pba = function.u32(function.offsets[Register.MSIX] - PCI_MSIX_FLAGS + PCI_MSIX_PBA)
+    stage.note(name, stage.register(device.bdf, pba & PCI_MSIX_PBA_BIR, pba & ~PCI_MSIX_PBA_BIR))
 
 
 class Left(NamedTuple):
@@ -84,26 +68,22 @@ def judge(device: Device, event: bool, left: Left, seen: Observation) -> list[Va
 
 
 def pending(seen: Observation, where: str, name: str, count: int) -> Value:
-    bits = int(seen.kept[name], 16)
+    bits = seen.noted(name)
     return exactly(f"pending bits {where}", bits.bit_count(), count, f"PBA 0x{bits:x}" if bits else "")
 
 
 def trial(what: str, role: Role, device: Device, left: Left, words: str = "", event: bool = True) -> Trial:
     said = " ".join(filter(None, (device.word, words, "" if event else "lab.quiet")))
     check = partial(judge, device, event, left)
-    return Trial(f"{device.name}, {what}", role, device.machine, "l04_pending_bit", check, said, device.points(event))
+    return Trial(f"{device.name}, {what}", role, device.machine, "l04_pending_bit", check, said, points(device, event))
 
 
-BLK = Device("virtio-blk", "lab.virtio-blk", SHARED, Bdf(0, 17, 0), virtio("vda"))
-PORT = Device("pcie-root-port", "lab.pcie-port", LINES, Bdf(0, 7, 0))
-
-NVME = Device("nvme", "lab.nvme", BRIDGED, Bdf(4, 0, 0))
 DEVICES = BLK, NVME, PORT
 
 UNMASKED, ENTRY = "lab.unmasked", "lab.mask=entry"
 
 EXPERIMENT = Experiment(
-    title="A pending bit outlives MSI-X, and whoever enables it next has the message",
+    title="A pending bit outlives MSI-X; who enables it next gets the message",
     source="what the patch leaves open; PCIe 6.1.4.5: a message that is masked is pending, and sent when it is unmasked",
     falsified_by="a pending bit that goes when MSI-X is disabled at init; no message when it is enabled again",
     provoked_by="a disk's reads, or a command of an NVMe controller's or a port's, end while function or entry is masked; then "

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A virtio disk that is given reads to do. Nobody takes interrupts meanwhile. Which disk: lab.disk=intx, lab.disk=msix,
- * lab.disk=platform. How far it has come, each step behind the one before:
+ * A virtio disk that is given reads to do. Nobody takes interrupts meanwhile. How far it has come, each step behind the one before:
  *
  *   lab.last=setup  a driver has set bus master and set it up
  *   lab.last=clear  bus master was cleared, as by a kernel that shuts down
@@ -16,16 +15,6 @@
 #include "tests/claims/lab.h"
 
 static struct kernel kernel;
-
-static struct pci_dev *chosen(void)
-{
-	static const char *const words[] = { "lab.disk=intx", "lab.disk=msix", "lab.disk=platform" };
-
-	for (unsigned int i = 0; i < ARRAY_SIZE(words); i++)
-		if (lab_has(&kernel, words[i]))
-			return lab_device(&kernel, "virtio-blk", i);
-	lab_fail("no disk named");
-}
 
 static void reset(struct pci_dev *dev)
 {
@@ -65,7 +54,7 @@ _Noreturn void image_main(const struct boot_params *params)
 
 	lab_start(&kernel, "l07", "", params);
 	kernel_startup(&kernel);
-	disk = chosen();
+	disk = lab_chosen(&kernel);
 	for (unsigned int i = 0; i < ARRAY_SIZE(steps); i++) {
 		steps[i].take(disk);
 		if (lab_has(&kernel, steps[i].last))

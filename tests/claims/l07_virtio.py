@@ -3,39 +3,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 
+from tests.claims.devices import Device
 from witness.lab.disk import throttle, unthrottle, virtio
-from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactly
+from witness.lab.dma import first_params, written
+from witness.lab.experiment import Action, Experiment, Judge, Role, Trial, Value, exactly
 from witness.lab.machines import VIRTIO
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
 from witness.lab.timeline import Landed
-from witness.lab.written import first_params, written
 from witness.pci import PCI_COMMAND_MASTER, Bdf, Register
 from witness.trace import MmioWrite
 from witness.virtqueue import queues
 
-
-@dataclass(frozen=True)
-class Disk:
-    word: str
-    name: str
-    bdf: Bdf
-    device: str
-
-    def hold(self, stage: Stage) -> None:
-        throttle(stage, self.device)
-
-    def let_go(self, stage: Stage) -> None:
-        stage.keep_ram("before")
-        unthrottle(stage, self.device)
-        stage.keep_ram("after")
-
-
-INTX = Disk("intx", "INTx", Bdf(0, 5, 0), virtio("vda"))
-MSIX = Disk("msix", "MSI-X", Bdf(0, 6, 0), virtio("vdb"))
-PLATFORM = Disk("platform", "INTx, iommu_platform=on", Bdf(0, 7, 0), virtio("vdc"))
+INTX = Device("INTx", "lab.virtio-blk", VIRTIO, Bdf(0, 5, 0), virtio("vda"))
+MSIX = Device("MSI-X", "lab.virtio-blk.1", VIRTIO, Bdf(0, 6, 0), virtio("vdb"))
+PLATFORM = Device("INTx, iommu_platform=on", "lab.virtio-blk.2", VIRTIO, Bdf(0, 7, 0), virtio("vdc"))
 
 REQUESTS = 8  # drivers/virtio/blk.c
 
@@ -44,7 +28,13 @@ REQUESTS = 8  # drivers/virtio/blk.c
 SIZE = REQUESTS * (65536 + 1) + 2 * REQUESTS + REQUESTS - 1 + 1
 
 
-def does(disk: Disk, master: str, size: int, returned: int, messages: int, edges: int) -> Judge:
+def let_go(disk: Device, stage: Stage) -> None:
+    stage.keep_ram("before")
+    unthrottle(stage, disk.disk)
+    stage.keep_ram("after")
+
+
+def does(disk: Device, master: str, size: int, returned: int, messages: int, edges: int) -> Judge:
     """What comes of eight reads."""
 
     def judge(seen: Observation) -> list[Value]:
@@ -65,20 +55,20 @@ def does(disk: Disk, master: str, size: int, returned: int, messages: int, edges
     return judge
 
 
-def _returned(seen: Observation, disk: Disk) -> int:
+def _returned(seen: Observation, disk: Device) -> int:
     """By the used rings of the queues that it has: after a reset none."""
     before, after = seen.ram("before"), seen.ram("after")
     found = queues(seen.case.within(MmioWrite, range(seen.mark("ready").line)), seen.case.bars)
     return sum(after.u16(queue.used + 2) - before.u16(queue.used + 2) for queue in found if queue.bdf == disk.bdf)
 
 
-def trial(name: str, role: Role, disk: Disk, last: str, judge: Judge, *more: str) -> Trial:
-    points = {"ready": disk.hold, "armed": disk.let_go}
-    words = " ".join((f"lab.disk={disk.word}", f"lab.last={last}", *more))
+def trial(name: str, role: Role, disk: Device, last: str, judge: Judge, *more: str) -> Trial:
+    points: dict[str, Action] = {"ready": lambda stage: throttle(stage, disk.disk), "armed": partial(let_go, disk)}
+    words = " ".join((disk.word, f"lab.last={last}", *more))
     return Trial(f"virtio-blk, {disk.name}, {name}", role, VIRTIO, "l07_virtio", judge, words, points)
 
 
-def silent(name: str, role: Role, disk: Disk, last: str) -> Trial:
+def silent(name: str, role: Role, disk: Device, last: str) -> Trial:
     return trial(name, role, disk, last, does(disk, "off", 0, 0, 0, 0))
 
 
@@ -88,7 +78,7 @@ AGAIN = f"{RESET}, set up again"
 WRITTEN = f"{AGAIN}, command register written"
 
 EXPERIMENT = Experiment(
-    title="virtio's DMA does not pass its bus master bit: a device whose bus master is off lives again when it is reset and set up",
+    title="A virtio device with bus master off lives again when set up anew",
     source="QEMU 7.2: a virtio device without ACCESS_PLATFORM (virtio 1.2, 6) reaches memory directly. A write of its command "
     "register with bus master off switches it off as a whole; a reset forgets that",
     falsified_by="a device that was reset and set up with its bus master off, and writes nothing and asserts nothing",

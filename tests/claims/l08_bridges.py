@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
+from witness.lab.dma import first_params, written
 from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactly
 from witness.lab.machines import BRIDGED
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
 from witness.lab.timeline import Landed
-from witness.lab.written import first_params, written
 from witness.pci import PCI_COMMAND_MASTER, Bdf, Register
 
 SIZE = 2048  # of the transfer
@@ -59,7 +59,8 @@ def after(stage: Stage) -> None:
 
 EXPERIMENT = Experiment(
     title="QEMU lets messages and DMA through bridges whose bus master is off",
-    source="PCIe 7.5.1.1.3: where a port's bus master is off, requests from below are Unsupported Requests; QEMU 7.2 does not look",
+    source="PCIe 7.5.1.1.3: where a port's bus master is off, memory and I/O requests from below are Unsupported Requests; "
+    "QEMU 7.2 does not look",
     falsified_by="a message or a byte that does not arrive with the bridges' bus master off",
     provoked_by="edu behind three bridges is told to move 2048 bytes into RAM, and to send a message then",
     reading="A kernel that sets bus master on its devices only works here and fails on hardware. That it does not forget the "

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from witness.lab import stage
+from witness.lab.devices import DEVICES
 from witness.lab.lab import Choice, measure, unknown
-from witness.lab.load import DEVICES
 from witness.lab.matrix import IN, OUT, Cell, cells
 
 ROOT = Path(__file__).resolve().parent.parent.parent

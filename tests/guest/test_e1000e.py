@@ -170,6 +170,7 @@ def test_qemu_aborts_where_msix_goes_off_behind_an_interrupt(boot: Boot) -> None
 
 def test_twin_the_same_stop_alone_does_nothing(boot: Boot) -> None:
     def stops(session: Session, entry: Entry) -> None:
-        takes_an_interrupt(session, entry)
+        if takes_an_interrupt(session, entry):
+            write_register(session, entry, EITR, 0)  # or second's own MSI-X off comes within it, too
 
     assert failures(boot(machine=ALONE, at_entry=stops)) == []

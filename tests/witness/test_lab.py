@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from witness.firmware import Firmware
-from witness.lab.experiment import Role, Shown, Trial, Value, Verdict, at_least, conclude, exactly
+from witness.lab.experiment import Role, Shown, Trial, Unshown, Value, Verdict, at_least, conclude, exactly, reason
 from witness.lab.lab import Choice, check_devices, differences
 from witness.lab.stage import models
 from witness.machine import Machine
@@ -47,6 +48,14 @@ def test_verdict(trials: list[Shown], verdict: Verdict) -> None:
 )  # fmt: skip
 def test_value(value: Value, agrees: bool) -> None:
     assert value.agrees is agrees
+
+
+def test_judge_that_stumbles_says_where() -> None:
+    assert reason(Unshown("point armed was not reached")) == "point armed was not reached"
+    try:
+        {}["kept"]  # type: ignore[index]
+    except KeyError as error:
+        assert re.fullmatch(r"KeyError: 'kept' \(test_lab\.py:\d+\)", reason(error))
 
 
 def test_choice() -> None:

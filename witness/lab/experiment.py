@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterable, Mapping, Sequence
 
 from witness.machine import Machine
+from witness.report import fault
 
 if TYPE_CHECKING:
     from witness.lab.observation import Observation
@@ -59,6 +60,15 @@ def at_least(what: str, measured: int, expected: int, evidence: str = "") -> Val
 
 class Unshown(Exception):
     """A trial did not come to what it is about; the text is one line that says why."""
+
+
+# What a judge stumbles over where a run is not what it looks for.
+STUMBLES = (Unshown, ValueError, LookupError)
+
+
+def reason(error: Exception) -> str:
+    """Why a trial could not be judged."""
+    return str(error) if isinstance(error, Unshown) else fault(error)
 
 
 Judge = Callable[["Observation"], Sequence[Value]]

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Callable, Iterable, Mapping
 
 from witness.lab import matrix, stage
+from witness.lab.devices import DEVICES
 from witness.lab.experiment import Experiment, experiments
-from witness.lab.load import DEVICES
 from witness.lab.page import write_page
 from witness.lab.pool import Job, run_jobs
 from witness.lab.table import express, express_cell, known_cells, place, table, unlike, words, written
@@ -186,8 +186,10 @@ def check_devices(how: Settings, machines: Iterable[Machine]) -> None:
     wanted = {device for machine in machines for device in stage.models(machine)}
     try:
         told = subprocess.run([how.qemu, "-device", "help"], check=True, capture_output=True, text=True).stdout
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise Unusable(f"{how.qemu}: {error}") from None
+    except OSError as error:
+        raise Unusable(f"{how.qemu}: {error.strerror}") from None
+    except subprocess.CalledProcessError as error:
+        raise Unusable(f"{how.qemu} -device help: exit status {error.returncode}") from None
     missing = sorted(wanted - set(re.findall(r'^name "([^"]+)"', told, re.MULTILINE)))
     if missing:
         raise Unusable(f"{how.qemu} has no device {', '.join(missing)}")

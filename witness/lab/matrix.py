@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Every policy out x every policy in x every device: what each lets loose.
 
-All cells run the same two images under the same load (load.py). What is counted is what a device did while nobody had it, from
+All cells run the same two images under the same load (devices.py). What is counted is what a device did while nobody had it, from
 where its work was given to it up to the next kernel's first access; and whether it works there, and its neighbour.
 """
 
@@ -20,9 +20,9 @@ from witness.case import Case
 from witness.driving import not_seen
 from witness.image import BOOT_PARAMS_SIZE, E820_DMA, e820
 from witness.lab import stage
-from witness.lab.experiment import Action, Unshown
-from witness.lab.landing import given, hits
-from witness.lab.load import DEVICES, NEIGHBOUR, Device
+from witness.lab.devices import DEVICES, NEIGHBOUR, Device
+from witness.lab.dma import given, hits
+from witness.lab.experiment import STUMBLES, Action, Unshown, reason
 from witness.lab.observation import Observation
 from witness.lab.pool import Job
 from witness.lab.stage import Stage
@@ -146,8 +146,8 @@ def play(cell: Cell, directory: Path, keep: bool, origin: stage.Origin) -> tuple
             result |= {"hazards": found.hazards(), "notes": found.notes, "signature": found.signature(cell)}
             if keep:
                 result["timeline"] = asdict(found.timeline())
-        except Unshown as why:
-            result |= {"outcome": "could not run", "why": str(why)}
+        except STUMBLES as error:
+            result |= {"outcome": "could not run", "why": reason(error)}
     if keep or result["outcome"] != "ran":
         result["directory"] = str(place.relative_to(directory))
     else:

@@ -88,8 +88,8 @@ def write_page(results: Mapping[str, Any], path: Path) -> None:
     def cell(out: str, inward: str, device: str) -> Mapping[str, Any]:
         return cells.get((out, inward, device)) or table.absent(out, inward, device)
 
-    words = {"kinds": table.KINDS, "signs": SIGNS, "symbol": table.symbol, "price": table.PRICE, "told": table.told, "unlike": table.unlike}
-    text = page.render(results, ordered=table.versions(results), cell=cell, heat=heat, **words)
+    words = {"kinds": table.KINDS, "signs": SIGNS, "symbol": table.symbol, "told": table.told, "unlike": table.unlike}
+    text = page.render(results, ordered=table.versions(results), cell=cell, heat=heat, price=table.PRICE, **words)
     path.write_text(text, encoding="utf-8")
 
 

@@ -16,7 +16,7 @@ from typing import Any, Callable, Generic, Sequence, TypeVar
 
 from witness.lab import stage
 from witness.machine import Machine
-from witness.qemu import Settings
+from witness.qemu import Settings, die_with_parent
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ def run_jobs(jobs: Sequence[Job[T]], build: Path, directory: Path, how: Settings
         waiting.setdefault(job.machine, []).append(job)
     # The machine with the most to do first, so that no CPU waits for it at the end.
     machines = sorted(waiting, key=lambda machine: -len(waiting[machine]))
-    with ProcessPoolExecutor(cpus(), mp_context=get_context("fork")) as pool:
+    with ProcessPoolExecutor(cpus(), mp_context=get_context("fork"), initializer=die_with_parent) as pool:
         boots = {pool.submit(stage.take, m, build, directory / str(i), how): m for i, m in enumerate(machines)}
         runs: dict[Future[T], Job[T]] = {}
         try:

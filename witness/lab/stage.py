@@ -36,7 +36,7 @@ UNMIGRATABLE = {"nvme"}
 # What a line of the image begins with that waits for no answer.
 MARK = "-"
 
-PCI_BASE_ADDRESS_FLAGS = 0xF  # of a memory BAR
+PCI_BASE_ADDRESS_MEM_MASK = ~0xF
 
 IMAGES = "claims"  # in the build
 ARCHIVE = "next.cpio"
@@ -69,7 +69,7 @@ class Stage:
 
     def register(self, bdf: Bdf, bar: int, offset: int) -> int:
         """32 bits in a function's memory BAR below 4 GiB as they are now; to read them has to change nothing."""
-        base = int.from_bytes(self.config(bdf)[PCI_BASE_ADDRESS_0 + 4 * bar:][:4], "little") & ~PCI_BASE_ADDRESS_FLAGS
+        base = int.from_bytes(self.config(bdf)[PCI_BASE_ADDRESS_0 + 4 * bar:][:4], "little") & PCI_BASE_ADDRESS_MEM_MASK
         return int(self.monitor(f"xp /1wx {base + offset:#x}").split()[-1], 16)
 
     def edu_runs(self) -> bool:
@@ -85,7 +85,7 @@ class Stage:
 
     def note(self, name: str, value: int) -> None:
         """A number, for Observation.noted."""
-        self.kept[name] = str(value).encode()
+        self.kept[name] = str(int(value)).encode()
 
     def keep_ram(self, name: str) -> None:
         """All of it as it is now, for Observation.ram."""

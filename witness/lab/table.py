@@ -115,7 +115,7 @@ def table(results: Facts) -> list[str]:
 
 
 def _row(experiment: Facts) -> str:
-    right = f"{experiment['verdict']:13} {agreeing(experiment):>7}"
+    right = f"{experiment['verdict']:13} {agreeing(experiment):>8}"
     room = WIDTH - len(experiment["id"]) - len(right) - 4
     return f"{experiment['id']}  {textwrap.shorten(experiment['title'], room, placeholder=' …'):{room}}  {right}"
 
@@ -125,7 +125,7 @@ def _matrix(matrix: Facts) -> list[str]:
     pairs = [(out["name"], inward["name"]) for out in matrix["out"] for inward in matrix["in"]]
     wide = max(len(" -> ".join(pair)) for pair in pairs) + 2
     lines = [f"{'out -> in':{wide}}" + "  ".join(matrix["devices"])]
-    for pair in pairs:
+    for pair in (pair for pair in pairs if any((*pair, device) in cells for device in matrix["devices"])):
         row = [(device, symbol(cells.get((*pair, device)) or absent(*pair, device))) for device in matrix["devices"]]
         lines.append((f"{' -> '.join(pair):{wide}}" + "  ".join(f"{text:{len(device)}}" for device, text in row)).rstrip())
     kinds_of_harm = [hazard for hazard in matrix["hazards"] if hazard not in PRICE]

@@ -135,7 +135,7 @@ def timeline(case: Case, marks: Sequence[tuple[int, str]] = (), landed: Sequence
     if case.before:
         begin = 0  # what was before the first event is known, and no part of this
     starts = _phases(case, begin, marks)
-    signals = sorted(_signals(case, begin, landed), key=lambda signal: signal.line)
+    signals = sorted(_signals(case, begin, landed, {} if marks else case.entry_lines), key=lambda signal: signal.line)
     signals = _of_functions_that_matter(case, begin, signals)
     parts = []
     for (line, name), (until, _) in pairwise([*starts, (case.end + 1, "")]):
@@ -165,9 +165,10 @@ def _phases(case: Case, begin: int, marks: Sequence[tuple[int, str]]) -> list[tu
 # --- what happened ---
 
 
-def _signals(case: Case, begin: int, landed: Iterable[Landed]) -> Iterator[Signal]:
+def _signals(case: Case, begin: int, landed: Iterable[Landed], entries: Mapping[str, int]) -> Iterator[Signal]:
+    """entries: of images, where the harness saw each. An experiment's are not first, and it sees one."""
     lines = range(begin, case.end + 1)
-    for name, line in case.entry_lines.items():
+    for name, line in entries.items():
         yield Signal(line, IMAGE, name, f"{name} is entered", "entry")
     yield from _register_signals(case, begin)
     yield from _line_signals(case, begin)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from witness.lab import stage
-from witness.lab.experiment import Experiment, Shown, Unshown, Value, conclude
+from witness.lab.experiment import STUMBLES, Experiment, Shown, Value, conclude, reason
 from witness.lab.observation import Observation
 from witness.lab.pool import Job
 from witness.lab.timeline import timeline
@@ -68,8 +68,8 @@ def play(id: str, number: int, directory: Path, origin: stage.Origin) -> Played:
         vcd = place.with_suffix(".vcd")
         write_vcd(lanes, vcd)
         pictures |= {"timeline": asdict(lanes), "vcd": str(vcd.relative_to(directory))}
-    except Unshown as reason:
-        why = str(reason)
+    except STUMBLES as error:
+        why = reason(error)
     for pattern in HEAVY:
         for file in place.glob(pattern):
             file.unlink()

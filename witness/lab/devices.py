@@ -18,9 +18,7 @@ from witness.lab import disk
 from witness.lab.experiment import Action
 from witness.lab.stage import Stage
 from witness.machine import E1000E, Content, Disk, Machine, Nic, Sata, Serial
-from witness.memory import EDU_DMA_COMMAND, EDU_DMA_RUN
-from witness.pci import PCI_BASE_ADDRESS_0, Bdf
-from witness.qemu import configs
+from witness.pci import Bdf
 
 MIB = 128
 SLOT = 9  # of the device, or of the port that it is behind; with the neighbour's, on GSI 21
@@ -49,13 +47,6 @@ class Device:
     last: Action = _nothing  # and when it has
 
 
-def pass_through_main_loop(at: Stage) -> None:
-    """What had been sent to QEMU before, it has seen when it answers the third time: its main loop asks each source whether it is
-    to be watched, watches it, and serves it in one go."""
-    for _ in range(3):
-        at.session.qmp.command("query-status")
-
-
 # --- disks ---
 
 
@@ -75,7 +66,7 @@ def _let_port_go(at: Stage) -> None:
     """An AHCI port works off its slots one by one: what it has taken ends, then what it takes behind that."""
     for _ in range(SLOTS):
         disk.unthrottle(at, SATA)
-        pass_through_main_loop(at)
+        at.pass_through_main_loop()
 
 
 # --- network ---
@@ -89,7 +80,7 @@ def _silence_peer(at: Stage) -> None:
 
 def _send_frame(at: Stage) -> None:
     at.session.peers["nic"].announce()
-    pass_through_main_loop(at)
+    at.pass_through_main_loop()
 
 
 def _wake_peer(at: Stage) -> None:
@@ -115,7 +106,7 @@ def _give_entropy(at: Stage, requests: int) -> None:
         (port,) = re.findall(r"127\.0\.0\.1:(\d+)", chardev["filename"])
         at.open["entropy"] = socket.create_connection(("127.0.0.1", int(port)))
     at.open["entropy"].sendall(bytes(range(REQUEST)) * requests)
-    pass_through_main_loop(at)
+    at.pass_through_main_loop()
 
 
 def _give_one(at: Stage) -> None:
@@ -131,16 +122,14 @@ def _give_all(at: Stage) -> None:
 
 def _await_edu(at: Stage) -> None:
     """Its transfer takes 100 ms of the machine's time, which passes while the image waits for us."""
-    config = dict(configs(at.session.qmp))[Bdf(0, SLOT, 0)]
-    command = int.from_bytes(config[PCI_BASE_ADDRESS_0:][:4], "little") + EDU_DMA_COMMAND  # no flag is set in it
-    while int(at.monitor(f"xp /1wx {command:#x}").split()[-1], 16) & EDU_DMA_RUN:
+    while at.edu_runs():
         pass
 
 
 def _warn(at: Stage) -> None:
     """The event that nvme was asked for."""
     at.session.qmp.command("qom-set", path="/machine/peripheral/nvme", property="smart_critical_warning", value=1)
-    pass_through_main_loop(at)
+    at.pass_through_main_loop()
 
 
 def _machine(*devices: str, **parts: Any) -> Machine:

@@ -7,17 +7,16 @@ machine's clock; a disk's reads end, and a frame comes, when the harness says so
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import NamedTuple
 
-from witness.driving import EDU, driven, not_seen
-from witness.lab import machines
+from witness.driving import driven, not_seen
+from witness.lab import apic, machines
 from witness.lab.experiment import Role, Trial, Unshown, Value, exactly
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
 from witness.lab.timeline import Landed
-from witness.memory import EDU_DMA_COMMAND, EDU_DMA_RUN, edu_dmas
+from witness.memory import edu_dmas
 from witness.pci import PCI_COMMAND_INTX_DISABLE, Register
 
 OUT = "out_windows"  # the image
@@ -44,10 +43,8 @@ def look(stage: Stage) -> None:
     """Behind the wait in the window: whether edu's transfer is over, what it brought, and what the local APIC has for whoever runs
     next.
     """
-    functions = (function for bus in stage.session.qmp.command("query-pci") for function in bus["devices"])
-    bar = next(f["regions"][0]["address"] for f in functions if f["id"]["device"] << 16 | f["id"]["vendor"] == EDU)
-    stage.kept["edu"] = stage.monitor(f"xp /1wx {bar + EDU_DMA_COMMAND:#x}").encode()
-    stage.kept["lapic"] = stage.monitor("info lapic").encode()
+    stage.note("edu runs", stage.edu_runs())
+    apic.look(stage, "window")
     stage.keep_ram("window")
 
 
@@ -83,7 +80,7 @@ def _edu_left(window: Window, intx_disable: str, left: Left, seen: Observation) 
 
 def let_loose(seen: Observation, window: Window, messages: int, edges: int) -> list[Value]:
     """Interrupts that came in the window that the trial is about."""
-    if int(seen.kept["edu"].split(b":")[1], 16) & EDU_DMA_RUN:
+    if seen.noted("edu runs"):
         raise Unshown(f"edu's transfer does not end from {window}")
     lines, anywhere = seen.between(*window), seen.between("armed", "driver")
     sent, risen = seen.messages(lines), seen.edges(lines)
@@ -94,18 +91,17 @@ def let_loose(seen: Observation, window: Window, messages: int, edges: int) -> l
 
 def _taken_along(seen: Observation, vectors: int) -> Value:
     """A message that the local APIC has accepted outlives the jump."""
-    irr = re.search(r"^IRR\s+(.*)$", seen.kept["lapic"].decode(), re.MULTILINE)
-    found = re.findall(r"\d+", irr[1]) if irr else []
-    return exactly("vectors that wait in the local APIC at the jump", len(found), vectors, " ".join(found))
+    found = apic.vectors(seen, "window", apic.IRR)
+    return exactly("vectors that wait in the local APIC at the jump", len(found), vectors, " ".join(map(str, found)))
 
 
-def edu_brought(seen: Observation, size: int) -> Value:
-    """By its last transfer before the hand-off, which brings what the one before took out."""
-    lines, ram = range(seen.mark("shutdown").line), seen.ram("window")
+def edu_brought(seen: Observation, size: int, where: str = "window") -> Value:
+    """By its last transfer before a point at which RAM was kept by the point's name: it brings what the one before took out."""
+    lines, ram = range(seen.mark(where).line), seen.ram(where)
     out, back = ([dma for dma in edu_dmas(seen.case, lines) if dma.to_ram is to_ram][-1] for to_ram in (False, True))
     came = len(back.target) if ram.read(back.target) == ram.read(out.source) else 0
     if came:
-        seen.landed.append(Landed(seen.mark("window").line, f"{came} bytes of {seen.case.name(back.bdf)}"))
+        seen.landed.append(Landed(seen.mark(where).line, f"{came} bytes of {seen.case.name(back.bdf)}"))
     return exactly("bytes that edu's DMA brought", came, size, f"to 0x{back.target.start:x}" if came else "")
 
 

@@ -13,15 +13,14 @@ import struct
 from functools import partial
 from typing import NamedTuple
 
+from tests.claims.windows import OUT, TO_JUMP, Window, edu_brought, let_loose, look, not_driven, words
 from witness.image import BOOT_PARAMS_SIZE, E820_DMA, e820
 from witness.lab import disk, machines
+from witness.lab.dma import first_params, written
 from witness.lab.experiment import Role, Trial, Value, exactly
-from witness.lab.load import pass_through_main_loop
 from witness.lab.observation import Observation
 from witness.lab.stage import Stage
 from witness.lab.timeline import Landed
-from witness.lab.windows import OUT, TO_JUMP, Window, edu_brought, let_loose, look, not_driven, words
-from witness.lab.written import first_params, written
 from witness.peer import ARP_REQUEST, BROADCAST, GATEWAY, Arp
 
 DISK = disk.virtio("vda")
@@ -76,7 +75,7 @@ def _end(stage: Stage) -> None:
 
 def _frame_comes(stage: Stage) -> None:
     stage.session.peers[NIC].send(FRAME)
-    pass_through_main_loop(stage)
+    stage.pass_through_main_loop()
 
 
 def _queues(stage: Stage) -> bytes:
