@@ -40,13 +40,13 @@ _Static_assert(offsetof(struct driver, pci) == 0, "driver_of");
 
 void driver_line(const struct pci_dev *dev, const char *fmt, ...)
 {
-	char text[LOG_LINE_MAX];
+	char prefix[64];
 	va_list args;
 
+	format(prefix, sizeof(prefix), PCI_FMT " %s: ", PCI_ARGS(dev), dev->driver->name);
 	va_start(args, fmt);
-	format_va(text, sizeof(text), fmt, args);
+	log_line_va(prefix, fmt, args);
 	va_end(args);
-	log_line(PCI_FMT " %s: %s", PCI_ARGS(dev), dev->driver->name, text);
 }
 
 enum status driver_gone(const struct pci_dev *dev)

@@ -46,19 +46,24 @@ static void emit(const char *text, size_t n)
 	x86_irq_restore(flags);
 }
 
-void log_line(const char *fmt, ...)
+void log_line_va(const char *prefix, const char *fmt, va_list args)
 {
 	char line[LOG_LINE_MAX + 1]; /* the newline takes the terminator's place */
-	va_list args;
 	size_t n;
 
-	n = format(line, sizeof(line), "%-6s ", state.tag);
-	va_start(args, fmt);
-	n += format_va(line + n, sizeof(line) - n, fmt, args);
-	va_end(args);
-	n = MIN(n, sizeof(line) - 1);
+	n = MIN(format(line, sizeof(line), "%-6s %s", state.tag, prefix), sizeof(line) - 1);
+	n = MIN(n + format_va(line + n, sizeof(line) - n, fmt, args), sizeof(line) - 1);
 	line[n++] = '\n';
 	emit(line, n);
+}
+
+void log_line(const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	log_line_va("", fmt, args);
+	va_end(args);
 }
 
 void log_verdict(const char *verdict)

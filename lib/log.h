@@ -4,6 +4,8 @@
 
 #include "lib/types.h"
 
+#include <stdarg.h>
+
 /*
  * The log: one fact a line, `<tag, padded to 6> <text>`. It goes to a sink at once, or into RAM while it is held. It is held from the
  * moment the load is armed to the next image's first I/O, because a character costs more than a configuration cycle and because what
@@ -29,6 +31,9 @@ void log_init(const char *tag, log_sink sink, struct log_ram *ram);
 const char *log_tag(void);
 
 void log_line(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* For who puts something of his own in front of every line. */
+void log_line_va(const char *prefix, const char *fmt, va_list args) __attribute__((format(printf, 2, 0)));
 
 /* The guest's last line, `GUEST: <verdict>`: untagged, it speaks for the whole chain of images. */
 void log_verdict(const char *verdict);

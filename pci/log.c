@@ -5,11 +5,11 @@
 
 void pci_line(const struct pci_dev *dev, const char *fmt, ...)
 {
-	char text[LOG_LINE_MAX];
+	char prefix[sizeof("pci 0000:00:00.0 ")];
 	va_list args;
 
+	format(prefix, sizeof(prefix), "pci " PCI_FMT " ", PCI_ARGS(dev));
 	va_start(args, fmt);
-	format_va(text, sizeof(text), fmt, args);
+	log_line_va(prefix, fmt, args);
 	va_end(args);
-	log_line("pci " PCI_FMT " %s", PCI_ARGS(dev), text);
 }
