@@ -51,8 +51,10 @@ void log_line_va(const char *prefix, const char *fmt, va_list args)
 	char line[LOG_LINE_MAX + 1]; /* the newline takes the terminator's place */
 	size_t n;
 
-	n = MIN(format(line, sizeof(line), "%-6s %s", state.tag, prefix), sizeof(line) - 1);
-	n = MIN(n + format_va(line + n, sizeof(line) - n, fmt, args), sizeof(line) - 1);
+	n = format(line, sizeof(line), "%-6s %s", state.tag, prefix);
+	n = MIN(n, sizeof(line) - 1);
+	n += format_va(line + n, sizeof(line) - n, fmt, args);
+	n = MIN(n, sizeof(line) - 1);
 	line[n++] = '\n';
 	emit(line, n);
 }
