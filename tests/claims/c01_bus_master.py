@@ -26,8 +26,8 @@ EXPERIMENT = Experiment(
     source="the patch: \"MSI is a memory write and so is suppressed when bus master is cleared\"; PCIe 6.1.4, 7.5.1.1.3",
     falsified_by="a message that arrives although the sender's bus master is off, or when it is on again",
     provoked_by="edu and e1000e are told to interrupt, a port is given a command, a disk's read ends",
-    reading="Bus master is the switch for messages: a kernel that clears it needs no other. What it suppresses is lost, not late: "
-    "the device believes that it has told, and who waits for the message waits for ever.",
+    reading="Bus master is the switch for messages: a kernel that clears it needs no other. What it suppresses is lost in QEMU, "
+    "not late: the device believes that it has told, and who waits for the message waits for ever.",
     trials=(
         *(suppressed(*sender) for sender in SENDERS),
         trial("bus master off", Role.CLAIM, AHCI, MSI, CLEAR, RAISE, SET),

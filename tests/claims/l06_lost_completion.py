@@ -129,7 +129,7 @@ def none(messages: int | str) -> int | str:
 
 
 EXPERIMENT = Experiment(
-    title="What bus master suppressed is lost: who waits for it waits for ever",
+    title="What bus master suppressed is lost in QEMU: who waits, waits for ever",
     source="what the patch leaves open; PCIe 7.5.1.1.3: the bit disables memory and I/O requests, and says nothing of what "
     "becomes of them",
     falsified_by="a message when bus master is set again, or within the second in which the owner waits",
