@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A sample of the matrix: each policy and each device at least once, and the two of 2015 with all devices. `make lab` runs all.
+"""A sample of the matrix: each policy at least once, and the two of 2015, on three devices that differ. `make lab`, which `make ci`
+runs, has all.
 
 What a cell lets loose is what docs/lab.md says; so are the configuration accesses those of its policies, and of no other
 (tests/guest/test_policies.py exchanges any two).
@@ -17,15 +18,16 @@ import pytest
 from witness.lab import stage
 from witness.lab.devices import DEVICES
 from witness.lab.lab import Choice, measure, unknown
-from witness.lab.matrix import IN, OUT, Cell, cells
+from witness.lab.matrix import IN, OUT, Cell
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = Path(os.environ.get("O") or ROOT / "build")
 
 REFERENCES = ("keep-msi", "disable-msi")
+SAMPLED = ("virtio-blk", "edu", "ich9-ahci")
 # Policies in and devices take turns.
-OTHERS = [Cell(out, inward, device) for out, inward, device in zip(list(OUT)[2:], cycle(reversed(IN)), cycle(DEVICES))]
-SAMPLE = [*(cell for out in REFERENCES for cell in cells(f"{out}/disable-msi/*")), *OTHERS]
+OTHERS = [Cell(out, inward, device) for out, inward, device in zip(list(OUT)[2:], cycle(reversed(IN)), cycle(reversed(SAMPLED)))]
+SAMPLE = [*(Cell(out, "disable-msi", device) for out in REFERENCES for device in SAMPLED), *OTHERS]
 
 Facts = dict[str, Any]
 
@@ -38,7 +40,7 @@ def results() -> Facts:
 def test_sample_has_everything() -> None:
     assert {cell.out for cell in SAMPLE} == set(OUT)
     assert {cell.inward for cell in SAMPLE} == set(IN)
-    assert {cell.device for cell in SAMPLE} == set(DEVICES)
+    assert {cell.device for cell in SAMPLE} == set(SAMPLED) <= set(DEVICES)
 
 
 @pytest.mark.parametrize("cell", SAMPLE, ids=str)
