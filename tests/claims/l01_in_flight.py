@@ -37,7 +37,7 @@ DISKS = {BLK: Lands(8, 8 * (65536 + 1)), AHCI: Lands(1, 65536 + 2), NVME: Lands(
 
 def points(disk: Device, seconds: int) -> dict[str, Action]:
     """Its requests end under the next kernel, or after so many seconds."""
-    return {"ready": partial(hold, disk, seconds), "entered": partial(entered, disk)}
+    return {"ready": partial(hold, disk, seconds), "armed": Stage.pass_through_main_loop, "entered": partial(entered, disk)}
 
 
 def hold(disk: Device, seconds: int, stage: Stage) -> None:
