@@ -88,10 +88,11 @@ $(BINS): $(O)/%.bin: $(O)/%.elf
 	$(Q)$(OBJCOPY) -O binary -R .dynamic -R .dynsym -R .dynstr -R .hash $< $@
 
 # What an image carries for its successors: newc, as Linux's initramfs. `sha256sum -c SHA256SUMS` checks it, and so does the image.
-# $(call archive,where to lay it out,images,the archive)
+# $(call archive,where to lay it out,images of ours,the archive,other files as NAME/image=FILE)
 archive = rm -rf $(1) && mkdir -p $(1) && \
-	for image in $(2); do name=$$(basename $$image .bin) && mkdir $(1)/$$name && cp $$image $(1)/$$name/image || exit; done && \
-	cd $(1) && sha256sum */image > SHA256SUMS && find . -exec touch -d @0 {} + && \
+	for file in $(foreach image,$(2),$(basename $(notdir $(image)))/image=$(image)) $(4); do \
+		mkdir -p $(1)/$$(dirname $${file%%=*}) && cp $${file\#*=} $(1)/$${file%%=*} || exit; done && \
+	cd $(1) && sha256sum */* > SHA256SUMS && find . -exec touch -d @0 {} + && \
 	find * | LC_ALL=C sort | cpio --quiet --create --format=newc --reproducible --owner=0:0 > $(abspath $(3))
 $(O)/next.cpio: $(O)/second.bin
 	$(call say,CPIO)
@@ -124,13 +125,14 @@ $(O)/cmdline: FORCE
 	@mkdir -p $(@D)
 	@printf '%s' "$$CMDLINE" | cmp -s - $@ || printf '%s' "$$CMDLINE" > $@
 
-# Section addresses leave room for growth; .initrd is last because a Linux in it takes tens of MiB.
+# Section addresses leave room for growth; .initrd is last because a Linux in it takes tens of MiB. $(call efi,the initrd)
+efi = $(OBJCOPY) --target efi-app-x86_64 $(addprefix -j ,$(SECTIONS_EFI) .cmdline .linux .initrd) \
+	--add-section .cmdline=$(O)/cmdline --change-section-vma .cmdline=0x80000 \
+	--add-section .linux=$(O)/first.bin --change-section-vma .linux=0x100000 \
+	--add-section .initrd=$(1) --change-section-vma .initrd=0x200000 $< $@
 $(O)/handoff.efi: $(O)/loader.elf $(O)/first.bin $(O)/next.cpio $(O)/cmdline
 	$(call say,EFI)
-	$(Q)$(OBJCOPY) --target efi-app-x86_64 $(addprefix -j ,$(SECTIONS_EFI) .cmdline .linux .initrd) \
-		--add-section .cmdline=$(O)/cmdline --change-section-vma .cmdline=0x80000 \
-		--add-section .linux=$(O)/first.bin --change-section-vma .linux=0x100000 \
-		--add-section .initrd=$(O)/next.cpio --change-section-vma .initrd=0x200000 $< $@
+	$(Q)$(call efi,$(O)/next.cpio)
 
 # --- what they are for ---
 
@@ -182,6 +184,7 @@ include $(wildcard make/*.mk) tests/unit/unit.mk
 # One after the other: each may call the package manager.
 setup-run: | setup-build
 setup-lab: | setup-run
+setup-linux: | setup-lab
 setup-test: | setup-image setup-lab
 setup-fuzz: | setup-test
 setup-lint: | setup-fuzz

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""tools/handoff: the commands behind `make run`, `make compare`, `make bench`, `make soak` and `make lab`."""
+"""tools/handoff: the commands behind `make run`, `make compare`, `make bench`, `make soak`, `make lab` and `make linux`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import NoReturn, Sequence
 
 from witness import bench, report, soak
 from witness.lab import lab
+from witness.linux import linux
 from witness.judge import Result, Verdict, judge
 from witness.machine import REFERENCE
 from witness.qemu import Settings, Unusable, built_in, run
@@ -35,7 +36,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(prog="handoff", description="Run a hand-off under QEMU and judge it from QEMU's own trace.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="run|compare|judge|bench|soak|lab", parser_class=Parser)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="run|compare|judge|bench|soak|lab|linux", parser_class=Parser)
     for name, action, text in (
         ("run", _run, "boot the chain, tell the story, print the verdicts"),
         ("compare", _compare, "the same load under keep-msi and disable-msi, side by side"),
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("bench", _bench, "what it costs, and whether that is within the budgets"),
         ("soak", _soak, "second after second in one boot, judged hop by hop"),
         ("lab", _lab, "every claim of the patch, and every limit of it, measured"),
+        ("linux", _linux, "Debian's Linux on either side of the hand-off"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(action=action)
@@ -51,8 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         build = Path(os.environ.get("O") or "build")
         command.add_argument("--build", type=Path, default=build, help="default: $O, or build")
-        if name == "lab":
+        if name in ("lab", "linux"):
             command.add_argument("--only", metavar="ID,...", default=os.environ.get("ONLY", ""), help="default: $ONLY, or all")
+        if name == "linux":
+            continue
+        if name == "lab":
             repeat = os.environ.get("REPEAT") or "1"
             command.add_argument("--repeat", metavar="N", type=_repeat, default=repeat, help="default: $REPEAT, or once")
             command.add_argument("--document", action="store_true", help="write what comes out into docs/lab.md")
@@ -140,6 +145,10 @@ def _soak(options: argparse.Namespace) -> Outcome:
 
 def _lab(options: argparse.Namespace) -> Outcome:
     return lab.lab(options.build, options.only, options.repeat, os.environ, _print, options.document)
+
+
+def _linux(options: argparse.Namespace) -> Outcome:
+    return linux.linux(options.build, options.only, os.environ, _print)
 
 
 def _hops(text: str) -> int:

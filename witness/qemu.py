@@ -111,6 +111,10 @@ class Start:
         """Run the machine; back when nobody has anything more to do with it but to wait for its end."""
         _watch(record, session, at_entry)
 
+    def ended(self, record: Run, status: int) -> tuple[Outcome, str]:
+        """How a QEMU that ended by itself did so, and one line about it."""
+        return classify(status, record.log)
+
 
 @dataclass(frozen=True)
 class Medium(Start):
@@ -236,7 +240,7 @@ def _drive(
     if "QEMU" not in record.versions:
         lines = errors.read_text(errors="replace").strip().splitlines()
         raise Unusable(lines[-1] if lines else f"{settings.qemu} ended with status {status} before it began")
-    record.outcome, record.detail = classify(status, record.log)
+    record.outcome, record.detail = start.ended(record, status)
 
 
 def die_with_parent() -> None:

@@ -13,17 +13,16 @@ import sys
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Sequence
 
 from witness.machine import Machine
 from witness.report import fault
 
 if TYPE_CHECKING:
-    from witness.lab.observation import Observation
     from witness.lab.stage import Stage
 
 CLAIMS = Path(__file__).resolve().parent.parent.parent / "tests" / "claims"
-FILE = re.compile(r"([cl]\d\d)_\w+\.py")
+FILE = re.compile(r"([a-z]\d\d)_\w+\.py")
 
 
 class Role(str, Enum):
@@ -71,7 +70,8 @@ def reason(error: Exception) -> str:
     return str(error) if isinstance(error, Unshown) else fault(error)
 
 
-Judge = Callable[["Observation"], Sequence[Value]]
+# Of what it is given to see: an Observation of the lab's, or a Seen of Linux's.
+Judge = Callable[[Any], Sequence[Value]]
 Action = Callable[["Stage"], None]
 
 
@@ -82,7 +82,7 @@ class Trial:
     name: str
     role: Role
     machine: Machine
-    image: str  # in build/claims/, entered in place of first
+    image: str  # what runs: in build/claims/, entered in place of first
     judge: Judge
     words: str = ""  # the command line
     points: Mapping[str, Action] = field(default_factory=dict)  # what the harness does where the image says that it is there

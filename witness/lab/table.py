@@ -23,7 +23,7 @@ VERSIONS = ("git", "QEMU", "OVMF")
 # What a cleared bus master costs, whatever else is done: nobody but who lost the work has to do with it.
 PRICE = ("DMA where reserved", "work lost")
 
-KINDS = {"claim": "Claims", "limit": "Limits"}
+KINDS = {"claim": "Claims", "limit": "Limits", "linux": "Linux"}
 
 # Of a lane: characters for a tick, at most, and what stands for what.
 COLUMNS_MAX = 8

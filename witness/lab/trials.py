@@ -17,6 +17,9 @@ from witness.lab.pool import Job
 from witness.lab.timeline import timeline
 from witness.lab.vcd import write_vcd
 
+# By the first letter of the id; tests/claims/ has the first two, tests/linux/ the third.
+KINDS = {"c": "claim", "l": "limit", "k": "linux"}
+
 # What a run leaves beside its trace is of no more use when it has been judged.
 HEAVY = ("ram", "*.img", "*.bin")
 
@@ -55,7 +58,7 @@ def jobs_of(
 
 def play(id: str, number: int, directory: Path, origin: stage.Origin) -> Played:
     trial = _experiments[id].trials[number]
-    place = directory / id / _slug(trial.name)
+    place = directory / id / slug(trial.name)
     shutil.rmtree(place, ignore_errors=True)
     run, kept = stage.perform(origin, trial.machine, trial.image, trial.words, trial.points, place)
     values: tuple[Value, ...] = ()
@@ -81,7 +84,7 @@ def described(experiment: Experiment, played: Sequence[Played]) -> dict[str, Any
     verdict = conclude(shown)
     return {
         "id": experiment.id,
-        "kind": "claim" if experiment.id.startswith("c") else "limit",
+        "kind": KINDS[experiment.id[0]],
         "title": experiment.title,
         "source": experiment.source,
         "falsified_by": experiment.falsified_by,
@@ -103,5 +106,5 @@ def described(experiment: Experiment, played: Sequence[Played]) -> dict[str, Any
     }
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

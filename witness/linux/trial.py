@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""One boot in which a real Linux takes part, and what it says of itself.
+
+Firmware starts Debian's kernel, or first, which hands over to it. Userspace is tests/linux/guest/init: it speaks on COM2 and waits there
+at each point, as the images of the lab do, but tells texts as well. What it tells is a real Linux's word about itself, not ours.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Mapping
+
+from witness import guestlog
+from witness.case import Before, Case
+from witness.control import Wire
+from witness.lab.experiment import Trial, Unshown
+from witness.lab.observation import Mark, Observation
+from witness.lab.stage import Stage
+from witness.pci import Bdf, Topology
+from witness.qemu import AtEntry, Session, Settings, Start, Unusable, configs, run
+from witness.record import Outcome, Run
+from witness.trace import MmioWrite
+
+# In the build: what firmware starts.
+LINUX = "linux/vmlinuz"
+FIRST = "linux/handoff.efi"  # which carries second and Linux
+
+INITRD = "linux/initrd"
+
+# In Linux's file system.
+FILES = "handoff"
+
+# COM2: its data port, and the register whose bit 7 makes that port another (16550).
+DATA, LINE_CONTROL, DIVISOR_LATCH = 0x2F8, 0x2FB, 0x80
+
+# What a line of userspace begins with.
+POINT, TITLE, TEXT, END = "+", "=", "|", "!"
+
+# Enough for three kernels on a busy host.
+TIMEOUT_MIN_S = 240
+
+
+@dataclass(frozen=True)
+class Boot(Trial):
+    """image is LINUX or FIRST; words are its whole command line. A script of tests/linux/guest/scripts/ is named there."""
+
+    files: tuple[str, ...] = ()  # of the build, for Linux in /handoff
+    ends_in: str = "linux"  # whose verdict ends the run: "linux", which powers off, or "guest", an image of ours
+
+
+@dataclass
+class Conversation:
+    """What userspace said, in order."""
+
+    told: dict[str, list[list[str]]] = field(default_factory=dict)  # by title, each time
+    verdicts: list[str] = field(default_factory=list)
+    functions: list[tuple[Bdf, bytes]] = field(default_factory=list)  # configuration space, when userspace began
+    kept: dict[str, bytes] = field(default_factory=dict)  # by actions
+
+    def take(self, line: str) -> str | None:
+        """The point that Linux waits at, if this line tells of one."""
+        if line.startswith(TITLE):
+            self.told.setdefault(line[1:], []).append([])
+            self._text = self.told[line[1:]][-1]
+        elif line.startswith(TEXT) and self.told:
+            self._text.append(line[1:])
+        elif line.startswith(END):
+            self.verdicts.append(line[1:])
+        elif line.startswith(POINT):
+            return line[1:]
+        return None
+
+
+def perform(trial: Boot, build: Path, directory: Path, how: Settings) -> Seen:
+    """Boot, and do at each point what is to be done there."""
+    for name in (LINUX, INITRD, trial.image, *trial.files):
+        if not (build / name).is_file():
+            raise Unusable(f"{build / name} is missing: run make linux-parts")
+    ours, qemus = socket.socketpair()
+    with ours, qemus:
+        wire = ("-chardev", f"socket,id=com2,fd={qemus.fileno()}", "-serial", "chardev:com2")
+        machine = replace(trial.machine, extra=(*trial.machine.extra, *wire))
+        how = replace(how, timeout=max(how.timeout, TIMEOUT_MIN_S))
+        start = _Performance(trial, build, ours, qemus)
+        record = run(machine, build, directory, trial.words, how, stop_at_jump=False, fds=(qemus.fileno(),), start=start)
+    record.versions["Linux"] = version(build)
+    return Seen(record, start.said)
+
+
+def version(build: Path) -> str:
+    """Of the kernel, as its file has it: `6.1.0-56-cloud-amd64 (…) #1 SMP PREEMPT_DYNAMIC Debian 6.1.192-2 (2026-11-16)`."""
+    file = (build / LINUX).read_bytes()
+    at = int.from_bytes(file[0x20E:0x210], "little") + 0x200
+    text = file[at:file.index(b"\0", at)].decode("ascii")
+    found = re.search(r"Debian (\S+)", text)
+    return found[1] if found else text.partition(" ")[0]
+
+
+class _Performance(Start):
+    def __init__(self, trial: Boot, build: Path, ours: socket.socket, qemus: socket.socket) -> None:
+        self.trial, self.build, self.ours, self.qemus = trial, build, ours, qemus
+        self.said = Conversation()
+
+    def arguments(self, kernel: Path, cmdline: str, directory: Path) -> list[str]:
+        arguments = ["-kernel", str(self.build / self.trial.image), "-append", cmdline]
+        if self.trial.image == LINUX:
+            arguments += ["-initrd", str(self._initrd(directory))]
+        return arguments
+
+    def _initrd(self, directory: Path) -> Path:
+        """Linux's own, and behind it an archive with the files; uncompressed, it has to begin at a multiple of four."""
+        archive = (self.build / INITRD).read_bytes()
+        if self.trial.files:
+            folder = directory / "files" / FILES
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in self.trial.files:
+                (folder / Path(name).name).write_bytes((self.build / name).read_bytes())
+            names = "\n".join([FILES, *(f"{FILES}/{Path(name).name}" for name in self.trial.files)])
+            command = ["cpio", "--quiet", "--create", "--format=newc"]
+            made = subprocess.run(command, cwd=folder.parent, input=names.encode(), check=True, capture_output=True)
+            archive += bytes(-len(archive) % 4) + made.stdout
+        (directory / "initrd").write_bytes(archive)
+        return directory / "initrd"
+
+    def watch(self, record: Run, session: Session, at_entry: AtEntry | None) -> None:
+        self.qemus.close()  # so that QEMU's end is the end of the conversation
+        session.gdb.resume()
+        wire, stage = Wire(self.ours, session.qmp.wire.deadline), Stage(session, kept=self.said.kept)
+        try:
+            while True:
+                point = self.said.take(wire.until(b"\n").decode("utf-8", errors="replace").rstrip("\r"))
+                if point is None:
+                    continue
+                name, _, value = point.partition(" ")
+                stage.value = int(value or "0", 0)
+                if not self.said.functions:
+                    self.said.functions = configs(session.qmp)
+                action = self.trial.points.get(name)
+                if action:
+                    action(stage)
+                wire.send(b"\n")
+        finally:
+            for connection in stage.open.values():
+                connection.close()
+
+    def ended(self, record: Run, status: int) -> tuple[Outcome, str]:
+        if self.trial.ends_in != "linux":
+            return super().ended(record, status)
+        verdicts = self.said.verdicts
+        if status or not verdicts:
+            return Outcome.CRASH, f"QEMU ended with {status}, Linux's last word on COM1: {last_line(record)!r}"
+        return (Outcome.PASS if verdicts[-1] == "pass" else Outcome.FAIL), f"Linux: {verdicts[-1]}"
+
+
+def console(record: Run) -> list[str]:
+    """COM1: the firmware's text, that of our images, and that of each Linux."""
+    text = (record.directory / "serial.log").read_text(encoding="utf-8", errors="replace")
+    return [line.rstrip("\r") for line in text.splitlines()]
+
+
+def last_line(record: Run) -> str:
+    return next((line for line in reversed(console(record)) if line.strip()), "")
+
+
+class Seen(Observation):
+    """What a judge sees: the lab's view of the trace, and what Linux told."""
+
+    def __init__(self, record: Run, said: Conversation) -> None:
+        self.run, self.said, self.kept = record, said, said.kept
+        self.landed = []
+        self.case = Case(record, record.events, Before(Topology.of(said.functions), {}, []))
+
+    def need(self, *outcomes: Outcome) -> None:
+        """A judge's first word: how the run has to have ended."""
+        if self.run.outcome not in (outcomes or (Outcome.PASS,)):
+            guest = guestlog.last_words(self.run.log)
+            raise Unshown(f"{self.run.detail}; COM1: {last_line(self.run)!r}; our image: {guest!r}")
+
+    def told(self, title: str, nth: int = -1) -> list[str]:
+        """A text that Linux told, the last time, or the nth."""
+        found = self.said.told.get(title, [])
+        if not found or not -len(found) <= nth < len(found):
+            raise Unshown(f"Linux did not tell: {title}; COM1: {last_line(self.run)!r}")
+        return found[nth]
+
+    @cached_property
+    def console(self) -> list[str]:
+        return console(self.run)
+
+    @cached_property
+    def marks(self) -> list[Mark]:
+        """The points, and where in the trace they are."""
+        found, text, latched = [], "", False
+        for event in self.run.events:
+            if not isinstance(event, MmioWrite) or event.region != "serial":
+                continue
+            if event.address == LINE_CONTROL:
+                latched = bool(event.value & DIVISOR_LATCH)
+            elif event.address == DATA and not latched:
+                text += chr(event.value & 0xFF)
+                if text.endswith("\n"):
+                    if text.startswith(POINT):
+                        name, _, value = text[1:].strip().partition(" ")
+                        found.append(Mark(event.line, name, int(value or "0", 0)))
+                    text = ""
+        return found
