@@ -166,7 +166,7 @@ class Function:
     def offsets(self) -> dict[Register, int]:
         """Where each register is. A capability that the function lacks is no key; of two, the first counts."""
         found = {Register.COMMAND: PCI_COMMAND}
-        for cap, position in self._capabilities():
+        for cap, position in self.capabilities():
             if position + self._size(cap, position) > len(self.config):
                 continue  # what reaches past the space is not what it says to be
             if cap == PCI_CAP_ID_MSI:
@@ -202,14 +202,14 @@ class Function:
     @property
     def device_status(self) -> int | None:
         """Where PCI Express keeps its Device Status; None where the function has none."""
-        exp = next((position for cap, position in self._capabilities() if cap == PCI_CAP_ID_EXP), len(self.config))
+        exp = next((position for cap, position in self.capabilities() if cap == PCI_CAP_ID_EXP), len(self.config))
         return exp + PCI_EXP_DEVSTA if exp + PCI_EXP_DEVSTA + 2 <= len(self.config) else None
 
     @property
     def slot(self) -> range:
         """Slot Control and Slot Status of a root or downstream port that is hot-plug capable, and whose commands tell of their
         end (PCIe 7.5.3.9); empty for everything else."""
-        exp = next((position for cap, position in self._capabilities() if cap == PCI_CAP_ID_EXP), len(self.config))
+        exp = next((position for cap, position in self.capabilities() if cap == PCI_CAP_ID_EXP), len(self.config))
         slot = range(exp + PCI_EXP_SLTCTL, exp + PCI_EXP_SLTSTA + 2)
         if slot.stop > len(self.config) or self.config[PCI_HEADER_TYPE] & 0x7F != PCI_HEADER_TYPE_BRIDGE:
             return range(0)
@@ -217,7 +217,7 @@ class Function:
         tells = can & PCI_EXP_SLTCAP_HPC and not can & PCI_EXP_SLTCAP_NCCS
         return slot if tells and kind in (PCI_EXP_TYPE_ROOT_PORT, PCI_EXP_TYPE_DOWNSTREAM) else range(0)
 
-    def _capabilities(self) -> Iterator[tuple[int, int]]:
+    def capabilities(self) -> Iterator[tuple[int, int]]:
         if not self.u16(PCI_STATUS) & PCI_STATUS_CAP_LIST:
             return
         position, seen = self.config[PCI_CAPABILITY_LIST] & ~3, set[int]()

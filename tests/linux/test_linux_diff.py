@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Claim: every difference between what Linux and our images tell a function has its reason, on every function of the machine.
+
+False if a difference is without one, if a reason is given that is never needed, or if docs/linux-diff.md says otherwise.
+Control: without the reasons every function shows differences, and a reason that is taken away is missed.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from witness.case import Case
+from witness.linux import diff
+from witness.linux.reasons import REASONS, Environment, Reason
+from witness.linux.trial import Seen
+from witness.pci import Bdf
+from witness.qemu import Settings
+
+BUILD = Path(os.environ.get("O") or diff.DOCUMENT.parent.parent / "build")
+
+
+@cache
+def hand_overs(shutdown: str) -> tuple[Seen, Case]:
+    return diff.hand_overs(BUILD, f"handoff.shutdown={shutdown}", Settings.of(os.environ))
+
+
+def told(theirs: Seen, ours: Case, bdf: Bdf) -> tuple[diff.Told, diff.Told]:
+    start, stop = theirs.mark("loaded").line, theirs.mark("userspace", 1).line
+    return diff.told(theirs.case, bdf, start, stop), diff.told(ours, bdf, diff.loaded(ours), ours.end + 1)
+
+
+def given(shutdown: str, bdf: Bdf) -> set[Reason]:
+    """The reasons that one function needs."""
+    theirs, ours = hand_overs(shutdown)
+    left, right = told(theirs, ours, bdf)
+    known = [reason for reason in REASONS if reason.applies(Environment(ours.name(bdf), shutdown))]
+    rows = {phase: list(diff.aligned(left.phases[phase], right.phases[phase])) for phase in diff.PHASES}
+    return {reason for phase in diff.PHASES for _, reason in diff.explained(phase, rows[phase], known) if reason}
+
+
+@pytest.mark.parametrize("shutdown", diff.SHUTDOWNS)
+def test_every_difference_has_its_reason(shutdown: str) -> None:
+    theirs, ours = hand_overs(shutdown)
+    assert sorted(ours.topology.functions) == sorted(theirs.case.topology.functions)
+    found = {str(bdf): diff.compare(theirs, ours, bdf, exact=True).unknown for bdf in ours.topology.functions}
+    assert found == {str(bdf): [] for bdf in ours.topology.functions}
+
+
+def test_every_reason_is_needed() -> None:
+    needed = {
+        reason
+        for shutdown in diff.SHUTDOWNS
+        for bdf in hand_overs(shutdown)[1].topology.functions
+        for reason in given(shutdown, bdf)
+    }
+    assert [f"{reason.phases} {reason.where}" for reason in REASONS if reason not in needed] == []
+
+
+def test_without_reasons_every_function_differs() -> None:
+    theirs, ours = hand_overs("keep-msi")
+    for bdf in ours.topology.functions:
+        environment = Environment(ours.name(bdf), "keep-msi")
+        assert diff.difference(*told(theirs, ours, bdf), environment, True, reasons=())[1]
+
+
+def test_a_reason_that_is_taken_away_is_missed() -> None:
+    """But where two could be given for one and the same write."""
+    theirs, ours = hand_overs("keep-msi")
+    disk = Bdf.parse(diff.FUNCTION)
+    environment = Environment(ours.name(disk), "keep-msi")
+    needed = given("keep-msi", disk)
+    assert len(needed) > 10
+    for reason in needed:
+        others = [other for other in REASONS if other is not reason]
+        assert diff.difference(*told(theirs, ours, disk), environment, True, others)[1], reason.where
+
+
+def test_the_document_is_what_comes_out() -> None:
+    """But for the line of the versions."""
+    theirs, ours = hand_overs("keep-msi")
+    found = diff.compare(theirs, ours, Bdf.parse(diff.FUNCTION), exact=False)
+    made = diff.DOCUMENT.read_text(encoding="utf-8").partition(diff.BEGIN)[2].partition(diff.END)[0].splitlines()
+    assert made[2:] == diff.made(found).splitlines()[2:-1]

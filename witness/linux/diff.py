@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""`make linux-diff`: what Linux tells one function when it hands over to Linux, and what our images tell it, side by side.
+
+    < only Linux does so    > only we do so    | both do, with another value
+
+A difference without a reason in reasons.py is an error: a new kernel that does something else shows.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shutil
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Callable, Iterator, Mapping, Sequence
+
+from witness.case import Case
+from witness.lab.experiment import Role
+from witness.lab.trials import HEAVY
+from witness.linux.reasons import REASONS, Environment, Reason, Side
+from witness.linux.trial import INITRD, LINUX, Boot, Seen, perform
+from witness.linux.writes import Write, accesses, writes
+from witness.machine import REFERENCE, Disk, Machine
+from witness.pci import Bdf
+from witness.qemu import Settings, Unusable, built_in, run
+from witness.record import Outcome, options
+from witness.trace import ConfigRead, MmioWrite
+
+DOCUMENT = Path(__file__).resolve().parent.parent.parent / "docs" / "linux-diff.md"
+FUNCTION = "00:03.0"  # the disk that first writes
+
+# What stands between these in the document is made; of it, the line of the versions differs from host to host.
+BEGIN, END = "<!-- made by make docs-linux-diff -->", "<!-- end of what make docs-linux-diff made -->"
+
+COLUMN = 53
+WIDTH = 2 * COLUMN + 3
+
+OUT, WINDOW, INIT, PROBE = PHASES = ("out", "window", "init", "probe")
+UNTIL = {
+    OUT: "from the next image being in memory to the last bus-master clear of the machine",
+    WINDOW: "up to the next kernel's first read of configuration space",
+    INIT: "up to the first bus master that is set, or to the first write into a BAR of this function",
+    PROBE: "up to Linux's userspace, and to the end of second",
+}
+
+LEGEND = (
+    "Every write to {}, in order. Reads are not compared; addresses, vectors and the number of notifications neither.",
+    "< only Linux does so   > only ours do so   | both do, with another value; each followed by its reason",
+)
+
+# Of our images' policies, those that the reasons are about.
+SHUTDOWNS, STARTUP = ("keep-msi", "disable-msi"), "disable-msi"
+
+# Our images' log goes to the debug console; here they say that the next image is in memory, as Linux's kexec -l has it.
+DEBUG_CONSOLE, LOADED = "isa-debugcon", " next image "
+
+Say = Callable[..., None]
+
+
+def machine() -> Machine:
+    """The reference machine, with room for Linux. Without ioeventfd a disk is notified where the trace sees it."""
+    return replace(REFERENCE, mib=512, disks=tuple(map(_notified, REFERENCE.disks)))
+
+
+def _notified(disk: Disk) -> Disk:
+    properties = [*filter(None, disk.device.split(",")), "ioeventfd=off"]
+    return replace(disk, device=",".join(dict.fromkeys(properties)))
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one side told the function, by phase, and how often it read configuration space meanwhile."""
+
+    phases: Mapping[str, list[Write]]
+    reads: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the two columns. Of two writes that mean the same, the values may differ."""
+
+    left: Write | None
+    right: Write | None
+
+    @property
+    def sign(self) -> str:
+        if self.left is None or self.right is None:
+            return ">" if self.left is None else "<"
+        return "|" if self.left.compared and self.left.value != self.right.value else " "
+
+
+@dataclass(frozen=True)
+class Difference:
+    name: str  # of the function, with QEMU's name for the device
+    policies: str
+    versions: Mapping[str, str]
+    lines: list[str]
+    unknown: list[str]  # what there is no reason for
+
+    @property
+    def titles(self) -> list[str]:
+        return [*(line for text in LEGEND for line in textwrap.wrap(text.format(self.name), WIDTH)), "",
+                f"{'Linux -> kexec -> Linux':{COLUMN}}   first -> second: {self.policies}"]  # fmt: skip
+
+    @property
+    def facts(self) -> str:
+        return ", ".join(f"{name} {self.versions.get(name, 'unknown')}" for name in ("Linux", "QEMU", "OVMF"))
+
+
+def linux_diff(build: Path, function: str, cmdline: str, environment: Mapping[str, str], say: Say, document: bool) -> Outcome:
+    bdf = parse_function(function)
+    if document and (function, cmdline) != (FUNCTION, ""):
+        raise Unusable(f"the document is of {FUNCTION} under the default policies: leave out FUNCTION= and CMDLINE=")
+    theirs, ours = hand_overs(build, cmdline, Settings.of(environment))
+    found = compare(theirs, ours, bdf, exact=not document)
+    if document and not found.unknown:
+        DOCUMENT.write_text(written(DOCUMENT.read_text(encoding="utf-8"), made(found)), encoding="utf-8")
+    else:
+        say(found.facts, "", *found.titles, *found.lines, "")
+        say(f"trace: {theirs.run.directory}/trace.log", f"trace: {ours.run.directory}/trace.log")
+    outcome = Outcome.FAIL if found.unknown else Outcome.PASS
+    say(*(f"no reason known for {text}" for text in found.unknown),
+        f"RESULT: {outcome.name} ({len(found.unknown)} differences without a reason; {found.facts})")  # fmt: skip
+    return outcome
+
+
+def hand_overs(build: Path, cmdline: str, how: Settings) -> tuple[Seen, Case]:
+    """Linux to Linux and first to second, at the same time."""
+    words = options(cmdline or built_in(build))
+    if words.get("shutdown", SHUTDOWNS[0]) not in SHUTDOWNS or words.get("startup", STARTUP) != STARTUP:
+        known = " or ".join(f"handoff.shutdown={policy}" for policy in SHUTDOWNS)
+        raise Unusable(f"CMDLINE={cmdline}: the reasons are those of {known}, and of handoff.startup={STARTUP}")
+    with ThreadPoolExecutor() as pool:
+        theirs = pool.submit(again, build, build / "linux" / "diff" / "linux", how)
+        ours = run(machine(), build, build / "linux" / "diff" / "ours", cmdline, how)
+        seen = theirs.result()
+    for path in (path for pattern in (*HEAVY, "*.ram") for record in (seen.run, ours) for path in record.directory.glob(pattern)):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if seen.run.outcome is not Outcome.PASS:
+        raise Unusable(f"Linux to Linux: {seen.run.detail}")
+    if ours.outcome not in (Outcome.PASS, Outcome.FAIL):  # second may have failed to drive a device: what it was told counts
+        raise Unusable(f"first to second: {ours.detail}")
+    return seen, Case(ours)
+
+
+def compare(theirs: Seen, ours: Case, bdf: Bdf, exact: bool) -> Difference:
+    for case in (theirs.case, ours):
+        if bdf not in case.topology.functions:
+            known = " ".join(map(str, sorted(case.topology.functions)))
+            raise Unusable(f"FUNCTION={bdf}: the machine has no such function, there are {known}")
+    lines, unknown = difference(
+        told(theirs.case, bdf, theirs.mark("loaded").line, theirs.mark("userspace", 1).line),
+        told(ours, bdf, loaded(ours), ours.end + 1),
+        Environment(ours.name(bdf), ours.shutdown),
+        exact,
+    )
+    return Difference(ours.name(bdf), f"{ours.shutdown} out, {ours.startup} in", theirs.run.versions, lines, unknown)
+
+
+def parse_function(text: str) -> Bdf:
+    if not re.fullmatch(r"([0-9a-f]{4}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7]", text):
+        raise Unusable(f"FUNCTION={text}: not a function, such as {FUNCTION}")
+    return Bdf.parse(text)
+
+
+def again(build: Path, directory: Path, how: Settings) -> Seen:
+    """Linux hands over to the same Linux."""
+    words = "console=ttyS0 linux.script=again"
+    return perform(Boot("again", Role.CLAIM, machine(), LINUX, lambda _: [], words, files=(LINUX, INITRD)), build, directory, how)
+
+
+def loaded(case: Case) -> int:
+    """Where our first image says that the next one is in memory."""
+    text = ""
+    for event in case.within(MmioWrite, range(case.end + 1)):
+        if event.region == DEBUG_CONSOLE:
+            text = (text + chr(event.value & 0xFF))[-len(LOADED):]
+            if text == LOADED:
+                return event.line
+    raise Unusable(f"our log does not say:{LOADED}")
+
+
+def told(case: Case, bdf: Bdf, start: int, stop: int) -> Told:
+    """From line start, where everything is at work and the next image in memory, to where the next kernel has come up."""
+    hop = next((hop for hop in case.handed_over if hop.window.start > start), None)
+    if hop is None:
+        raise Unusable("the trace shows no hand-off")
+    entered = next((read.line for read in case.within(ConfigRead, range(hop.window.start, stop))), hop.inward.start)
+    own = accesses(case)[bdf]
+    driven = next((e.line for e in own if isinstance(e, MmioWrite) and e.line >= entered), hop.inward.start)
+    edges = (start, hop.window.start, entered, min(driven, hop.inward.start), stop)
+    ranges = {phase: range(*edge) for phase, edge in zip(PHASES, zip(edges, edges[1:]))}
+    return Told(
+        {phase: writes(case, bdf, lines) for phase, lines in ranges.items()},
+        {phase: sum(isinstance(e, ConfigRead) and e.line in lines for e in own) for phase, lines in ranges.items()},
+    )
+
+
+def aligned(left: Sequence[Write], right: Sequence[Write]) -> Iterator[Row]:
+    """By what the writes mean. Where both differ, first what only Linux does."""
+    a, b = [write.what for write in left], [write.what for write in right]
+    for tag, i, i_stop, j, j_stop in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        if tag == "equal":
+            yield from map(Row, left[i:i_stop], right[j:j_stop])
+        else:
+            yield from (Row(write, None) for write in left[i:i_stop])
+            yield from (Row(None, write) for write in right[j:j_stop])
+
+
+def difference(
+    linux: Told, ours: Told, environment: Environment, exact: bool, reasons: Sequence[Reason] = REASONS
+) -> tuple[list[str], list[str]]:
+    """The two columns, and what there is no reason for."""
+    known = [reason for reason in reasons if reason.applies(environment)]
+    lines: list[str] = []
+    unknown: list[str] = []
+    given: set[Reason] = set()
+    for phase in PHASES:
+        lines += ["", f"{phase}: {UNTIL[phase]}"]
+        rows = list(aligned(linux.phases[phase], ours.phases[phase]))
+        lines += [] if rows else ["  (nothing on either side)"]
+        for part, reason in explained(phase, rows, known):
+            lines += [_columns(row, exact).rstrip() for row in part]
+            if reason:
+                lines += reason.told(reason in given)
+                given.add(reason)
+            elif part[0].sign != " ":
+                lines.append("      ? no reason known")
+                unknown.append(f"{phase}: {_columns(part[0], exact=True).strip()}")
+        if exact:
+            lines.append(f"  ({linux.reads[phase]} and {ours.reads[phase]} reads of its configuration space, not compared)")
+    return lines, unknown
+
+
+def explained(phase: str, rows: Sequence[Row], reasons: Sequence[Reason]) -> Iterator[tuple[Sequence[Row], Reason | None]]:
+    """The rows, in parts that have one reason each. A reason is for the longest row of differences that it knows, each time
+    that it may."""
+    left = {reason: reason.times for reason in reasons}
+    at = 0
+    while at < len(rows):
+        sign = rows[at].sign
+        stop = next((i for i in range(at, len(rows)) if rows[i].sign != sign), len(rows))
+        found: tuple[int, Reason | None] = (1, None)
+        if sign != " ":
+            text = "".join(f"{_what(row)}\n" for row in rows[at:stop])
+            matches = [(reason.covers(Side(sign), phase, text), reason) for reason in reasons if left[reason]]
+            found = max(matches, key=lambda match: match[0], default=found)
+            found = found if found[0] else (1, None)
+        count, reason = found
+        if reason:
+            left[reason] -= 1
+        yield rows[at:at + count], reason
+        at += count
+
+
+def _what(row: Row) -> str:
+    write = row.left or row.right
+    assert write
+    return write.what
+
+
+def _columns(row: Row, exact: bool) -> str:
+    left, right = (write.shown(exact) if write else "" for write in (row.left, row.right))
+    return f"{left:{COLUMN}} {row.sign} {right}"
+
+
+def made(found: Difference) -> str:
+    """For the document."""
+    return "\n".join([BEGIN, found.facts, "", "```", *found.titles, *found.lines, "```", END])
+
+
+def written(document: str, new: str) -> str:
+    """The document with this in place of what was made before."""
+    before, _, rest = document.partition(BEGIN)
+    return before + new + rest.partition(END)[2]
