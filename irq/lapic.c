@@ -115,6 +115,11 @@ void lapic_eoi(void)
 	apic->write(LAPIC_EOI, 0);
 }
 
+bool lapic_in_service(u8 vector)
+{
+	return apic->read(LAPIC_ISR + vector / 32U * 16) >> vector % 32 & 1;
+}
+
 static bool any_set(u32 reg)
 {
 	for (u32 i = 0; i < 8; i++)

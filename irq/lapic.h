@@ -18,6 +18,9 @@ const char *lapic_mode(void); /* "xAPIC" or "x2APIC" */
 u32 lapic_id(void);
 void lapic_eoi(void);
 
+/* Whether the local APIC delivered it and awaits its end. What it passes on of the 8259's (ExtINT) never is (SDM Vol. 3, 10.8.4). */
+bool lapic_in_service(u8 vector);
+
 /*
  * Takes what earlier kernels left: interrupts that they had begun (ISR) are ended, messages that the local APIC had accepted for them
  * (IRR) are delivered into the counting sink. Those outlive the jump, the disabled device and a software-disabled APIC; only taking

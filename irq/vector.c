@@ -61,9 +61,10 @@ void vector_dispatch(u8 vector)
 	vectors[vector].count++;
 	if (vector == VECTOR_SPURIOUS)
 		return; /* SDM Vol. 3, 10.9: no EOI */
-	if (serve_line && vector >= VECTOR_8259 && vector < VECTOR_8259 + 16) {
+	/* The 8259's interrupts pass the local APIC by, and are acknowledged there; a message of a previous kernel's may have its vector. */
+	if (serve_line && vector >= VECTOR_8259 && vector < VECTOR_8259 + 16 && !lapic_in_service(vector)) {
 		serve_line(vector - VECTOR_8259);
-		return; /* the 8259's interrupts are acknowledged there */
+		return;
 	}
 	if (!vectors[vector].handler || !vectors[vector].handler(vectors[vector].context))
 		strays++;

@@ -8,6 +8,7 @@
  * own, since the driver's state lasts. Failure: a count, a mask, or the model's complaint.
  */
 #include "irq/i8259.h"
+#include "irq/lapic.h"
 #include "lib/time.h"
 #include "tests/unit/fake_irq.h"
 #include "tests/unit/fake_x86.h"
@@ -27,6 +28,8 @@ static int begin(void **state)
 	fake_x86_reset();
 	fake_x86.pm_step = 1;
 	time_init(FAKE_PM_TIMER);
+	fake_lapic_start();
+	assert_int_equal(lapic_init(NULL), OK); /* x2APIC: nothing is mapped */
 	fake_i8259_start();
 	i8259_init();
 	vector_forget_strays();
@@ -220,6 +223,28 @@ static void a_request_that_went_away_is_not_an_interrupt(void **state)
 	i8259_release(15, handler, &b);
 }
 
+/* Linux hands out vectors from 0x21 on, so after a crash its messages may come on those that the 8259 has here. */
+static void a_message_on_a_lines_vector_is_nobodys_and_acknowledged_where_it_came_from(void **state)
+{
+	u64 count = i8259_count(6);
+
+	(void)state;
+	a.line = 6;
+	assert_int_equal(i8259_request(6, handler, &a), OK);
+	fake_lapic_message(0xfee00000, VECTOR_8259 + 6);
+	assert_int_equal(a.calls, 0);
+	assert_int_equal(i8259_count(6), count);
+	assert_int_equal(vector_strays(), 1);
+	assert_int_equal(fake_lapic.eois, 1);
+	assert_false(fake_lapic_busy());
+	raise(&a); /* the twin: the line's own interrupt has the same vector, and is ended at the 8259 */
+	assert_int_equal(a.calls, 1);
+	assert_int_equal(vector_strays(), 1);
+	assert_int_equal(fake_lapic.eois, 1);
+	assert_true(all_ended());
+	i8259_release(6, handler, &a);
+}
+
 static void a_line_that_nobody_cares_for_is_given_up_after_100000(void **state)
 {
 	(void)state;
@@ -275,6 +300,7 @@ int main(void)
 		T(a_shared_line_asks_every_handler),
 		T(more_handlers_than_there_is_room_for_are_refused),
 		T(a_request_that_went_away_is_not_an_interrupt),
+		T(a_message_on_a_lines_vector_is_nobodys_and_acknowledged_where_it_came_from),
 		T(a_line_that_nobody_cares_for_is_given_up_after_100000),
 		T(quiet_masks_every_line),
 	};

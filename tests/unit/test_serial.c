@@ -9,6 +9,7 @@
  */
 #include "drivers/serial/serial.h"
 #include "irq/i8259.h"
+#include "irq/lapic.h"
 #include "lib/log.h"
 #include "lib/time.h"
 #include "tests/unit/fake_irq.h"
@@ -166,6 +167,8 @@ static int begin(void **state)
 	(void)state;
 	fake_log_start();
 	fake_x86_reset();
+	fake_lapic_start();
+	assert_int_equal(lapic_init(NULL), OK); /* x2APIC: nothing is mapped */
 	fake_i8259_start();
 	fake_x86_claim(&ports);
 	fake_x86_claim(&timer);
