@@ -25,6 +25,7 @@
 #define XLF_KERNEL_64	      0x0001 /* has the 64-bit entry */
 #define XLF_ABOVE_4G	      0x0002 /* may be placed, with all that it is given, above 4 GiB */
 #define XLF_5LEVEL	      0x0020 /* may be entered with 5-level paging on */
+#define LOADER_TYPE_KEXEC     0xd0   /* the number of kexec, and no version */
 #define LOADER_TYPE_UNDEFINED 0xff
 
 struct setup_header {
@@ -89,10 +90,42 @@ struct e820_entry {
 	u32 type;
 } __attribute__((packed));
 
+#define VIDEO_TYPE_EFI		     0x70
+#define VIDEO_CAPABILITY_SKIP_QUIRKS 0x1 /* the mode is as it says: no VESA BIOS is behind it */
+#define VIDEO_CAPABILITY_64BIT_BASE  0x2
+
+/* Of <linux/screen_info.h>, what tells of a frame buffer: the console of a kernel that has no driver for the display. */
+struct screen_info {
+	u8 unused_00[0x0f];
+	u8 orig_video_isVGA; /* VIDEO_TYPE_EFI; 0: there is no display */
+	u16 unused_10;
+	u16 lfb_width; /* pixels */
+	u16 lfb_height;
+	u16 lfb_depth; /* bits a pixel */
+	u32 lfb_base;
+	u32 lfb_size;
+	u32 unused_20;
+	u16 lfb_linelength; /* bytes */
+	u8 red_size;	    /* bits; at red_pos of a pixel */
+	u8 red_pos;
+	u8 green_size;
+	u8 green_pos;
+	u8 blue_size;
+	u8 blue_pos;
+	u8 rsvd_size;
+	u8 rsvd_pos;
+	u32 unused_2e;
+	u16 pages;
+	u16 unused_34;
+	u32 capabilities;
+	u32 ext_lfb_base; /* the upper half of lfb_base, by VIDEO_CAPABILITY_64BIT_BASE */
+	u16 unused_3e;
+} __attribute__((packed));
+
 #define E820_MAX 128 /* of boot_params; Linux takes more by setup_data, which no machine here needs */
 
 struct boot_params {
-	u8 screen_info[0x40];
+	struct screen_info screen_info;
 	u8 unused_040[0x30];
 	u64 acpi_rsdp_addr;
 	u8 unused_078[0x48];
@@ -100,7 +133,7 @@ struct boot_params {
 	u32 ext_ramdisk_size;
 	u32 ext_cmd_line_ptr;
 	u8 unused_0cc[0xf4];
-	u8 efi_info[0x20];
+	u8 efi_info[0x20]; /* zeros: nobody hands firmware's runtime services on (docs/caveats.md) */
 	u8 unused_1e0[0x08];
 	u8 e820_entries;
 	u8 unused_1e9[0x06];
@@ -113,6 +146,7 @@ struct boot_params {
 } __attribute__((packed));
 
 _Static_assert(sizeof(struct boot_params) == PAGE_SIZE, "boot_params is one page");
+_Static_assert(sizeof(struct screen_info) == 0x40, "zero-page.rst");
 _Static_assert(offsetof(struct boot_params, acpi_rsdp_addr) == 0x070, "zero-page.rst");
 _Static_assert(offsetof(struct boot_params, ext_ramdisk_image) == 0x0c0, "zero-page.rst");
 _Static_assert(offsetof(struct boot_params, efi_info) == 0x1c0, "zero-page.rst");

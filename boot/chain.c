@@ -10,15 +10,22 @@
 /* Nothing is placed below: legacy memory is there, and the 2 MiB page at 0 had better fault. */
 #define LOWEST (2 * MIB)
 
-/* Finds a file and holds it against the archive's own list of digests, which coreutils' `sha256sum -c` reads as well. */
-static enum status find_checked(const struct chain_world *world, const char *path, struct cpio_file *file)
+static struct chain_region region(const char *name, const void *source, u64 size)
 {
-	char want[SHA256_HEX_SIZE], have[SHA256_HEX_SIZE];
-	u8 digest[SHA256_SIZE];
-	struct cpio_file sums;
+	struct chain_region r = { .name = name, .source = source, .size = size, .memory = ALIGN_UP(size, PAGE_SIZE) };
+
+	sha256(source, size, r.digest);
+	return r;
+}
+
+/* Finds a file and holds it against the archive's own list of digests, which coreutils' `sha256sum -c` reads as well. */
+static enum status find_checked(const struct chain_world *world, const char *path, const char *name, struct chain_region *out)
+{
+	struct cpio_file file, sums;
+	char want[SHA256_HEX_SIZE];
 	enum status s;
 
-	s = cpio_find(world->initrd, world->initrd_size, path, file);
+	s = cpio_find(world->initrd, world->initrd_size, path, &file);
 	if (s != OK)
 		return s;
 	s = cpio_find(world->initrd, world->initrd_size, SUMS, &sums);
@@ -28,10 +35,9 @@ static enum status find_checked(const struct chain_world *world, const char *pat
 		log_line("initrd: " SUMS " has no line for %s", path);
 		return ERR_INVALID;
 	}
-	sha256(file->data, file->size, digest);
-	sha256_hex(digest, have);
-	if (strcmp(want, have)) {
-		log_line("initrd: %s refused: SHA-256 is %s, " SUMS " says %s", path, have, want);
+	*out = region(name, file.data, file.size);
+	if (strcmp(want, out->digest)) {
+		log_line("initrd: %s refused: SHA-256 is %s, " SUMS " says %s", path, out->digest, want);
 		return ERR_INVALID;
 	}
 	return OK;
@@ -50,20 +56,14 @@ static enum status take(struct chain *chain, const struct chain_world *world, st
 		log_line("image %s refused: no free memory for its %s, %lu KiB", chain->name, region.name, region.memory / KIB);
 		return s;
 	}
-	sha256(region.source, region.size, region.digest);
 	chain->region[chain->regions++] = region;
 	return world->map(region.address, region.memory);
-}
-
-static struct chain_region region(const char *name, const void *source, u64 size)
-{
-	return (struct chain_region){ .name = name, .source = source, .size = size, .memory = ALIGN_UP(size, PAGE_SIZE) };
 }
 
 /* The command line and the initrd: an image of this project goes on with ours, a foreign one has its own. */
 static enum status give_words(struct chain *chain, const char *rest, const struct chain_world *world, struct boot_request *request)
 {
-	struct cpio_file initrd;
+	struct chain_region initrd;
 	char path[80];
 	enum status s;
 
@@ -75,9 +75,9 @@ static enum status give_words(struct chain *chain, const char *rest, const struc
 			return s;
 	} else {
 		format(path, sizeof(path), "%s/initrd", chain->name);
-		s = find_checked(world, path, &initrd);
+		s = find_checked(world, path, "initrd", &initrd);
 		if (s == OK && initrd.size) { /* an empty one is none */
-			s = take(chain, world, region("initrd", initrd.data, initrd.size), LOWEST, PAGE_SIZE);
+			s = take(chain, world, initrd, LOWEST, PAGE_SIZE);
 			request->ramdisk = chain->region[chain->regions - 1].address;
 			request->ramdisk_size = initrd.size;
 		}
@@ -119,14 +119,18 @@ static enum status check_rest(const char *rest, const struct chain_world *world)
 
 static enum status prepare(struct chain *chain, const char *rest, const struct chain_world *world)
 {
-	struct boot_request request = { .rsdp = world->rsdp, .setup_data = world->setup_data, .e820 = chain->e820 };
+	struct boot_request request = {
+		.rsdp = world->rsdp,
+		.screen = world->screen,
+		.setup_data = world->setup_data,
+		.e820 = chain->e820,
+	};
 	struct chain_region image, params;
-	struct cpio_file file;
 	char path[80];
 	enum status s;
 
 	format(path, sizeof(path), "%s/image", chain->name);
-	s = find_checked(world, path, &file);
+	s = find_checked(world, path, "image", &image);
 	if (s == ERR_ABSENT)
 		log_line("initrd: no %s", path);
 	if (s != OK)
@@ -134,11 +138,12 @@ static enum status prepare(struct chain *chain, const char *rest, const struct c
 	s = check_rest(rest, world);
 	if (s != OK)
 		return s;
-	s = image_check(&chain->image, chain->name, file.data, file.size, world->la57);
+	s = image_check(&chain->image, chain->name, image.source, image.size, world->la57);
 	if (s != OK)
 		return s;
 
-	image = region("image", chain->image.load, chain->image.load_size);
+	image.skip = image.size - chain->image.load_size;
+	image.size = chain->image.load_size;
 	image.memory = chain->image.memory_size;
 	s = take(chain, world, image, chain->image.preferred, chain->image.alignment);
 	if (s != OK)
@@ -179,7 +184,7 @@ void chain_place(const struct chain *chain)
 	for (unsigned int i = 0; i < chain->regions; i++) {
 		const struct chain_region *r = &chain->region[i];
 
-		memcpy((void *)(uintptr_t)r->address, r->source, r->size);
+		memcpy((void *)(uintptr_t)r->address, (const u8 *)r->source + r->skip, r->size);
 	}
 }
 
@@ -187,15 +192,16 @@ enum status chain_verify(const struct chain *chain)
 {
 	for (unsigned int i = 0; i < chain->regions; i++) {
 		const struct chain_region *r = &chain->region[i];
-		char want[SHA256_HEX_SIZE], have[SHA256_HEX_SIZE];
-		u8 digest[SHA256_SIZE];
+		struct sha256_state state;
+		char have[SHA256_HEX_SIZE];
 
-		sha256((const void *)(uintptr_t)r->address, r->size, digest);
-		if (!memcmp(digest, r->digest, sizeof(digest)))
+		sha256_init(&state);
+		sha256_update(&state, r->source, r->skip);
+		sha256_update(&state, (const void *)(uintptr_t)r->address, r->size);
+		sha256_final(&state, have);
+		if (!strcmp(have, r->digest))
 			continue;
-		sha256_hex(r->digest, want);
-		sha256_hex(digest, have);
-		log_line("image %s: %s at 0x%lx: SHA-256 is %s, should be %s", chain->name, r->name, r->address, have, want);
+		log_line("image %s: %s at 0x%lx: SHA-256 is %s, should be %s", chain->name, r->name, r->address, have, r->digest);
 		return ERR_INVALID;
 	}
 	return OK;

@@ -17,10 +17,11 @@
 struct chain_region {
 	const char *name;
 	const void *source;
-	u64 size;
+	u64 skip;   /* bytes of the source that are not placed: an image's setup part */
+	u64 size;   /* bytes that are, behind them */
 	u64 memory; /* bytes taken at address, at least size; what follows the copy is left as it is */
 	u64 address;
-	u8 digest[SHA256_SIZE]; /* of the source when everything was still at rest */
+	char digest[SHA256_HEX_SIZE]; /* of the whole source when everything was still at rest; of a file, the one in SHA256SUMS */
 };
 #define CHAIN_REGIONS_MAX 4
 
@@ -32,6 +33,7 @@ struct chain_world {
 	const u8 *initrd; /* the archive that holds the images */
 	u64 initrd_size;
 	u64 rsdp;
+	const struct screen_info *screen;
 	u64 setup_data;
 	const char *cmdline; /* of the running kernel */
 };
@@ -58,10 +60,10 @@ struct chain {
  */
 enum status chain_prepare(struct chain *chain, const char *name, const char *rest, const struct chain_world *world);
 
-/* Copies every region into place. */
+/* Copies every region into place, but for what is skipped of it. */
 void chain_place(const struct chain *chain);
 
-/* Hashes every region where it now is. ERR_INVALID after a line that names the region and both digests. */
+/* Hashes every region where it now is, behind what was skipped of it. ERR_INVALID after a line that names the region and both digests. */
 enum status chain_verify(const struct chain *chain);
 
 #endif

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The file's first page: the setup header of the Linux/x86 boot protocol (Documentation/x86/boot.rst). kexec, and our own loader,
+ * The file's first KiB: the setup header of the Linux/x86 boot protocol (Documentation/x86/boot.rst). kexec, and our own loader,
  * read it; only a BIOS-style loader such as `qemu -kernel` would run the 16-bit entry, and gets told how to start the image.
  *
- * IMAGE_NAME comes from the Makefile. The addresses come from linker.ld; the image is linked at 0, the loaded part at SETUP_SIZE.
+ * IMAGE_NAME comes from the Makefile. The addresses come from linker.ld; the loaded part is linked at LOAD_START, what is here below it.
  */
-#define SETUP_SIZE	4096
+#define SETUP_SIZE	1024
+#define LOAD_START	4096
 #define COM1		0x3f8
 #define UART_LSR	5
 #define UART_LSR_THRE	0x20
@@ -45,7 +46,7 @@
 
 /*
  * Three fields depend on the link (syssize, pref_address, init_size) and a relocation could not express them in a static-pie, so
- * linker.ld writes them between the pieces of this page.
+ * linker.ld writes them between the pieces of this part.
  */
 #define HEADER_BASE	0x202
 #define HEADER_END	0x268
@@ -92,7 +93,7 @@
 tail:
 	.long	0			/* handover_offset */
 
-	/* 16-bit entry: DS is the segment of this page, SS:SP a stack (boot.rst, "RUNNING THE KERNEL"). */
+	/* 16-bit entry: DS is the segment of this part, SS:SP a stack (boot.rst, "RUNNING THE KERNEL"). */
 	mov	$(TAIL + hint16 - tail), %esi
 	say_and_stop
 
@@ -139,7 +140,7 @@ entry64:
 	 * static-pie: apply the relative relocations, of which the Makefile lets no other kind through. They are packed (gABI, SHT_RELR):
 	 * an even entry is the address of a word to relocate, an odd one says by its bits 1 to 63 which of the 63 words after are, too.
 	 */
-	lea	head-SETUP_SIZE(%rip), %rdx	/* the load bias: the image is linked at 0 */
+	lea	head-LOAD_START(%rip), %rdx	/* the load bias */
 	lea	relr_start(%rip), %rsi
 	lea	relr_end(%rip), %rcx
 1:	cmp	%rcx, %rsi

@@ -98,6 +98,7 @@ void image_fill_params(const struct image *image, const struct boot_request *req
 	h->ramdisk_size = (u32)request->ramdisk_size;
 	params->ext_ramdisk_size = (u32)(request->ramdisk_size >> 32);
 	h->setup_data = request->setup_data;
+	params->screen_info = *request->screen;
 	params->acpi_rsdp_addr = request->rsdp;
 	params->e820_entries = (u8)request->e820_entries;
 	memcpy(params->e820_table, request->e820, request->e820_entries * sizeof(struct e820_entry));

@@ -39,6 +39,7 @@ struct boot_request {
 	u64 ramdisk_size;
 	u64 rsdp; /* 0: none known */
 	u64 setup_data;
+	const struct screen_info *screen; /* all zeros where there is none */
 	const struct e820_entry *e820;
 	unsigned int e820_entries; /* at most E820_MAX */
 };

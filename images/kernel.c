@@ -43,6 +43,13 @@ static struct handed {
 } handed;
 #define HANDED_SIZE (sizeof(struct handed) - sizeof(struct setup_data))
 
+/* Who handed over to an image, and what there is to say of functions that have bus master on nevertheless. */
+static const struct predecessor {
+	const char *name;
+	const char *remark;
+} by_image = { "an image that cleared it", "" }, by_kexec = { "kexec", " (Linux skips what no driver has enabled)" },
+  by_crash = { "a crash", " (nothing was shut down)" };
+
 static enum status map_ram(u64 start, u64 size)
 {
 	return paging_map(start, size, PAGING_CACHED);
@@ -113,17 +120,30 @@ static _Noreturn void give_up(const struct kernel *kernel, const char *what)
 
 /* --- the beginning --- */
 
+/* A kernel that is to look at a crashed one is told where that one's memory is described. */
+static bool has_crash_word(const char *words)
+{
+	for (const char *word = words; *word; word++)
+		if ((word == words || word[-1] == ' ') && str_starts(word, "elfcorehdr="))
+			return true;
+	return false;
+}
+
 static void adopt_handed(struct kernel *kernel)
 {
 	const struct setup_data *node = boot_find_setup_data(kernel->params, SETUP_HANDOFF, HANDED_SIZE, map_ram);
 	const struct handed *earlier = (const void *)node; /* node is its first member */
 
-	if (!node)
+	if (!node) {
+		if (kernel->params->hdr.type_of_loader == LOADER_TYPE_KEXEC)
+			kernel->from = has_crash_word(kernel->cmdline) ? &by_crash : &by_kexec;
 		return;
+	}
 	log_hold();
 	log_adopt(&earlier->log);
 	kernel->failed = earlier->failed;
-	kernel->cleared = earlier->cleared;
+	if (earlier->cleared)
+		kernel->from = &by_image;
 }
 
 static void policy_names(const struct pci_policy *const *policies, size_t count, const char **names)
@@ -150,10 +170,8 @@ static enum status read_options(struct kernel *kernel, const char *default_next)
 		{ "shutdown", shutdowns, o->shutdown }, { "startup", startups, o->startup }, { "next", NULL, o->next },
 		{ "scope", scopes, o->scope },		{ "allow", NULL, o->allow },
 	};
-	u64 cmdline = boot_cmd_line(kernel->params);
 	enum status s;
 
-	kernel->cmdline = cmdline ? (const char *)(uintptr_t)cmdline : "";
 	policy_names(shutdown_policies, ARRAY_SIZE(shutdown_policies), shutdowns);
 	policy_names(startup_policies, ARRAY_SIZE(startup_policies), startups);
 	str_copy(o->shutdown, sizeof(o->shutdown), shutdown_keep_msi.name);
@@ -232,9 +250,11 @@ static void start_interrupts(struct kernel *kernel)
 void kernel_start(struct kernel *kernel, const char *name, const char *default_next, const struct boot_params *params)
 {
 	struct boot_extent image = boot_image_extent();
+	u64 cmdline = boot_cmd_line(params);
 
 	kernel->name = name;
 	kernel->params = params;
+	kernel->cmdline = cmdline ? (const char *)(uintptr_t)cmdline : "";
 	idt_init();
 	fault_init(image.start, image.size);
 	kernel->in_qemu = qemu_present();
@@ -274,13 +294,31 @@ static bool found_msix(const struct pci_dev *dev)
 	return dev->msix && dev->found.msix_flags & PCI_MSIX_FLAGS_ENABLE;
 }
 
-/* How many functions are named that kept bus master although the previous kernel cleared it; bridges of some machines do by design. */
+/* How many functions are named that kept bus master; bridges of some machines do by design. */
 #define KEPT_MAX 8
+
+static void report_kept(const struct kernel *kernel)
+{
+	char list[KEPT_MAX * sizeof(", 0000:00:00.0")];
+	unsigned int kept = 0;
+	size_t n = 0;
+
+	for (unsigned int i = 0; kernel->from && i < kernel->pci.count; i++) {
+		const struct pci_dev *dev = &kernel->pci.dev[i];
+
+		if (dev->hands_off || !(dev->found.command & PCI_COMMAND_MASTER) || kept++ >= KEPT_MAX)
+			continue;
+		n += format(list + n, sizeof(list) - n, "%s" PCI_FMT, n ? ", " : "", PCI_ARGS(dev));
+	}
+	if (kept)
+		log_line("handed by %s: bus master still on in %s%s%s", kernel->from->name, list, kept > KEPT_MAX ? ", ..." : "",
+			 kernel->from->remark);
+}
 
 /* A line for each function that has a driver, one for all the others. */
 static void report_found(const struct kernel *kernel)
 {
-	unsigned int masters = 0, msi = 0, msix = 0, pending = 0, kept = 0;
+	unsigned int masters = 0, msi = 0, msix = 0, pending = 0;
 
 	for (unsigned int i = 0; i < kernel->pci.count; i++) {
 		const struct pci_dev *dev = &kernel->pci.dev[i];
@@ -289,8 +327,6 @@ static void report_found(const struct kernel *kernel)
 		msi += found_msi(dev);
 		msix += found_msix(dev);
 		pending += !!(dev->found.status & PCI_STATUS_INTERRUPT);
-		if (kernel->cleared && !dev->hands_off && dev->found.command & PCI_COMMAND_MASTER && kept++ < KEPT_MAX)
-			log_line("handed " PCI_FMT ": bus master still on", PCI_ARGS(dev));
 		if (dev->driver && dev->driver->probe)
 			log_line("handed " PCI_FMT " %s: bus master %s, MSI %s, MSI-X %s, INTx %s%s", PCI_ARGS(dev),
 				 dev->driver->name, dev->found.command & PCI_COMMAND_MASTER ? "on" : "off",
@@ -305,6 +341,7 @@ static void report_found(const struct kernel *kernel)
 	}
 	log_line("handed %u functions: bus master on for %u, MSI on for %u, MSI-X on for %u, interrupt pending in %u",
 		 kernel->pci.count, masters, msi, msix, pending);
+	report_kept(kernel);
 }
 
 static bool overlaps(const struct kernel *kernel, const struct acpi_ecam *e)
@@ -498,11 +535,12 @@ bool kernel_prepare_next(struct kernel *kernel)
 		.initrd = (const u8 *)(uintptr_t)boot_ramdisk_image(kernel->params),
 		.initrd_size = boot_ramdisk_size(kernel->params),
 		.rsdp = kernel->params->acpi_rsdp_addr,
+		.screen = &kernel->params->screen_info,
 		.setup_data = (u64)(uintptr_t)&handed.node,
 		.cmdline = kernel->cmdline,
 	};
 	struct chain *chain = &kernel->chain;
-	char head[OPTIONS_ITEM_MAX + 1], digest[SHA256_HEX_SIZE];
+	char head[OPTIONS_ITEM_MAX + 1];
 
 	if (!options_take(kernel->options.next, head))
 		return false;
@@ -511,9 +549,8 @@ bool kernel_prepare_next(struct kernel *kernel)
 		kernel->failed = true;
 		return false;
 	}
-	sha256_hex(chain->region[0].digest, digest);
 	log_line("next image %s: %lu KiB for 0x%lx, SHA-256 %.16s...", head, chain->image.load_size / KIB, chain->load_address,
-		 digest);
+		 chain->region[0].digest);
 	return true;
 }
 

@@ -17,9 +17,9 @@ struct kernel {
 	const char *name;
 	const struct boot_params *params;
 	bool in_qemu;
-	bool interrupts; /* there is a local APIC to take them */
-	bool cleared;	 /* the image that handed over to us had cleared bus master */
-	bool failed;	 /* something that should have worked did not: the run's verdict */
+	bool interrupts;		/* there is a local APIC to take them */
+	const struct predecessor *from; /* who handed over to us; NULL where that left bus master on */
+	bool failed;			/* something that should have worked did not: the run's verdict */
 
 	struct options {
 		char shutdown[OPTIONS_VALUE_MAX + 1];

@@ -3,7 +3,7 @@
 
 .PHONY: help
 help: ## this list
-	@sed -nE 's/^([a-z][a-z-]*):[^#=]*## (.*)/  make \1@\2/p' $(MAKEFILE_LIST) | sort -u | awk -F@ '{ printf "%-18s %s\n", $$1, $$2 }'
+	@sed -nE 's/^([a-z][a-z-]*):[^#=]*## (.*)/  make \1@\2/p' $(MAKEFILE_LIST) | sort -u | awk -F@ '{ printf "%-20s %s\n", $$1, $$2 }'
 	@printf '%s\n' '' 'Variables:' \
 		'  V=1              show the commands' \
 		'  O=dir            build in dir instead of build/' \
@@ -13,6 +13,8 @@ help: ## this list
 		'  ACCEL=tcg        the accelerator              TIMEOUT=               seconds for one run' \
 		'  QEMUFLAGS=       appended to QEMU'"'"'s command line' \
 		'  ONLY= REPEAT=1   of make lab: which, such as c03,l02 or matrix or keep-msi/none/edu; how often' \
+		'                   of make linux: which, such as k01,k04; how often' \
+		'  FUNCTION=00:03.0 of make linux-diff' \
 		'  N=100            hops of make soak' \
 		'  TIME=60 FUZZ=    seconds for each fuzzer of make fuzz, and which' \
 		'  NO_INSTALL=1     say which packages are missing instead of installing them'

@@ -79,8 +79,10 @@ lint-errors:
 	@tools/lint/errors
 	$(linted)
 
+# Linux's busybox has dash's language; what its init sources has no first line that says so.
 lint-shell:
 	@$(call scripts,sh$$) | xargs shellcheck
+	@$(call files,tests/linux/guest/scripts) | xargs shellcheck --shell=dash
 	$(linted)
 
 lint-python:

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # A real Linux on either side of the handoff: Debian's kernel, kexec and busybox, fetched as packages and unpacked; none is installed.
+# They are fetched once: `rm -rf build/linux` makes the next run fetch what Debian has then.
 LINUX := $(O)/linux
-LINUX_PACKAGES := linux-image-cloud-amd64 kexec-tools busybox-static
 
 $(LINUX)/packages/fetched: | setup-linux
-	@O='$(O)' tools/setup --fetch $(@D) $(LINUX_PACKAGES)
-	@touch $@
+	@O='$(O)' tools/setup --fetch $(@D)
 
 $(LINUX)/root/unpacked: $(LINUX)/packages/fetched
 	$(call say,DEB)
@@ -29,7 +28,16 @@ $(LINUX)/handoff.efi: $(O)/loader.elf $(O)/first.bin $(LINUX)/next.cpio $(O)/cmd
 	$(call say,EFI)
 	$(Q)$(call efi,$(LINUX)/next.cpio)
 
-.PHONY: linux linux-parts
-linux-parts: $(LINUX)/handoff.efi $(O)/handoff.efi
-linux: linux-parts | setup-linux ## Debian's Linux before and behind the handoff, and the patch's own example on it; ONLY=k01: one
+.PHONY: linux linux-parts linux-diff docs-linux docs-linux-diff test-linux
+linux-parts: $(LINUX)/handoff.efi $(O)/handoff.efi $(O)/claims/in.bin
+linux: linux-parts | setup-linux ## Debian's Linux before and behind the handoff, and the patch's own example on it; ONLY=k01: one, REPEAT=20
 	@tools/handoff linux
+linux-diff: linux-parts | setup-linux ## what Linux tells a function at a hand-off, and what ours tell it; FUNCTION=00:06.0: of another
+	@tools/handoff linux-diff
+docs-linux-diff: linux-parts | setup-linux ## docs/linux-diff.md, from a run
+	@tools/handoff linux-diff --document
+docs-linux: linux-parts | setup-linux ## docs/linux.md, from a run of everything
+	@tools/handoff linux --document
+# What takes a Linux and is no experiment.
+test-linux: linux-parts | setup-linux setup-test ## kernels that cannot be started, and Linux's columns of bench and diff
+	@$(PYTEST) -n $(CPUS) --dist loadfile tests/linux

@@ -13,7 +13,8 @@ from typing import NoReturn, Sequence
 
 from witness import bench, report, soak
 from witness.lab import lab
-from witness.linux import linux
+from witness.lab.rounds import REPEAT_MAX
+from witness.linux import diff, linux
 from witness.judge import Result, Verdict, judge
 from witness.machine import REFERENCE
 from witness.qemu import Settings, Unusable, built_in, run
@@ -36,7 +37,8 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(prog="handoff", description="Run a hand-off under QEMU and judge it from QEMU's own trace.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="run|compare|judge|bench|soak|lab|linux", parser_class=Parser)
+    names = "run|compare|judge|bench|soak|lab|linux|linux-diff"
+    commands = parser.add_subparsers(dest="command", required=True, metavar=names, parser_class=Parser)
     for name, action, text in (
         ("run", _run, "boot the chain, tell the story, print the verdicts"),
         ("compare", _compare, "the same load under keep-msi and disable-msi, side by side"),
@@ -45,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("soak", _soak, "second after second in one boot, judged hop by hop"),
         ("lab", _lab, "every claim of the patch, and every limit of it, measured"),
         ("linux", _linux, "Debian's Linux on either side of the hand-off"),
+        ("linux-diff", _linux_diff, "what Linux tells a function at a hand-off beside what ours tell it"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(action=action)
@@ -55,14 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("--build", type=Path, default=build, help="default: $O, or build")
         if name in ("lab", "linux"):
             command.add_argument("--only", metavar="ID,...", default=os.environ.get("ONLY", ""), help="default: $ONLY, or all")
-        if name == "linux":
-            continue
-        if name == "lab":
             repeat = os.environ.get("REPEAT") or "1"
             command.add_argument("--repeat", metavar="N", type=_repeat, default=repeat, help="default: $REPEAT, or once")
-            command.add_argument("--document", action="store_true", help="write what comes out into docs/lab.md")
+            command.add_argument("--document", action="store_true", help=f"write what comes out into docs/{name}.md")
             continue
         command.add_argument("--cmdline", default=os.environ.get("CMDLINE", ""), help="default: $CMDLINE")
+        if name == "linux-diff":
+            function = os.environ.get("FUNCTION") or diff.FUNCTION
+            command.add_argument("--function", metavar="BB:DD.F", default=function, help=f"default: $FUNCTION, or {diff.FUNCTION}")
+            command.add_argument("--document", action="store_true", help="write what comes out into docs/linux-diff.md")
         if name == "soak":
             command.add_argument("--hops", metavar="N", type=_hops, default=100, help="default: 100")
     options = parser.parse_args(arguments)
@@ -148,7 +152,11 @@ def _lab(options: argparse.Namespace) -> Outcome:
 
 
 def _linux(options: argparse.Namespace) -> Outcome:
-    return linux.linux(options.build, options.only, os.environ, _print)
+    return linux.linux(options.build, options.only, options.repeat, os.environ, _print, options.document)
+
+
+def _linux_diff(options: argparse.Namespace) -> Outcome:
+    return diff.linux_diff(options.build, options.function, options.cmdline, os.environ, _print, options.document)
 
 
 def _hops(text: str) -> int:
@@ -156,7 +164,7 @@ def _hops(text: str) -> int:
 
 
 def _repeat(text: str) -> int:
-    return _number(text, "times", lab.REPEAT_MAX)
+    return _number(text, "times", REPEAT_MAX)
 
 
 def _number(text: str, what: str, most: int) -> int:

@@ -152,6 +152,68 @@ u64 firmware_rsdp(void)
 	return 0;
 }
 
+/* Where a colour is in a pixel. */
+static void place(u32 mask, u8 *size, u8 *pos)
+{
+	*pos = mask ? (u8)__builtin_ctz(mask) : 0;
+	*size = 0;
+	for (mask >>= *pos; mask; mask >>= 1)
+		(*size)++;
+}
+
+/* UEFI 2.10, 12.9: of a mode whose frame buffer can be written to. */
+static bool describe(const EFI_GRAPHICS_OUTPUT_PROTOCOL_MODE *mode, struct screen_info *s)
+{
+	static const EFI_PIXEL_BITMASK rgb = { 0xff, 0xff00, 0xff0000, 0xff000000 }, bgr = { 0xff0000, 0xff00, 0xff, 0xff000000 };
+	const EFI_GRAPHICS_OUTPUT_MODE_INFORMATION *info = mode->Info;
+	const EFI_PIXEL_BITMASK *mask;
+
+	switch (info->PixelFormat) {
+	case PixelRedGreenBlueReserved8BitPerColor:
+		mask = &rgb;
+		break;
+	case PixelBlueGreenRedReserved8BitPerColor:
+		mask = &bgr;
+		break;
+	case PixelBitMask:
+		mask = &info->PixelInformation;
+		break;
+	default: /* PixelBltOnly: firmware draws, as on the one that stands for all displays together */
+		return false;
+	}
+	place(mask->RedMask, &s->red_size, &s->red_pos);
+	place(mask->GreenMask, &s->green_size, &s->green_pos);
+	place(mask->BlueMask, &s->blue_size, &s->blue_pos);
+	place(mask->ReservedMask, &s->rsvd_size, &s->rsvd_pos);
+	s->orig_video_isVGA = VIDEO_TYPE_EFI;
+	s->lfb_width = (u16)info->HorizontalResolution;
+	s->lfb_height = (u16)info->VerticalResolution;
+	s->lfb_depth = s->red_size + s->green_size + s->blue_size + s->rsvd_size;
+	s->lfb_linelength = (u16)(info->PixelsPerScanLine * s->lfb_depth / 8);
+	s->lfb_base = (u32)mode->FrameBufferBase;
+	s->ext_lfb_base = (u32)(mode->FrameBufferBase >> 32);
+	s->lfb_size = s->lfb_linelength * info->VerticalResolution;
+	s->pages = 1;
+	s->capabilities = VIDEO_CAPABILITY_SKIP_QUIRKS | VIDEO_CAPABILITY_64BIT_BASE;
+	return true;
+}
+
+void firmware_screen(struct screen_info *screen)
+{
+	EFI_GUID guid = EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID;
+	EFI_GRAPHICS_OUTPUT_PROTOCOL *gop;
+	EFI_HANDLE *handle;
+	UINTN count;
+
+	memset(screen, 0, sizeof(*screen));
+	if (EFI_ERROR(bs->LocateHandleBuffer(ByProtocol, &guid, NULL, &count, &handle)))
+		return;
+	for (UINTN i = 0; i < count; i++)
+		if (!EFI_ERROR(bs->HandleProtocol(handle[i], &guid, (void **)&gop)) && describe(gop->Mode, screen))
+			break;
+	bs->FreePool(handle);
+}
+
 enum status firmware_allocate(const char *what, bool code, u64 size, u64 align, u64 preferred, u64 *address)
 {
 	EFI_MEMORY_TYPE type = code ? EfiLoaderCode : EfiLoaderData;

@@ -29,6 +29,9 @@ enum status firmware_options(char *buf, size_t size);
 
 u64 firmware_rsdp(void); /* 0 where the configuration table has none */
 
+/* The first display that has a frame buffer; all zeros where none has. It stays as it is when boot services end. */
+void firmware_screen(struct screen_info *screen);
+
 /*
  * Memory that survives ExitBootServices: at `preferred` if that is free and not 0, else anywhere. code: it will be executed, which some
  * firmware allows in EfiLoaderCode only. ERR_RANGE after one line.

@@ -40,7 +40,8 @@ static enum status find_cmdline(char *cmdline)
 static enum status load(void)
 {
 	static struct e820_entry e820[E820_MAX];
-	struct boot_request request = { .rsdp = firmware_rsdp(), .e820 = e820 };
+	struct screen_info screen;
+	struct boot_request request = { .rsdp = firmware_rsdp(), .screen = &screen, .e820 = e820 };
 	const void *file, *initrd;
 	struct image image;
 	u64 size, params;
@@ -66,6 +67,7 @@ static enum status load(void)
 	if (s != OK)
 		return s;
 	memcpy((void *)(uintptr_t)request.load_address, image.load, image.load_size);
+	firmware_screen(&screen);
 	log_line("image first@0x%lx, %lu KiB, initrd %lu KiB, command line \"%s\"", request.load_address, image.load_size / KIB,
 		 request.ramdisk_size / KIB, (const char *)(uintptr_t)request.cmdline);
 

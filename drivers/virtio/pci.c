@@ -118,7 +118,10 @@ enum status virtio_pci_reset(struct pci_dev *dev)
 	struct virtio_pci v;
 	enum status s = virtio_pci_find(&v, dev);
 
-	return s == OK ? virtio_reset(&v) : s;
+	if (s != OK)
+		return s;
+	driver_line(dev, "status 0x%02x before its reset", virtio_read(&v, virtio_common(&v, device_status)));
+	return virtio_reset(&v);
 }
 
 static void add_status(const struct virtio_pci *v, u32 bits)

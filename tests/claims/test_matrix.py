@@ -17,8 +17,9 @@ import pytest
 
 from witness.lab import stage
 from witness.lab.devices import DEVICES
-from witness.lab.lab import Choice, measure, unknown
+from witness.lab.lab import DOCUMENT, Choice, measure
 from witness.lab.matrix import IN, OUT, Cell
+from witness.lab.rounds import unknown
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = Path(os.environ.get("O") or ROOT / "build")
@@ -47,7 +48,7 @@ def test_sample_has_everything() -> None:
 def test_cell_is_as_known(results: Facts, cell: Cell) -> None:
     found = [c for c in results["matrix"]["cells"] if (c["out"], c["in"], c["device"]) == (cell.out, cell.inward, cell.device)]
     assert len(found) == 1
-    assert unknown({"experiments": [], "matrix": {"cells": found}}) == []
+    assert unknown({"experiments": [], "matrix": {"cells": found}}, DOCUMENT.read_text(encoding="utf-8")) == []
 
 
 def test_the_two_of_2015_differ_where_the_patch_says(results: Facts) -> None:

@@ -45,6 +45,7 @@ static void check_params(const struct image *image, const struct boot_request *r
 	REQUIRE(boot_cmd_line(params) == request->cmdline);
 	REQUIRE(boot_ramdisk_image(params) == request->ramdisk && boot_ramdisk_size(params) == request->ramdisk_size);
 	REQUIRE(params->hdr.setup_data == request->setup_data && params->acpi_rsdp_addr == request->rsdp);
+	REQUIRE(!memcmp(params, request->screen, sizeof(*request->screen)));
 	REQUIRE(params->e820_entries == request->e820_entries);
 	REQUIRE(!memcmp(params->e820_table, request->e820, request->e820_entries * sizeof(*request->e820)));
 	REQUIRE(!params->sentinel && params->hdr.type_of_loader == LOADER_TYPE_UNDEFINED);
@@ -58,7 +59,8 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	bool la57 = input_take(&in, 1) & 1;
 	u64 file_size = input_take(&in, 4) % SIZE_MAX_FILE;
 	size_t cut = input_take(&in, 1) + 1;
-	struct boot_request request = { .e820 = e820 };
+	struct screen_info screen;
+	struct boot_request request = { .screen = &screen, .e820 = e820 };
 	struct image image;
 	u8 *file = calloc(1, file_size);
 	enum status s;
@@ -71,6 +73,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	request.setup_data = input_take(&in, 8);
 	request.rsdp = input_take(&in, 7);
 	request.e820_entries = (unsigned int)input_take(&in, 1) % (E820_MAX + 1);
+	memset(&screen, 0x5a, sizeof(screen));
 	memset(e820, 0xa5, sizeof(e820));
 	if (file_size > SETUP_HEADER_OFFSET)
 		memcpy(file + SETUP_HEADER_OFFSET, in.at, MIN(in.left, file_size - SETUP_HEADER_OFFSET));

@@ -34,8 +34,8 @@ NOTHING = Machine()
     "machine, slots",
     [
         pytest.param(NO_DISK, [5, 7, 8, 9], id="no-disk"),
-        pytest.param(NO_EDU, [6, 7, 8], id="no-edu"),
-        pytest.param(NO_VIRTIO, [5, 9], id="no-virtio"),
+        pytest.param(NO_EDU, [6, 7, 8], id="no-edu", marks=pytest.mark.exhaustive),
+        pytest.param(NO_VIRTIO, [5, 9], id="no-virtio", marks=pytest.mark.exhaustive),
         pytest.param(NO_MESSAGES, [8], id="no-messages"),
     ],
 )

@@ -51,7 +51,14 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("devices", [VIRTIO, AHCI, USB], ids=["virtio", "ahci", "usb"])
+@pytest.mark.parametrize(
+    "devices",
+    [
+        pytest.param(VIRTIO, id="virtio"),
+        pytest.param(AHCI, id="ahci", marks=pytest.mark.exhaustive),
+        pytest.param(USB, id="usb", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_the_disk_image_boots_by_itself(image: Path, devices: tuple[str, ...]) -> None:
     record, disk = boot_from(image, f"media-{devices[-1].partition(',')[0]}", devices)
     assert record.outcome is Outcome.PASS, record.detail

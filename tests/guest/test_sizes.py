@@ -109,6 +109,7 @@ def test_64_mib_and_1_cpu(boot: Boot) -> None:
     witnessed(boot, SMALL, 1)
 
 
+@pytest.mark.exhaustive
 def test_3_gib_and_2_cpus(boot: Boot) -> None:
     case = witnessed(boot, MIDDLE, 2)
     assert max(taken(case)) < HIGH_RAM

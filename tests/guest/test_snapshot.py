@@ -24,7 +24,13 @@ def snapshot() -> Snapshot:
     return Snapshot.take(EVERYTHING, BUILD, BUILD / "test" / "snapshot")
 
 
-@pytest.mark.parametrize("cmdline, hops", [("", 1), ("handoff.next=second,second", 2)], ids=["one-hop", "two-hops"])
+@pytest.mark.parametrize(
+    "cmdline, hops",
+    [
+        pytest.param("", 1, id="one-hop"),
+        pytest.param("handoff.next=second,second", 2, id="two-hops", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_run_from_a_snapshot_holds_before_the_judge(snapshot: Snapshot, cmdline: str, hops: int) -> None:
     record = snapshot.run(BUILD / "test" / "from-snapshot", cmdline)
     assert record.outcome is Outcome.PASS, record.log

@@ -184,7 +184,7 @@ def test_i440fx(boot: Boot) -> None:
     assert case.topology.lines <= {10, 11}
 
 
-@pytest.mark.parametrize("kind", ["q35", "pc"])
+@pytest.mark.parametrize("kind", ["q35", pytest.param("pc", marks=pytest.mark.exhaustive)])
 def test_what_the_monitor_was_asked_before_does_not_matter(boot: Boot, kind: str) -> None:
     """It reads a port by the size that it was told last, if by none."""
     found = []

@@ -1,31 +1,276 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""K1: first hands over to Debian's kernel by the loader that starts second, with MSI-X on and reads in flight."""
+"""K1: first hands over to Debian's kernel by the loader that starts second, with MSI and MSI-X on and I/O in flight."""
 
 from __future__ import annotations
 
-from witness.lab.experiment import Experiment, Role, Value, exactly
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Iterable, Sequence
+
+from witness import pattern
+from witness.driving import own_messages
+from witness.image import E820_DMA
+from witness.lab.experiment import Experiment, Role, Unshown, Value, exactly
+from witness.lab.observation import at
+from witness.lab.stage import Stage
 from witness.linux.trial import FIRST, LINUX, Boot, Seen
-from witness.machine import REFERENCE
-from dataclasses import replace
+from witness.machine import REFERENCE, Machine
+from witness.memory import armed_edus
+from witness.pci import Bdf, Register
+from witness.trace import REQUEST_PATTERNS, BlockRequest, GsiLevel, MmioWrite, Msi
 
-MACHINE = replace(REFERENCE, mib=512)
+# With room for Linux, and a trace that tells of the requests that the disks have in their hands.
+MACHINE = replace(REFERENCE, mib=512, extra=tuple(word for name in REQUEST_PATTERNS for word in ("-trace", name)))
+TWO_CPUS = replace(MACHINE, extra=(*MACHINE.extra, "-smp", "2"))
+SCREEN = replace(MACHINE, devices=(*MACHINE.devices, "bochs-display,addr=2"))
 
-WORDS = "console=ttyS0 linux.script=look"
+# What Linux says of its clocks is about the host's pace: by tsc=unstable none is watched, and tracing may use it all the same.
+WORDS = "console=tty0 console=ttyS0 tsc=unstable trace_clock=local linux.script=look"
+PACE = ("tsc: ", "clocksource: ", "hrtimer: ", "APIC calibration ")
+
+# Of a message whose vector is nobody's.
+NO_HANDLER = "No irq handler for vector"
+
+# Our images' log by QEMU's name in the trace. Neither firmware nor Linux writes there.
+DEBUGCON = "isa-debugcon"
+
+# The functions whose messages first leaves on; those of which Linux uses MSI-X.
+NAMES = {Register.MSI: "MSI", Register.MSIX: "MSI-X"}
+MESSAGES = "00:03.0 MSI-X, 00:04.0 MSI-X, 00:05.0 MSI, 00:06.0 MSI-X, 00:09.0 MSI, 01:00.0 MSI"
+MSIX = "00:03.0, 00:04.0, 00:06.0"
+EDUS = 3
+
+# Up to then a function has neither bus master nor messages of Linux's.
+SWITCHED_OFF = "switched off by Linux before it gives a function anything"
+
+# Without these Linux knows neither CPUs nor interrupts nor ECAM of the machine.
+TABLES = "APIC DSDT FACP MCFG"
+
+# /proc/iomem, and how it calls memory of a type that Linux does not know.
+RESOURCE = re.compile(r" *([0-9a-f]+)-([0-9a-f]+) : (.*)")
+UNKNOWN = "Unknown E820 type"
+
+# What tests/linux/guest/scripts/look paints: eight characters of 8 by 16 pixels in the corner, in colours of Linux's palette.
+PAPER, INK = b"\xaa\0\0", b"\0\xaa\0"
+INK_WIDTH, INK_HEIGHT = 8 * 8, 16
+PICTURE = "painted.ppm"
 
 
-def judge(seen: Seen) -> list[Value]:
+@dataclass(frozen=True)
+class Left:
+    """What is on at the jump, and what comes of it before Linux has switched it off."""
+
+    masters: int = 0
+    messages: str = MESSAGES
+    arriving: str = "none"
+    asserted: str = "none"
+
+
+@dataclass(frozen=True)
+class World:
+    """What Linux finds."""
+
+    pattern: str = "there"
+    dma: int = 1  # ranges of memory of the type of first's DMA memory
+    efi: str = "absent"
+    cpus: int = 1
+    screen: str = "none"
+
+
+def handed_over(left: Left, world: World, seen: Seen) -> list[Value]:
     seen.need()
-    return [exactly("x", len(seen.told("interrupts")), 3)]
+    case, jump = seen.case, jumped(seen)
+    masters = case.history.masters(jump)
+    after = case.changes(range(jump, case.end + 1))
+    taken = next(c.line for c in after if c.master_set or c.msi_enabled)
+    off = [c for c in after if c.msi_disabled and c.line < taken]
+    window = range(let_go(seen, jump), off[-1].line if off else taken)
+    arriving, edges = firsts_messages(seen, jump, window), seen.edges(window)
+    asserted = [edge for edge in edges if seen.level(edge.gsi, case.end)]
+    return [
+        exactly("bus masters on at the jump", len(masters), left.masters),
+        exactly("messages on at the jump", listed(case.history.signalling(jump)), left.messages),
+        exactly(SWITCHED_OFF, listed((c.bdf, c.register) for c in off), left.messages, at(off)),
+        whether("messages of first's devices until then", len(arriving), left.arriving, at(arriving)),
+        exactly("lines asserted until then", lines(edges), left.asserted, at(edges)),
+        exactly("lines that still are when Linux powers off", lines(asserted), left.asserted),
+        *in_flight(seen, jump),
+        *found(world, seen),
+        *warned(left, seen),
+    ]
+
+
+def started_cold(world: World, seen: Seen) -> list[Value]:
+    seen.need()
+    taken = next(c.line for c in seen.case.history.changes if c.msi_enabled)
+    off = [c for c in seen.case.changes(range(taken)) if c.msi_disabled]
+    return [exactly(SWITCHED_OFF, listed((c.bdf, c.register) for c in off), "none"), *found(world, seen)]
+
+
+def jumped(seen: Seen) -> int:
+    """The last word of an image that hands over."""
+    words = [write.line for write in seen.case.within(MmioWrite, range(seen.case.end)) if write.region == DEBUGCON]
+    if not words:
+        raise Unshown("no image of ours has said a word")
+    return words[-1]
+
+
+def let_go(seen: Seen, jump: int) -> int:
+    """The last bus master is cleared; where none is, the last request was left in flight."""
+    clears = [change.line for change in seen.case.changes(range(jump)) if change.master_cleared]
+    asked = [write.line for write in seen.case.device_writes(range(jump))]
+    return max(asked if seen.case.history.masters(jump) else clears)
+
+
+def whether(what: str, count: int, expected: str, evidence: str = "") -> Value:
+    """How many there are is the host's pace, whether there are any is not."""
+    return exactly(what, "some" if count else "none", expected, evidence)
+
+
+def listed(messages: Iterable[tuple[Bdf, Register]]) -> str:
+    return ", ".join(f"{bdf} {NAMES[register]}" for bdf, register in sorted(messages, key=lambda pair: pair[0])) or "none"
+
+
+def lines(edges: Iterable[GsiLevel]) -> str:
+    return ", ".join(f"GSI {gsi}" for gsi in sorted({edge.gsi for edge in edges})) or "none"
+
+
+def firsts_messages(seen: Seen, jump: int, window: range) -> list[Msi]:
+    """Not those of the I/O APIC and the timer, which QEMU's trace shows alike."""
+    given = set().union(*(own_messages(seen.case, function, range(jump)) for function in seen.case.topology.functions.values()))
+    return [message for message in seen.messages(window) if (message.address, message.data) in given]
+
+
+def in_flight(seen: Seen, jump: int) -> list[Value]:
+    """When the last bus master goes, if they do."""
+    hops = [hop for hop in seen.case.hops if jump in hop.window]
+    if not hops:
+        return []
+    edus = sorted(armed_edus(seen.case, hops[0]), key=lambda edu: edu.line)
+    left_alone = resources(seen, UNKNOWN)
+    kept = [edu for edu in edus if any(edu.target.start in r and edu.target[-1] in r for r in left_alone)]
+    requests: set[int] = set()
+    for event in seen.case.within(BlockRequest, range(hops[0].window.start)):
+        (requests.discard if event.done else requests.add)(event.id)
+    return [
+        exactly("edu's transfers in flight", len(edus), EDUS, at(edus)),
+        exactly("edu's transfers into memory that Linux leaves alone", len(kept), EDUS),
+        whether("disk requests in flight", len(requests), "some", f"{len(requests)} of them"),
+    ]
+
+
+def found(world: World, seen: Seen) -> list[Value]:
+    """By Linux's word about itself, and by what is behind its disks."""
+    disks = [disk.file(seen.run.directory).read_bytes() for disk in seen.run.machine.disks]
+    values = [
+        exactly("first's pattern on the disk", "absent" if pattern.check(disks[0]) else "there", world.pattern),
+        exactly("disks that Linux reads as they are", len({hashlib.sha256(disk).hexdigest() for disk in disks} & digests(seen)), 2),
+        exactly("functions with MSI-X, by Linux's word", msix(seen), MSIX),
+        exactly("disks that have interrupted Linux", interrupting(seen), 2),
+        exactly("ranges of first's DMA memory", sum(f"type {E820_DMA}" in line for line in memory_map(seen)), world.dma),
+        exactly("ranges of memory that Linux leaves alone", len(resources(seen, UNKNOWN)), world.dma),
+        exactly("ACPI tables", " ".join(table for table in sorted(seen.told("tables")) if table in TABLES.split()), TABLES),
+        exactly("EFI", "there" if "efi" in seen.told("firmware") else "absent", world.efi),
+        exactly("CPUs", len(seen.told("interrupts")[0].split()), world.cpus),
+        exactly("screen", "; ".join(filter(None, seen.told("screens"))) or "none", world.screen),
+    ]
+    if world.screen != "none":
+        values.append(exactly("pixels that are not as Linux's console is painted", wrong_pixels(seen), 0))
+    return values
+
+
+def digests(seen: Seen) -> set[str]:
+    return {line.split()[-1] for line in seen.told("disks") if line}
+
+
+def msix(seen: Seen) -> str:
+    vectors = [line.split() for line in seen.told("vectors") if line]
+    return ", ".join(sorted({str(Bdf.parse(function)) for function, _, kind in vectors if kind == "msix"}))
+
+
+def interrupting(seen: Seen) -> int:
+    """`26:  0  1  PCI-MSI 49153-edge  virtio0-req.0`: a count for each CPU."""
+    cpus, *rows = seen.told("interrupts")
+    counts = [(row.split()[-1], sum(map(int, row.split()[1:1 + len(cpus.split())]))) for row in rows if "-req." in row]
+    return len({name.partition("-")[0] for name, count in counts if count})
+
+
+def memory_map(seen: Seen) -> list[str]:
+    """As Linux was given it, from its first lines."""
+    return [line for line in seen.console if "BIOS-e820: " in line]
+
+
+def resources(seen: Seen, name: str) -> list[range]:
+    rows = [match for match in map(RESOURCE.fullmatch, seen.told("memory")) if match]
+    return [range(int(row[1], 16), int(row[2], 16) + 1) for row in rows if row[3] == name]
+
+
+def warned(left: Left, seen: Seen) -> list[Value]:
+    if seen.beside:
+        more = sorted(warnings(seen) - warnings(seen.beside))
+        return [exactly("lines of warning level or worse that a cold boot lacks", "; ".join(more) or "none", "none")]
+    nobodys = [line for line in seen.told("warnings") if NO_HANDLER in line]
+    return [whether(f'lines that say "{NO_HANDLER}"', len(nobodys), left.arriving, f"{len(nobodys)} of them" if nobodys else "")]
+
+
+def warnings(seen: Seen) -> set[str]:
+    """Of warning level or worse, without levels, times and numbers."""
+    seen.need()
+    texts = [line.partition("] ")[2] for line in seen.told("warnings") if line]
+    return {re.sub(r"0x[0-9a-f]+|\d+", "#", text) for text in texts if not text.startswith(PACE)}
+
+
+def take_picture(stage: Stage) -> None:
+    stage.monitor(f"screendump {stage.session.ram.parent / PICTURE}")
+
+
+def wrong_pixels(seen: Seen) -> int | str:
+    """The picture is a PPM: `P6`, width and height, 255, then three bytes a pixel."""
+    picture = seen.run.directory / PICTURE
+    if not picture.is_file():
+        return "nothing was painted"
+    _, size, _, pixels = picture.read_bytes().split(b"\n", 3)
+    width, height = map(int, size.split())
+    rows: Sequence[bytes] = [INK * INK_WIDTH + PAPER * (width - INK_WIDTH)] * INK_HEIGHT + [PAPER * width] * (height - INK_HEIGHT)
+    wanted = b"".join(rows)
+    return sum(pixels[i:i + 3] != wanted[i:i + 3] for i in range(0, len(wanted), 3))
+
+
+def cold_boot(machine: Machine, world: World) -> Boot:
+    cold = replace(world, pattern="absent", dma=0, efi="there")
+    return Boot("cold boot", Role.CONTROL, machine, LINUX, partial(started_cold, cold), WORDS, {"painted": take_picture})
+
+
+def hand_over(name: str, machine: Machine, through: str = "linux", world: World = World()) -> Boot:
+    words = f"handoff.next={through} -- {WORDS}"
+    judge, points = partial(handed_over, Left(), world), {"painted": take_picture}
+    return Boot(name, Role.CLAIM, machine, FIRST, judge, words, points, beside=cold_boot(machine, world))
+
+
+def otherwise(policy: str, left: Left) -> Boot:
+    words = f"handoff.next=linux handoff.shutdown={policy} -- {WORDS}"
+    return Boot(policy, Role.CONTROL, MACHINE, FIRST, partial(handed_over, left, World()), words)
 
 
 EXPERIMENT = Experiment(
-    title="Linux takes over from first",
-    source="s",
-    falsified_by="f",
-    provoked_by="p",
-    reading="r",
+    title="Linux takes over from first, with MSI on and I/O in flight",
+    source="the patch: MSI need not be disabled at shutdown, for the next kernel disables it where it finds it (d5dea7d95c48)",
+    falsified_by="a Linux that does not reach userspace, or warns of what it does not when firmware starts it; a message or an "
+    "asserted line before Linux has switched messages off; a disk without what first wrote",
+    provoked_by="first drives disks, a port and three edu, leaves requests in flight on them and jumps to Debian's kernel; the "
+    "same kernel is started by firmware, and handed over to by other policies",
+    reading="Linux clears each enable bit where it finds it, long before it gives a function anything: whoever hands over to it "
+    "need not. Who does it nevertheless has devices assert INTx, for good. Who leaves bus master on has Linux take messages that "
+    "are nobody's. Linux wants a memory map in which the old kernel's DMA memory is reserved, the RSDP and screen_info; it lives "
+    "without EFI.",
     trials=(
-        Boot("first to Linux", Role.CLAIM, MACHINE, FIRST, judge, f"handoff.next=linux -- {WORDS}"),
-        Boot("cold boot", Role.CONTROL, MACHINE, LINUX, judge, WORDS),
+        hand_over("keep-msi", MACHINE),
+        hand_over("keep-msi, 2 CPUs", TWO_CPUS, world=World(cpus=2)),
+        hand_over("keep-msi, a screen, second between", SCREEN, "second,linux", World(screen="0 EFI VGA")),
+        otherwise("disable-msi", Left(messages="none", asserted="GSI 21, GSI 22")),
+        otherwise("none", Left(masters=10, arriving="some")),
+        cold_boot(MACHINE, World()),
     ),
 )

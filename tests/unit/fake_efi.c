@@ -24,6 +24,7 @@ static u64 arena_used;
 static u8 image[16 * SECTION_ALIGNMENT];
 static u32 image_used;
 static void *pool;
+static EFI_HANDLE *handles;
 static UINTN key;
 
 static void called(const char *service)
@@ -89,11 +90,45 @@ static EFI_STATUS EFIAPI exit_boot_services(EFI_HANDLE handle, UINTN map_key)
 	return map_key == key ? EFI_SUCCESS : EFI_INVALID_PARAMETER;
 }
 
+static const EFI_GUID gop_guid = EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID;
+
+static EFI_STATUS EFIAPI locate_handle_buffer(EFI_LOCATE_SEARCH_TYPE how, EFI_GUID *guid, void *search, UINTN *count,
+					      EFI_HANDLE **buffer)
+{
+	called("LocateHandleBuffer ");
+	assert_int_equal(how, ByProtocol);
+	assert_memory_equal(guid, &gop_guid, sizeof(gop_guid));
+	assert_null(search);
+	if (!fake_efi.displays)
+		return EFI_NOT_FOUND;
+	assert_null(handles);
+	handles = malloc(fake_efi.displays * sizeof(*handles));
+	assert_non_null(handles);
+	for (unsigned int i = 0; i < fake_efi.displays; i++)
+		handles[i] = &fake_efi.display[i];
+	*count = fake_efi.displays;
+	*buffer = handles;
+	return EFI_SUCCESS;
+}
+
+static EFI_STATUS EFIAPI free_pool(void *buffer)
+{
+	called("FreePool ");
+	assert_ptr_equal(buffer, handles);
+	free(handles);
+	handles = NULL;
+	return EFI_SUCCESS;
+}
+
 static EFI_STATUS EFIAPI handle_protocol(EFI_HANDLE handle, EFI_GUID *guid, void **protocol)
 {
 	static const EFI_GUID loaded = EFI_LOADED_IMAGE_PROTOCOL_GUID, shell = EFI_SHELL_PARAMETERS_PROTOCOL_GUID;
 
 	called("HandleProtocol ");
+	if (!memcmp(guid, &gop_guid, sizeof(gop_guid))) {
+		*protocol = handle;
+		return EFI_SUCCESS;
+	}
 	assert_ptr_equal(handle, &fake_efi);
 	if (!memcmp(guid, &loaded, sizeof(loaded)))
 		*protocol = fake_efi.loaded.ImageBase ? &fake_efi.loaded : NULL;
@@ -136,13 +171,16 @@ void fake_efi_start(void)
 		.AllocatePages = allocate_pages,
 		.GetMemoryMap = get_memory_map,
 		.AllocatePool = allocate_pool,
+		.FreePool = free_pool,
 		.HandleProtocol = handle_protocol,
+		.LocateHandleBuffer = locate_handle_buffer,
 		.ExitBootServices = exit_boot_services,
 		.SetWatchdogTimer = set_watchdog_timer,
 	};
 
 	free(pool);
 	pool = NULL;
+	assert_null(handles); /* the loader has freed what it was given */
 	arena_used = PAGE_SIZE;
 	memset(image, 0, sizeof(image));
 	put(0x3c, 4, PE);

@@ -26,6 +26,9 @@ extern struct fake_efi {
 	unsigned int stale;    /* so many times an event handler changes the map before ExitBootServices compares keys */
 	void (*changes)(void); /* what it changes; NULL: only the key */
 
+	EFI_GRAPHICS_OUTPUT_PROTOCOL display[2]; /* each is its own handle */
+	unsigned int displays;
+
 	u8 *arena; /* 2 MiB aligned; its first page is taken */
 	EFI_MEMORY_TYPE type;
 	u64 pages; /* of the last AllocatePages */

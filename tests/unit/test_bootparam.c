@@ -22,6 +22,7 @@ struct field {
 	}
 #define HEADER(name) AS(struct setup_header, name, struct linux_setup_header, name)
 #define PARAMS(name) AS(struct boot_params, name, struct linux_boot_params, name)
+#define SCREEN(name) AS(struct screen_info, name, struct linux_screen_info, name)
 
 static const struct field fields[] = {
 	HEADER(setup_sects),
@@ -62,7 +63,7 @@ static const struct field fields[] = {
 	HEADER(pref_address),
 	HEADER(init_size),
 	HEADER(handover_offset),
-	PARAMS(screen_info),
+	AS(struct boot_params, screen_info, struct linux_boot_params, linux_screen_info),
 	PARAMS(acpi_rsdp_addr),
 	PARAMS(ext_ramdisk_image),
 	PARAMS(ext_ramdisk_size),
@@ -71,6 +72,24 @@ static const struct field fields[] = {
 	PARAMS(e820_entries),
 	PARAMS(sentinel),
 	PARAMS(e820_table),
+	SCREEN(orig_video_isVGA),
+	SCREEN(lfb_width),
+	SCREEN(lfb_height),
+	SCREEN(lfb_depth),
+	SCREEN(lfb_base),
+	SCREEN(lfb_size),
+	SCREEN(lfb_linelength),
+	SCREEN(red_size),
+	SCREEN(red_pos),
+	SCREEN(green_size),
+	SCREEN(green_pos),
+	SCREEN(blue_size),
+	SCREEN(blue_pos),
+	SCREEN(rsvd_size),
+	SCREEN(rsvd_pos),
+	SCREEN(pages),
+	SCREEN(capabilities),
+	SCREEN(ext_lfb_base),
 	AS(struct e820_entry, addr, struct boot_e820_entry, addr),
 	AS(struct e820_entry, size, struct boot_e820_entry, size),
 	AS(struct e820_entry, type, struct boot_e820_entry, type),
@@ -82,6 +101,10 @@ static const struct field fields[] = {
 _Static_assert(offsetof(struct boot_params, hdr) == offsetof(struct linux_boot_params, hdr), "setup header");
 _Static_assert(SETUP_HEADER_OFFSET == offsetof(struct linux_boot_params, hdr), "setup header");
 _Static_assert(sizeof(struct boot_params) == sizeof(struct linux_boot_params), "boot_params");
+_Static_assert(sizeof(struct screen_info) == sizeof(struct linux_screen_info), "screen_info");
+_Static_assert(VIDEO_TYPE_EFI == LINUX_VIDEO_TYPE_EFI && VIDEO_CAPABILITY_SKIP_QUIRKS == LINUX_VIDEO_CAPABILITY_SKIP_QUIRKS &&
+		       VIDEO_CAPABILITY_64BIT_BASE == LINUX_VIDEO_CAPABILITY_64BIT_BASE,
+	       "screen_info");
 _Static_assert(sizeof(struct setup_header) <= sizeof(struct linux_setup_header), "ours may know less");
 _Static_assert(sizeof(struct e820_entry) == sizeof(struct boot_e820_entry), "e820 entry");
 _Static_assert(sizeof(struct setup_data) == sizeof(struct linux_setup_data), "setup_data without its data");

@@ -26,6 +26,7 @@ static struct memmap memmap;
 static struct cpio_archive archive;
 static size_t second_at;
 static struct chain_world world;
+static const struct screen_info screen = { .orig_video_isVGA = VIDEO_TYPE_EFI, .lfb_width = 1280, .ext_lfb_base = 0xe0 };
 static const char *rest;
 static struct chain chain;
 static char cmdline[256];
@@ -101,6 +102,7 @@ static int begin(void **state)
 				      .initrd = archive.bytes,
 				      .initrd_size = archive.size,
 				      .rsdp = 0xfed1000,
+				      .screen = &screen,
 				      .setup_data = 0xabc000,
 				      .cmdline = cmdline };
 	return 0;
@@ -208,6 +210,7 @@ static void an_image_of_ours_gets_the_archive_and_the_rest_of_the_list(void **st
 	assert_int_equal(boot_ramdisk_size(chain.params), archive.size);
 	assert_string_equal(at(boot_cmd_line(chain.params)), "quiet handoff.shutdown=none handoff.next=linux -- root=/dev/vda ro");
 	assert_int_equal(*(const u64 *)(p + 0x070), 0xfed1000);
+	assert_memory_equal(p, &screen, sizeof(screen));
 	assert_int_equal(*(const u64 *)(p + 0x250), 0xabc000);
 	assert_int_equal(p[0x210], 0xff);
 }
@@ -224,7 +227,25 @@ static void a_foreign_image_gets_its_own_initrd_and_command_line(void **state)
 	assert_int_equal(boot_ramdisk_image(chain.params), region("initrd")->address);
 	assert_int_equal(boot_ramdisk_size(chain.params), INITRD_SIZE);
 	assert_memory_equal(at(region("initrd")->address), foreign_initrd, INITRD_SIZE);
+	assert_memory_equal(chain.params, &screen, sizeof(screen));
 	assert_string_equal(at(boot_cmd_line(chain.params)), "root=/dev/vda ro");
+}
+
+/* SHA256SUMS vouches for whole files: what of an image is not placed is read where it was. */
+static void an_image_is_verified_as_the_file_that_is_listed(void **state)
+{
+	char hex[65];
+
+	(void)state;
+	coreutils_sha256(archive.bytes + second_at + 124, IMAGE_SIZE, hex);
+	assert_int_equal(chain_prepare(&chain, "second", "", &world), OK);
+	assert_string_equal(region("image")->digest, hex);
+	assert_int_equal(region("image")->skip, IMAGE_SETUP);
+	chain_place(&chain);
+	assert_int_equal(chain_verify(&chain), OK);
+	archive.bytes[second_at + 124] ^= 1;
+	assert_int_equal(chain_verify(&chain), ERR_INVALID);
+	assert_one_line("image second: image at 0x");
 }
 
 /* The next kernel may use what this one uses, except where devices may still write. */
@@ -430,6 +451,17 @@ static void a_foreign_command_line_that_is_one_too_long_is_refused(void **state)
 	assert_false(refused("linux", ERR_RANGE, ""));
 }
 
+/* What coreutils makes of a region: what was skipped, and behind it what was placed. */
+static void digest_in_place(const struct chain_region *r, char hex[65])
+{
+	u8 *bytes = malloc(r->skip + r->size);
+
+	memcpy(bytes, r->source, r->skip);
+	memcpy(bytes + r->skip, at(r->address), r->size);
+	coreutils_sha256(bytes, r->skip + r->size, hex);
+	free(bytes);
+}
+
 static void what_differs_after_placing_is_named_with_both_digests(void **state)
 {
 	static const char *const images[] = { "second", "linux" };
@@ -445,9 +477,9 @@ static void what_differs_after_placing_is_named_with_both_digests(void **state)
 			char hex[65], want[65];
 
 			fake_log_start();
-			coreutils_sha256(at(r->address), r->size, want);
+			digest_in_place(r, want);
 			*last ^= 1;
-			coreutils_sha256(at(r->address), r->size, hex);
+			digest_in_place(r, hex);
 			assert_int_equal(chain_verify(&chain), ERR_INVALID);
 			assert_one_line(r->name);
 			assert_true(fake_log_has(hex));
@@ -473,6 +505,7 @@ int main(void)
 		T(what_was_placed_is_what_the_archive_holds),
 		T(an_image_of_ours_gets_the_archive_and_the_rest_of_the_list),
 		T(a_foreign_image_gets_its_own_initrd_and_command_line),
+		T(an_image_is_verified_as_the_file_that_is_listed),
 		T(the_next_kernel_is_told_of_the_dma_buffers),
 		T(a_preferred_place_that_is_taken_is_not_insisted_upon),
 		T(what_is_sound_is_not_refused),

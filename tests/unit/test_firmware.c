@@ -224,6 +224,111 @@ static void the_rsdp_is_that_of_acpi_2(void **state)
 	assert_int_equal(firmware_rsdp(), 0);
 }
 
+/* --- the display --- */
+
+static EFI_GRAPHICS_OUTPUT_MODE_INFORMATION info[2];
+static EFI_GRAPHICS_OUTPUT_PROTOCOL_MODE mode[2] = { { .Info = &info[0] }, { .Info = &info[1] } };
+
+static void has_display(EFI_GRAPHICS_PIXEL_FORMAT format, u64 base)
+{
+	unsigned int i = fake_efi.displays++;
+
+	info[i] = (EFI_GRAPHICS_OUTPUT_MODE_INFORMATION){
+		.HorizontalResolution = 800,
+		.VerticalResolution = 600,
+		.PixelFormat = format,
+		.PixelsPerScanLine = 832, /* more than are seen */
+	};
+	mode[i].FrameBufferBase = base;
+	fake_efi.display[i].Mode = &mode[i];
+}
+
+static struct screen_info told(void)
+{
+	struct screen_info screen;
+
+	memset(&screen, 0xee, sizeof(screen));
+	firmware_screen(&screen);
+	return screen;
+}
+
+static void a_display_is_told_as_linux_wants_it(void **state)
+{
+	const struct screen_info want = {
+		.orig_video_isVGA = 0x70,
+		.lfb_width = 800,
+		.lfb_height = 600,
+		.lfb_depth = 32,
+		.lfb_base = 0x80000000,
+		.ext_lfb_base = 0xe0,
+		.lfb_size = 832 * 4 * 600,
+		.lfb_linelength = 832 * 4,
+		.red_size = 8,
+		.red_pos = 16,
+		.green_size = 8,
+		.green_pos = 8,
+		.blue_size = 8,
+		.blue_pos = 0,
+		.rsvd_size = 8,
+		.rsvd_pos = 24,
+		.pages = 1,
+		.capabilities = 3,
+	};
+	struct screen_info screen;
+
+	(void)state;
+	has_display(PixelBlueGreenRedReserved8BitPerColor, 0xe080000000);
+	screen = told();
+	assert_memory_equal(&screen, &want, sizeof(want));
+	/* The twin: the other order. */
+	info[0].PixelFormat = PixelRedGreenBlueReserved8BitPerColor;
+	screen = told();
+	assert_int_equal(screen.red_pos, 0);
+	assert_int_equal(screen.blue_pos, 16);
+}
+
+static void masks_say_where_the_colours_are(void **state)
+{
+	struct screen_info screen;
+
+	(void)state;
+	has_display(PixelBitMask, 0xc0000000);
+	info[0].PixelInformation = (EFI_PIXEL_BITMASK){ 0xf800, 0x07e0, 0x001f, 0 };
+	screen = told();
+	assert_int_equal(screen.lfb_depth, 16);
+	assert_int_equal(screen.lfb_linelength, 832 * 2);
+	assert_int_equal(screen.red_size, 5);
+	assert_int_equal(screen.red_pos, 11);
+	assert_int_equal(screen.green_size, 6);
+	assert_int_equal(screen.green_pos, 5);
+	assert_int_equal(screen.blue_size, 5);
+	assert_int_equal(screen.blue_pos, 0);
+	assert_int_equal(screen.rsvd_size, 0);
+	assert_int_equal(screen.rsvd_pos, 0);
+	info[0].PixelInformation.ReservedMask = 0x80000000; /* one bit, the highest */
+	screen = told();
+	assert_int_equal(screen.rsvd_size, 1);
+	assert_int_equal(screen.rsvd_pos, 31);
+}
+
+static void a_display_that_firmware_alone_draws_on_is_none(void **state)
+{
+	static const struct screen_info none;
+	struct screen_info screen;
+
+	(void)state;
+	screen = told();
+	assert_memory_equal(&screen, &none, sizeof(none));
+	has_display(PixelBltOnly, 0);
+	screen = told();
+	assert_memory_equal(&screen, &none, sizeof(none));
+	/* The twin: another behind it, whose frame buffer there is. */
+	has_display(PixelBlueGreenRedReserved8BitPerColor, 0xd0000000);
+	screen = told();
+	assert_int_equal(screen.orig_video_isVGA, 0x70);
+	assert_int_equal(screen.lfb_base, 0xd0000000);
+}
+
 static void memory_is_where_it_was_preferred_or_aligned(void **state)
 {
 	u64 base, at = 0;
@@ -453,6 +558,9 @@ int main(void)
 		T(a_shells_arguments_that_are_no_text_are_refused),
 		T(a_section_is_found_by_its_name),
 		T(the_rsdp_is_that_of_acpi_2),
+		T(a_display_is_told_as_linux_wants_it),
+		T(masks_say_where_the_colours_are),
+		T(a_display_that_firmware_alone_draws_on_is_none),
 		T(memory_is_where_it_was_preferred_or_aligned),
 		T(memory_that_there_is_not_is_said),
 		T(every_memory_type_becomes_its_own),

@@ -187,6 +187,14 @@ static const struct e820_entry e820[] = { { 0x1000, 0x9e000, E820_RAM },
 					  { 0x100000, 0x7f00000, E820_RAM },
 					  { 0xb0000000, 0x100, E820_DMA } };
 
+static const struct screen_info screen = {
+	.orig_video_isVGA = VIDEO_TYPE_EFI,
+	.lfb_width = 1280,
+	.lfb_base = 0x80000000,
+	.rsvd_pos = 24,
+	.ext_lfb_base = 0xe0,
+};
+
 static const struct boot_request request = {
 	.load_address = 0x123400000,
 	.cmdline = 0x2aaaaaaaa,
@@ -194,6 +202,7 @@ static const struct boot_request request = {
 	.ramdisk_size = 0x4cccccccc,
 	.rsdp = 0x5dddddddd,
 	.setup_data = 0x6eeeeeeee,
+	.screen = &screen,
 	.e820 = e820,
 	.e820_entries = ARRAY_SIZE(e820),
 };
@@ -203,6 +212,11 @@ static void expected_page(u8 *page, size_t header_end)
 {
 	memset(page, 0, 4096);
 	memcpy(page + 0x1f1, file + 0x1f1, header_end - 0x1f1);
+	image_set(page, 0x00f, 1, 0x70); /* screen_info, as <linux/screen_info.h> has it */
+	image_set(page, 0x012, 2, 1280);
+	image_set(page, 0x018, 4, 0x80000000);
+	image_set(page, 0x02d, 1, 24);
+	image_set(page, 0x03a, 4, 0xe0);
 	image_set(page, 0x070, 8, 0x5dddddddd);
 	image_set(page, 0x0c0, 4, 0x3);	       /* ext_ramdisk_image */
 	image_set(page, 0x0c4, 4, 0x4);	       /* ext_ramdisk_size */

@@ -108,6 +108,20 @@ static void boot_params_say_what_firmware_said(void **state)
 	assert_int_equal(params->e820_table[0].addr, 0x100000);
 	assert_int_equal(params->hdr.setup_data, 0);
 	assert_int_equal(params->sentinel, 0);
+	assert_int_equal(params->screen_info.orig_video_isVGA, 0);
+}
+
+static void boot_params_tell_of_the_display(void **state)
+{
+	EFI_GRAPHICS_OUTPUT_MODE_INFORMATION info = { .HorizontalResolution = 1280 }; /* its pixels are RGB */
+	EFI_GRAPHICS_OUTPUT_PROTOCOL_MODE mode = { .Info = &info };
+
+	(void)state;
+	fake_efi.displays = 1;
+	fake_efi.display[0].Mode = &mode;
+	assert_non_null(run("quiet", 5));
+	assert_int_equal(params->screen_info.orig_video_isVGA, 0x70);
+	assert_int_equal(params->screen_info.lfb_width, 1280);
 }
 
 static void a_built_in_command_line_that_does_not_fit_is_refused(void **state)
@@ -161,6 +175,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(the_built_in_command_line_is_handed_over_where_there_is_no_other),
 		T(boot_params_say_what_firmware_said),
+		T(boot_params_tell_of_the_display),
 		T(a_built_in_command_line_that_does_not_fit_is_refused),
 		T(load_options_replace_it),
 		T(load_options_that_are_refused_enter_nothing),

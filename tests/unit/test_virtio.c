@@ -215,6 +215,19 @@ static void a_reset_that_is_never_done_is_given_up_with_a_line(void **state)
 	assert_status_written(device, 0);
 }
 
+/* Whoever had it may have reset it, or not: each is told. */
+static void a_driver_says_which_status_it_found(void **state)
+{
+	(void)state;
+	device->status = 0x0b;
+	assert_int_equal(virtio_pci_reset(dev), OK);
+	assert_one_line("0000:00:05.0 virtio-blk: status 0x0b before its reset");
+	assert_int_equal(device->status, 0);
+	fake_log_start();
+	assert_int_equal(virtio_pci_reset(dev), OK);
+	assert_one_line("0000:00:05.0 virtio-blk: status 0x00 before its reset");
+}
+
 /* A device that is gone reads all ones. */
 static void a_reset_of_a_device_that_has_gone_ends(void **state)
 {
@@ -554,6 +567,7 @@ int main(void)
 		T(a_structure_that_is_too_short_is_refused),
 		T(a_reset_waits_until_the_device_says_0),
 		T(a_reset_that_is_never_done_is_given_up_with_a_line),
+		T(a_driver_says_which_status_it_found),
 		T(a_reset_of_a_device_that_has_gone_ends),
 		T(negotiation_follows_the_standards_order),
 		T(access_platform_is_accepted_where_it_is_offered),

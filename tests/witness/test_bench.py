@@ -14,13 +14,15 @@ from pathlib import Path
 import pytest
 
 from tests.witness.scene import (
-    BEHIND, COMMAND, CONTROL, EDU, NAMES, VIRTIO, Scene, config_write, edu, memory_write, msi,
+    BEHIND, COMMAND, CONTROL, EDU, NAMES, VECTOR, VIRTIO, Scene, config_write, edu, memory_write, msi,
 )  # fmt: skip
 
-from witness.bench import (
-    Access, Row, accesses, aligned, boot_row, breakdown, capabilities, empty_application, enumeration, enumeration_rows,
-    out_accesses, shutdown_row, size_row, spread_row, stamped, steps_by_trace,
+from witness.bench_boot import boot_row, empty_application
+from witness.bench_config import (
+    Access, accesses, capability_list, entry_line, enumeration, only_hop, out_accesses, within,
 )  # fmt: skip
+from witness.bench_handoff import breakdown, enumeration_rows, shutdown_row, size_row, spread_row, stamped, steps_by_trace
+from witness.bench_table import Row, aligned
 from witness.case import Case
 from witness.pci import Bdf
 from witness.trace import parse
@@ -95,7 +97,9 @@ def test_out_phase_is_the_walk_and_nothing_else(told: Scene) -> None:
 
 
 def test_enumeration_ends_with_the_last_look(told: Scene) -> None:
-    reads = enumeration(*found(told))
+    case, all = found(told)
+    hop = only_hop(case)
+    reads = enumeration(within(all, range(entry_line(case, hop), hop.inward.start)))
     assert [a.bdf for a in reads] == [*NAMES, *MESSAGES, ABSENT]
     reads_row, nobody = enumeration_rows(reads)
     assert reads_row.measured.startswith("1.75 (7 for 4 functions")
@@ -109,7 +113,7 @@ def test_steps_follow_each_other_from_the_last_clear_to_the_first_message(told: 
     assert list(steps) == ["jump", "start", "enumerate", "startup", "reset", "probe", "first I/O"]
     assert all(a.stop == b.start for a, b in pairwise(steps.values()))
     assert lines[steps["jump"].start - 1].startswith("pci_cfg_write virtio-blk-pci 00:03.0 @0x4")
-    assert lines[steps["first I/O"].stop - 1] == msi(0x41)
+    assert lines[steps["first I/O"].stop - 1] == msi(VECTOR)  # the disk's, and not the edu's in front of it
 
 
 def test_stamps() -> None:
@@ -123,16 +127,17 @@ def test_stamps() -> None:
 
 
 def test_capabilities_of_both_lists() -> None:
-    assert capabilities({0x34: 0x40, 0x40: 0x5011, 0x50: 0x0005, 0x100: 0x14810001, 0x148: 0x0001000D}) == 4
+    answers = {0x34: 0x40, 0x40: 0x5011, 0x50: 0x0005, 0x100: 0x14810001, 0x148: 0x0001000D}
+    assert capability_list(answers) == {0x40: "MSI-X", 0x50: "MSI", 0x100: "AER", 0x148: "ACS"}
 
 
-@pytest.mark.parametrize("answers", [{}, {0: 0x1234}, {0: 0x1234, 0x34: 0}, {0x34: 0x40}])
+@pytest.mark.parametrize("answers", [{}, {0: 0x1234}, {0: 0x1234, 0x34: 0}, {0x34: 0x40}, {0x100: 0}])
 def test_no_capabilities(answers: dict[int, int]) -> None:
-    assert capabilities(answers) == 0
+    assert not capability_list(answers)
 
 
 def test_a_looping_list_ends() -> None:
-    assert capabilities({0x34: 0x40, 0x40: 0x5005, 0x50: 0x4011}) == 2
+    assert list(capability_list({0x34: 0x40, 0x40: 0x5005, 0x50: 0x4011})) == [0x40, 0x50]
 
 
 # --- judgements ---

@@ -10,7 +10,8 @@ import pytest
 
 from witness.firmware import Firmware
 from witness.lab.experiment import Role, Shown, Trial, Unshown, Value, Verdict, at_least, conclude, exactly, reason
-from witness.lab.lab import Choice, check_devices, differences
+from witness.lab.lab import Choice, check_devices
+from witness.lab.rounds import differences
 from witness.lab.stage import models
 from witness.machine import Machine
 from witness.qemu import Settings, Unusable

@@ -16,11 +16,12 @@ from tests.witness.scene import BEHIND, DATA, DMA, EDU, EDU_TARGET, MESSAGES, PA
 
 from witness.image import BOOT_PARAMS_SIZE, E820_DMA, E820_TABLE
 from witness.lab import matrix
-from witness.lab.lab import Choice, differences, unknown
+from witness.lab.lab import Choice
 from witness.lab.dma import UNIT, Given, hits
 from witness.lab.devices import DEVICES
 from witness.lab.matrix import EXPECTED, HAZARDS, Cell, Found, cells, described
 from witness.lab.observation import Observation
+from witness.lab.rounds import differences, unknown
 from witness.lab.table import BEGIN, END, express_cell, known_cells, words, written
 from witness.pci import Bdf
 from witness.qemu import Unusable
@@ -218,17 +219,17 @@ def test_document_holds_what_is_known_of_each_cell() -> None:
     assert known_cells(f"{BEGIN}\n{END}\n") == {}
 
 
-def test_cell_that_is_not_as_known_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    monkeypatch.setattr("witness.lab.lab.DOCUMENT", tmp_path / "lab.md")
-    (tmp_path / "lab.md").write_text(written(BEGIN + END, results(STRAY, QUIET, DIED, HUNG)))
-    assert unknown(results(STRAY, QUIET, DIED)) == []
-    assert unknown(results(STRAY | {"hazards": {"stray MSI": 9, "work lost": 2}})) == []  # how many may differ by host
-    assert unknown(results(QUIET | {"hazards": {"stray MSI": 1}})) == ["keep-msi/none/edu: stray MSI; known is none"]
-    assert unknown(results(STRAY | {"hazards": {}})) == ["none/none/edu: none; known is stray MSI, work lost"]
-    assert unknown(results(DIED | QUIET | {"device": "virtio-blk"})) == ["keep-msi/none/virtio-blk: none; known is nothing"]
+def test_cell_that_is_not_as_known_is_named() -> None:
+    text = written(BEGIN + END, results(STRAY, QUIET, DIED, HUNG))
+    assert unknown(results(STRAY, QUIET, DIED), text) == []
+    assert unknown(results(STRAY | {"hazards": {"stray MSI": 9, "work lost": 2}}), text) == []  # how many may differ by host
+    assert unknown(results(QUIET | {"hazards": {"stray MSI": 1}}), text) == ["keep-msi/none/edu: stray MSI; known is none"]
+    assert unknown(results(STRAY | {"hazards": {}}), text) == ["none/none/edu: none; known is stray MSI, work lost"]
+    assert unknown(results(DIED | QUIET | {"device": "virtio-blk"}), text) == ["keep-msi/none/virtio-blk: none; known is nothing"]
     # One that could not run passes for nothing, and one whose policy did otherwise is none of its kind.
-    assert unknown(results(HUNG)) == ["keep-msi/none/nvme: could not run: no end after 60 s; known is could not run"]
-    assert unknown(results(QUIET | {"signature": "00:05.0: nothing"})) == ["keep-msi/none/edu: config accesses: 00:05.0: nothing"]
+    assert unknown(results(HUNG), text) == ["keep-msi/none/nvme: could not run: no end after 60 s; known is could not run"]
+    other = "00:05.0: nothing"
+    assert unknown(results(QUIET | {"signature": other}), text) == [f"keep-msi/none/edu: config accesses: {other}"]
 
 
 def test_runs_that_differ_are_told_by_every_count() -> None:

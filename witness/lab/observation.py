@@ -50,6 +50,11 @@ class Observation:
                     text = ""
         return found
 
+    @property
+    def phases(self) -> list[tuple[int, str]]:
+        """Of its timeline: the trace line at which each begins, and its name."""
+        return [(mark.line, mark.name) for mark in self.marks]
+
     def mark(self, name: str, nth: int = 0) -> Mark:
         found = [mark for mark in self.marks if mark.name == name]
         if nth >= len(found):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The lab's results as one HTML page: no scripts, nothing from elsewhere, timelines as inline SVG. The words are in page.html."""
+"""Results as one HTML page: no scripts, nothing from elsewhere, timelines as inline SVG. The words are in page.html."""
 
 from __future__ import annotations
 
@@ -27,6 +27,37 @@ HEAT_MAX = 4
 SIGNS = {
     "holds": "✓", "agrees": "✓", "refuted": "✗", "does not agree": "✗", "not shown": "?", "could not run": "–",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the results are about, in the words of the page."""
+
+    title: str
+    heading: str
+    about: str
+    kinds: dict[str, tuple[str, str]]  # of experiments: the heading of each, and what its table says
+    has_matrix: bool
+
+
+LAB = Subject(
+    "the lab",
+    "The lab: what a hand-off of PCI devices lets loose",
+    "Every claim of “PCI/MSI: Don't disable MSI/MSI-X at shutdown” (M. Tsirkin, 2015), and every limit of it, as an experiment on "
+    "QEMU. A verdict is read from QEMU's trace, from RAM and from the disk, never from the guest's own word, and stands only where "
+    "the control shows the opposite.",
+    {"claim": (table.KINDS["claim"], "What the patch says"), "limit": (table.KINDS["limit"], "Where it does not reach")},
+    True,
+)
+LINUX = Subject(
+    "Linux on either side",
+    "A real Linux on either side of the hand-off",
+    "Debian's unmodified kernel takes over from the images of pci-handoff, and hands over to them, by kexec and after a crash. "
+    "A verdict is read from QEMU's trace, from RAM, from the disk and from what Linux says of itself, never from our images' word, "
+    "and stands only where the control shows the opposite.",
+    {"linux": (table.KINDS["linux"], "What happens between Linux and the images")},
+    False,
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +119,8 @@ def write_page(results: Mapping[str, Any], path: Path) -> None:
     def cell(out: str, inward: str, device: str) -> Mapping[str, Any]:
         return cells.get((out, inward, device)) or table.absent(out, inward, device)
 
-    words = {"kinds": table.KINDS, "signs": SIGNS, "symbol": table.symbol, "told": table.told, "unlike": table.unlike}
+    subject = LINUX if any(experiment["kind"] in LINUX.kinds for experiment in results["experiments"]) else LAB
+    words = {"subject": subject, "signs": SIGNS, "symbol": table.symbol, "told": table.told, "unlike": table.unlike}
     text = page.render(results, ordered=table.versions(results), cell=cell, heat=heat, price=table.PRICE, **words)
     path.write_text(text, encoding="utf-8")
 

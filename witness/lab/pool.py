@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import shutil
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Callable, Generic, Sequence, TypeVar
+from typing import Any, Callable, Generic, Iterator, Sequence, TypeVar
 
 from witness.lab import stage
 from witness.machine import Machine
@@ -34,6 +35,17 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
+@contextmanager
+def workers() -> Iterator[ProcessPoolExecutor]:
+    """A process for each CPU. Where something goes wrong, what has not begun does not begin."""
+    with ProcessPoolExecutor(cpus(), mp_context=get_context("fork"), initializer=die_with_parent) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
 def run_jobs(jobs: Sequence[Job[T]], build: Path, directory: Path, how: Settings) -> None:
     """Run all. A machine is booted in directory, which is removed."""
     waiting: dict[Machine, list[Job[T]]] = {}
@@ -41,7 +53,7 @@ def run_jobs(jobs: Sequence[Job[T]], build: Path, directory: Path, how: Settings
         waiting.setdefault(job.machine, []).append(job)
     # The machine with the most to do first, so that no CPU waits for it at the end.
     machines = sorted(waiting, key=lambda machine: -len(waiting[machine]))
-    with ProcessPoolExecutor(cpus(), mp_context=get_context("fork"), initializer=die_with_parent) as pool:
+    with workers() as pool:
         boots = {pool.submit(stage.take, m, build, directory / str(i), how): m for i, m in enumerate(machines)}
         runs: dict[Future[T], Job[T]] = {}
         try:
@@ -53,8 +65,5 @@ def run_jobs(jobs: Sequence[Job[T]], build: Path, directory: Path, how: Settings
                         runs[pool.submit(job.work, boot.result())] = job
                 for run in [future for future in runs if future in ended]:
                     runs.pop(run).done(run.result())
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
         finally:
             shutil.rmtree(directory, ignore_errors=True)

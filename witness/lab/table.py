@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The lab's results as plain text: the table and one experiment for the terminal, both and their reading for docs/lab.md.
+"""Results as plain text: the table and one experiment for the terminal, both and their reading for docs/lab.md and docs/linux.md.
 
-What comes from build/lab/results.json is read as it is: page.py shows the same.
+What comes from a results.json is read as it is: page.py shows the same.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from witness.lab.timeline import Lane, Timeline
 
 WIDTH = 100
 
-# What stands between these in docs/lab.md is made.
-BEGIN, END = "<!-- made by make lab -->", "<!-- end of what make lab made -->"
+# What stands between these in a document is made.
+BEGIN, END = "<!-- made from results.json -->", "<!-- end of what is made -->"
 
 NONE, PAID, NOT_RUN, DIED = ".", "o", "-", "!"
 
@@ -200,7 +200,7 @@ def _drawn(lane: Lane, size: int, columns: int) -> str:
 
 
 def markdown(results: Facts) -> str:
-    """For docs/lab.md: verdicts, readings, kinds of hazards; no number that another run would have otherwise."""
+    """For a document: verdicts, readings, kinds of hazards; no number that another run would have otherwise."""
     lines = [BEGIN, ", ".join(f"{name} {version}" for name, version in versions(results).items() if name != "git"), ""]
     for kind, word in KINDS.items():
         found = [e for e in results["experiments"] if e["kind"] == kind]
@@ -230,6 +230,20 @@ def written(document: str, results: Facts) -> str:
     """The document with these results in place of those that it has."""
     before, _, rest = document.partition(BEGIN)
     return before + markdown(results).rstrip("\n") + rest.partition(END)[2]
+
+
+def rows(results: Facts) -> list[str]:
+    """The line of each experiment."""
+    return _rows(markdown(results))
+
+
+def known_rows(document: str) -> list[str]:
+    """Those that a document has."""
+    return _rows(document.partition(BEGIN)[2].partition(END)[0])
+
+
+def _rows(made: str) -> list[str]:
+    return [line for line in made.splitlines() if line.startswith("| **")]
 
 
 def known_cells(document: str) -> dict[tuple[str, str, str], str]:

@@ -11,17 +11,23 @@ from pathlib import Path
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from witness.lab import stage
-from witness.lab.experiment import STUMBLES, Experiment, Shown, Value, conclude, reason
+from witness.lab.experiment import STUMBLES, Experiment, Shown, Trial, Value, conclude, reason
 from witness.lab.observation import Observation
 from witness.lab.pool import Job
 from witness.lab.timeline import timeline
 from witness.lab.vcd import write_vcd
+from witness.record import Run
 
 # By the first letter of the id; tests/claims/ has the first two, tests/linux/ the third.
 KINDS = {"c": "claim", "l": "limit", "k": "linux"}
 
 # What a run leaves beside its trace is of no more use when it has been judged.
-HEAVY = ("ram", "*.img", "*.bin")
+HEAVY = ("ram", "initrd", "files", "*.img", "*.bin")
+
+Done = Callable[[dict[str, Any], Mapping[str, str]], None]
+
+# A run, and what a judge sees of it, if it has come to something.
+Performed = tuple[Run, Callable[[], Observation]]
 
 
 class Played(NamedTuple):
@@ -37,10 +43,8 @@ class Played(NamedTuple):
 _experiments: dict[str, Experiment] = {}
 
 
-def jobs_of(
-    experiment: Experiment, directory: Path, done: Callable[[dict[str, Any], Mapping[str, str]], None]
-) -> list[Job[Played]]:
-    """A job for each trial; done is given the experiment's results when the last has ended."""
+def gather(experiment: Experiment, done: Done) -> Callable[[int, Played], None]:
+    """What takes the result of each trial, by its number; done is given the experiment's when the last has ended."""
     _experiments[experiment.id] = experiment
     played: dict[int, Played] = {}
 
@@ -48,8 +52,14 @@ def jobs_of(
         played[number] = result
         if len(played) == len(experiment.trials):
             results = [played[n] for n in range(len(played))]
-            done(described(experiment, results), result.versions)
+            done(described(experiment, results), {name: v for result in results for name, v in result.versions.items()})
 
+    return ended
+
+
+def jobs_of(experiment: Experiment, directory: Path, done: Done) -> list[Job[Played]]:
+    """A job for each trial."""
+    ended = gather(experiment, done)
     return [
         Job(trial.machine, partial(play, experiment.id, number, directory), partial(ended, number))
         for number, trial in enumerate(experiment.trials)
@@ -57,26 +67,37 @@ def jobs_of(
 
 
 def play(id: str, number: int, directory: Path, origin: stage.Origin) -> Played:
+    def perform(trial: Trial, place: Path) -> Performed:
+        run, kept = stage.perform(origin, trial.machine, trial.image, trial.words, trial.points, place)
+        return run, partial(Observation, run, kept, trial.may_kill)
+
+    return judged(id, number, directory, perform)
+
+
+def judged(id: str, number: int, directory: Path, perform: Callable[[Any, Path], Performed]) -> Played:
+    """A trial's run, in a place of its own, and what its judge has to say."""
     trial = _experiments[id].trials[number]
     place = directory / id / slug(trial.name)
     shutil.rmtree(place, ignore_errors=True)
-    run, kept = stage.perform(origin, trial.machine, trial.image, trial.words, trial.points, place)
     values: tuple[Value, ...] = ()
+    versions: Mapping[str, str] = {}
     pictures: dict[str, Any] = {"directory": str(place.relative_to(directory)), "timeline": None, "vcd": None}
     why = ""
     try:
-        seen = Observation(run, kept, trial.may_kill)
+        run, look = perform(trial, place)
+        versions = run.versions
+        seen = look()
         values = tuple(trial.judge(seen))
-        lanes = timeline(seen.case, [(mark.line, mark.name) for mark in seen.marks], seen.landed)
+        lanes = timeline(seen.case, seen.phases, seen.landed)
         vcd = place.with_suffix(".vcd")
         write_vcd(lanes, vcd)
         pictures |= {"timeline": asdict(lanes), "vcd": str(vcd.relative_to(directory))}
     except STUMBLES as error:
         why = reason(error)
     for pattern in HEAVY:
-        for file in place.glob(pattern):
-            file.unlink()
-    return Played(values, why, run.versions, pictures)
+        for path in [*place.rglob(pattern)]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return Played(values, why, versions, pictures)
 
 
 def described(experiment: Experiment, played: Sequence[Played]) -> dict[str, Any]:

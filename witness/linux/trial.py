@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """One boot in which a real Linux takes part, and what it says of itself.
 
-Firmware starts Debian's kernel, or first, which hands over to it. Userspace is tests/linux/guest/init: it speaks on COM2 and waits there
-at each point, as the images of the lab do, but tells texts as well. What it tells is a real Linux's word about itself, not ours.
+Firmware starts Debian's kernel, or first, which hands over to it. Userspace is tests/linux/guest/init: it speaks on COM2 and waits
+there at each point, as the images of the lab do, but tells texts as well: a real Linux's word about itself, not ours.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import subprocess
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Mapping
 
 from witness import guestlog
 from witness.case import Before, Case
@@ -21,6 +20,7 @@ from witness.control import Wire
 from witness.lab.experiment import Trial, Unshown
 from witness.lab.observation import Mark, Observation
 from witness.lab.stage import Stage
+from witness.lab.timeline import IN, OUT, WINDOW
 from witness.pci import Bdf, Topology
 from witness.qemu import AtEntry, Session, Settings, Start, Unusable, configs, run
 from witness.record import Outcome, Run
@@ -41,29 +41,42 @@ DATA, LINE_CONTROL, DIVISOR_LATCH = 0x2F8, 0x2FB, 0x80
 # What a line of userspace begins with.
 POINT, TITLE, TEXT, END = "+", "=", "|", "!"
 
+# An image of the lab waits at points, too (tests/claims/lab.c:lab_point).
+_IMAGES_POINT = re.compile(r"\w+ 0x[0-9a-f]+")
+
 # Enough for three kernels on a busy host.
 TIMEOUT_MIN_S = 240
+
+# A Linux that panics resets the machine at once, and that ends the run; else it would stand there until the time is out.
+PANIC = "panic=-1"
+_PANICKED = re.compile(r"Kernel panic - not syncing: (.*)")
+
+# What of a command line is another kernel's than that of our image.
+FOREIGN = " -- "
 
 
 @dataclass(frozen=True)
 class Boot(Trial):
-    """image is LINUX or FIRST; words are its whole command line. A script of tests/linux/guest/scripts/ is named there."""
+    """image is LINUX or FIRST; words are its whole command line, but for PANIC, and name a script of tests/linux/guest/."""
 
     files: tuple[str, ...] = ()  # of the build, for Linux in /handoff
     ends_in: str = "linux"  # whose verdict ends the run: "linux", which powers off, or "guest", an image of ours
+    beside: Boot | None = None  # performed before it, for the judge to compare with: Seen.beside
 
 
 @dataclass
 class Conversation:
     """What userspace said, in order."""
 
+    points: list[str] = field(default_factory=list)
     told: dict[str, list[list[str]]] = field(default_factory=dict)  # by title, each time
     verdicts: list[str] = field(default_factory=list)
     functions: list[tuple[Bdf, bytes]] = field(default_factory=list)  # configuration space, when userspace began
     kept: dict[str, bytes] = field(default_factory=dict)  # by actions
 
     def take(self, line: str) -> str | None:
-        """The point that Linux waits at, if this line tells of one."""
+        """The point that somebody waits at, if this line tells of one."""
+        line = line.rstrip("\r")
         if line.startswith(TITLE):
             self.told.setdefault(line[1:], []).append([])
             self._text = self.told[line[1:]][-1]
@@ -71,16 +84,26 @@ class Conversation:
             self._text.append(line[1:])
         elif line.startswith(END):
             self.verdicts.append(line[1:])
-        elif line.startswith(POINT):
-            return line[1:]
+        elif is_point(line):
+            self.points.append(line.removeprefix(POINT))
+            return self.points[-1]
         return None
+
+
+def is_point(line: str) -> bool:
+    return line.startswith(POINT) or bool(_IMAGES_POINT.fullmatch(line))
+
+
+def point(said: str) -> tuple[str, int]:
+    """`NAME` or `NAME VALUE`."""
+    name, _, value = said.partition(" ")
+    return name, int(value or "0", 0)
 
 
 def perform(trial: Boot, build: Path, directory: Path, how: Settings) -> Seen:
     """Boot, and do at each point what is to be done there."""
-    for name in (LINUX, INITRD, trial.image, *trial.files):
-        if not (build / name).is_file():
-            raise Unusable(f"{build / name} is missing: run make linux-parts")
+    check(build, trial)
+    beside = perform(trial.beside, build, directory / "beside", how) if trial.beside else None
     ours, qemus = socket.socketpair()
     with ours, qemus:
         wire = ("-chardev", f"socket,id=com2,fd={qemus.fileno()}", "-serial", "chardev:com2")
@@ -89,7 +112,22 @@ def perform(trial: Boot, build: Path, directory: Path, how: Settings) -> Seen:
         start = _Performance(trial, build, ours, qemus)
         record = run(machine, build, directory, trial.words, how, stop_at_jump=False, fds=(qemus.fileno(),), start=start)
     record.versions["Linux"] = version(build)
-    return Seen(record, start.said)
+    if record.outcome is Outcome.TIMEOUT:
+        record.detail += f"; Linux's last point: {start.said.points[-1] if start.said.points else 'none'}{panicked(record)}"
+    return Seen(record, start.said, beside)
+
+
+def check(build: Path, trial: Boot) -> None:
+    """Whether all is built that it takes."""
+    for name in (LINUX, INITRD, trial.image, *trial.files):
+        if not (build / name).is_file():
+            raise Unusable(f"{build / name} is missing: run make linux-parts")
+
+
+def panicked(record: Run) -> str:
+    """What the last Linux that did so said, to be put behind what else is known."""
+    found = [match[1] for match in map(_PANICKED.search, console(record)) if match]
+    return f"; Linux panicked: {found[-1]}" if found else ""
 
 
 def version(build: Path) -> str:
@@ -107,10 +145,11 @@ class _Performance(Start):
         self.said = Conversation()
 
     def arguments(self, kernel: Path, cmdline: str, directory: Path) -> list[str]:
-        arguments = ["-kernel", str(self.build / self.trial.image), "-append", cmdline]
+        arguments = ["-kernel", str(self.build / self.trial.image), "-append"]
         if self.trial.image == LINUX:
-            arguments += ["-initrd", str(self._initrd(directory))]
-        return arguments
+            return [*arguments, f"{PANIC} {cmdline}", "-initrd", str(self._initrd(directory))]
+        ours, foreign, linuxs = cmdline.partition(FOREIGN)
+        return [*arguments, f"{ours}{FOREIGN}{PANIC} {linuxs}" if foreign else cmdline]
 
     def _initrd(self, directory: Path) -> Path:
         """Linux's own, and behind it an archive with the files; uncompressed, it has to begin at a multiple of four."""
@@ -133,11 +172,10 @@ class _Performance(Start):
         wire, stage = Wire(self.ours, session.qmp.wire.deadline), Stage(session, kept=self.said.kept)
         try:
             while True:
-                point = self.said.take(wire.until(b"\n").decode("utf-8", errors="replace").rstrip("\r"))
-                if point is None:
+                said = self.said.take(wire.until(b"\n").decode("utf-8", errors="replace"))
+                if said is None:
                     continue
-                name, _, value = point.partition(" ")
-                stage.value = int(value or "0", 0)
+                name, stage.value = point(said)
                 if not self.said.functions:
                     self.said.functions = configs(session.qmp)
                 action = self.trial.points.get(name)
@@ -149,12 +187,15 @@ class _Performance(Start):
                 connection.close()
 
     def ended(self, record: Run, status: int) -> tuple[Outcome, str]:
-        if self.trial.ends_in != "linux":
-            return super().ended(record, status)
-        verdicts = self.said.verdicts
-        if status or not verdicts:
-            return Outcome.CRASH, f"QEMU ended with {status}, Linux's last word on COM1: {last_line(record)!r}"
-        return (Outcome.PASS if verdicts[-1] == "pass" else Outcome.FAIL), f"Linux: {verdicts[-1]}"
+        verdict = self.said.verdicts[-1] if self.said.verdicts else ""
+        if status == 0 and verdict:  # Linux has powered off
+            if self.trial.ends_in == "linux":
+                return (Outcome.PASS if verdict == "pass" else Outcome.FAIL), f"Linux: {verdict}"
+            return Outcome.CRASH, f"Linux ended the run, and not our image: {verdict}"
+        outcome, detail = super().ended(record, status)
+        if self.trial.ends_in == "linux" and outcome in (Outcome.PASS, Outcome.FAIL):
+            return Outcome.CRASH, f"our image ended the run, and not Linux: {detail}"
+        return outcome, detail + panicked(record)
 
 
 def console(record: Run) -> list[str]:
@@ -170,8 +211,8 @@ def last_line(record: Run) -> str:
 class Seen(Observation):
     """What a judge sees: the lab's view of the trace, and what Linux told."""
 
-    def __init__(self, record: Run, said: Conversation) -> None:
-        self.run, self.said, self.kept = record, said, said.kept
+    def __init__(self, record: Run, said: Conversation, beside: Seen | None = None) -> None:
+        self.run, self.said, self.kept, self.beside = record, said, said.kept, beside
         self.landed = []
         self.case = Case(record, record.events, Before(Topology.of(said.functions), {}, []))
 
@@ -179,7 +220,7 @@ class Seen(Observation):
         """A judge's first word: how the run has to have ended."""
         if self.run.outcome not in (outcomes or (Outcome.PASS,)):
             guest = guestlog.last_words(self.run.log)
-            raise Unshown(f"{self.run.detail}; COM1: {last_line(self.run)!r}; our image: {guest!r}")
+            raise Unshown(f"{self.run.detail}; COM1: {last_line(self.run)!r}" + (f"; our image: {guest!r}" if guest else ""))
 
     def told(self, title: str, nth: int = -1) -> list[str]:
         """A text that Linux told, the last time, or the nth."""
@@ -204,8 +245,18 @@ class Seen(Observation):
             elif event.address == DATA and not latched:
                 text += chr(event.value & 0xFF)
                 if text.endswith("\n"):
-                    if text.startswith(POINT):
-                        name, _, value = text[1:].strip().partition(" ")
-                        found.append(Mark(event.line, name, int(value or "0", 0)))
+                    if is_point(text.rstrip()):
+                        found.append(Mark(event.line, *point(text.rstrip().removeprefix(POINT))))
                     text = ""
         return found
+
+    @property
+    def phases(self) -> list[tuple[int, str]]:
+        """The points of Linux, and those of each hand-over."""
+        found = [
+            (lines.start, name)
+            for hop in self.case.hops
+            for lines, name in ((hop.out, OUT), (hop.window, WINDOW), (hop.inward, IN))
+            if lines
+        ]
+        return sorted([*super().phases, *found])

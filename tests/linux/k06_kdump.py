@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""K6: Linux has crashed on any of its CPUs, with all devices live; second silences them, and drives them in what it was given."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import partial
+
+from witness.driving import driven, not_seen
+from witness.image import BOOT_PARAMS_SIZE, e820
+from witness.lab.experiment import Action, Experiment, Judge, Role, Value, at_least, exactly
+from witness.lab.observation import at
+from witness.linux.kdump import (
+    CPUS, KERNEL_BEGINS, at_entry, changed_pages, destinations, entry_line, inside, ram_at_entry, registers, reservation, told_of,
+    watch_entry, writers,
+)  # fmt: skip
+from witness.linux.trial import LINUX, Boot, Seen
+from witness.machine import REFERENCE, Machine
+from witness.pci import ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, PCI_MSIX_FLAGS_MASKALL, Bdf, Register
+from witness.record import Outcome
+from witness.state import Change
+from witness.trace import ConfigWrite, Msi
+
+# So that the reservation is below 256 MiB wherever Linux puts it: edu reaches no further.
+MIB = 256
+
+# In boot_params: where the command line is, and its greatest length.
+CMD_LINE_PTR, CMD_LINE_MAX = 0x228, 2048
+
+# Beside its own second is given all that Linux was.
+LINUXS_WORDS = "-s,--reuse-cmdline,-p"
+
+FILES = ("second.bin", "next.cpio")
+
+
+def machine(cpus: int) -> Machine:
+    """The reference machine with more CPUs, and an NVMe disk, whose driver is in the kernel. Both virtio disks take a request
+    while it is offered: on a busy host QEMU's own thread may come to it after seconds."""
+    scratch, source = REFERENCE.disks
+    disks = (replace(scratch, device="ioeventfd=off"), source)
+    disk = ("-blockdev", "driver=null-co,node-name=nvme,size=8388608,read-zeroes=on")
+    devices = (*REFERENCE.devices, "nvme,serial=1,addr=10,drive=nvme")
+    return replace(REFERENCE, mib=MIB, disks=disks, devices=devices, extra=("-smp", str(cpus), *disk))
+
+
+# --- what second finds ---
+
+
+def masters(seen: Seen, line: int) -> list[Bdf]:
+    return seen.case.history.masters(line)
+
+
+def bound(seen: Seen) -> list[Bdf]:
+    """The functions that have a driver, by Linux's word."""
+    return [Bdf.parse(line.split()[0]) for line in seen.told("drivers") if len(line.split()) == 2]
+
+
+def names(functions: list[Bdf]) -> str:
+    return " ".join(map(str, functions)) or "none"
+
+
+def found(seen: Seen, line: int) -> str:
+    """How many functions have bus master, MSI, MSI-X on, by the trace."""
+    signalling = [register for _, register in seen.case.history.signalling(line)]
+    return f"{len(masters(seen, line))} {signalling.count(Register.MSI)} {signalling.count(Register.MSIX)}"
+
+
+def said(seen: Seen) -> str:
+    """The same by second's word."""
+    words = re.compile(r"bus master on for (\d+), MSI on for (\d+), MSI-X on for (\d+)")
+    return next((" ".join(match.groups()) for match in map(words.search, seen.run.log) if match), "nothing")
+
+
+# --- what it does to them ---
+
+
+def drivers_begin(seen: Seen, lines: range) -> int:
+    """The first write to a device, or that gives one bus master."""
+    masters = (change.line for change in seen.case.changes(lines) if change.master_set)
+    return min((seen.case.device_writes(lines)[0].line, *masters))
+
+
+def step(change: Change) -> str:
+    """What a write does on the way to silence; empty: something else."""
+    if change.register is Register.COMMAND:
+        if change.set & PCI_COMMAND_INTX_DISABLE:
+            return "INTx"
+        return "master" if change.master_cleared else ""
+    masks = change.register is Register.MSI or change.new & PCI_MSIX_FLAGS_MASKALL
+    return "messages" if change.msi_disabled and masks else ""
+
+
+def silenced(seen: Seen, lines: range) -> dict[Bdf, str]:
+    """What was done to each function, in order."""
+    steps: dict[Bdf, list[str]] = {}
+    for change in seen.case.changes(lines):
+        steps.setdefault(change.bdf, []).append(step(change) or f"other write, trace {change.line}")
+    return {bdf: ", ".join(done) for bdf, done in steps.items()}
+
+
+def hardened(seen: Seen, bdf: Bdf, line: int) -> str:
+    """What it takes to silence a function that was found like this."""
+    command = seen.register(bdf, Register.COMMAND, line)
+    on = any(seen.register(bdf, register, line) & ENABLE[register] for register in ENABLE)
+    steps = {
+        "INTx": not command & PCI_COMMAND_INTX_DISABLE,
+        "master": command & PCI_COMMAND_MASTER,
+        "messages": on,
+    }
+    return ", ".join(name for name, needed in steps.items() if needed)
+
+
+def unreset(seen: Seen, lines: range) -> list[Bdf]:
+    """Functions with a driver here and a BAR that got bus master before anything was written to them."""
+    early = []
+    for change in seen.case.changes(lines):
+        one = seen.case.topology.functions[change.bdf]
+        if change.master_set and one in driven(seen.case) and not one.slot:
+            if not seen.writes_to(change.bdf, range(lines.start, change.line)):
+                early.append(change.bdf)
+    return early
+
+
+def handed(seen: Seen, params: int) -> tuple[list[int], str]:
+    """Where the entries of second's memory map begin, and its command line."""
+    ram = ram_at_entry(seen)
+    page = ram.read(range(params, params + BOOT_PARAMS_SIZE))
+    words = int.from_bytes(page[CMD_LINE_PTR:][:4], "little")
+    line = ram.read(range(words, words + CMD_LINE_MAX)).partition(b"\0")[0]
+    return [addresses.start for addresses, _ in e820(page)], line.decode()
+
+
+# --- judges ---
+
+
+def left_on(seen: Seen, line: int) -> str:
+    """Functions that Linux drove and that have bus master on."""
+    return names([bdf for bdf in masters(seen, line) if bdf in bound(seen)])
+
+
+def crashed(cpu: int, order: str, seen: Seen) -> list[Value]:
+    seen.need(Outcome.PASS, Outcome.FAIL)
+    entry, area = entry_line(seen), reservation(seen)
+    after = range(entry, seen.case.end + 1)
+    first = drivers_begin(seen, after)
+    silence = silenced(seen, range(entry, first))
+    wanted = {bdf: hardened(seen, bdf, entry) for bdf in sorted(seen.case.topology.functions)}
+    loud = [bdf for bdf, steps in wanted.items() if silence.get(bdf, "") != steps]
+    ram = seen.run.ram_after()
+    told = list(told_of(seen.case, after, ram))
+    missing = [f"{f.bdf}: {what}" for f in driven(seen.case) for what in not_seen(seen.case, f, after, ram, True)]
+    messages = list(seen.case.within(Msi, range(first, after.stop)))
+    pages = changed_pages(ram_at_entry(seen), ram, MIB << 20)
+    all_cpus = registers(seen.kept[CPUS])
+    memory, words = handed(seen, all_cpus[cpu]["RSI"])
+    others = [one for number, one in enumerate(all_cpus) if number != cpu]
+    return [
+        exactly("functions of Linux's with bus master on", left_on(seen, entry), names(bound(seen)), f"trace {entry}"),
+        exactly("bus master, MSI, MSI-X on, by second's word", said(seen), found(seen, entry)),
+        exactly("functions with bus master on", len(masters(seen, entry)), len(wanted)),
+        exactly("functions not silent before the first driver begins", names(loud), "none", f"trace {entry}-{first}"),
+        exactly("given bus master before they are reset", names(unreset(seen, range(first, after.stop))), "none"),
+        exactly("second's verdict", seen.run.outcome.name, Outcome.PASS.name),
+        exactly("driven, and does not show", "; ".join(missing) or "nothing", "nothing"),
+        exactly("CPU that enters second", next(n for n, one in enumerate(all_cpus) if one["RIP"] < KERNEL_BEGINS), cpu),
+        exactly("others, halted in Linux", sum(one["HLT"] and one["RIP"] >= KERNEL_BEGINS for one in others), len(all_cpus) - 1),
+        exactly("CPUs that write to devices from there on", str(writers(seen, after)), str([cpu])),
+        exactly("messages go to APIC ID", str(destinations(messages)), str([cpu]), at(messages)),
+        exactly("second's memory map", "sorted" if memory == sorted(memory) else "unsorted", order),
+        exactly("Linux tells where its dump is", words.count("elfcorehdr="), 1),
+        at_least("pieces of RAM that second gives to devices", len(told), 20),
+        exactly("of them outside of the reservation", sum(not inside(piece, area) for piece in told), 0),
+        exactly("pages changed outside of the reservation", sum(page not in area for page in pages), 0),
+        at_least("pages changed in it", sum(page in area for page in pages), 20),
+    ]
+
+
+def refused(seen: Seen) -> list[Value]:
+    """It looks nowhere else."""
+    seen.need(Outcome.ERROR)
+    entry = entry_line(seen)
+    after = range(entry, seen.case.end + 1)
+    pages = changed_pages(ram_at_entry(seen), seen.run.ram_after(), MIB << 20)
+    return [
+        exactly("second's last line", re.sub(r"\d+", "N", seen.run.log[-2]), "second memory: no N KiB free for DMA"),
+        exactly("configuration writes", sum(1 for _ in seen.case.within(ConfigWrite, after)), 0),
+        exactly("writes to devices", len(seen.case.device_writes(after)), 0),
+        exactly("pages changed outside of the reservation", sum(page not in reservation(seen) for page in pages), 0),
+    ]
+
+
+def kexec(seen: Seen) -> list[Value]:
+    seen.need()
+    entry, area = entry_line(seen), reservation(seen)
+    told = list(told_of(seen.case, range(entry, seen.case.end + 1), seen.run.ram_after()))
+    return [
+        exactly("functions of Linux's with bus master on", left_on(seen, entry), "none", f"trace {entry}"),
+        exactly("bus master, MSI, MSI-X on, by second's word", said(seen), found(seen, entry)),
+        exactly("pieces of RAM given to devices that are in the reservation", sum(inside(piece, area) for piece in told), 0),
+    ]
+
+
+def boot(name: str, role: Role, judge: Judge, cpus: int, cpu: int, crashkernel: str, load: str) -> Boot:
+    words = f"console=ttyS0 crashkernel={crashkernel} linux.script=kdump linux.next=second linux.cpu={cpu} linux.load={load}"
+    words += " linux.words=handoff.startup=hardened"
+    # What kexec -e goes to is copied there at the jump.
+    points: dict[str, Action] = {"loaded": partial(watch_entry, file="second.bin"), "dies": at_entry} if load.endswith("p") else {}
+    return Boot(name, role, machine(cpus), LINUX, judge, words, points, files=FILES, ends_in="guest")
+
+
+EXPERIMENT = Experiment(
+    title="After a panic second drives every device, on the CPU that died and in the memory that was kept for it",
+    source="Linux, Documentation/admin-guide/kdump/kdump.rst; kernel/kexec_core.c:__crash_kexec calls no device_shutdown",
+    falsified_by="a function that is silent already, or still loud when a driver begins; a message to another CPU; a byte that "
+    "changes, or that a device is told of, outside of what /proc/iomem calls Crash kernel",
+    provoked_by="echo c >/proc/sysrq-trigger on a chosen CPU, with reads of two virtio disks and an NVMe disk in flight; the "
+    "machine is stopped where second is entered",
+    reading="A crash kernel is entered with bus master on in every function, MSI-X on wherever a driver had it, on any CPU, with "
+    "the others halted in the old kernel. It takes memory for itself and for devices from its own map alone, which need not"
+    " be sorted and may be 5 MiB, sends messages to the CPU that it runs on, and says so where the memory does not do, "
+    "before it writes to a device. Words of the other kernel's on its command line are none of its business.",
+    trials=(
+        boot("CPU 0 of 2, kexec_load", Role.CLAIM, partial(crashed, 0, "sorted"), 2, 0, "32M", "-c,-p"),
+        boot("CPU 2 of 4, kexec_file_load, 5 MiB", Role.CLAIM, partial(crashed, 2, "unsorted"), 4, 2, "5M", LINUXS_WORDS),
+        boot("4 MiB", Role.CONTROL, refused, 2, 1, "4M", "-c,-p"),
+        boot("kexec -e instead of a panic", Role.CONTROL, kexec, 2, 0, "32M", "-c,-l"),
+    ),
+)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""K7: what was in flight when Linux crashed still lands, in its memory; what devices begin after, only bus master stops."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+
+from witness.image import Image
+from witness.lab import disk
+from witness.lab.dma import PAGE, given, hits
+from witness.lab.experiment import Experiment, Role, Value, exactly
+from witness.lab.observation import at
+from witness.lab.stage import IMAGES, Stage
+from witness.linux.kdump import changed_pages, entry_line, positions, reservation
+from witness.linux.trial import FILES as FOLDER
+from witness.linux.trial import LINUX, Boot, Seen
+from witness.machine import Content, Disk, Machine, Nic
+from witness.pci import Bdf
+from witness.record import Outcome, Ram
+from witness.trace import ConfigWrite, MmioWrite
+from witness.virtqueue import NET_RX, Landing, Queue, Request, in_flight, queues
+
+MIB = 256
+
+# Its requests stand in the ring itself, where they can be read from outside.
+HELD = Disk("held", 3, Content.RANDOM, "read-only=on", "id=vda,indirect_desc=off,request-merging=off,ioeventfd=off")
+CARD = Nic("nic", 7, "52:54:00:12:34:56", device="ioeventfd=off")
+MACHINE = Machine(mib=MIB, disks=(HELD,), nics=(CARD,), extra=("-smp", "2"))
+
+DISK, NETWORK = Bdf(0, HELD.slot, 0), Bdf(0, CARD.slot, 0)
+
+# tests/linux/guest/scripts/kdump has so many processes read a disk.
+READS = 2
+
+# second's story with the harness between its chapters.
+IMAGE = "in.bin"
+
+
+# --- at the points ---
+
+
+def hold(stage: Stage) -> None:
+    """No read ends, and nobody answers, before we say so."""
+    disk.throttle(stage, disk.virtio("vda"))
+    stage.session.peers[CARD.name].answering = False
+
+
+def devices_go_on(stage: Stage) -> None:
+    """The policy has been applied, no driver has begun, and the image waits: only devices write to RAM, and it to its own stack."""
+    stage.keep_ram("before")
+    disk.unthrottle(stage, disk.virtio("vda"))
+    stage.session.peers[CARD.name].announce()
+    stage.pass_through_main_loop()
+    stage.keep_ram("after")
+    stage.session.peers[CARD.name].answering = True
+
+
+# --- judges ---
+
+
+def pause(seen: Seen) -> range:
+    """While the image waits there: up to the next thing that a CPU does to a device."""
+    begin = seen.mark("init").line
+    rest = range(begin + 1, seen.case.end + 1)
+    return range(begin + 1, next((write.line for write in seen.case.within(ConfigWrite, rest)), rest.stop))
+
+
+def of_linux(seen: Seen, bdf: Bdf) -> list[Queue]:
+    writes = seen.case.within(MmioWrite, range(entry_line(seen)))
+    return [queue for queue in queues(writes, seen.case.bars) if queue.bdf == bdf]
+
+
+def used(queues: list[Queue], ram: Ram) -> int:
+    """Requests that the device has returned."""
+    return sum(ram.u16(queue.used + 2) for queue in queues)
+
+
+def place(seen: Seen, ram: Ram) -> range:
+    """Where the image is, of whose memory it alone is the owner."""
+    area, image = reservation(seen), Image.load(IMAGE, seen.run.directory / "files" / FOLDER / IMAGE)
+    begin = area.start + positions(image, ram.read(area))[-1]
+    return range(begin, begin + image.init_size)
+
+
+def whole(landings: list[Landing], ram: Ram) -> str:
+    filled = sum(ram.read(landing.addresses) == landing.content for landing in landings)
+    return {0: "none", len(landings): "all"}.get(filled, f"{filled} of {len(landings)}")
+
+
+def judged(master: int, messages: str, verdict: str, seen: Seen) -> list[Value]:
+    seen.need(Outcome.PASS, Outcome.FAIL)
+    lines, area, entry = pause(seen), reservation(seen), entry_line(seen)
+    before, after = seen.ram("before"), seen.ram("after")
+    disks, cards = of_linux(seen, DISK), of_linux(seen, NETWORK)
+    receiving = [queue for queue in cards if queue.index == NET_RX]
+    reads = [Request.of(chain, before) for queue in disks for chain in in_flight(queue, before)]
+    landings = [landing for read in reads for landing in read.landings(HELD.original())]
+    data = [landing for landing in landings if len(landing.addresses) > 1]
+    known = given(seen.case, range(entry), before)
+    pages = changed_pages(before, after, MIB << 20)
+    changed: Counter[Bdf | None] = Counter()
+    for page in pages:
+        if page not in area:
+            addresses = range(page, page + PAGE)
+            changed += hits(before.read(addresses), after.read(addresses), page, known)
+    ours = place(seen, before)
+    sent = seen.messages(lines)
+    writers = f"{DISK} {NETWORK}" if master else f"{DISK}"
+    return [
+        exactly("reads in flight since before the panic", len(reads), READS),
+        exactly("their buffers in the reservation", sum(part.addresses.start in area for part in landings), 0),
+        exactly("of their data there before", whole(data, before), "none"),
+        exactly("of their data there after", whole(data, after), "all"),
+        exactly("reads that the disk returns", used(disks, after) - used(disks, before), READS * master),
+        exactly("frames that the card returns", used(receiving, after) - used(receiving, before), master),
+        exactly("pages changed in the reservation, the image's apart", sum(p in area and p not in ours for p in pages), 0),
+        exactly("bytes changed elsewhere that Linux gave to no device", changed[None], 0),
+        exactly("of those that it did, devices", " ".join(sorted(str(bdf) for bdf in changed if bdf)), writers),
+        exactly("messages to Linux's vectors", "some" if sent else "none", messages, at(sent)),
+        exactly("INTx edges", len(seen.edges(lines)), 0),
+        exactly("the next kernel's last word", seen.run.detail.partition(";")[0], f"GUEST: {verdict}"),
+    ]
+
+
+def boot(startup: str, role: Role, master: int, messages: str, verdict: str) -> Boot:
+    words = "console=ttyS0 crashkernel=32M linux.script=kdump linux.next=in linux.cpu=1 linux.held=vda linux.load=-c,-p"
+    words += f" linux.words=handoff.startup={startup}"
+    points = {"ready": hold, "init": devices_go_on}
+    judge = partial(judged, master, messages, verdict)
+    return Boot(startup, role, MACHINE, LINUX, judge, words, points, files=(f"{IMAGES}/{IMAGE}", "next.cpio"), ends_in="guest")
+
+
+EXPERIMENT = Experiment(
+    title="What was in flight at a panic still lands, in the old kernel's memory; clearing bus master ends the rest",
+    source="Linux, Documentation/admin-guide/kdump/kdump.rst; startup/hardened.c",
+    falsified_by="data of an old read in the memory that was kept for the next kernel; under hardened, a frame in the old kernel's "
+    "buffers, or a message",
+    provoked_by="two reads of a disk that are held from before the panic until the policy has been applied, and a frame that comes "
+    "then; RAM is compared across the moment, in which the image only waits",
+    reading="The reservation is what keeps a crash kernel from old requests: their data lands, hardened or not (QEMU does not gate "
+    "virtio's DMA by bus master). But with bus master left on, devices go on as if the old kernel lived: they return "
+    "requests and take frames into its buffers, and with MSI-X on they send its vectors to a CPU that now runs another "
+    "kernel, where they are strays.",
+    trials=(
+        boot("hardened", Role.CLAIM, 0, "none", "pass"),
+        boot("disable-msi", Role.CONTROL, 1, "none", "pass"),
+        boot("none", Role.CONTROL, 1, "some", "fail"),
+    ),
+)

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Accesses to configuration space, counted from QEMU's trace with their width: by ECAM and by CF8/CFC, whoever makes them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Iterable, Iterator, Mapping, Sequence
+
+from witness.case import Case, shows_entry
+from witness.pci import (
+    PCI_CAPABILITY_LIST, PCI_CAP_ID_EXP, PCI_CAP_ID_MSI, PCI_CAP_ID_MSIX, PCI_COMMAND, PCI_STD_HEADER_SIZEOF, Bdf,
+)  # fmt: skip
+from witness.phases import Hop
+from witness.qemu import Unusable
+from witness.trace import ConfigRead, MmioWrite
+
+# The width of a read shows in this trace point alone.
+READS = "memory_region_ops_read"
+
+PCI_EXT_CAP_START = 0x100
+
+
+@dataclass(frozen=True)
+class Access:
+    line: int
+    bdf: Bdf
+    offset: int
+    size: int
+    value: int
+    write: bool
+    hit: bool  # a function answered
+
+
+# CONFIG_ADDRESS and CONFIG_DATA (PCI 3.0, 3.2.2.3.2), and QEMU's names of them and of the ECAM window.
+INDEX, DATA, WINDOW = "pci-conf-idx", "pci-conf-data", "pcie-mmcfg-mmio"
+ENABLE = 1 << 31
+
+_ACCESS = re.compile(
+    rf"memory_region_ops_(read|write) .* addr 0x([0-9a-f]+) value 0x([0-9a-f]+) size (\d+) name '({WINDOW}|{INDEX}|{DATA})'"
+)
+
+
+def accesses(lines: Iterable[str]) -> Iterator[Access]:
+    """What went through the ECAM window and CF8/CFC. A function that answers says so: behind a write, in front of a read."""
+    held: Access | None = None
+    answered = False
+    index = 0
+    for number, text in enumerate(lines, 1):
+        match = _ACCESS.match(text)
+        if held:
+            yield replace(held, hit=text.startswith("pci_cfg_write"))
+            held = None
+        if match:
+            write, address, value, size = match[1] == "write", int(match[2], 16), int(match[3], 16), int(match[4])
+            if match[5] == INDEX:
+                index = value if write and size == 4 else index
+            elif match[5] == WINDOW or index & ENABLE:
+                bdf, offset = _in_window(address) if match[5] == WINDOW else _by_index(index, address)
+                access = Access(number, bdf, offset, size, value, write, answered)
+                if write:
+                    held = access
+                else:
+                    yield access
+        answered = text.startswith("pci_cfg_read")
+    if held:
+        yield held
+
+
+def _in_window(address: int) -> tuple[Bdf, int]:
+    return Bdf(address >> 20 & 0xFF, address >> 15 & 0x1F, address >> 12 & 7), address & 0xFFF
+
+
+def _by_index(index: int, address: int) -> tuple[Bdf, int]:
+    return Bdf(index >> 16 & 0xFF, index >> 11 & 0x1F, index >> 8 & 7), index & 0xFC | address & 3
+
+
+# --- phases ---
+
+
+def only_hop(case: Case) -> Hop:
+    if not case.hops:
+        raise Unusable(f"{case.run.directory}: no hand-off, {case.run.detail}")
+    return case.hops[0]
+
+
+def entry_line(case: Case, hop: Hop) -> int:
+    """Where the next image of ours runs."""
+    for write in case.within(MmioWrite, range(hop.window.start, hop.inward.start)):
+        if shows_entry(write):
+            return write.line
+    raise Unusable("the trace does not show the next image's first access")
+
+
+def linux_line(case: Case, hop: Hop, outgoing_linux: bool) -> int:
+    """Where the next Linux first turns to configuration space. One that hands over touches none once it has silenced its I/O APIC,
+    which it does after the last function; an image of ours touches none after the last function at all.
+    """
+    begin = hop.window.start
+    if outgoing_linux:
+        writes = case.within(MmioWrite, range(begin, hop.inward.start))
+        begin = next((write.line for write in writes if write.region == "ioapic"), hop.inward.start)
+    lines = range(begin, hop.inward.start)
+    looks = [write.line for write in case.within(MmioWrite, lines) if write.region == INDEX]
+    looks += [read.line for read in case.within(ConfigRead, lines)]
+    if not looks:
+        raise Unusable("the trace does not show the next Linux's first access to configuration space")
+    return min(looks)
+
+
+def within(found: Iterable[Access], lines: range) -> list[Access]:
+    return [access for access in found if access.line in lines]
+
+
+def out_accesses(case: Case, found: Iterable[Access]) -> list[Access]:
+    """What an outgoing image of ours does to configuration space once it drives nothing any more."""
+    hop = only_hop(case)
+    return within(found, range(case.quiet_from(hop), entry_line(case, hop)))
+
+
+def enumeration(reads: Sequence[Access]) -> list[Access]:
+    """From the first look for a function to the last: only a scan reads both halves of the vendor and device ID at once."""
+    looks = [access.line for access in reads if access.offset == 0 and access.size == 4 and not access.write]
+    return [access for access in reads if looks[0] <= access.line <= looks[-1]] if looks else []
+
+
+def by_function(found: Iterable[Access]) -> dict[Bdf, list[Access]]:
+    functions: dict[Bdf, list[Access]] = {}
+    for access in found:
+        if access.hit:
+            functions.setdefault(access.bdf, []).append(access)
+    return functions
+
+
+# --- registers ---
+
+# Names of lspci's; of an ID without one the number stays.
+CAPABILITIES = {
+    1: "PM", 9: "vendor's", 0xD: "SSVID", 0x12: "SATA",
+    PCI_CAP_ID_MSI: "MSI", PCI_CAP_ID_EXP: "PCI Express", PCI_CAP_ID_MSIX: "MSI-X",
+}  # fmt: skip
+EXTENDED = {1: "AER", 3: "serial number", 0xB: "vendor's", 0xD: "ACS", 0x1D: "DPC"}
+
+# The header: where each group ends. Type 1's numbers and windows lie where type 0 has further BARs.
+HEADER = (
+    (0x04, "vendor and device ID"), (0x06, "command"), (0x08, "status"), (0x0C, "class, revision"),
+    (0x10, "header type, cache line, latency"),
+)  # fmt: skip
+TYPE_0 = ((0x28, "BAR"), (0x30, "subsystem"), (0x34, "ROM BAR"), (0x38, "capability pointer"), (0x40, "INTx line and pin"))
+TYPE_1 = (
+    (0x18, "BAR"), (0x1C, "bus numbers"), (0x34, "bridge windows"), (0x38, "capability pointer"), (0x3C, "ROM BAR"),
+    (0x3E, "INTx line and pin"), (0x40, "bridge control"),
+)  # fmt: skip
+
+
+def capability_list(answers: Mapping[int, int]) -> dict[int, str]:
+    """The headers by position that these answers (value by offset) lead through, extended ones included."""
+    found: dict[int, str] = {}
+    lists = ((answers.get(PCI_CAPABILITY_LIST, 0) & 0xFC, 0xFF, CAPABILITIES, 8), (PCI_EXT_CAP_START, 0xFFFF, EXTENDED, 20))
+    for position, mask, names, shift in lists:
+        while position in answers and position not in found and position >= PCI_STD_HEADER_SIZEOF:
+            id = answers[position] & mask
+            if answers[position]:  # an extended space without a capability begins with zeros
+                found[position] = names.get(id, f"{id:#x}")
+            position = answers[position] >> shift & 0xFFC
+    return found
+
+
+class Layout:
+    """What lies where in one function's configuration space."""
+
+    def __init__(self, bridge: bool, answers: Mapping[int, int]) -> None:
+        self.header = (*HEADER, *(TYPE_1 if bridge else TYPE_0))
+        self.capabilities = capability_list(answers)
+
+    def group(self, access: Access) -> str:
+        """A register before all capabilities, or between them, is the device's own."""
+        if access.offset < PCI_STD_HEADER_SIZEOF:
+            return next(name for end, name in self.header if access.offset < end)
+        begin = PCI_STD_HEADER_SIZEOF if access.offset < PCI_EXT_CAP_START else PCI_EXT_CAP_START
+        position = max((p for p in self.capabilities if begin <= p <= access.offset), default=None)
+        if position is None:
+            return "extended space" if begin == PCI_EXT_CAP_START else "the device's own"
+        return f"{self.capabilities[position]} capability"
+
+
+@dataclass(frozen=True)
+class Counts:
+    reads: int = 0
+    writes: int = 0
+    widths: tuple[int, ...] = ()  # bits
+
+    @property
+    def all(self) -> int:
+        return self.reads + self.writes
+
+
+def grouped(found: Iterable[Access], layouts: Mapping[Bdf, Layout]) -> dict[str, Counts]:
+    """How often each group of registers was read and written, of all functions together."""
+    reads, writes = Counter[str](), Counter[str]()
+    widths: dict[str, set[int]] = {}
+    for access in found:
+        if access.hit and access.bdf in layouts:
+            group = layouts[access.bdf].group(access)
+            (writes if access.write else reads)[group] += 1
+            widths.setdefault(group, set()).add(8 * access.size)
+    return {group: Counts(reads[group], writes[group], tuple(sorted(widths[group]))) for group in widths}
+
+
+def command_only(found: Iterable[Access]) -> bool:
+    return all((access.offset, access.size) == (PCI_COMMAND, 2) for access in found)

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The Linux columns: Debian's kernel by kexec on the same machine, with the same trace and the same rules."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Callable, Mapping, Sequence
+
+from witness.bench_config import READS, Access, accesses, entry_line, linux_line, only_hop, within
+from witness.bench_handoff import DISKS, MACHINE, STAMPS, Bench, Timed, first_done, in_memory, stamp
+from witness.case import Case
+from witness.lab.experiment import Role, Value
+from witness.lab.stage import Stage
+from witness.linux.trial import FIRST, INITRD, LINUX, TIMEOUT_MIN_S, Boot, Seen, perform
+from witness.pci import Register
+from witness.qemu import AtEntry, Session, Start, Unusable, run
+from witness.record import Outcome, Run
+from witness.trace import ConfigRead
+
+OURS, THEIRS = "ours", "Linux"
+
+# Nothing but warnings on the console, which takes its time.
+WORDS = "console=ttyS0 quiet linux.script=bench"
+
+# In the machine's time an instruction takes 64 ns, and kexec longer to hash what it loads than Linux's watchdog thinks right.
+ALONE = "console=ttyS0 quiet nowatchdog rdinit=/scripts/count"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Who hands over to whom."""
+
+    outgoing: str
+    incoming: str
+
+    def __str__(self) -> str:
+        return f"{self.outgoing} -> {self.incoming}"
+
+
+PAIRS = (Pair(OURS, OURS), Pair(THEIRS, THEIRS), Pair(OURS, THEIRS), Pair(THEIRS, OURS))
+
+
+def hand_off(pair: Pair, points: Mapping[str, Callable[[Stage], None]] = {}) -> Boot:
+    """One with a Linux in it. The second Linux is the first again, and so is its archive."""
+    if pair.outgoing == OURS:
+        return Boot(str(pair), Role.CLAIM, MACHINE, FIRST, _nothing, f"handoff.next=linux -- {WORDS}", points)
+    if pair.incoming == OURS:
+        words, files = f"{WORDS} linux.next=second", ("second.bin", "next.cpio")
+        return Boot(str(pair), Role.CLAIM, MACHINE, LINUX, _nothing, words, points, files=files, ends_in="guest")
+    return Boot(str(pair), Role.CLAIM, MACHINE, LINUX, _nothing, WORDS, points, files=(LINUX, INITRD))
+
+
+def _nothing(_: Seen) -> Sequence[Value]:
+    return ()
+
+
+# --- where the blackout's time goes, by one rule for all pairs ---
+
+STEPS = (
+    "to its first access to configuration space",
+    "to MSI-X off in every function",
+    "to its first driver: bus master on",
+    "to its disk's bus master",
+    "to the disk's first MSI-X message",
+)
+
+
+def blackout(case: Case, pair: Pair) -> dict[str, range]:
+    """Trace lines of each step, from the last bus-master clear to the first request that the disk has reported as done."""
+    hop = only_hop(case)
+    if pair.incoming == THEIRS:
+        begins = linux_line(case, hop, pair.outgoing == THEIRS)
+    else:
+        entered = entry_line(case, hop)
+        begins = next((read.line for read in case.within(ConfigRead, range(entered, hop.inward.start))), entered)
+    off = [c.line for c in case.changes(range(begins, hop.inward.start)) if c.register is Register.MSIX and c.msi_disabled]
+    master = [c.line for c in case.changes(range(hop.inward.start, hop.inward.stop)) if c.master_set and c.bdf in DISKS]
+    done = first_done(case, hop)
+    if not off or not master or not done:
+        raise Unusable(f"{pair}: the trace does not show MSI-X going off, and the disk's bus master and first message after it")
+    ends = [hop.window.start - 1, begins, off[-1], hop.inward.start, master[0], done]
+    return {name: range(start, stop) for name, (start, stop) in zip(STEPS, pairwise(ends))}
+
+
+# --- runs ---
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Linux's own hand-off to itself, every access of it."""
+
+    out: list[Access]  # from kexec -e to the next kernel
+    inward: list[Access]  # before the first driver
+    drivers: list[Access]  # from there to the disk's driver, which is a module
+
+
+def counted(bench: Bench) -> tuple[Columns, dict[str, int]]:
+    """And the instructions of each step of the blackout."""
+    seen, columns = followed(bench, bench.directory / "linux")
+    return columns, instructions(bench, seen)
+
+
+def followed(bench: Bench, directory: Path) -> tuple[Seen, Columns]:
+    def follow(stage: Stage) -> None:
+        stage.monitor(f"trace-event {READS} on")
+
+    pair = Pair(THEIRS, THEIRS)
+    seen = perform(hand_off(pair, {"loaded": follow}), bench.build, directory, bench.settings)
+    _need(seen)
+    hop = only_hop(seen.case)
+    begins = linux_line(seen.case, hop, True)
+    with (seen.run.directory / "trace.log").open(encoding="utf-8", errors="replace") as lines:
+        found = [access for access in accesses(lines) if access.line > seen.mark("loaded").line]
+    modules = min(a.line for a in found if a.bdf in DISKS and a.line > hop.inward.start)
+    return seen, Columns(
+        within(found, range(begins)),
+        within(found, range(begins, hop.inward.start)),
+        within(found, range(hop.inward.start, modules)),
+    )
+
+
+def timed(bench: Bench, pair: Pair) -> Timed:
+    """One run by the host's clock."""
+    if pair == Pair(OURS, OURS):
+        return bench.timed()
+    with in_memory() as directory:
+        settings = bench.flagged(STAMPS)
+        seen = perform(hand_off(pair), bench.build, Path(directory), settings)
+        _need(seen)
+        times = stamp(seen.run)
+    return Timed(Case(seen.run, seen.run.events, seen.case.before), times)
+
+
+def _need(seen: Seen) -> None:
+    if seen.run.outcome is not Outcome.PASS:
+        raise Unusable(f"{seen.run.directory}: {seen.run.detail}")
+
+
+class Alone(Start):
+    """A Linux that hands over by itself, while QEMU is asked for its count all the time: the answers are in the trace."""
+
+    def __init__(self, build: Path, initrd: Path) -> None:
+        self.kernel, self.initrd = build / LINUX, initrd
+
+    def arguments(self, kernel: Path, cmdline: str, directory: Path) -> list[str]:
+        return ["-kernel", str(self.kernel), "-append", cmdline, "-initrd", str(self.initrd)]
+
+    def watch(self, record: Run, session: Session, at_entry: AtEntry | None) -> None:
+        session.gdb.resume()
+        while True:
+            session.qmp.command("query-replay")
+
+    def ended(self, record: Run, status: int) -> tuple[Outcome, str]:
+        return (Outcome.CRASH, f"QEMU ended with {status}") if status else (Outcome.PASS, "")
+
+
+_COUNT = re.compile(r'qmp_exit_query_replay \{"icount": (\d+)')
+
+
+def instructions(bench: Bench, seen: Seen) -> dict[str, int]:
+    """Instructions of each step of Linux's hand-off to itself: between the first count in it and the last. They lie closer together
+    than a millisecond, in which Linux does less than one in a thousand of it.
+
+    It starts from the archive of the run that was seen.
+    """
+    with bench.recording("linux-counted") as settings:
+        flags = (*settings.flags, "-trace", "qmp_exit_query_replay")
+        settings = replace(settings, flags=flags, timeout=max(settings.timeout, TIMEOUT_MIN_S))
+        start = Alone(bench.build, seen.run.directory / "initrd")
+        record = run(MACHINE, bench.build, bench.directory / "linux-counted", ALONE, settings, stop_at_jump=False, start=start)
+    if record.outcome is not Outcome.PASS:
+        raise Unusable(f"{record.directory}: {record.detail}")
+    steps = blackout(Case(record, record.events, seen.case.before), Pair(THEIRS, THEIRS))
+    with (record.directory / "trace.log").open(encoding="utf-8", errors="replace") as lines:
+        counts = [(number, int(match[1])) for number, match in enumerate(map(_COUNT.match, lines), 1) if match]
+    return counted_between(counts, steps)
+
+
+def counted_between(counts: Sequence[tuple[int, int]], steps: Mapping[str, range]) -> dict[str, int]:
+    """counts are (trace line, instructions)."""
+    found = {}
+    for name, lines in steps.items():
+        inside = [count for line, count in counts if line in lines]
+        found[name] = inside[-1] - inside[0] if inside else 0
+    return found

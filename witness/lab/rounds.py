@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What experiments and the matrix have shown, once or often: told, written down, the same each time, and as it is known."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Mapping
+
+from witness.lab.page import write_page
+from witness.lab.table import (
+    VERSIONS, express, express_cell, known_cells, known_rows, place, rows, table, unlike, versions, words, written,
+)  # fmt: skip
+from witness.record import Outcome
+
+REPEAT_MAX = 1000
+
+Say = Callable[..., None]
+
+
+@dataclass
+class Tally:
+    """The experiments that have ended, and a line of each."""
+
+    expected: int
+    say: Say
+    found: dict[str, dict[str, Any]] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def done(self, result: dict[str, Any], of: Mapping[str, str]) -> None:
+        self.found[result["id"]] = result
+        self.versions |= of
+        self.say(f"{len(self.found):3} of {self.expected}  {result['id']}  {result['verdict']:13} {result['title']}")
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """measure is called so many times; the table and the page are those of the first."""
+
+    measure: Callable[[], dict[str, Any]]
+    repeat: int
+    directory: Path  # of the data and the page
+    document: Path  # where what is known stands, beside the experiments' own files
+    everything: bool  # is measured: nothing of the document may be otherwise
+    say: Say
+
+    def run(self, write: bool = False) -> Outcome:
+        """write: what it shows is what is known from now on."""
+        outcome = Outcome.PASS
+        first: dict[str, Any] = {}
+        for number in range(self.repeat):
+            results = self.measure()
+            if not first:
+                first = results
+                tell(results, self.directory, self.say)
+                if write:
+                    self.document.write_text(written(self.document.read_text(encoding="utf-8"), results), encoding="utf-8")
+                outcome = self._verdict(results)
+            elif different := differences(first, results):
+                self.say(f"RESULT: FAIL (run {number + 1} of {self.repeat} differs: {different[0]})")
+                return Outcome.FAIL
+        same = f"{self.repeat} times the same, " if self.repeat > 1 else ""
+        self.say(f"RESULT: {outcome.name} ({same}{summary(first)})")
+        return outcome
+
+    def _verdict(self, results: dict[str, Any]) -> Outcome:
+        """Whether everything came out as it is known to."""
+        document = self.document.read_text(encoding="utf-8")
+        lines = unknown(results, document)
+        if self.everything and known_rows(document) != rows(results):
+            stale = self.document
+            lines.append(f"{stale.name} tells otherwise of the experiments than their files: make docs-{stale.stem}")
+        if lines:
+            self.say(*(f"not as known: {line}" for line in lines))
+        return Outcome.FAIL if lines else Outcome.PASS
+
+
+def tell(results: dict[str, Any], directory: Path, say: Say) -> None:
+    (directory / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    write_page(results, directory / "index.html")
+    say("")
+    cells = cells_of(results)
+    if len(results["experiments"]) == 1 and not cells:
+        say(*express(results["experiments"][0]))
+    elif len(cells) == 1 and not results["experiments"]:
+        say(*express_cell(cells[0]))
+    else:
+        say(*table(results))
+    say("", f"page: {directory}/index.html   data: {directory}/results.json")
+
+
+def cells_of(results: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(results["matrix"]["cells"]) if results["matrix"] else []
+
+
+def unknown(results: dict[str, Any], document: str) -> list[str]:
+    """What did not come out as its file, or the document, has it."""
+    lines = [f"{e['id']}: {e['verdict']}, known is {e['known']}" for e in results["experiments"] if e["verdict"] != e["known"]]
+    known = known_cells(document)
+    for cell in cells_of(results):
+        where, expected = "/".join(place(cell)), known.get(place(cell), "nothing")
+        if unlike(cell):
+            lines.append(f"{where}: config accesses: {cell['signature']}")
+        if words(cell) != expected or cell["outcome"] == "could not run":
+            lines.append(f"{where}: {words(cell)}{': ' + cell['why'] if cell['why'] else ''}; known is {expected}")
+    return lines
+
+
+def summary(results: dict[str, Any]) -> str:
+    counts: dict[str, int] = {}
+    for e in results["experiments"]:
+        counts[e["verdict"]] = counts.get(e["verdict"], 0) + 1
+    for cell in cells_of(results):
+        what = "cells ran" if cell["outcome"] == "ran" else f"cells: {cell['outcome']}"
+        counts[what] = counts.get(what, 0) + 1
+    said = ", ".join(f"{n} {what}" for what, n in counts.items())
+    known = dict.fromkeys(VERSIONS, "unknown") | versions(results)
+    return f"{said}; {', '.join(f'{name} {version}' for name, version in known.items())}"
+
+
+def substance(results: dict[str, Any]) -> dict[str, Any]:
+    """What has to be the same each time: all but trace lines and files."""
+    return {
+        f"{e['id']} {case['name']}: {value['what']}": value["measured"]
+        for e in results["experiments"]
+        for case in e["cases"]
+        for value in case["values"]
+    } | {f"{e['id']} verdict": e["verdict"] for e in results["experiments"]} | {
+        f"{'/'.join(place(cell))}: {what}": str(cell[what])
+        for cell in cells_of(results)
+        for what in ("outcome", "hazards", "notes", "signature")
+    }
+
+
+def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    a, b = substance(one), substance(other)
+    return [f"{what}: {a.get(what)} and {b.get(what)}" for what in sorted(a.keys() | b.keys()) if a.get(what) != b.get(what)]

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A kernel that is entered from a Linux that has crashed: where it was put, which CPU runs it, and what it gives to devices."""
+
+from __future__ import annotations
+
+import re
+from typing import Iterator
+
+from witness import ahci, nvme
+from witness.case import Case
+from witness.image import ENTRY_64, Image
+from witness.lab.dma import PAGE
+from witness.lab.experiment import Unshown
+from witness.lab.stage import Stage
+from witness.linux.trial import FILES, Seen
+from witness.memory import edu_dmas
+from witness.record import Ram
+from witness.trace import MmioWrite, Msi
+from witness.virtqueue import DESC, queues
+
+# Of a message's address: the APIC ID of the CPU that it goes to (SDM Vol. 3, 11.11.1).
+MSI_DEST_SHIFT, MSI_DEST_MASK = 12, 0xFF
+
+# An image is recognized by so many bytes of its code.
+CODE = 256
+
+# RAM is compared in pieces of so many bytes, and page by page where they differ.
+CHUNK = 1 << 20
+
+# Half of the address space is the kernel's.
+KERNEL_BEGINS = 0xFFFF_8000_0000_0000
+
+# What is kept of the machine where the image is entered.
+ENTRY, CPUS = "entry", "cpus"
+
+_CRASH_KERNEL = re.compile(r"\s*([0-9a-f]+)-([0-9a-f]+) : Crash kernel")
+_WRITER = re.compile(r"memory_region_ops_write cpu (\d+) ")
+
+
+def watch_entry(stage: Stage, file: str) -> None:
+    """At the point `loaded`, which says where the reservation begins: the machine will stop where the image is entered. A crash
+    kernel is not copied at the jump, so it is in its place by now."""
+    image = Image.load(file, stage.session.ram.parent / "files" / FILES / file)
+    held = stage.read(stage.value, stage.session.ram.stat().st_size - stage.value)
+    stage.session.qmp.command("stop")
+    stage.session.qmp.wait("STOP")
+    for position in positions(image, held):
+        stage.session.gdb.insert(stage.value + position + ENTRY_64)
+    stage.session.gdb.resume()
+
+
+def positions(image: Image, held: bytes) -> list[int]:
+    """Where in this memory an image is, by its code, as its header has been written to. What firmware had loaded there before, in
+    an archive, is not in step with pages but by chance."""
+    code = re.escape(image.payload[ENTRY_64:][:CODE])
+    return [found.start() - ENTRY_64 for found in re.finditer(code, held) if (found.start() - ENTRY_64) % PAGE == 0]
+
+
+def at_entry(stage: Stage) -> None:
+    """At the point `dies`, behind watch_entry: what the image finds. QEMU ends all block I/O where it stops a machine."""
+    stage.session.qmp.wait("STOP")
+    stage.kept[CPUS] = stage.monitor("info registers -a").encode()
+    stage.keep_ram(ENTRY)
+    for one in registers(stage.kept[CPUS]):
+        if one["RIP"] < KERNEL_BEGINS:
+            stage.session.gdb.remove(one["RIP"])
+    stage.session.gdb.resume()
+
+
+def ram_at_entry(seen: Seen) -> Ram:
+    if CPUS not in seen.kept:
+        raise Unshown("the machine did not stop where the image is entered")
+    return seen.ram(ENTRY)
+
+
+def entry_line(seen: Seen) -> int:
+    """Where the image that Linux has gone to shows that it is there."""
+    if not seen.case.entry_lines:
+        raise Unshown(f"no image of ours was entered: {seen.run.detail}")
+    return max(seen.case.entry_lines.values())
+
+
+def reservation(seen: Seen) -> range:
+    """What crashkernel= keeps, by Linux's word."""
+    found = [match for match in map(_CRASH_KERNEL.match, seen.told("memory")) if match]
+    if len(found) != 1:
+        raise Unshown("Linux has reserved nothing for a crash kernel")
+    return range(int(found[0][1], 16), int(found[0][2], 16) + 1)
+
+
+# --- CPUs ---
+
+
+def registers(told: bytes) -> list[dict[str, int]]:
+    """Of each CPU; HLT is whether it is halted."""
+    texts = told.decode().split("CPU#")[1:]
+    return [{name: int(value, 16) for name, value in re.findall(r"\b([A-Z][A-Z0-9]+) *= *([0-9a-f]+)", text)} for text in texts]
+
+
+def writers(seen: Seen, lines: range) -> list[int]:
+    """The CPUs that write to any device in these lines."""
+    with (seen.run.directory / "trace.log").open(encoding="utf-8", errors="replace") as text:
+        found = (_WRITER.match(line) for number, line in enumerate(text, 1) if number in lines)
+        return sorted({int(match[1]) for match in found if match})
+
+
+def destinations(messages: list[Msi]) -> list[int]:
+    """The APIC IDs that these messages went to."""
+    return sorted({message.address >> MSI_DEST_SHIFT & MSI_DEST_MASK for message in messages})
+
+
+# --- memory ---
+
+
+def told_of(case: Case, lines: range, ram: Ram) -> Iterator[range]:
+    """All RAM that devices were told of in these lines, to read and to write, as long as their rings are not given up."""
+    writes = list(case.within(MmioWrite, lines))
+    for queue in queues(writes, case.bars):
+        yield from queue.addresses
+        yield from descriptors(queue.descriptors, queue.size, ram)
+    for admin in nvme.admins(writes, case.bars):
+        yield from admin.addresses
+        yield from (range(command.data, command.data + PAGE) for command in admin.commands(ram) if command.data)
+    for port in ahci.ports(writes, case.bars):
+        yield from port.addresses
+    for dma in edu_dmas(case, lines):
+        yield dma.target if dma.to_ram else dma.source
+
+
+def descriptors(table: int, size: int, ram: Ram) -> Iterator[range]:
+    """Every buffer that a virtqueue's table names."""
+    for at in range(table, table + DESC.size * size, DESC.size):
+        address, length, _, _ = DESC.unpack(ram.read(range(at, at + DESC.size)))
+        if length:
+            yield range(address, address + length)
+
+
+def inside(addresses: range, whole: range) -> bool:
+    return whole.start <= addresses.start and addresses.stop <= whole.stop
+
+
+def changed_pages(before: Ram, after: Ram, size: int) -> list[int]:
+    """Pages of the first size bytes that differ."""
+    found = []
+    for chunk in range(0, size, CHUNK):
+        old, new = (ram.read(range(chunk, chunk + CHUNK)) for ram in (before, after))
+        if old != new:
+            found += [chunk + at for at in range(0, CHUNK, PAGE) if old[at:at + PAGE] != new[at:at + PAGE]]
+    return found
