@@ -14,7 +14,8 @@ python = { $(call files,'*.py'); $(call scripts,python3$$); } | sort -u
 
 C_ROOMS := lib boot pci irq drivers shutdown startup images
 lint_files = $(filter-out boot/efi/%,$(foreach room,$(C_ROOMS),$(wildcard $(room)/*.$(1) $(room)/*/*.$(1))))
-LINT_CFLAGS = $(filter-out -MMD -MP,$(CFLAGS_IMAGE))
+# clang-tidy is clang, which does not know all of gcc's words.
+LINT_CFLAGS = $(filter-out -MMD -MP -malign-data=%,$(CFLAGS_IMAGE))
 LINT_CFLAGS_EFI = $(filter-out -MMD -MP,$(CFLAGS_EFI))
 # A command for each of these files, as many at once as there are CPUs; {} is the file.
 each = printf '%s\n' $(1) | xargs -P $(CPUS) -I{}
