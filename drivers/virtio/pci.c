@@ -120,7 +120,7 @@ enum status virtio_pci_reset(struct pci_dev *dev)
 
 	if (s != OK)
 		return s;
-	driver_line(dev, "status 0x%02x before its reset", virtio_read(&v, virtio_common(&v, device_status)));
+	pci_line(dev, "virtio status 0x%02x before the reset", virtio_read(&v, virtio_common(&v, device_status)));
 	return virtio_reset(&v);
 }
 

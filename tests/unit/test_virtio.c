@@ -221,11 +221,11 @@ static void a_driver_says_which_status_it_found(void **state)
 	(void)state;
 	device->status = 0x0b;
 	assert_int_equal(virtio_pci_reset(dev), OK);
-	assert_one_line("0000:00:05.0 virtio-blk: status 0x0b before its reset");
+	assert_one_line("pci 0000:00:05.0 virtio status 0x0b before the reset");
 	assert_int_equal(device->status, 0);
 	fake_log_start();
 	assert_int_equal(virtio_pci_reset(dev), OK);
-	assert_one_line("0000:00:05.0 virtio-blk: status 0x00 before its reset");
+	assert_one_line("pci 0000:00:05.0 virtio status 0x00 before the reset");
 }
 
 /* A device that is gone reads all ones. */

@@ -114,6 +114,20 @@ def test_a_message_has_its_sender(scene: Scene) -> None:
     assert lane(shown, "unknown sender: messages") == [(window + 2, "0x99")]
 
 
+@pytest.mark.parametrize(
+    "selected, value, sender",
+    [(0x22, 0xA099, "I/O APIC"), (0x23, 0x99, "unknown sender"), (0x01, 0x99, "unknown sender"), (0x22, 0x98, "unknown sender")],
+    ids=["low half", "high half", "no entry", "another vector"],
+)
+def test_the_io_apic_sends_what_its_table_holds(scene: Scene, selected: int, value: int, sender: str) -> None:
+    def told(register: int, word: int) -> str:
+        return f"memory_region_ops_write cpu 0 mr 0x1 addr {0xFEC00000 + register:#x} value {word:#x} size 4 name 'ioapic'"
+
+    scene.after_step("jump", told(0, selected), told(0x10, value), msi(0x99))
+    names = [one.name for one in timeline(Case(scene.run())).lanes]
+    assert [name for name in names if name in ("I/O APIC: messages", "unknown sender: messages")] == [f"{sender}: messages"]
+
+
 def test_lines_of_pci_and_no_isa(scene: Scene) -> None:
     names = [one.name for one in timeline(Case(scene.run())).lanes]
     assert [name for name in names if name.startswith("INTx")] == ["INTx: GSI 21", "INTx: GSI 22"]

@@ -62,7 +62,7 @@ class Unshown(Exception):
 
 
 # What a judge stumbles over where a run is not what it looks for.
-STUMBLES = (Unshown, ValueError, LookupError)
+STUMBLES = (Unshown, ValueError, LookupError, OSError)
 
 
 def reason(error: Exception) -> str:

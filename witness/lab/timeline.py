@@ -22,6 +22,10 @@ from witness.hazards import PCI_GSI
 from witness.pci import ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, Bdf, Register
 from witness.trace import GsiLevel, MmioWrite, Msi, PicInterrupt
 
+# Who sends messages and is no PCI function; and what the I/O APIC is told (82093AA, 3.1): which register at 0, its value at 0x10.
+IO_APIC, UNKNOWN = "I/O APIC", "unknown sender"
+IO_APIC_REGION, IO_APIC_WINDOW, IO_APIC_TABLE = "ioapic", 0x10, 0x10
+
 TICKS_MAX = 60
 LITTLE = 8
 
@@ -172,21 +176,18 @@ def _signals(case: Case, begin: int, landed: Iterable[Landed], entries: Mapping[
         yield Signal(line, IMAGE, name, f"{name} is entered", "entry")
     yield from _register_signals(case, begin)
     yield from _line_signals(case, begin)
-    sender = _senders(case)
+    sender, inputs = _senders(case), _io_apic_vectors(case)
     for message in case.within(Msi, lines):
         who = sender(message)
-        wire = Wire((1, *(who or Bdf(256, 0, 0)), len(BITS)), f"{_name(case, who)}: messages", "pulse")
+        name = case.name(who) if who else IO_APIC if message.data & 0xFF in inputs else UNKNOWN
+        wire = Wire((1, *(who or Bdf(256, 0, len(name))), len(BITS)), f"{name}: messages", "pulse")
         vector = f"0x{message.data & 0xFF:02x}"
-        yield Signal(message.line, wire, vector, f"{_name(case, who)}: message, vector {vector}", "message", _name(case, who))
+        yield Signal(message.line, wire, vector, f"{name}: message, vector {vector}", "message", name)
     for interrupt in case.within(PicInterrupt, lines):
         wire = Wire((3, interrupt.irq), f"8259: IRQ {interrupt.irq} taken", "pulse")
         yield Signal(interrupt.line, wire, 1, f"IRQ {interrupt.irq} taken", "interrupt")
     for line, text in landed:
         yield Signal(line, LANDED, text, f"DMA landed: {text}", "landing")
-
-
-def _name(case: Case, bdf: Bdf | None) -> str:
-    return case.name(bdf) if bdf else "unknown sender"
 
 
 def _register_signals(case: Case, begin: int) -> Iterator[Signal]:
@@ -250,11 +251,24 @@ def _senders(case: Case) -> Callable[[Msi], Bdf | None]:
     return sender
 
 
+def _io_apic_vectors(case: Case) -> set[int]:
+    """What an I/O APIC's redirection table was ever given (3.2.4): QEMU delivers its interrupts as messages, too."""
+    vectors, selected = set[int](), 0
+    for write in case.within(MmioWrite, range(case.end + 1)):
+        if write.region == IO_APIC_REGION:
+            if write.address & IO_APIC_WINDOW:
+                vectors |= {write.value & 0xFF} if selected >= IO_APIC_TABLE and selected % 2 == 0 else set()
+            else:
+                selected = write.value
+    return vectors
+
+
 def _of_functions_that_matter(case: Case, begin: int, signals: list[Signal]) -> list[Signal]:
     """Without those of functions that nobody drives: nothing of theirs but bus master changes, and nobody writes to them."""
     writes = case.within(MmioWrite, range(begin, case.end + 1))
     owners = {case.bars.owner(write.address, write.line) for write in writes}
-    driven = {signal.function for signal in signals if not signal.wire.name.endswith(": BM")} | {_name(case, bdf) for bdf in owners}
+    driven = {signal.function for signal in signals if not signal.wire.name.endswith(": BM")}
+    driven |= {case.name(bdf) for bdf in owners if bdf}
     return [signal for signal in signals if not signal.function or signal.function in driven]
 
 

@@ -228,7 +228,7 @@ def as_read_there(seen: Seen, handover: Handover) -> Value:
 # --- what the image that was entered says and does ---
 
 _STILL_ON = re.compile(r"handed by kexec: bus master still on in (.*) \(Linux skips what no driver has enabled\)")
-_STATUS = re.compile(r"(\S+) virtio-\w+: status 0x00 before its reset")
+_STATUS = re.compile(r"pci (\S+) virtio status 0x00 before the reset")
 
 
 def _said(seen: Seen, image: str, pattern: re.Pattern[str]) -> Iterator[str]:
