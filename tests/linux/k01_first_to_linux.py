@@ -28,7 +28,7 @@ SCREEN = replace(MACHINE, devices=(*MACHINE.devices, "bochs-display,addr=2"))
 
 # What Linux says of its clocks is about the host's pace: by tsc=unstable none is watched, and tracing may use it all the same.
 WORDS = "console=tty0 console=ttyS0 tsc=unstable trace_clock=local linux.script=look"
-PACE = ("tsc: ", "clocksource: ", "hrtimer: ", "APIC calibration ")
+PACE = ("tsc: ", "clocksource: ", "hrtimer: ", "hpet: Lost ", "APIC calibration ")
 
 # Of a message whose vector is nobody's.
 NO_HANDLER = "No irq handler for vector"

@@ -64,7 +64,10 @@ def test_one_experiment(results: Facts) -> None:
         text = "\n".join(express(experiment))
         for case in experiment["cases"]:
             assert f"{case['role']} {case['name']}: " in text
-            assert all(f"{value['what']}: {value['measured']}, expected {value['expected']}" in text for value in case["values"])
+            for value in case["values"]:
+                expected = f"{value['what']}: {value['measured']}, expected {value['expected']}" in text
+                assert f"{value['what']}: {value['measured']}" in text
+                assert expected == (str(value["measured"]) != value["expected"])
             assert all(f"{tick['line']:>8}  {tick['text']}" in text for tick in (case["timeline"] or {"ticks": []})["ticks"])
         wrong = sum(not value["agrees"] for case in experiment["cases"] for value in case["values"])
         assert text.count("  NOT ") == wrong

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Mapping
+from typing import Mapping, Sequence
 
 from witness import guestlog
 from witness.case import Case
@@ -116,7 +116,12 @@ class Observation:
 
 def at(events: object) -> str:
     """The trace lines of events, as evidence."""
-    lines = [event.line for event in events]  # type: ignore[attr-defined]
-    if not lines:
+    return within([event.line for event in events])  # type: ignore[attr-defined]
+
+
+def within(lines: Sequence[int]) -> str:
+    """These lines of the trace, as evidence."""
+    first, last = min(lines, default=0), max(lines, default=0)
+    if not last:
         return ""
-    return f"trace {lines[0]}" if len(lines) == 1 else f"trace {lines[0]}-{lines[-1]}"
+    return f"trace {first}" if first == last else f"trace {first}-{last}"

@@ -164,8 +164,10 @@ def express_cell(cell: Facts) -> list[str]:
 
 
 def _value(value: Facts) -> str:
+    """What was expected is told where it is not what was measured."""
     sign = "ok " if value["agrees"] else "NOT"
-    return f"  {sign} {value['what']}: {value['measured']}, expected {value['expected']}  {value['evidence']}".rstrip()
+    expected = "" if str(value["measured"]) == value["expected"] else f", expected {value['expected']}"
+    return f"  {sign} {value['what']}: {value['measured']}{expected}  {value['evidence']}".rstrip()
 
 
 def lanes(timeline: Timeline) -> list[str]:

@@ -19,7 +19,7 @@ from witness.control import Expired, Gone
 from witness.driving import Message, driven, is_virtio, not_seen, own_messages
 from witness.image import ENTRY_64
 from witness.lab.experiment import Unshown, Value, at_least, exactly
-from witness.lab.observation import at
+from witness.lab.observation import at, within
 from witness.lab.stage import Stage
 from witness.linux.trial import Seen
 from witness.machine import REFERENCE, Machine
@@ -207,7 +207,7 @@ def by_the_rule(seen: Seen, handover: Handover) -> list[Value]:
         exactly("bus master still on", names(on), names(bdf for bdf in free if bdf in masters)),
         exactly("MSI-X still on", names(with_msix), names(msix)),
         exactly("INTx Disable still set", names(without_intx), names(silent)),
-        exactly("virtio reset before its bus master goes", names(early), names(virtio), f"trace {sorted(first.values())}"),
+        exactly("virtio reset before its bus master goes", names(early), names(virtio), within(list(first.values()))),
         at_least("functions behind a bridge", len(behind), 1),
         exactly("of these cleared after their bridge", names(late), NONE),
         exactly("messages of functions with a driver, behind the last clear", len(muted), 0, at(muted)),
