@@ -154,7 +154,7 @@ test-python: $(O)/handoff.efi claims | setup-test
 	@$(PYTEST) -n $(CPUS) --dist loadfile tests/witness tests/guest tests/claims
 
 # One after the other: each uses all CPUs.
-ci: ## all the rest: lint, the whole lab, Linux on either side, their pages, mutants, every cut image, twenty hops, the other compiler, the same bytes again, the disk image
+ci: ## all the rest: lint, the whole lab, Linux on either side, their pages, mutants, the tests that take long, twenty hops, the other compiler, the same bytes again, the disk image
 	@+for part in lint lab linux test-linux test-browser mutants test-exhaustive "soak N=20" test-clang test-reproducible image; do \
 		$(MAKE) --no-print-directory $$part || exit; done
 

@@ -25,7 +25,7 @@
 #define XLF_KERNEL_64	      0x0001 /* has the 64-bit entry */
 #define XLF_ABOVE_4G	      0x0002 /* may be placed, with all that it is given, above 4 GiB */
 #define XLF_5LEVEL	      0x0020 /* may be entered with 5-level paging on */
-#define LOADER_TYPE_KEXEC     0xd0   /* the number of kexec, and no version */
+#define LOADER_TYPE_KEXEC     0xd    /* in the high four bits; the low ones are a version */
 #define LOADER_TYPE_UNDEFINED 0xff
 
 struct setup_header {
@@ -97,7 +97,7 @@ struct e820_entry {
 /* Of <linux/screen_info.h>, what tells of a frame buffer: the console of a kernel that has no driver for the display. */
 struct screen_info {
 	u8 unused_00[0x0f];
-	u8 orig_video_isVGA; /* VIDEO_TYPE_EFI; 0: there is no display */
+	u8 orig_video_isVGA; /* of our loader VIDEO_TYPE_EFI, or 0 for no display; another loader's is handed on as it is */
 	u16 unused_10;
 	u16 lfb_width; /* pixels */
 	u16 lfb_height;

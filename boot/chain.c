@@ -43,14 +43,17 @@ static enum status find_checked(const struct chain_world *world, const char *pat
 	return OK;
 }
 
-/* Takes memory for a region: at or above the preferred address if there is room, else anywhere. */
+/*
+ * Takes memory for a region: at or above the preferred address if there is room. Ours run anywhere else, too; a foreign kernel that is
+ * placed below moves itself up there, over whatever it finds (boot.rst, init_size).
+ */
 static enum status take(struct chain *chain, const struct chain_world *world, struct chain_region region, u64 preferred, u64 align)
 {
 	struct memmap *map = world->memmap;
 	enum status s;
 
 	s = memmap_take(map, region.memory, align, preferred > LOWEST ? preferred : LOWEST, UINT64_MAX, MEM_USED, &region.address);
-	if (s == ERR_RANGE)
+	if (s == ERR_RANGE && chain->image.ours)
 		s = memmap_take(map, region.memory, align, LOWEST, UINT64_MAX, MEM_USED, &region.address);
 	if (s != OK) {
 		log_line("image %s refused: no free memory for its %s, %lu KiB", chain->name, region.name, region.memory / KIB);
@@ -201,7 +204,8 @@ enum status chain_verify(const struct chain *chain)
 		sha256_final(&state, have);
 		if (!strcmp(have, r->digest))
 			continue;
-		log_line("image %s: %s at 0x%lx: SHA-256 is %s, should be %s", chain->name, r->name, r->address, have, r->digest);
+		log_line("image %s: %s, placed at 0x%lx: SHA-256 is %s, should be %s", chain->name, r->name, r->address, have,
+			 r->digest);
 		return ERR_INVALID;
 	}
 	return OK;

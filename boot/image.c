@@ -12,6 +12,12 @@ static enum status refuse(const struct image *image, const char *why)
 	return ERR_INVALID;
 }
 
+/* It may be shorter or longer than the one that we know: its own length says how much there is. */
+static size_t header_size(const struct setup_header *h)
+{
+	return (size_t)(SETUP_HEADER_BASE + (h->jump >> 8) - SETUP_HEADER_OFFSET);
+}
+
 enum status image_check(struct image *image, const char *name, const void *file, u64 size, bool la57)
 {
 	const u64 header_end = SETUP_HEADER_OFFSET + sizeof(struct setup_header);
@@ -32,6 +38,8 @@ enum status image_check(struct image *image, const char *name, const void *file,
 			 SETUP_PROTOCOL_64);
 		return ERR_INVALID;
 	}
+	if (header_size(h) < offsetof(struct setup_header, handover_offset))
+		return refuse(image, "its setup header ends before init_size");
 	if (!(h->loadflags & LOADFLAGS_LOADED_HIGH))
 		return refuse(image, "loadflags lacks LOADED_HIGH");
 	if (!(h->xloadflags & XLF_KERNEL_64))
@@ -84,11 +92,8 @@ void image_version(const struct image *image, char *buf, size_t max)
 void image_fill_params(const struct image *image, const struct boot_request *request, struct boot_params *params)
 {
 	struct setup_header *h = &params->hdr;
-	/* The image's header may be shorter or longer than the one that we know: its own length says how much to copy. */
-	size_t header_size = SETUP_HEADER_BASE + (image->header->jump >> 8) - SETUP_HEADER_OFFSET;
-
 	memset(params, 0, sizeof(*params));
-	memcpy(h, image->header, MIN(header_size, sizeof(*h)));
+	memcpy(h, image->header, MIN(header_size(image->header), sizeof(*h)));
 	h->type_of_loader = LOADER_TYPE_UNDEFINED;
 	h->code32_start = (u32)request->load_address;
 	h->cmd_line_ptr = (u32)request->cmdline;

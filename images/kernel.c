@@ -47,7 +47,8 @@ static struct handed {
 static const struct predecessor {
 	const char *name;
 	const char *remark;
-} by_image = { "an image that cleared it", "" }, by_kexec = { "kexec", " (Linux skips what no driver has enabled)" },
+} by_image = { "an image that cleared it", "" },
+  by_kexec = { "kexec", " (Linux leaves it on where no driver has enabled the function)" },
   by_crash = { "a crash", " (nothing was shut down)" };
 
 static enum status map_ram(u64 start, u64 size)
@@ -135,7 +136,7 @@ static void adopt_handed(struct kernel *kernel)
 	const struct handed *earlier = (const void *)node; /* node is its first member */
 
 	if (!node) {
-		if (kernel->params->hdr.type_of_loader == LOADER_TYPE_KEXEC)
+		if (kernel->params->hdr.type_of_loader >> 4 == LOADER_TYPE_KEXEC)
 			kernel->from = has_crash_word(kernel->cmdline) ? &by_crash : &by_kexec;
 		return;
 	}

@@ -18,7 +18,7 @@ struct kernel {
 	const struct boot_params *params;
 	bool in_qemu;
 	bool interrupts;		/* there is a local APIC to take them */
-	const struct predecessor *from; /* who handed over to us; NULL where that left bus master on */
+	const struct predecessor *from; /* who handed over to us; NULL: firmware, or an image whose policy keeps bus master */
 	bool failed;			/* something that should have worked did not: the run's verdict */
 
 	struct options {

@@ -61,7 +61,10 @@ void vector_dispatch(u8 vector)
 	vectors[vector].count++;
 	if (vector == VECTOR_SPURIOUS)
 		return; /* SDM Vol. 3, 10.9: no EOI */
-	/* The 8259's interrupts pass the local APIC by, and are acknowledged there; a message of a previous kernel's may have its vector. */
+	/*
+	 * The 8259's interrupts never are in service in the local APIC (SDM Vol. 3, 10.8.1), and are acknowledged at the 8259; a
+	 * message of a previous kernel's may have their vector.
+	 */
 	if (serve_line && vector >= VECTOR_8259 && vector < VECTOR_8259 + 16 && !lapic_in_service(vector)) {
 		serve_line(vector - VECTOR_8259);
 		return;

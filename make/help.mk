@@ -3,7 +3,7 @@
 
 .PHONY: help
 help: ## this list
-	@sed -nE 's/^([a-z][a-z-]*):[^#=]*## (.*)/  make \1@\2/p' $(MAKEFILE_LIST) | sort -u | awk -F@ '{ printf "%-20s %s\n", $$1, $$2 }'
+	@sed -nE 's/^([a-z][a-z-]*):[^#=]*## (.*)/  make \1@\2/p' $(MAKEFILE_LIST) | sort -u | awk -F@ '{ printf "%-23s %s\n", $$1, $$2 }'
 	@printf '%s\n' '' 'Variables:' \
 		'  V=1              show the commands' \
 		'  O=dir            build in dir instead of build/' \

@@ -58,7 +58,7 @@ def beside(counted: Counted, columns: Columns, each: Each, instructions: Mapping
     for what, measure in (("blackout, to MSI-X off: ms", to_msix_off), ("blackout, to the first MSI-X I/O: ms", total)):
         a, b = (median(map(measure, each[pair])) for pair in PAIRS[:2])
         rows.append([what, f"{a:.1f}", f"{b:.0f}", ratio(a, b)])
-    # An I/O takes as many as its host lets pass: without it on either side. Linux's end at the disk's bus master, ours at DRIVER_OK.
+    # An I/O takes as many as its host lets pass: it is left out. Linux's end at the disk's bus master, ours at DRIVER_OK.
     a, b = sum(counted.steps().values()), sum(count for name, count in instructions.items() if name != STEPS[-1])
     rows.append(["blackout, without that I/O: k instructions", f"{a / 1000:.0f}", f"{b / 1000:.0f}", ratio(a, b)])
     image, kernel, archive = ((build / name).stat().st_size for name in ("first.bin", LINUX, INITRD))

@@ -382,7 +382,7 @@ def test_an_image_that_was_damaged_where_it_was_placed(snapshot: Snapshot) -> No
         session.gdb.write_physical(last_byte, b"\xff")
 
     record = snapshot.run(WHERE, change=damage)
-    assert log_has(record, "first  image second: image at 0x3000000: SHA-256 is ")
+    assert log_has(record, "first  image second: image, placed at 0x3000000: SHA-256 is ")
     assert record.log[-1] == "GUEST: error digest"
     assert record.outcome is Outcome.ERROR
     assert not Case(record).next

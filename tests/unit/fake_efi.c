@@ -127,7 +127,7 @@ static EFI_STATUS EFIAPI handle_protocol(EFI_HANDLE handle, EFI_GUID *guid, void
 	called("HandleProtocol ");
 	if (!memcmp(guid, &gop_guid, sizeof(gop_guid))) {
 		*protocol = handle;
-		return EFI_SUCCESS;
+		return handle == fake_efi.display_gone ? EFI_UNSUPPORTED : EFI_SUCCESS;
 	}
 	assert_ptr_equal(handle, &fake_efi);
 	if (!memcmp(guid, &loaded, sizeof(loaded)))

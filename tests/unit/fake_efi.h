@@ -28,6 +28,7 @@ extern struct fake_efi {
 
 	EFI_GRAPHICS_OUTPUT_PROTOCOL display[2]; /* each is its own handle */
 	unsigned int displays;
+	const void *display_gone; /* of these, one that is there no more when it is asked for */
 
 	u8 *arena; /* 2 MiB aligned; its first page is taken */
 	EFI_MEMORY_TYPE type;

@@ -67,17 +67,18 @@ static void build_archive(void)
 {
 	u8 *ours = build_image("pci-handoff second", base + PREFERRED, 4096);
 	u8 *foreign = build_image("6.1.0-linux", base + PREFERRED, 2 * MIB);
-	const char *const paths[] = { "second/image", "linux/image", "linux/initrd" };
-	const void *const data[] = { ours, foreign, foreign_initrd };
-	const size_t sizes[] = { IMAGE_SIZE, IMAGE_SIZE, INITRD_SIZE };
+	const char *const paths[] = { "second/image", "linux/image", "linux/initrd", "bare/image", "bare/initrd" };
+	const void *const data[] = { ours, foreign, foreign_initrd, foreign, foreign_initrd };
+	const size_t sizes[] = { IMAGE_SIZE, IMAGE_SIZE, INITRD_SIZE, IMAGE_SIZE, 0 };
 
 	for (size_t i = 0; i < INITRD_SIZE; i++)
 		foreign_initrd[i] = (u8)(i * 13 + 1);
 	second_at = cpio_add(&archive, paths[0], ours, IMAGE_SIZE);
 	cpio_add(&archive, paths[1], foreign, IMAGE_SIZE);
-	cpio_add(&archive, paths[2], foreign_initrd, INITRD_SIZE);
+	for (size_t i = 2; i < ARRAY_SIZE(paths); i++)
+		cpio_add(&archive, paths[i], data[i], sizes[i]);
 	cpio_add(&archive, "unlisted/image", ours, IMAGE_SIZE);
-	add_sums(paths, data, sizes, 3);
+	add_sums(paths, data, sizes, ARRAY_SIZE(paths));
 	cpio_end(&archive);
 	free(ours);
 	free(foreign);
@@ -245,7 +246,7 @@ static void an_image_is_verified_as_the_file_that_is_listed(void **state)
 	assert_int_equal(chain_verify(&chain), OK);
 	archive.bytes[second_at + 124] ^= 1;
 	assert_int_equal(chain_verify(&chain), ERR_INVALID);
-	assert_one_line("image second: image at 0x");
+	assert_one_line("image second: image, placed at 0x");
 }
 
 /* The next kernel may use what this one uses, except where devices may still write. */
@@ -272,6 +273,17 @@ static void a_preferred_place_that_is_taken_is_not_insisted_upon(void **state)
 	assert_in_range(chain.load_address, base + USED_SIZE, base + 2 * MIB - 0xa000);
 }
 
+static void an_empty_initrd_is_none(void **state)
+{
+	(void)state;
+	assert_int_equal(chain_prepare(&chain, "bare", "", &world), OK);
+	assert_int_equal(chain.regions, 3);
+	for (unsigned int i = 0; i < chain.regions; i++)
+		assert_string_not_equal(chain.region[i].name, "initrd");
+	assert_int_equal(boot_ramdisk_image(&chain.params_source), 0);
+	assert_int_equal(boot_ramdisk_size(&chain.params_source), 0);
+}
+
 /* --- refusals --- */
 
 /* Refused with this status and one line that says this, and memory map and memory are as before. */
@@ -294,6 +306,15 @@ static void what_is_sound_is_not_refused(void **state)
 	assert_int_equal(fake_log_lines(), 0);
 	assert_false(refused("linux", ERR_INVALID, ""));
 	assert_int_equal(fake_log_lines(), 0);
+}
+
+/* It would move itself up to there, over what was placed in between. The twin: an image of ours is placed there. */
+static void a_foreign_image_is_not_placed_below_its_preferred_place(void **state)
+{
+	(void)state;
+	assert_int_equal(memmap_mark(&memmap, base + 3 * MIB, 5 * MIB, E820_RESERVED), OK);
+	assert_true(refused("linux", ERR_RANGE, "image linux refused: no free memory for its image"));
+	assert_int_equal(chain_prepare(&chain, "second", "", &world), OK);
 }
 
 static void an_image_that_was_changed_is_refused_with_both_digests(void **state)
@@ -505,6 +526,8 @@ int main(void)
 		T(what_was_placed_is_what_the_archive_holds),
 		T(an_image_of_ours_gets_the_archive_and_the_rest_of_the_list),
 		T(a_foreign_image_gets_its_own_initrd_and_command_line),
+		T(an_empty_initrd_is_none),
+		T(a_foreign_image_is_not_placed_below_its_preferred_place),
 		T(an_image_is_verified_as_the_file_that_is_listed),
 		T(the_next_kernel_is_told_of_the_dma_buffers),
 		T(a_preferred_place_that_is_taken_is_not_insisted_upon),

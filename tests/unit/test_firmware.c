@@ -285,6 +285,8 @@ static void a_display_is_told_as_linux_wants_it(void **state)
 	screen = told();
 	assert_int_equal(screen.red_pos, 0);
 	assert_int_equal(screen.blue_pos, 16);
+	assert_int_equal(screen.rsvd_size, 8);
+	assert_int_equal(screen.rsvd_pos, 24);
 }
 
 static void masks_say_where_the_colours_are(void **state)
@@ -327,6 +329,17 @@ static void a_display_that_firmware_alone_draws_on_is_none(void **state)
 	screen = told();
 	assert_int_equal(screen.orig_video_isVGA, 0x70);
 	assert_int_equal(screen.lfb_base, 0xd0000000);
+}
+
+static void of_two_displays_the_first_is_told(void **state)
+{
+	(void)state;
+	has_display(PixelBlueGreenRedReserved8BitPerColor, 0xc0000000);
+	has_display(PixelBlueGreenRedReserved8BitPerColor, 0xd0000000);
+	assert_int_equal(told().lfb_base, 0xc0000000);
+	/* The twin: it has gone meanwhile. */
+	fake_efi.display_gone = &fake_efi.display[0];
+	assert_int_equal(told().lfb_base, 0xd0000000);
 }
 
 static void memory_is_where_it_was_preferred_or_aligned(void **state)
@@ -561,6 +574,7 @@ int main(void)
 		T(a_display_is_told_as_linux_wants_it),
 		T(masks_say_where_the_colours_are),
 		T(a_display_that_firmware_alone_draws_on_is_none),
+		T(of_two_displays_the_first_is_told),
 		T(memory_is_where_it_was_preferred_or_aligned),
 		T(memory_that_there_is_not_is_said),
 		T(every_memory_type_becomes_its_own),

@@ -61,6 +61,8 @@ static void each_refusal_has_its_line(void **state)
 		{ 0x1fe, 2, 0xaa54, "0xaa55" },
 		{ 0x202, 4, 0x53726447, "HdrS" },
 		{ 0x206, 2, 0x020b, "boot protocol 0x020b" },
+		{ 0x201, 1, 0x61, "ends before init_size" },
+		{ 0x201, 1, 0, "ends before init_size" },
 		{ 0x211, 1, 0x00, "LOADED_HIGH" },
 		{ 0x236, 2, 0x22, "XLF_KERNEL_64" },
 		{ 0x236, 2, 0x21, "XLF_CAN_BE_LOADED_ABOVE_4G" },
