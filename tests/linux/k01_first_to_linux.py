@@ -19,7 +19,7 @@ from witness.linux.trial import FIRST, LINUX, Boot, Seen
 from witness.machine import REFERENCE, Machine
 from witness.memory import armed_edus
 from witness.pci import Bdf, Register
-from witness.trace import REQUEST_PATTERNS, BlockRequest, GsiLevel, MmioWrite, Msi
+from witness.trace import REQUEST_PATTERNS, BlockRequest, MmioWrite, Msi
 
 # With room for Linux, and a trace that tells of the requests that the disks have in their hands.
 MACHINE = replace(REFERENCE, mib=512, extra=tuple(word for name in REQUEST_PATTERNS for word in ("-trace", name)))
@@ -36,6 +36,9 @@ NO_HANDLER = "No irq handler for vector"
 # Our images' log by QEMU's name in the trace. Neither firmware nor Linux writes there.
 DEBUGCON = "isa-debugcon"
 
+# The 8259s. An image of ours masks them at its end, when it takes no more interrupts.
+PIC = "pic"
+
 # The functions whose messages first leaves on; those of which Linux uses MSI-X.
 NAMES = {Register.MSI: "MSI", Register.MSIX: "MSI-X"}
 MESSAGES = "00:03.0 MSI-X, 00:04.0 MSI-X, 00:05.0 MSI, 00:06.0 MSI-X, 00:09.0 MSI, 01:00.0 MSI"
@@ -43,7 +46,7 @@ MSIX = "00:03.0, 00:04.0, 00:06.0"
 EDUS = 3
 
 # Up to then a function has neither bus master nor messages of Linux's.
-SWITCHED_OFF = "switched off by Linux before it gives a function anything"
+SWITCHED_OFF = "messages that Linux switches off before it gives any function messages or bus master"
 
 # Without these Linux knows neither CPUs nor interrupts nor ECAM of the machine.
 TABLES = "APIC DSDT FACP MCFG"
@@ -64,7 +67,7 @@ class Left:
 
     masters: int = 0
     messages: str = MESSAGES
-    arriving: str = "none"
+    waiting: str = "none"
     asserted: str = "none"
 
 
@@ -86,17 +89,19 @@ def handed_over(left: Left, world: World, seen: Seen) -> list[Value]:
     after = case.changes(range(jump, case.end + 1))
     taken = next(c.line for c in after if c.master_set or c.msi_enabled)
     off = [c for c in after if c.msi_disabled and c.line < taken]
-    window = range(let_go(seen, jump), off[-1].line if off else taken)
-    arriving, edges = firsts_messages(seen, jump, window), seen.edges(window)
-    asserted = [edge for edge in edges if seen.level(edge.gsi, case.end)]
+    window = range(jump, off[-1].line if off else taken)
+    waiting, arriving = (firsts_messages(seen, jump, lines) for lines in (range(deaf(seen, jump), jump), window))
+    edges = seen.edges(window)
+    asserted = sorted({edge.gsi for edge in edges} | up(seen, jump))
     return [
         exactly("bus masters on at the jump", len(masters), left.masters),
         exactly("messages on at the jump", listed(case.history.signalling(jump)), left.messages),
         exactly(SWITCHED_OFF, listed((c.bdf, c.register) for c in off), left.messages, at(off)),
-        whether("messages of first's devices until then", len(arriving), left.arriving, at(arriving)),
-        exactly("lines asserted until then", lines(edges), left.asserted, at(edges)),
-        exactly("lines that still are when Linux powers off", lines(asserted), left.asserted),
-        *in_flight(seen, jump),
+        whether("messages of first's devices that wait in the local APIC at the jump", len(waiting), left.waiting, at(waiting)),
+        exactly("messages of first's devices from the jump until Linux has switched them off", len(arriving), 0, at(arriving)),
+        exactly("lines asserted at the jump, or until then", lines(asserted), left.asserted, at(edges)),
+        exactly("of these, asserted when Linux powers off", lines(up(seen, case.end).intersection(asserted)), left.asserted),
+        *([] if left.masters else in_flight(seen, jump)),
         *found(world, seen),
         *warned(left, seen),
     ]
@@ -117,11 +122,14 @@ def jumped(seen: Seen) -> int:
     return words[-1]
 
 
-def let_go(seen: Seen, jump: int) -> int:
-    """The last bus master is cleared; where none is, the last request was left in flight."""
-    clears = [change.line for change in seen.case.changes(range(jump)) if change.master_cleared]
-    asked = [write.line for write in seen.case.device_writes(range(jump))]
-    return max(asked if seen.case.history.masters(jump) else clears)
+def deaf(seen: Seen, jump: int) -> int:
+    """From there on the image that hands over takes no interrupts: the local APIC keeps the messages that arrive."""
+    return max(write.line for write in seen.case.within(MmioWrite, range(jump)) if write.region == PIC)
+
+
+def up(seen: Seen, line: int) -> set[int]:
+    """PCI lines that are asserted at this place of the trace."""
+    return {gsi for gsi in {edge.gsi for edge in seen.edges(range(line))} if seen.level(gsi, line)}
 
 
 def whether(what: str, count: int, expected: str, evidence: str = "") -> Value:
@@ -133,8 +141,8 @@ def listed(messages: Iterable[tuple[Bdf, Register]]) -> str:
     return ", ".join(f"{bdf} {NAMES[register]}" for bdf, register in sorted(messages, key=lambda pair: pair[0])) or "none"
 
 
-def lines(edges: Iterable[GsiLevel]) -> str:
-    return ", ".join(f"GSI {gsi}" for gsi in sorted({edge.gsi for edge in edges})) or "none"
+def lines(gsis: Iterable[int]) -> str:
+    return ", ".join(f"GSI {gsi}" for gsi in sorted(gsis)) or "none"
 
 
 def firsts_messages(seen: Seen, jump: int, window: range) -> list[Msi]:
@@ -144,10 +152,10 @@ def firsts_messages(seen: Seen, jump: int, window: range) -> list[Msi]:
 
 
 def in_flight(seen: Seen, jump: int) -> list[Value]:
-    """When the last bus master goes, if they do."""
+    """When the last bus master goes."""
     hops = [hop for hop in seen.case.hops if jump in hop.window]
     if not hops:
-        return []
+        raise Unshown("first clears bus master of no function before the jump")
     edus = sorted(armed_edus(seen.case, hops[0]), key=lambda edu: edu.line)
     left_alone = resources(seen, UNKNOWN)
     kept = [edu for edu in edus if any(edu.target.start in r and edu.target[-1] in r for r in left_alone)]
@@ -212,7 +220,7 @@ def warned(left: Left, seen: Seen) -> list[Value]:
         more = sorted(warnings(seen) - warnings(seen.beside))
         return [exactly("lines of warning level or worse that a cold boot lacks", "; ".join(more) or "none", "none")]
     nobodys = [line for line in seen.told("warnings") if NO_HANDLER in line]
-    return [whether(f'lines that say "{NO_HANDLER}"', len(nobodys), left.arriving, f"{len(nobodys)} of them" if nobodys else "")]
+    return [whether(f'lines that say "{NO_HANDLER}"', len(nobodys), left.waiting, f"{len(nobodys)} of them" if nobodys else "")]
 
 
 def warnings(seen: Seen) -> set[str]:
@@ -263,14 +271,14 @@ EXPERIMENT = Experiment(
     "same kernel is started by firmware, and handed over to by other policies",
     reading="Linux clears each enable bit where it finds it, long before it gives a function anything: whoever hands over to it "
     "need not. Who does it nevertheless has devices assert INTx, for good. Who leaves bus master on has Linux take messages that "
-    "are nobody's. Linux wants a memory map in which the old kernel's DMA memory is reserved, the RSDP and screen_info; it lives "
-    "without EFI.",
+    "are nobody's: they come before the jump, and the local APIC has kept them. Linux is given a memory map in which the old "
+    "kernel's DMA memory is reserved, the RSDP and, where there is a screen, screen_info; it lives without EFI.",
     trials=(
         hand_over("keep-msi", MACHINE),
         hand_over("keep-msi, 2 CPUs", TWO_CPUS, world=World(cpus=2)),
         hand_over("keep-msi, a screen, second between", SCREEN, "second,linux", World(screen="0 EFI VGA")),
         otherwise("disable-msi", Left(messages="none", asserted="GSI 21, GSI 22")),
-        otherwise("none", Left(masters=10, arriving="some")),
+        otherwise("none", Left(masters=10, waiting="some")),
         cold_boot(MACHINE, World()),
     ),
 )

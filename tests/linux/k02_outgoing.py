@@ -81,13 +81,13 @@ def outcome(writes: str, stormed: bool, seen: Seen) -> list[Value]:
     messages = [message for message in seen.messages(done) if (message.address, message.data) in given]
     raised = rises(seen, done)
     return [
-        exactly("cleared", ", ".join(map(cleared, changes)), writes, at(changes)),
-        exactly("reads in flight then", in_flight(seen, driven.stop), 1),
-        exactly("in flight afterwards, by QEMU's word", in_flight(seen, done.stop), 0),
-        exactly("by Linux's word", int(seen.told("inflight")[0].split()[0]), 1),
-        exactly("messages", len(messages), 0, at(messages)),
-        exactly("edges of the line", len(raised), int(stormed), at(raised)),
-        exactly("interrupt pending in", pending(seen, BUSY, SHARER), str(BUSY) if stormed else "none"),
+        exactly("bits cleared in the busy disk's registers", ", ".join(map(cleared, changes)), writes, at(changes)),
+        exactly("reads of the busy disk in flight then", in_flight(seen, driven.stop), 1),
+        exactly("reads in flight afterwards, by QEMU's word", in_flight(seen, done.stop), 0),
+        exactly("reads in flight afterwards, by Linux's word", int(seen.told("inflight")[0].split()[0]), 1),
+        exactly("messages of the busy disk", len(messages), 0, at(messages)),
+        exactly("edges of the shared line", len(raised), int(stormed), at(raised)),
+        exactly("functions with an interrupt pending", pending(seen, BUSY, SHARER), str(BUSY) if stormed else "none"),
         *storm(seen, done, interrupts(seen, BEFORE) - interrupts(seen, 0), stormed),
         *reads(seen, stormed),
     ]

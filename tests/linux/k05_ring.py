@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from functools import partial
 
 from witness import pattern
-from witness.lab.experiment import Experiment, Role, Unshown, Value, at_least, exactly
+from witness.lab.experiment import Experiment, Role, Unshown, Value, exactly
 from witness.lab.observation import at
 from witness.linux import shutdown
-from witness.linux.shutdown import CALM, NONE, Handover, names
+from witness.linux.shutdown import CALM, HIGH, KEXEC_LOAD, NONE, Handover, Way, names
 from witness.linux.trial import LINUX, Boot, Seen
 from witness.pci import PCI_COMMAND, PCI_COMMAND_MASTER, Bdf, Register
 from witness.record import Outcome
@@ -21,11 +22,24 @@ DISK = Bdf(0, 3, 0)
 # Our images' log by QEMU's name in the trace. Linux does not write there.
 DEBUGCON = "isa-debugcon"
 
-KEPT, CLEARED = "on", "off"
+
+@dataclass(frozen=True)
+class Rule:
+    """What an image of ours does to the functions that it hands on, and what comes of it."""
+
+    policy: str
+    master: bool  # is cleared
+    msix: bool  # stays on
+    lines: bool  # one is asserted by a device that nobody has a driver for yet
 
 
-def handed_on(seen: Seen, what: str, lines: range, master: str) -> list[Value]:
-    """One hand-off of an image of ours, up to its jump, by keep-msi; by none, bus master stays on."""
+KEEP_MSI = Rule("keep-msi", master=True, msix=True, lines=False)
+DISABLE_MSI = Rule("disable-msi", master=True, msix=False, lines=True)
+NOTHING = Rule("none", master=False, msix=True, lines=False)
+
+
+def handed_on(seen: Seen, what: str, lines: range, rule: Rule) -> list[Value]:
+    """One hand-off of an image of ours, up to its jump, and on to the first bus master that the next kernel sets."""
     masters = [change for change in seen.case.changes(lines) if change.master_cleared]
     clears = {change.bdf: change for change in masters if change.old ^ change.new == PCI_COMMAND_MASTER}
     begin = min((change.line for change in clears.values()), default=lines.stop)
@@ -35,12 +49,17 @@ def handed_on(seen: Seen, what: str, lines: range, master: str) -> list[Value]:
     behind = [(bdf, bridge) for bdf in clears for bridge in seen.case.topology.upstream(bdf) if bridge in clears]
     late = [bdf for bdf, bridge in behind if clears[bdf].line > clears[bridge].line]
     msix = [bdf for bdf, register in seen.case.history.signalling(lines.stop) if register is Register.MSIX]
-    cleared = names(had) if master == CLEARED else NONE
+    cleared = names(had) if rule.master else NONE
+    after = seen.case.changes(range(lines.stop, seen.case.end + 1))
+    inward = next((change.line for change in after if change.master_set), seen.case.end)
+    asserted = seen.edges(range(begin, inward))
     return [
         exactly(f"{what}: bus master cleared by 16 bits", names(narrow), cleared, at(clears.values())),
-        exactly(f"{what}: bus master still on", len(seen.case.history.masters(lines.stop)), 0 if master == CLEARED else len(had)),
-        exactly(f"{what}: MSI switched off", len(mute), 0, at(mute)),
-        at_least(f"{what}: functions with MSI-X on", len(msix), 1, names(msix)),
+        exactly(f"{what}: bus master still on", len(seen.case.history.masters(lines.stop)), 0 if rule.master else len(had)),
+        exactly(f"{what}: MSI, MSI-X switched off", "some" if mute else NONE, NONE if rule.msix else "some", at(mute)),
+        exactly(f"{what}: MSI-X still on", "some" if msix else NONE, "some" if rule.msix else NONE, names(msix)),
+        exactly(f"{what}: lines asserted until a driver begins", "some" if asserted else NONE, "some" if rule.lines else NONE,
+            at(asserted) + str(sorted({e.gsi for e in asserted}))),
         exactly(f"{what}: functions cleared after their bridge", names(late), NONE),
     ]
 
@@ -53,7 +72,7 @@ def jump_of(seen: Seen) -> int:
     return words[-1]
 
 
-def went_round(cpus: int, master: str, seen: Seen) -> list[Value]:
+def went_round(cpus: int, way: Way, rule: Rule, seen: Seen) -> list[Value]:
     seen.need()
     entries = sorted(seen.case.entry_lines.values())
     if len(entries) != 2:
@@ -63,8 +82,10 @@ def went_round(cpus: int, master: str, seen: Seen) -> list[Value]:
     return [
         *shutdown.by_the_rule(seen, handover),
         shutdown.halted(seen, cpus),
-        *handed_on(seen, "first to second", between, master),
-        *handed_on(seen, "second to Linux", behind, master),
+        *shutdown.entered(seen, "first", way, between),
+        *shutdown.as_said(seen, "first", handover),
+        *handed_on(seen, "first to second", between, rule),
+        *handed_on(seen, "second to Linux", behind, rule),
         shutdown.drives(seen, "first", between, last=False),
         shutdown.drives(seen, "second", behind, last=False),
         *found(seen, cpus),
@@ -101,18 +122,20 @@ def refused(seen: Seen) -> list[Value]:
 
 FILES = ("first.bin", "linux/next.cpio")
 ONWARD = f"+--+panic=-1+{CALM.replace(' ', '+')}+linux.script=look"
-WORDS = f"{CALM} linux.script=kexec linux.next=first linux.load=-s+-l linux.words="
+WORDS = f"{CALM} linux.script=kexec linux.next=first"
 
 
-def ring(cpus: int, role: Role = Role.CLAIM, master: str = CLEARED, words: str = "") -> Boot:
-    name = f"{cpus} CPU{'s' * (cpus > 1)}{', nothing shut down by ours' if words else ''}"
-    chain = f"{words}handoff.next=second,linux{ONWARD}"
-    points = {"loaded": shutdown.stop_at_entry}
-    return Boot(name, role, shutdown.machine(cpus), LINUX, partial(went_round, cpus, master), WORDS + chain, points, files=FILES)
+def words(way: Way, rule: Rule, last: str = "linux") -> str:
+    return f"{WORDS} linux.load={way.load} linux.words=handoff.shutdown={rule.policy}+handoff.next=second,{last}{ONWARD}"
+
+
+def ring(name: str, cpus: int, way: Way = Way(), role: Role = Role.CLAIM, rule: Rule = KEEP_MSI) -> Boot:
+    judge, points = partial(went_round, cpus, way, rule), {"loaded": shutdown.stop_at_entry}
+    return Boot(name, role, shutdown.machine(cpus, way), LINUX, judge, words(way, rule), points, files=FILES)
 
 
 BROKEN = Boot(
-    "a link is missing", Role.CONTROL, shutdown.machine(1), LINUX, refused, WORDS + f"handoff.next=second,third{ONWARD}",
+    "a link is missing", Role.CONTROL, shutdown.machine(1), LINUX, refused, words(Way(), KEEP_MSI, "third"),
     files=FILES, ends_in="guest",
 )  # fmt: skip
 
@@ -126,10 +149,13 @@ EXPERIMENT = Experiment(
     "does. Linux parks its other CPUs in hlt, interrupts off and local APIC disabled, in code that the next kernel may overwrite: "
     "they do not read it, because what wakes them is an INIT, which begins elsewhere.",
     trials=(
-        ring(1),
-        ring(2),
-        ring(4),
-        ring(1, Role.CONTROL, KEPT, "handoff.shutdown=none+"),
+        ring("1 CPU", 1),
+        ring("2 CPUs", 2),
+        ring("4 CPUs", 4),
+        ring("kexec_load, above 4 GiB, 5-level paging, 2 CPUs", 2, Way(KEXEC_LOAD, HIGH, la57=True)),
+        ring("no RSDP", 1, Way(acpi=False)),
+        ring("1 CPU, nothing shut down by ours", 1, role=Role.CONTROL, rule=NOTHING),
+        ring("1 CPU, MSI disabled by ours", 1, role=Role.CONTROL, rule=DISABLE_MSI),
         BROKEN,
     ),
 )

@@ -19,6 +19,7 @@ from witness.linux.trial import LINUX, Boot, Seen
 from witness.machine import REFERENCE, Machine
 from witness.pci import ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, PCI_MSIX_FLAGS_MASKALL, Bdf, Register
 from witness.record import Outcome
+from witness.signature import resets
 from witness.state import Change
 from witness.trace import ConfigWrite, Msi
 
@@ -112,12 +113,12 @@ def hardened(seen: Seen, bdf: Bdf, line: int) -> str:
 
 
 def unreset(seen: Seen, lines: range) -> list[Bdf]:
-    """Functions with a driver here and a BAR that got bus master before anything was written to them."""
+    """Functions with a driver here and a BAR that got bus master before they were reset, the driver's first write."""
     early = []
     for change in seen.case.changes(lines):
         one = seen.case.topology.functions[change.bdf]
         if change.master_set and one in driven(seen.case) and not one.slot:
-            if not seen.writes_to(change.bdf, range(lines.start, change.line)):
+            if not any(map(resets, seen.writes_to(change.bdf, range(lines.start, change.line))[:1])):
                 early.append(change.bdf)
     return early
 
@@ -160,30 +161,29 @@ def crashed(cpu: int, order: str, seen: Seen) -> list[Value]:
         exactly("bus master, MSI, MSI-X on, by second's word", said(seen), found(seen, entry)),
         exactly("functions with bus master on", len(masters(seen, entry)), len(wanted)),
         exactly("functions not silent before the first driver begins", names(loud), "none", f"trace {entry}-{first}"),
-        exactly("given bus master before they are reset", names(unreset(seen, range(first, after.stop))), "none"),
-        exactly("second's verdict", seen.run.outcome.name, Outcome.PASS.name),
-        exactly("driven, and does not show", "; ".join(missing) or "nothing", "nothing"),
+        exactly("functions given bus master before they are reset", names(unreset(seen, range(first, after.stop))), "none"),
+        exactly("what the trace and RAM lack of second's drivers' work", "; ".join(missing) or "nothing", "nothing"),
         exactly("CPU that enters second", next(n for n, one in enumerate(all_cpus) if one["RIP"] < KERNEL_BEGINS), cpu),
-        exactly("others, halted in Linux", sum(one["HLT"] and one["RIP"] >= KERNEL_BEGINS for one in others), len(all_cpus) - 1),
+        exactly("other CPUs, halted in Linux", sum(one["HLT"] and one["RIP"] >= KERNEL_BEGINS for one in others), len(others)),
         exactly("CPUs that write to devices from there on", str(writers(seen, after)), str([cpu])),
-        exactly("messages go to APIC ID", str(destinations(messages)), str([cpu]), at(messages)),
+        exactly("APIC IDs that messages go to from there on", str(destinations(messages)), str([cpu]), at(messages)),
         exactly("second's memory map", "sorted" if memory == sorted(memory) else "unsorted", order),
-        exactly("Linux tells where its dump is", words.count("elfcorehdr="), 1),
+        exactly("words of second's command line that tell where Linux's dump is", words.count("elfcorehdr="), 1),
         at_least("pieces of RAM that second gives to devices", len(told), 20),
-        exactly("of them outside of the reservation", sum(not inside(piece, area) for piece in told), 0),
+        exactly("of these pieces outside of the reservation", sum(not inside(piece, area) for piece in told), 0),
         exactly("pages changed outside of the reservation", sum(page not in area for page in pages), 0),
-        at_least("pages changed in it", sum(page in area for page in pages), 20),
+        at_least("pages changed in the reservation", sum(page in area for page in pages), 20),
     ]
 
 
 def refused(seen: Seen) -> list[Value]:
-    """It looks nowhere else."""
+    """It looks nowhere else. What it says is what is claimed here; that it does nothing is the trace's word, and RAM's."""
     seen.need(Outcome.ERROR)
     entry = entry_line(seen)
     after = range(entry, seen.case.end + 1)
     pages = changed_pages(ram_at_entry(seen), seen.run.ram_after(), MIB << 20)
     return [
-        exactly("second's last line", re.sub(r"\d+", "N", seen.run.log[-2]), "second memory: no N KiB free for DMA"),
+        exactly("memory, by second's word", re.sub(r"\d+", "N", seen.run.log[-2].partition(": ")[2]), "no N KiB free for DMA"),
         exactly("configuration writes", sum(1 for _ in seen.case.within(ConfigWrite, after)), 0),
         exactly("writes to devices", len(seen.case.device_writes(after)), 0),
         exactly("pages changed outside of the reservation", sum(page not in reservation(seen) for page in pages), 0),

@@ -78,13 +78,19 @@ def interrupts(seen: Seen, nth: int) -> int:
     return int(seen.told("interrupts", nth)[0].split()[1])
 
 
+def given_up(seen: Seen, stormed: bool) -> list[Value]:
+    """What Linux says of the line."""
+    return [exactly(f'Linux says "{text}"', sum(text in line for line in seen.console), int(stormed)) for text in SENTENCES]
+
+
 def storm(seen: Seen, lines: range, counted: int, stormed: bool, handled: int = 0) -> list[Value]:
     """What Linux says of the line, and has counted in these lines of the trace; what the I/O APIC sends there."""
     what, sent = "interrupts of the line that Linux counts", seen.messages(lines, seen.noted("vector"))
+    sends = "interrupts of the line that the I/O APIC sends and Linux does not count"
     return [
-        *(exactly(f'Linux says "{text}"', sum(text in line for line in seen.console), int(stormed)) for text in SENTENCES),
+        *given_up(seen, stormed),
         at_least(what, counted, NOBODY_CARED) if stormed else exactly(what, counted, handled),
-        exactly("interrupts of the I/O APIC that it does not count", len(sent) - counted, MORE if stormed else 0, at(sent)),
+        exactly(sends, len(sent) - counted, MORE if stormed else 0, at(sent)),
     ]
 
 
@@ -94,11 +100,11 @@ def reads(seen: Seen, stormed: bool, gsi: int = GSI) -> list[Value]:
     edges = rises(seen, seen.between("over", "look"), gsi)
     values = [
         exactly("then the sharer's reads that end", after[ENDED] - before[ENDED], READS),
-        exactly("of them by interrupt", interrupts(seen, AFTER) - interrupts(seen, BEFORE), 0 if stormed else READS),
-        exactly("edges of its line meanwhile", len(edges), 0 if stormed else READS, at(edges)),
+        exactly("of these reads, ended by interrupt", interrupts(seen, AFTER) - interrupts(seen, BEFORE), 0 if stormed else READS),
+        exactly("edges of the sharer's line meanwhile", len(edges), 0 if stormed else READS, at(edges)),
     ]
     if stormed:
-        values.append(at_least("milliseconds that they take", after[TOOK_MS] - before[TOOK_MS], POLL_MS * (READS - 1)))
+        values.append(at_least("milliseconds that these reads take", after[TOOK_MS] - before[TOOK_MS], POLL_MS * (READS - 1)))
     return values
 
 

@@ -257,6 +257,9 @@ def explained(phase: str, rows: Sequence[Row], reasons: Sequence[Reason]) -> Ite
 
 
 def _what(row: Row) -> str:
+    """As reasons know it: with the values where it is these that differ."""
+    if row.left and row.right:
+        return f"{row.left.what} {row.left.value} | {row.right.value}"
     write = row.left or row.right
     assert write
     return write.what

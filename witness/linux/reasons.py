@@ -31,7 +31,7 @@ class Reason:
 
     side: Side
     phases: str  # one or more, with a space between
-    writes: str  # a regular expression: the registers and meanings of such a row, each with its line's end
+    writes: str  # a regular expression: the registers and meanings of such a row, and values that differ, a line for each write
     where: str
     why: str
     times: int = 1  # that it may be given
@@ -59,7 +59,25 @@ MESSAGE = rf"{ENTRY} address\n{ENTRY} address, upper half\n{ENTRY} data\n"
 MASKED, UNMASKED = rf"{ENTRY} control \(masked\)\n", rf"{ENTRY} control \(unmasked\)\n"
 BAR = r"(BAR \d|ROM BAR)"
 DECODE_OFF, DECODE_ON = (rf"command \((I/O {word}, memory|I/O|memory) {word}\)\n" for word in ("off", "on"))
-INTX = r"command \(INTx Disable {}\)\n"
+SIZED = (
+    rf"{DECODE_OFF}{BAR} \(size\?\)\n({BAR}, upper half \(size\?\)\n)?{BAR} \(address\)\n"
+    rf"({BAR}, upper half \(address\)\n)?{DECODE_ON}"
+)
+INTX, MASTER = r"command \(INTx Disable {}\)\n", r"command \(bus master {}\)"
+# Values that differ in INTx Disable alone, which is on where ours write them, or where Linux does.
+OURS_DISABLED, LINUX_DISABLED = (
+    rf" 0x{linux}(..) -> 0x{linux}(..) \| 0x{ours}\1 -> 0x{ours}\2\n" for linux, ours in (("00", "04"), ("04", "00"))
+)
+
+# What our driver of edu does: the same beginning and MSI whatever became of INTx, and one transfer either way.
+RAISE, ACKNOWLEDGE = r"interrupt raise \(ours\)\n", r"interrupt acknowledge \({}\)\n"
+EDU_RESET = SIZED + ACKNOWLEDGE.format("DMA") + MASTER.format("on") + r"\n"
+EDU_MSI = (
+    r"msi address\nmsi address, upper half\nmsi data\n" + INTX.format("on") + r"msi control \(MSI on\)\n"
+    + RAISE + ACKNOWLEDGE.format("ours")
+)  # fmt: skip
+EDU_DMA = r"DMA source\nDMA destination\nDMA count\nDMA command \({}\)\n"
+EDU_TO_AND_BACK = "".join(EDU_DMA.format(to) + ACKNOWLEDGE.format("DMA") for to in ("to edu", "to RAM"))
 
 REASONS = (
     # --- out ---
@@ -76,13 +94,13 @@ REASONS = (
         "enabled, bus master last.",
     ),
     Reason(
-        Side.OURS, "out", r"command \(bus master off\)\n", device=UNBOUND,
+        Side.OURS, "out", MASTER.format("off") + r"\n", device=UNBOUND,
         where="pci_device_shutdown(), drivers/pci/pci-driver.c",
         why="Linux leaves bus master on in a function that no driver has enabled, for its power state is PCI_UNKNOWN "
         "(6e0eda3c3898). Ours reach every function; handoff.scope=bound comes near to Linux.",
     ),
     Reason(
-        Side.OURS, "out", r"(edu-mmio 0x[89].\n)+", device=" edu",
+        Side.OURS, "out", EDU_DMA.format("to RAM"), device=" edu",
         where="drivers/edu/edu.c:arm",
         why="a transfer is left in flight on purpose. Debian's Linux has no driver for edu.",
     ),
@@ -108,6 +126,17 @@ REASONS = (
         where="pci_msix_shutdown(), drivers/pci/msi/msi.c",
         why="by pci_free_irq_vectors() in pcie_port_device_remove(), drivers/pci/pcie/portdrv_core.c: masked, MSI-X off, INTx "
         "enabled. It is a driver that does so here, and no longer the core (fda78d7a0ead).",
+    ),
+    Reason(
+        Side.VALUE, "out", MASTER.format("off") + LINUX_DISABLED, device=VIRTIO, shutdown="disable-msi",
+        where="pci_device_shutdown(), drivers/pci/pci-driver.c",
+        why="Linux clears bus master alone, and INTx stays disabled, as it has been since MSI-X was enabled. Ours have just "
+        "enabled it.",
+    ),
+    Reason(
+        Side.VALUE, "out", MASTER.format("off") + OURS_DISABLED, device=PORT, shutdown="keep-msi",
+        where="do_pci_disable_device(), drivers/pci/pci.c",
+        why="by pci_disable_device() in pcie_port_device_remove(), which has just enabled INTx. In ours it stays disabled.",
     ),
     # --- init ---
     Reason(
@@ -182,8 +211,7 @@ REASONS = (
     ),
     # --- probe ---
     Reason(
-        Side.OURS, "probe", rf"{DECODE_OFF}{BAR} \(size\?\)\n({BAR}, upper half \(size\?\)\n)?{BAR} \(address\)\n"
-        rf"({BAR}, upper half \(address\)\n)?{DECODE_ON}", times=2, device=f"{VIRTIO}|{PORT}",
+        Side.OURS, "probe", SIZED, times=2, device=f"{VIRTIO}|{PORT}",
         where="pci/bar.c:pci_map_bar",
         why="the BAR's size is asked for before anything in it is touched, both halves at once, with decoding off meanwhile. "
         "Linux has done so for every BAR at enumeration.",
@@ -200,6 +228,12 @@ REASONS = (
         why="reset before bus master comes back, so that nothing the previous kernel left undone gets out.",
     ),
     Reason(
+        Side.VALUE, "probe", MASTER.format("on") + OURS_DISABLED, device=f"{VIRTIO}|{PORT}", shutdown="keep-msi",
+        where="do_pci_enable_device(), drivers/pci/pci.c",
+        why="Linux sets bus master with INTx enabled, which pci_enable_device() sees to. In ours it is still disabled, as the "
+        "previous kernel left it, so that nothing but a message can come.",
+    ),
+    Reason(
         Side.LINUX, "probe", r"latency timer\n", device=VIRTIO,
         where="pcibios_set_master(), drivers/pci/pci.c",
         why="pci_set_master() raises a latency timer below 16 to 64 where a function is not PCI Express. Ours leave it as "
@@ -212,7 +246,7 @@ REASONS = (
         "before.",
     ),
     Reason(
-        Side.VALUE, "probe", r"driver_feature\n", device=VIRTIO, times=2,
+        Side.VALUE, "probe", r"driver_feature <- .* \| <- 0x00000(2[02]0|001)\n", device=VIRTIO, times=2,
         where="virtio_dev_probe(), drivers/virtio/virtio.c",
         why="accepts what the driver knows (drivers/block/virtio_blk.c: features[]), the ring (INDIRECT_DESC, EVENT_IDX) and the "
         "transport (RING_RESET); ours no more than they use: VERSION_1, FLUSH, RO (drivers/virtio/blk.c).",
@@ -264,8 +298,8 @@ REASONS = (
         why="each accessor of a queue's fields selects the queue; ours select it once (drivers/virtio/queue.c:virtqueue_init).",
     ),
     Reason(
-        Side.VALUE, "probe", r"queue_size\n", device=VIRTIO,
-        where="setup_vq(), drivers/virtio/virtio_pci_modern.c",
+        Side.VALUE, "probe", r"queue_size <- .* \| <- 0x0020\n", device=VIRTIO,
+        where="vp_active_vq(), drivers/virtio/virtio_pci_modern.c",
         why="Linux takes the size that the device offers; ours take 32 at most (drivers/virtio/queue.h:VIRTQUEUE_SIZE_MAX).",
     ),
     Reason(
@@ -306,16 +340,24 @@ REASONS = (
         "here: _OSC does not grant it.",
     ),
     Reason(
-        Side.OURS, "probe", r"((edu-mmio 0x(6[04]|8.|9.)|command \(.*\)|BAR 0 \(.*\)|"
-        r"msi (address|address, upper half|data|control \(MSI on\)))\n)+", device=" edu",
-        where="drivers/edu/edu.c:work",
-        why="the BAR is sized, what the previous kernel left is acknowledged, then bus master, INTx, MSI, DMA out and back. "
-        "Debian's Linux has no driver for edu.",
+        Side.OURS, "probe", EDU_RESET + f"({INTX.format('off')})?" + RAISE + ACKNOWLEDGE.format("ours") + EDU_MSI
+        + EDU_TO_AND_BACK, device=" edu",
+        where="drivers/edu/edu.c:reset, drivers/edu/edu.c:work",
+        why="the BAR is sized, the transfer that the previous kernel left has ended and is acknowledged, and only then bus master "
+        "comes; then INTx, which disable-msi left enabled, MSI, DMA out and back. Debian's Linux has no driver for edu.",
     ),
     Reason(
-        Side.OURS, "probe", r"((ahci 0x(04|[123][19]8)|command \(.*\)|BAR 5 \(.*\))\n)+", device=" ich9-ahci",
-        where="drivers/ahci/ahci.c",
-        why="the controller is reset, then looked through for a drive; there is none. Debian's cloud kernel has no driver for it "
-        "(neither built in nor as a module).",
+        Side.OURS, "probe", EDU_RESET + RAISE + EDU_MSI, device=" edu", shutdown="disable-msi",
+        where="drivers/edu/edu.c:work",
+        why="as above up to INTx; but two edu share a line, and the transfer left on the second had ended in an INTx that nobody "
+        "took, until the line was given up. INTx is raised in vain, MSI works, and the driver ends. Debian's Linux has no driver "
+        "for edu.",
+    ),
+    Reason(
+        Side.OURS, "probe", SIZED + r"GHC \(AE, HR\)\nGHC \(AE\)\n" + MASTER.format("on") + r"\n(P\dCMD \(SUD, POD\)\n){6}",
+        device=" ich9-ahci",
+        where="drivers/ahci/ahci.c:reset, drivers/ahci/ahci.c:find_port",
+        why="the controller is reset, and only then bus master comes; then each of its six ports is looked through for a drive; "
+        "there is none. Debian's cloud kernel has no driver for it (neither built in nor as a module).",
     ),
 )  # fmt: skip

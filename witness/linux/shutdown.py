@@ -10,6 +10,7 @@ is in the trace.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Thread
@@ -23,11 +24,13 @@ from witness.lab.observation import at, within
 from witness.lab.stage import Stage
 from witness.linux.trial import Seen
 from witness.machine import REFERENCE, Machine
-from witness.pci import ENABLE, PCI_COMMAND, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, Bdf, Function, Register, Topology
+from witness.pci import (
+    ENABLE, PCI_COMMAND, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, PCI_VENDOR_ID, Bdf, Function, Register, Topology,
+)  # fmt: skip
 from witness.qemu import configs
 from witness.record import Ram, ram_layout
 from witness.state import Change
-from witness.trace import REQUEST_PATTERNS, BlockRequest, ConfigWrite, MmioWrite, Msi
+from witness.trace import REQUEST_PATTERNS, BlockRequest, ConfigRead, ConfigWrite, MmioWrite, Msi
 from witness.virtqueue import DEVICE_STATUS, common_writes
 
 NONE = "none"
@@ -47,12 +50,41 @@ PORT_DRIVER = "pcieport"
 CR4_LA57 = 1 << 12
 RFLAGS_IF = 1 << 9
 
+ACPI_RSDP_ADDR = 0x70  # in boot_params
+
+# QEMU's name of port 0xCF8 in the trace. Each access by CF8/CFC, read or write, begins with a write there.
+CONFIG_ADDRESS = "pci-conf-idx"
+
+# Without tables of ACPI Linux drives the slots itself, and would take both for empty ("Card not present"). OVMF makes none itself.
+NO_ACPI = ("-no-acpi", "-global", "pcie-root-port.hotplug=off")
+
+MIB, GIB = 1 << 20, 1 << 30
+LOW, ANYWHERE, HIGH = range(16 * MIB), range(16 * MIB, 4 * GIB), range(4 * GIB, 1 << 52)
+PLACES = {LOW: "below 16 MiB", ANYWHERE: "below 4 GiB", HIGH: "above 4 GiB"}
+
+# Options of `kexec -l`, and what tells of each system call: of the first kexec -d, of the second the kernel.
+KEXEC_LOAD, KEXEC_FILE_LOAD = "-c+-l", "-s+-l"
+CALLS = {KEXEC_LOAD: "kexec_load", KEXEC_FILE_LOAD: "kexec_file_load"}
+TOLD_OF = {KEXEC_LOAD: "kexec_load: entry = ", KEXEC_FILE_LOAD: "kexec-bzImage64: Loaded 64bit kernel at "}
+
 # Beside these bits, a capability has what nobody writes, and the trace does not tell of.
 SAYING = {Register.COMMAND: 0xFFFF, **ENABLE}
 
 
-def machine(cpus: int, mib: int = 512, extra: tuple[str, ...] = ()) -> Machine:
-    return replace(MACHINE, mib=mib, extra=(*MACHINE.extra, "-smp", str(cpus), *extra))
+@dataclass(frozen=True)
+class Way:
+    """How Linux hands over: by which system call, to where it puts the image, and what the machine has."""
+
+    load: str = KEXEC_FILE_LOAD
+    where: range = LOW
+    la57: bool = False
+    acpi: bool = True
+
+
+def machine(cpus: int, way: Way = Way()) -> Machine:
+    """With 5-level paging, RAM above 4 GiB as well."""
+    extra = ("-smp", str(cpus), *(("-cpu", "max") if way.la57 else ()), *(() if way.acpi else NO_ACPI))
+    return replace(MACHINE, mib=6144 if way.la57 else MACHINE.mib, extra=(*MACHINE.extra, *extra))
 
 
 # --- at the point where the next image is loaded, with its address for a value ---
@@ -73,6 +105,8 @@ def _keep_entry(stage: Stage, entry: int) -> None:
     try:
         session.qmp.wait("STOP")
         stage.kept["registers"] = stage.monitor("info registers -a").encode()
+        params = _register(stage.kept["registers"], "RSI")
+        stage.note("RSDP", int(stage.monitor(f"xp /1gx {params + ACPI_RSDP_ADDR:#x}").split()[-1], 16))
         for bdf, config in configs(session.qmp):
             stage.kept[f"config {bdf}"] = config
         session.gdb.remove(entry)
@@ -83,7 +117,11 @@ def _keep_entry(stage: Stage, entry: int) -> None:
 
 def cpu(seen: Seen, name: str, nth: int = 0) -> int:
     """A register of a CPU at the entry."""
-    found = re.findall(rf"\b{name} *=([0-9a-f]+)", seen.kept.get("registers", b"").decode())
+    return _register(seen.kept.get("registers", b""), name, nth)
+
+
+def _register(told: bytes, name: str, nth: int = 0) -> int:
+    found = re.findall(rf"\b{name} *=([0-9a-f]+)", told.decode())
     if nth >= len(found):
         raise Unshown("the machine did not stand at the image's entry")
     return int(found[nth], 16)
@@ -225,10 +263,57 @@ def as_read_there(seen: Seen, handover: Handover) -> Value:
     return exactly("registers that are not as the trace tells", ", ".join(other) or NONE, NONE, f"{len(read)} functions read there")
 
 
+# --- where and how the image is entered ---
+
+_RSDP = re.compile(r"ACPI: RSDP 0x([0-9A-F]+)")
+
+
+def entered(seen: Seen, image: str, way: Way, lines: range) -> list[Value]:
+    """By Linux's word, by the CPU's registers and boot_params at the entry, by the trace of the image, and by its word."""
+    address = seen.mark("loaded").value
+    calls = [CALLS[load] for load, text in TOLD_OF.items() if any(text in line for line in seen.told("kexec"))]
+    rsdp = next((f"{int(match[1], 16):#x}" for match in map(_RSDP.search, seen.console) if match), NONE)
+    access = "ECAM" if way.acpi else "CF8/CFC"
+    by, evidence = accessed(seen, lines)
+    return [
+        exactly("system call", ", ".join(calls) or NONE, CALLS[way.load]),
+        exactly("place, as Linux says", place(address), PLACES[way.where], f"{address:#x}"),
+        exactly("RIP at the entry", f"{cpu(seen, 'RIP'):#x}", f"{address + ENTRY_64:#x}"),
+        exactly(f"{image}'s word: place", next(_said(seen, image, _PLACE), NONE), f"{image}@{address:#x}"),
+        exactly("5-level paging in Linux", str("la57" in seen.told("la57")), str(way.la57)),
+        exactly("5-level paging at the entry", str(bool(cpu(seen, "CR4") & CR4_LA57)), str(way.la57)),
+        exactly("RSDP, as Linux says", NONE if rsdp == NONE else "there", "there" if way.acpi else NONE, rsdp),
+        exactly("RSDP in boot_params at the entry", f"{seen.noted('RSDP'):#x}" if seen.noted("RSDP") else NONE, rsdp),
+        exactly("configuration accesses", by, access, evidence),
+        exactly(f"{image}'s word: configuration accesses", next(_said(seen, image, _ACCESS), NONE), access),
+    ]
+
+
+def place(address: int) -> str:
+    return next((name for addresses, name in PLACES.items() if address in addresses), NONE)
+
+
+def accessed(seen: Seen, lines: range) -> tuple[str, str]:
+    """How configuration space is, in these lines; but for reads of vendor IDs, which an image compares."""
+    ways: Counter[str] = Counter()
+    way = "ECAM"
+    for event in seen.case.within(object, lines):
+        if isinstance(event, MmioWrite) and event.region == CONFIG_ADDRESS:
+            way = "CF8/CFC"
+        elif isinstance(event, (ConfigRead, ConfigWrite)):
+            ways[way] += not (isinstance(event, ConfigRead) and event.offset == PCI_VENDOR_ID)
+            way = "ECAM"
+    return ", ".join(sorted(name for name, count in ways.items() if count)) or NONE, f"{ways.total()} accesses"
+
+
 # --- what the image that was entered says and does ---
 
-_STILL_ON = re.compile(r"handed by kexec: bus master still on in (.*) \(Linux skips what no driver has enabled\)")
+_STILL_ON = re.compile(
+    r"handed by kexec: bus master still on in (.*) \(Linux leaves it on where no driver has enabled the function\)"
+)
 _STATUS = re.compile(r"pci (\S+) virtio status 0x00 before the reset")
+_PLACE = re.compile(r"image (.*)")
+_ACCESS = re.compile(r"PCI segment 0000 buses 00-ff by (.*)")
 
 
 def _said(seen: Seen, image: str, pattern: re.Pattern[str]) -> Iterator[str]:

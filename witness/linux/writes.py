@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Iterator, Mapping, Union
 
+from witness import ahci, memory
 from witness.case import Case
 from witness.driving import TABLE_CONTROL, TABLE_ENTRY, TABLE_MASK, TABLE_REGION
 from witness.pci import PCI_CAP_ID_EXP, PCI_CAP_ID_MSI, PCI_MSI_FLAGS_64BIT, Bdf, Function, Register
@@ -59,18 +60,39 @@ BITS = {
     Register.MSIX: {0x8000: "MSI-X", 0x4000: "mask all"},
 }
 
-# virtio 1.2, 4.1.4.3. A value is what the write means, or it is compared beside, or it is an address.
+# A value is what the write means, in words where there are any; or it is compared beside, or it is an address.
 TELLING, BESIDE, NOWHERE = range(3)
-COMMON = {
+Registers = Mapping[int, tuple[str, Union[int, Mapping[int, str]]]]
+
+# virtio 1.2, 4.1.4.3.
+STATUSES = {0x00: "reset", 0x01: "ACKNOWLEDGE", 0x03: "DRIVER", 0x0B: "FEATURES_OK", 0x0F: "DRIVER_OK"}
+COMMON: Registers = {
     0x00: ("device_feature_select", TELLING), 0x08: ("driver_feature_select", TELLING), 0x0C: ("driver_feature", BESIDE),
-    0x10: ("config_msix_vector", BESIDE), 0x14: ("device_status", TELLING), 0x16: ("queue_select", TELLING),
+    0x10: ("config_msix_vector", BESIDE), 0x14: ("device_status", STATUSES), 0x16: ("queue_select", TELLING),
     0x18: ("queue_size", BESIDE), 0x1A: ("queue_msix_vector", BESIDE), 0x1C: ("queue_enable", TELLING),
     0x20: ("queue_desc", NOWHERE), 0x24: ("queue_desc, upper half", NOWHERE), 0x28: ("queue_driver", NOWHERE),
     0x2C: ("queue_driver, upper half", NOWHERE), 0x30: ("queue_device", NOWHERE), 0x34: ("queue_device, upper half", NOWHERE),
 }  # fmt: skip
+
+# docs/specs/edu.txt of QEMU, and AHCI 1.3.1, 3.
+EDU: Registers = {
+    memory.EDU_IRQ_RAISE: ("interrupt raise", {0x001: "ours"}),
+    memory.EDU_IRQ_ACK: ("interrupt acknowledge", {0x001: "ours", 0x100: "DMA"}),
+    memory.EDU_DMA_SOURCE: ("DMA source", NOWHERE), memory.EDU_DMA_TARGET: ("DMA destination", NOWHERE),
+    memory.EDU_DMA_COUNT: ("DMA count", BESIDE), memory.EDU_DMA_COMMAND: ("DMA command", {0x5: "to edu", 0x7: "to RAM"}),
+}  # fmt: skip
+AHCI: Registers = {
+    ahci.GHC: ("GHC", {0x80000000: "AE", 0x80000001: "AE, HR"}),
+    **{ahci.PORTS + (ahci.PORT_MASK + 1) * n + ahci.PX_CMD: (f"P{n}CMD", {0x6: "SUD, POD"}) for n in range(32)},
+}
+
+# By QEMU's name of the region, of which virtio's ends with the device's: where the registers repeat, and which they are.
+REGIONS: Mapping[str, tuple[int, Registers]] = {
+    COMMON_REGION: (COMMON_MASK, COMMON), memory.EDU_REGION: (memory.EDU_BAR_MASK, EDU), ahci.REGION: (ahci.BAR_MASK, AHCI),
+}  # fmt: skip
+UNNAMED: Registers = {}
+
 ALL_ONES, ROM_FLAGS = 0xFFFFFFFF, 0x7FF  # a ROM BAR's low bits are no address
-STATUS = "device_status"
-STATUSES = {0x00: "reset", 0x01: "ACKNOWLEDGE", 0x03: "DRIVER", 0x0B: "FEATURES_OK", 0x0F: "DRIVER_OK"}
 TABLE = {0: "address", 4: "address, upper half", 8: "data", TABLE_CONTROL: "control"}
 MASKED = 1  # in an entry's control
 
@@ -154,7 +176,8 @@ class _Names:
         value = f"<- 0x{write.value:0{2 * (write.size or 2)}x}"
         if len(changes) == 1 and write.size == 2:
             change = changes[0]
-            return Write(write.line, change.register.value, f"0x{change.old:04x} -> 0x{change.new:04x}", _bits(change))
+            value = f"0x{change.old:04x} -> 0x{change.new:04x}"
+            return Write(write.line, change.register.value, value, _bits(change), compared=True)
         if write.offset in self.bars and write.size == 4:
             asked = write.value | ROM_FLAGS == ALL_ONES
             return Write(write.line, self.bars[write.offset], value, "size?" if asked else "address", varies=not asked)
@@ -163,18 +186,19 @@ class _Names:
         return Write(write.line, f"configuration 0x{write.offset:02x}, {8 * write.size} bits", value, compared=True)
 
     def memory(self, write: MmioWrite) -> Write:
-        value, offset = f"<- 0x{write.value:0{2 * write.size}x}", write.address & COMMON_MASK
+        value = f"<- 0x{write.value:0{2 * write.size}x}"
         if write.region == TABLE_REGION:
             entry, field = divmod(write.address & TABLE_MASK, TABLE_ENTRY)
             meaning = ("masked" if write.value & MASKED else "unmasked") if field == TABLE_CONTROL else ""
             return Write(write.line, f"msix table[{entry}] {TABLE.get(field, field)}", value, meaning, varies=not meaning)
-        if write.region.startswith(COMMON_REGION) and offset in COMMON:
-            name, kind = COMMON[offset]
-            meaning = STATUSES.get(write.value, value) if name == STATUS else str(write.value) if kind == TELLING else ""
-            return Write(write.line, name, value, meaning, compared=kind == BESIDE, varies=kind == NOWHERE)
         if write.region.startswith(NOTIFY_REGION):
             return Write(write.line, "queue_notify", value)
-        return Write(write.line, f"{write.region} 0x{offset:02x}", value, varies=True)
+        region = COMMON_REGION if write.region.startswith(COMMON_REGION) else write.region
+        mask, registers = REGIONS.get(region, (COMMON_MASK, UNNAMED))
+        offset = write.address & mask
+        name, kind = registers.get(offset, (f"{write.region} 0x{offset:02x}", BESIDE))
+        meaning = kind.get(write.value, value) if isinstance(kind, Mapping) else str(write.value) if kind == TELLING else ""
+        return Write(write.line, name, value, meaning, compared=kind == BESIDE, varies=kind == NOWHERE)
 
 
 def _bits(change: Change) -> str:
