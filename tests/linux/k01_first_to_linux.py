@@ -90,7 +90,7 @@ def handed_over(left: Left, world: World, seen: Seen) -> list[Value]:
     taken = next(c.line for c in after if c.master_set or c.msi_enabled)
     off = [c for c in after if c.msi_disabled and c.line < taken]
     window = range(jump, off[-1].line if off else taken)
-    waiting, arriving = (firsts_messages(seen, jump, lines) for lines in (range(deaf(seen, jump), jump), window))
+    waiting, arriving = (firsts_messages(seen, jump, part) for part in (range(deaf(seen, jump), jump), window))
     edges = seen.edges(window)
     asserted = sorted({edge.gsi for edge in edges} | up(seen, jump))
     return [

@@ -7,13 +7,13 @@ import re
 from dataclasses import replace
 from functools import partial
 
-from witness.driving import driven, not_seen
+from witness.driving import driven
 from witness.image import BOOT_PARAMS_SIZE, e820
 from witness.lab.experiment import Action, Experiment, Judge, Role, Value, at_least, exactly
 from witness.lab.observation import at
 from witness.linux.kdump import (
-    CPUS, KERNEL_BEGINS, at_entry, changed_pages, destinations, entry_line, inside, ram_at_entry, registers, reservation, told_of,
-    watch_entry, writers,
+    CPUS, KERNEL_BEGINS, at_entry, changed_pages, destinations, entry_line, inside, lacking, ram_at_entry, registers, reservation,
+    told_of, watch_entry, writers,
 )  # fmt: skip
 from witness.linux.trial import LINUX, Boot, Seen
 from witness.machine import REFERENCE, Machine
@@ -150,7 +150,6 @@ def crashed(cpu: int, order: str, seen: Seen) -> list[Value]:
     loud = [bdf for bdf, steps in wanted.items() if silence.get(bdf, "") != steps]
     ram = seen.run.ram_after()
     told = list(told_of(seen.case, after, ram))
-    missing = [f"{f.bdf}: {what}" for f in driven(seen.case) for what in not_seen(seen.case, f, after, ram, True)]
     messages = list(seen.case.within(Msi, range(first, after.stop)))
     pages = changed_pages(ram_at_entry(seen), ram, MIB << 20)
     all_cpus = registers(seen.kept[CPUS])
@@ -162,7 +161,7 @@ def crashed(cpu: int, order: str, seen: Seen) -> list[Value]:
         exactly("functions with bus master on", len(masters(seen, entry)), len(wanted)),
         exactly("functions not silent before the first driver begins", names(loud), "none", f"trace {entry}-{first}"),
         exactly("functions given bus master before they are reset", names(unreset(seen, range(first, after.stop))), "none"),
-        exactly("what the trace and RAM lack of second's drivers' work", "; ".join(missing) or "nothing", "nothing"),
+        exactly("what the trace and RAM lack of second's drivers' work", lacking(seen), "nothing"),
         exactly("CPU that enters second", next(n for n, one in enumerate(all_cpus) if one["RIP"] < KERNEL_BEGINS), cpu),
         exactly("other CPUs, halted in Linux", sum(one["HLT"] and one["RIP"] >= KERNEL_BEGINS for one in others), len(others)),
         exactly("CPUs that write to devices from there on", str(writers(seen, after)), str([cpu])),

@@ -6,14 +6,13 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 
-from witness.driving import driven, not_seen
 from witness.image import Image
 from witness.lab import disk
 from witness.lab.dma import PAGE, given, hits
 from witness.lab.experiment import Experiment, Role, Value, exactly
 from witness.lab.observation import at
 from witness.lab.stage import IMAGES, Stage
-from witness.linux.kdump import changed_pages, entry_line, positions, reservation
+from witness.linux.kdump import changed_pages, entry_line, lacking, positions, reservation
 from witness.linux.trial import FILES as FOLDER
 from witness.linux.trial import LINUX, Boot, Seen
 from witness.machine import Content, Disk, Machine, Nic
@@ -107,8 +106,6 @@ def judged(master: int, messages: str, seen: Seen) -> list[Value]:
             changed += hits(before.read(addresses), after.read(addresses), page, known)
     ours = place(seen, before)
     sent = seen.messages(lines)
-    since, end = range(entry, seen.case.end + 1), seen.run.ram_after()
-    missing = [f"{f.bdf}: {what}" for f in driven(seen.case) for what in not_seen(seen.case, f, since, end, True)]
     writers = f"{DISK} {NETWORK}" if master else f"{DISK}"
     return [
         exactly("reads in flight since before the panic", len(reads), READS),
@@ -122,7 +119,7 @@ def judged(master: int, messages: str, seen: Seen) -> list[Value]:
         exactly("of those that it did, devices", " ".join(sorted(str(bdf) for bdf in changed if bdf)), writers),
         exactly("messages to Linux's vectors", "some" if sent else "none", messages, at(sent)),
         exactly("INTx edges", len(seen.edges(lines)), 0),
-        exactly("what the trace and RAM lack of the next kernel's drivers' work", "; ".join(missing) or "nothing", "nothing"),
+        exactly("what the trace and RAM lack of the next kernel's drivers' work", lacking(seen), "nothing"),
     ]
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -80,11 +81,19 @@ def test_device_that_this_qemu_lacks_is_named() -> None:
         check_devices(settings, [Machine(devices=("edo,addr=5",))])
 
 
-def results(measured: int, evidence: str = "") -> dict[str, object]:
-    values = [{"what": "messages", "measured": measured, "evidence": evidence}]
-    return {"experiments": [{"id": "c01", "verdict": "holds", "cases": [{"name": "edu", "values": values}]}], "matrix": None}
+def results(value: Value) -> dict[str, object]:
+    cases = [{"name": "edu", "values": [asdict(value)]}]
+    return {"experiments": [{"id": "c01", "verdict": "holds", "cases": cases}], "matrix": None}
 
 
 def test_what_differs_between_two_runs() -> None:
-    assert differences(results(1, "trace 7"), results(1, "trace 8")) == []
-    assert differences(results(1), results(2)) == ["c01 edu: messages: 1 and 2"]
+    one, same, two = exactly("messages", 1, 1, "trace 7"), exactly("messages", 1, 1, "trace 8"), exactly("messages", 2, 1)
+    assert differences(results(one), results(same)) == []
+    assert differences(results(one), results(two)) == ["c01 edu: messages: 1 and 2"]
+    assert differences(results(exactly("messages", 3, 1)), results(two)) == ["c01 edu: messages: 3 and 2"]
+
+
+def test_more_than_enough_is_no_difference() -> None:
+    enough, more, less = (at_least("milliseconds", measured, 700) for measured in (798, 812, 699))
+    assert differences(results(enough), results(more)) == []
+    assert differences(results(enough), results(less)) == ["c01 edu: milliseconds: at least 700 and 699"]

@@ -16,10 +16,12 @@ from typing import Callable
 
 import pytest
 from tests.witness.lab_results import story
-from tests.witness.scene import BEHIND, BRIDGE, COMMAND, CONTROL, EDU, MESSAGES, ROUTER, Scene, gsi, memory_write, msi
+from tests.witness.scene import (
+    BEHIND, BRIDGE, COMMAND, CONTROL, EDU, MESSAGES, ROUTER, TABLE, VIRTIO, Scene, gsi, memory_write, msi,
+)  # fmt: skip
 
 from witness.case import Case
-from witness.lab.timeline import BITS, TICKS_MAX, Landed, Point, Timeline, timeline
+from witness.lab.timeline import BITS, DEBUGCON, TICKS_MAX, Landed, Point, Timeline, timeline
 from witness.pci import PCI_COMMAND_INTX_DISABLE
 from witness.trace import Msi, PicInterrupt
 
@@ -126,6 +128,17 @@ def test_the_io_apic_sends_what_its_table_holds(scene: Scene, selected: int, val
     scene.after_step("jump", told(0, selected), told(0x10, value), msi(0x99))
     names = [one.name for one in timeline(Case(scene.run())).lanes]
     assert [name for name in names if name in ("I/O APIC: messages", "unknown sender: messages")] == [f"{sender}: messages"]
+
+
+@pytest.mark.parametrize("last", [True, False], ids=["last word", "none"])
+def test_a_kernel_that_shows_no_entry_has_messages_of_its_own(scene: Scene, last: bool) -> None:
+    """What it makes of the disk's table says nothing of the messages before. The twin: an image that changes its mind itself."""
+    for vector in (0x98, 0x99):
+        words = enumerate((0xFEE00000, 0, vector))
+        scene.add("again", *(memory_write("msix-table", TABLE + 4 * i, word, 4) for i, word in words), msi(vector))
+        scene.add("word", *[memory_write(DEBUGCON, 0, ord("."), 1)] * (last and vector == 0x98))
+    sent = [value for _, value in lane(timeline(Case(scene.run())), f"{VIRTIO} virtio-blk-pci: messages")]
+    assert ("0x98" in " ".join(map(str, sent))) is last and "0x99" in " ".join(map(str, sent))
 
 
 def test_lines_of_pci_and_no_isa(scene: Scene) -> None:

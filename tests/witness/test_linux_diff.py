@@ -156,6 +156,22 @@ def test_another_value(scene: Scene, other: Scene) -> None:
     assert signs(lines) == ["| queue_size <- 0x0008"]
 
 
+def test_another_state_that_the_same_change_comes_upon(scene: Scene, other: Scene) -> None:
+    """Bus master set with INTx enabled on one side, disabled on the other. The reason is for INTx alone."""
+    scene.before_step(f"master-{VIRTIO}", *config_write(VIRTIO, COMMAND, 0x0003))
+    scene.replace(f"master-{VIRTIO}", *config_write(VIRTIO, COMMAND, 0x0007))
+    row = "command 0x0003 -> 0x0007 (bus master on) | command 0x0403 -> 0x0407 (bus master on)"
+    assert f"probe: {row}" in map(_spaced, compared(scene, other)[1])
+    assert f"probe: {row}" not in map(_spaced, compared(scene, other, reasons=REASONS)[1])
+    scene.replace(f"master-{VIRTIO}", *config_write(VIRTIO, COMMAND, 0x0107))  # and SERR
+    scene.before_step(f"master-{VIRTIO}", *config_write(VIRTIO, COMMAND, 0x0103))
+    assert f"probe: {row.replace('0x00', '0x01')}" in map(_spaced, compared(scene, other, reasons=REASONS)[1])
+
+
+def _spaced(text: str) -> str:
+    return " ".join(text.split())
+
+
 # --- reasons ---
 
 
@@ -191,6 +207,39 @@ def test_a_reason_is_for_whole_writes() -> None:
     assert parts(rows("ab"), reason(Side.OURS, "a")) == [(1, False)]
     assert parts(rows("a", "b"), reason(Side.OURS, "a\n"), reason(Side.OURS, "a\nb\n")) == [(2, True)]
     assert parts(rows("a", "c"), reason(Side.OURS, "a\nb\n")) == [(1, False), (1, False)]
+
+
+EDU_RESET = (
+    "command (memory off)", "BAR 0 (size?)", "BAR 0 (address)", "command (memory on)", "interrupt acknowledge (DMA)",
+    "command (bus master on)",
+)  # fmt: skip
+AHCI_RESET = (*EDU_RESET[:4], "GHC (AE, HR)", "GHC (AE)", "command (bus master on)")
+EDU_RAISE, EDU_ACKNOWLEDGE = "interrupt raise (ours)", "interrupt acknowledge (ours)"
+EDU_DMA = ("DMA source", "DMA destination", "DMA count", "DMA command ({})")
+EDU_WORK = (
+    "command (INTx Disable off)", EDU_RAISE, EDU_ACKNOWLEDGE,
+    "msi address", "msi address, upper half", "msi data", "command (INTx Disable on)", "msi control (MSI on)",
+    EDU_RAISE, EDU_ACKNOWLEDGE,
+    *(name.format(to) for to in ("to edu", "to RAM") for name in (*EDU_DMA, "interrupt acknowledge (DMA)")),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "device, names",
+    [("edu", EDU_RESET + EDU_WORK), ("ich9-ahci", AHCI_RESET + tuple(f"P{n}CMD (SUD, POD)" for n in range(6)))],
+)
+def test_a_driver_of_ours_has_its_reason_in_its_order_alone(device: str, names: tuple[str, ...]) -> None:
+    """Linux has no driver there, so that the reason alone tells when ours does something else."""
+    known = [why for why in REASONS if why.applies(Environment(f"{VIRTIO} {device}", "keep-msi"))]
+
+    def explained(*found: str) -> bool:
+        return all(why for _, why in diff.explained(PROBE, rows(*found), known))
+
+    assert explained(*names)
+    for n, name in enumerate(names):
+        assert not explained(*names[:n], *names[n + 1:]) and not explained(*names[:n], name, *names[n:])
+        if n and not name.startswith("P") and name != names[n - 1]:  # the ports are alike
+            assert not explained(*names[:n - 1], name, names[n - 1], *names[n + 1:])
 
 
 def test_repeated_reasons_are_short() -> None:

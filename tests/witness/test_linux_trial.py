@@ -126,11 +126,29 @@ def test_divisor_is_no_text(tmp_path: Path) -> None:
     assert [mark.name for mark in seen(tmp_path, serial).marks] == ["userxspace"]
 
 
-def test_timeline_begins_anew_at_each_point_and_each_hand_over(tmp_path: Path) -> None:
+BEGINS = [(11, "userspace"), (19, "loaded")]
+
+
+@pytest.mark.parametrize(
+    "entered, word, given, phases",
+    [
+        ({"trace 35": 35}, 0, 0, [*BEGINS, (25, "out"), (30, "window")]),  # an image that ended before it drove anything
+        ({"trace 5": 5}, 31, 0, [*BEGINS, (25, "out"), (30, "window")]),  # so did the Linux that one of ours handed over to
+        ({"trace 5": 5}, 9, 0, BEGINS),  # Linux powers off: nobody comes after that
+        ({}, 0, 0, BEGINS),
+        ({"trace 5": 5}, 9, 12, [(10, "window"), BEGINS[0], (12, "in"), BEGINS[1]]),  # handed over with bus master on
+        ({"trace 35": 35}, 24, 38, [*BEGINS, (25, "out"), (30, "window")]),  # said nothing of what it switched off
+    ],
+)
+def test_timeline_begins_anew_at_each_point_and_each_hand_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entered: dict[str, int], word: int, given: int, phases: list[tuple[int, str]]
+) -> None:
     found = seen(tmp_path, Serial("+userspace\n+loaded\n"))
-    hop = SimpleNamespace(out=range(25, 30), window=range(30, 40), inward=range(40, 40))  # Linux ended before it drove anything
-    found.case = cast(Case, SimpleNamespace(hops=[hop]))
-    assert found.phases == [(11, "userspace"), (19, "loaded"), (25, "out"), (30, "window")]
+    hop = SimpleNamespace(out=range(25, 30), window=range(30, 40), inward=range(40, 40))
+    changes = [SimpleNamespace(line=given, master_set=True, msi_enabled=False)] if given else []
+    found.case = cast(Case, SimpleNamespace(hops=[hop], entry_lines=entered, end=39, changes=lambda lines: changes))
+    monkeypatch.setattr("witness.linux.trial.last_words", lambda case: [word] if word else [])
+    assert found.phases == phases
 
 
 # --- what a judge asks for ---

@@ -53,8 +53,9 @@ LINUX = Subject(
     "Linux on either side",
     "A real Linux on either side of the hand-off",
     "Debian's unmodified kernel takes over from the images of pci-handoff, and hands over to them, by kexec and after a crash. "
-    "A verdict is read from QEMU's trace, from RAM, from the disk and from what Linux says of itself, never from our images' word, "
-    "and stands only where the control shows the opposite.",
+    "A verdict is read from QEMU's trace, from RAM, from the disk and from what Linux says of itself, and stands only where the "
+    "control shows the opposite. Of our images' word only how a run ended is taken as it is; what else they say is held against "
+    "these.",
     {"linux": (table.KINDS["linux"], "What happens between Linux and the images")},
     False,
 )

@@ -26,6 +26,9 @@ from witness.trace import GsiLevel, MmioWrite, Msi, PicInterrupt
 IO_APIC, UNKNOWN = "I/O APIC", "unknown sender"
 IO_APIC_REGION, IO_APIC_WINDOW, IO_APIC_TABLE = "ioapic", 0x10, 0x10
 
+# Where an image of ours speaks; Linux does not.
+DEBUGCON = "isa-debugcon"
+
 TICKS_MAX = 60
 LITTLE = 8
 
@@ -166,6 +169,13 @@ def _phases(case: Case, begin: int, marks: Sequence[tuple[int, str]]) -> list[tu
     return found if found and found[0][0] == begin else [first, *found]
 
 
+def last_words(case: Case) -> list[int]:
+    """Of each image that was entered. What comes behind may be a kernel's that shows no entry."""
+    edges = [*sorted(case.entry_lines.values()), case.end + 1]
+    words = ([e.line for e in case.within(MmioWrite, range(*span)) if e.region == DEBUGCON] for span in pairwise(edges))
+    return [lines[-1] for lines in words if lines]
+
+
 # --- what happened ---
 
 
@@ -227,8 +237,8 @@ def _line_signals(case: Case, begin: int) -> Iterator[Signal]:
 
 
 def _senders(case: Case) -> Callable[[Msi], Bdf | None]:
-    """Whose message it is: what the image that was entered last has programmed counts, then what the one before it has."""
-    edges = [0, *sorted(case.entry_lines.values()), case.end + 1]
+    """Whose message it is: what the kernel that was entered last has programmed counts, then what the one before it has."""
+    edges = sorted({0, *case.entry_lines.values(), *(line + 1 for line in last_words(case)), case.end + 1})
     enabled = {change.bdf for change in case.history.changes if change.register in ENABLE}
     able = [function for bdf, function in sorted(case.topology.functions.items()) if bdf in enabled]
     spans = [range(start, stop) for start, stop in pairwise(edges) if start < stop]

@@ -8,6 +8,7 @@ from typing import Iterator
 
 from witness import ahci, nvme
 from witness.case import Case
+from witness.driving import driven, not_seen
 from witness.image import ENTRY_64, Image
 from witness.lab.dma import PAGE
 from witness.lab.experiment import Unshown
@@ -86,6 +87,13 @@ def reservation(seen: Seen) -> range:
     if len(found) != 1:
         raise Unshown("Linux has reserved nothing for a crash kernel")
     return range(int(found[0][1], 16), int(found[0][2], 16) + 1)
+
+
+def lacking(seen: Seen) -> str:
+    """What must show of the work of the image's drivers since it was entered, and does not."""
+    since, ram = range(entry_line(seen), seen.case.end + 1), seen.run.ram_after()
+    found = (f"{one.bdf}: {what}" for one in driven(seen.case) for what in not_seen(seen.case, one, since, ram, True))
+    return "; ".join(found) or "nothing"
 
 
 # --- CPUs ---

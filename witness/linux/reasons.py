@@ -69,7 +69,7 @@ OURS_DISABLED, LINUX_DISABLED = (
     rf" 0x{linux}(..) -> 0x{linux}(..) \| 0x{ours}\1 -> 0x{ours}\2\n" for linux, ours in (("00", "04"), ("04", "00"))
 )
 
-# What our driver of edu does: the same beginning and MSI whatever became of INTx, and one transfer either way.
+# What our driver of edu does.
 RAISE, ACKNOWLEDGE = r"interrupt raise \(ours\)\n", r"interrupt acknowledge \({}\)\n"
 EDU_RESET = SIZED + ACKNOWLEDGE.format("DMA") + MASTER.format("on") + r"\n"
 EDU_MSI = (
@@ -77,7 +77,8 @@ EDU_MSI = (
     + RAISE + ACKNOWLEDGE.format("ours")
 )  # fmt: skip
 EDU_DMA = r"DMA source\nDMA destination\nDMA count\nDMA command \({}\)\n"
-EDU_TO_AND_BACK = "".join(EDU_DMA.format(to) + ACKNOWLEDGE.format("DMA") for to in ("to edu", "to RAM"))
+EDU_OUT_AND_BACK = "".join(EDU_DMA.format(to) + ACKNOWLEDGE.format("DMA") for to in ("to edu", "to RAM"))
+EDU_WORK = RAISE + ACKNOWLEDGE.format("ours") + EDU_MSI + EDU_OUT_AND_BACK
 
 REASONS = (
     # --- out ---
@@ -340,18 +341,22 @@ REASONS = (
         "here: _OSC does not grant it.",
     ),
     Reason(
-        Side.OURS, "probe", EDU_RESET + f"({INTX.format('off')})?" + RAISE + ACKNOWLEDGE.format("ours") + EDU_MSI
-        + EDU_TO_AND_BACK, device=" edu",
+        Side.OURS, "probe", EDU_RESET + INTX.format("off") + EDU_WORK, device=" edu", shutdown="keep-msi",
         where="drivers/edu/edu.c:reset, drivers/edu/edu.c:work",
         why="the BAR is sized, the transfer that the previous kernel left has ended and is acknowledged, and only then bus master "
-        "comes; then INTx, which disable-msi left enabled, MSI, DMA out and back. Debian's Linux has no driver for edu.",
+        "comes; then INTx, MSI, DMA out and back. Debian's Linux has no driver for edu.",
+    ),
+    Reason(
+        Side.OURS, "probe", EDU_RESET + EDU_WORK, device=" edu", shutdown="disable-msi",
+        where="drivers/edu/edu.c:reset, drivers/edu/edu.c:work",
+        why="as under keep-msi, but that INTx is enabled already: the BAR is sized, what the previous kernel left is acknowledged, "
+        "then bus master, INTx, MSI, DMA out and back. Debian's Linux has no driver for edu.",
     ),
     Reason(
         Side.OURS, "probe", EDU_RESET + RAISE + EDU_MSI, device=" edu", shutdown="disable-msi",
         where="drivers/edu/edu.c:work",
-        why="as above up to INTx; but two edu share a line, and the transfer left on the second had ended in an INTx that nobody "
-        "took, until the line was given up. INTx is raised in vain, MSI works, and the driver ends. Debian's Linux has no driver "
-        "for edu.",
+        why="two edu share this line, and the transfer that first had left on the second ended in an INTx that nobody took, until "
+        "the line was given up: INTx is raised in vain, MSI works, and the driver ends. Debian's Linux has no driver for edu.",
     ),
     Reason(
         Side.OURS, "probe", SIZED + r"GHC \(AE, HR\)\nGHC \(AE\)\n" + MASTER.format("on") + r"\n(P\dCMD \(SUD, POD\)\n){6}",

@@ -336,9 +336,11 @@ def as_said(seen: Seen, image: str, handover: Handover) -> list[Value]:
     ]
 
 
-def drives(seen: Seen, image: str, lines: range, last: bool = True) -> Value:
-    """Every device that has a driver of ours, for real."""
+def drives(seen: Seen, image: str, lines: range, last: bool = True, broken: str = NONE) -> Value:
+    """Every device that has a driver of ours, for real; but for what is broken."""
     ram = Ram(seen.run.directory / "ram", ram_layout(seen.run.machine)) if last else None
-    idle = [f"{f.bdf}: {what}" for f in driven(seen.case) for what in not_seen(seen.case, f, lines, ram, last)]
-    devices = names(f.bdf for f in driven(seen.case))
-    return exactly(f"{image} drives {devices}", "; ".join(idle) or "all", "all", f"trace {lines.start}-{lines.stop}")
+    idle = [(f.bdf, what) for f in driven(seen.case) for what in not_seen(seen.case, f, lines, ram, last)]
+    devices, which = names(f.bdf for f in driven(seen.case)), names({bdf for bdf, _ in idle})
+    evidence = "; ".join([f"trace {lines.start}-{lines.stop}", *(f"{bdf}: {what}" for bdf, what in idle)])
+    measured, expected = ("all" if some == NONE else f"all but {some}" for some in (which, broken))
+    return exactly(f"{image} drives {devices}", measured, expected, evidence)

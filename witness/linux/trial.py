@@ -20,7 +20,7 @@ from witness.control import Wire
 from witness.lab.experiment import Trial, Unshown
 from witness.lab.observation import Mark, Observation
 from witness.lab.stage import Stage
-from witness.lab.timeline import IN, OUT, WINDOW
+from witness.lab.timeline import IN, OUT, WINDOW, last_words
 from witness.pci import Bdf, Topology
 from witness.qemu import AtEntry, Session, Settings, Start, Unusable, configs, run
 from witness.record import Outcome, Run
@@ -253,10 +253,15 @@ class Seen(Observation):
     @property
     def phases(self) -> list[tuple[int, str]]:
         """The points of Linux, and those of each hand-over."""
-        found = [
-            (lines.start, name)
-            for hop in self.case.hops
-            for lines, name in ((hop.out, OUT), (hop.window, WINDOW), (hop.inward, IN))
-            if lines
-        ]
+        case, left = self.case, last_words(self.case)
+        kernels = [*case.entry_lines.values(), *left]
+        # A Linux that powers off clears bus master, too, and nobody comes after it.
+        hops = [hop for hop in case.hops if max(kernels, default=0) >= hop.out.start]
+        spans = [span for hop in hops for span in ((hop.out, OUT), (hop.window, WINDOW), (hop.inward, IN))]
+        found = [(lines.start, name) for lines, name in spans if lines]
+        for line in left:
+            # Who leaves bus master on hands over at its last word, without a hop there.
+            given = next((c.line for c in case.changes(range(line, case.end + 1)) if c.master_set or c.msi_enabled), None)
+            if given and not any(hop.out.start <= given and line < hop.inward.start for hop in hops):
+                found += [(line + 1, WINDOW), (given, IN)]
         return sorted([*super().phases, *found])
