@@ -10,7 +10,7 @@ from witness.lab.experiment import Experiment, Role, Value, exactly
 from witness.lab.observation import at
 from witness.linux import shutdown
 from witness.linux.shutdown import (
-    ANYWHERE, CALM, HIGH, KEXEC_FILE_LOAD, KEXEC_LOAD, PORT_DRIVER, Handover, Way, machine, names,
+    ANYWHERE, HIGH, KEXEC_FILE_LOAD, KEXEC_LOAD, PORT_DRIVER, Handover, Way, machine, names,
 )  # fmt: skip
 from witness.linux.trial import LINUX, Boot, Seen
 from witness.pci import PCI_COMMAND_MASTER, Bdf, Register
@@ -50,7 +50,7 @@ def off(seen: Seen) -> list[Value]:
 
 
 FILES = ("second.bin", "next.cpio")
-WORDS = f"{CALM} linux.script=kexec linux.next=second linux.words=handoff.next= linux.load="
+WORDS = "console=ttyS0 linux.script=kexec linux.next=second linux.words=handoff.next= linux.load="
 
 
 def trial(
@@ -81,6 +81,6 @@ EXPERIMENT = Experiment(
             "edu with a driver, the disk that had one", 1, Way(KEXEC_LOAD, ANYWHERE), Role.CONTROL, "off, off",
             " linux.before=kexec-swap",
         ),
-        Boot("powered off instead", Role.CONTROL, machine(1), LINUX, off, f"{CALM} linux.script=look"),
+        Boot("powered off instead", Role.CONTROL, machine(1), LINUX, off, "console=ttyS0 linux.script=look"),
     ),
 )  # fmt: skip

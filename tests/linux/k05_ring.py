@@ -11,8 +11,8 @@ from witness import pattern
 from witness.lab.experiment import Experiment, Role, Unshown, Value, exactly
 from witness.lab.observation import at
 from witness.linux import shutdown
-from witness.linux.shutdown import CALM, HIGH, KEXEC_LOAD, NONE, Handover, Way, names
-from witness.linux.trial import LINUX, Boot, Seen
+from witness.linux.shutdown import HIGH, KEXEC_LOAD, NONE, Handover, Way, names
+from witness.linux.trial import FIRST_WORDS, LINUX, Boot, Seen
 from witness.pci import PCI_COMMAND, PCI_COMMAND_MASTER, Bdf, Register
 from witness.record import Outcome
 from witness.trace import MmioWrite
@@ -117,8 +117,8 @@ def refused(seen: Seen) -> list[Value]:
 
 
 FILES = ("first.bin", "linux/next.cpio")
-ONWARD = f"+--+panic=-1+{CALM.replace(' ', '+')}+linux.script=look"
-WORDS = f"{CALM} linux.script=kexec linux.next=first"
+ONWARD = f"+--+{FIRST_WORDS.replace(' ', '+')}+console=ttyS0+linux.script=look"
+WORDS = "console=ttyS0 linux.script=kexec linux.next=first"
 
 
 def words(way: Way, rule: Rule, last: str = "linux") -> str:

@@ -35,9 +35,6 @@ from witness.virtqueue import DEVICE_STATUS, common_writes
 
 NONE = "none"
 
-# A busy host's timer is late, and Linux panics: "IO-APIC + timer doesn't work!". The second word has it not look.
-CALM = "console=ttyS0 no_timer_check"
-
 # Enough for Linux. A function that it has a driver for is behind a bridge, too, so that "children before parents" can be false; and
 # the trace tells of the requests that the disks have in their hands.
 BEHIND_BRIDGE = ("pcie-root-port,id=above,addr=0xa,chassis=2", "virtio-rng-pci,bus=above,disable-legacy=on")
