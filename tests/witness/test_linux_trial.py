@@ -277,7 +277,7 @@ def test_linux_that_panics_does_not_stand_there(made: Made) -> None:
         command = made.perform("", **facts).command
         return command[command.index("-append") + 1]
 
-    assert given() == "panic=-1 no_timer_check no_timer_check linux.script=look"
+    assert given() == "panic=-1 no_timer_check linux.script=look"
     assert given(image=FIRST, words="handoff.next=linux -- quiet") == "handoff.next=linux -- panic=-1 no_timer_check quiet"
     assert given(image=FIRST, words="handoff.next=second", ends_in="guest") == "handoff.next=second"
 
