@@ -73,6 +73,12 @@ def said(seen: Seen) -> str:
     return next((" ".join(match.groups()) for match in map(words.search, seen.run.log) if match), "nothing")
 
 
+def handed_by(seen: Seen) -> str:
+    """Who handed over, by second's word: it tells a panic from kexec -e."""
+    words = re.compile(r"handed by (.+): bus master still on in ")
+    return next((match[1] for match in map(words.search, seen.run.log) if match), "nobody")
+
+
 # --- what it does to them ---
 
 
@@ -157,6 +163,7 @@ def crashed(cpu: int, order: str, seen: Seen) -> list[Value]:
     others = [one for number, one in enumerate(all_cpus) if number != cpu]
     return [
         exactly("functions of Linux's with bus master on", left_on(seen, entry), names(bound(seen)), f"trace {entry}"),
+        exactly("handed over by, by second's word", handed_by(seen), "a crash"),
         exactly("bus master, MSI, MSI-X on, by second's word", said(seen), found(seen, entry)),
         exactly("functions with bus master on", len(masters(seen, entry)), len(wanted)),
         exactly("functions not silent before the first driver begins", names(loud), "none", f"trace {entry}-{first}"),
@@ -195,6 +202,7 @@ def kexec(seen: Seen) -> list[Value]:
     told = list(told_of(seen.case, range(entry, seen.case.end + 1), seen.run.ram_after()))
     return [
         exactly("functions of Linux's with bus master on", left_on(seen, entry), "none", f"trace {entry}"),
+        exactly("handed over by, by second's word", handed_by(seen), "kexec"),
         exactly("bus master, MSI, MSI-X on, by second's word", said(seen), found(seen, entry)),
         exactly("pieces of RAM given to devices that are in the reservation", sum(inside(piece, area) for piece in told), 0),
     ]
