@@ -102,24 +102,22 @@ $(O)/next.cpio: $(O)/second.bin
 
 # --- the UEFI loader, and the chain inside it ---
 
-EFI_LIB ?= /usr/lib
-# UEFI text is UTF-16, and boot services are called directly
-CFLAGS_EFI := $(CFLAGS_COMMON) -fpic -fshort-wchar -DGNU_EFI_USE_MS_ABI -isystem /usr/include/efi -isystem /usr/include/efi/x86_64
+CFLAGS_EFI = $(CFLAGS_COMMON) -fpic $(EFI_CFLAGS)
 # ld -shared would accept an undefined memmove silently, and crash at run time
-LDFLAGS_EFI := -shared -Bsymbolic -nostdlib -z noexecstack --no-undefined -T $(EFI_LIB)/elf_x86_64_efi.lds
+LDFLAGS_EFI = -shared -Bsymbolic -nostdlib -z noexecstack --no-undefined $(EFI_LIB:%=-L%) -T elf_x86_64_efi.lds
 SECTIONS_EFI := .text .sdata .data .rodata .dynamic .dynsym .rel .rela .rel.* .rela.* .reloc
 
-$(O)/efi/%.o: %.c Makefile
+$(O)/efi/%.o: %.c Makefile make/efi.mk
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(CC) $(CFLAGS_EFI) -c -o $@ $<
-$(O)/efi/%.o: %.S Makefile
+$(O)/efi/%.o: %.S Makefile make/efi.mk
 	@mkdir -p $(@D)
 	$(call say,AS)
 	$(Q)$(CC) $(CFLAGS_EFI) -c -o $@ $<
-$(O)/loader.elf: $(EFI_OBJ)
+$(O)/loader.elf: $(EFI_OBJ) boot/efi/entry.ld
 	$(call say,LD)
-	$(Q)$(LD) $(LDFLAGS_EFI) -o $@ $(EFI_LIB)/crt0-efi-x86_64.o $^ $(EFI_LIB)/libgnuefi.a
+	$(Q)$(LD) $(LDFLAGS_EFI) -o $@ -l:crt0-efi-x86_64.o $^ -l:libgnuefi.a
 
 # Rewritten only when the words change, so that CMDLINE= rebuilds what it must and nothing else.
 .PHONY: FORCE
@@ -128,7 +126,7 @@ $(O)/cmdline: FORCE
 	@printf '%s' "$$CMDLINE" | cmp -s - $@ || printf '%s' "$$CMDLINE" > $@
 
 # Section addresses leave room for growth; .initrd is last because a Linux in it takes tens of MiB. $(call efi,the initrd)
-efi = $(OBJCOPY) --target efi-app-x86_64 $(addprefix -j ,$(SECTIONS_EFI) .cmdline .linux .initrd) \
+efi = $(OBJCOPY) -O efi-app-x86_64 $(addprefix -j ,$(SECTIONS_EFI) .cmdline .linux .initrd) \
 	--add-section .cmdline=$(O)/cmdline --change-section-vma .cmdline=0x80000 \
 	--add-section .linux=$(O)/first.bin --change-section-vma .linux=0x100000 \
 	--add-section .initrd=$(1) --change-section-vma .initrd=0x200000 $< $@

@@ -8,6 +8,7 @@ help: ## this list
 		'  V=1              show the commands' \
 		'  O=dir            build in dir instead of build/' \
 		'  CROSS_COMPILE=   prefix of the compiler, such as x86_64-linux-gnu-; or CC=clang' \
+		'  EFI_INCLUDE=     GNU-EFI'"'"'s headers            EFI_LIB=               its libraries' \
 		'  CMDLINE=         options, such as "handoff.shutdown=disable-msi handoff.next=second,second"' \
 		'  QEMU=            the emulator                 OVMF_CODE= OVMF_VARS=  the firmware' \
 		'  ACCEL=tcg        the accelerator              TIMEOUT=               seconds for one run' \

@@ -5,6 +5,7 @@
 # Each tests/unit/test_NAME.c is one program; everything else here is linked to all of them.
 O ?= build
 HOSTCC ?= gcc
+include make/efi.mk
 UNIT_O := $(O)/unit
 
 # Not for the host: instructions of ring 0 (x86.c has a fake), the images' start, and what only they call.
@@ -22,8 +23,7 @@ UNIT_CFLAGS_ROOMS = $(UNIT_CFLAGS) -ffreestanding -fno-strict-aliasing
 
 # What knows UEFI is compiled as the loader is: 16 bits a character, and services with their own calling convention.
 UNIT_EFI := $(filter boot/efi/%,$(UNIT_SRC)) $(addprefix tests/unit/,fake_efi.c test_firmware.c test_loader.c)
-$(UNIT_EFI:%.c=$(UNIT_O)/%.o): UNIT_CFLAGS += -fshort-wchar -DGNU_EFI_USE_MS_ABI \
-	-isystem /usr/include/efi -isystem /usr/include/efi/x86_64
+$(UNIT_EFI:%.c=$(UNIT_O)/%.o): UNIT_CFLAGS += $(EFI_CFLAGS)
 
 # -k: one red test must not hide another. -j, unless the caller brought his own.
 .PHONY: unit
