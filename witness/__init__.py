@@ -1,34 +1,17 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The witness: starts a QEMU machine, turns its trace into one list of events, and judges a hand-off by it.
 
-    from witness import REFERENCE, judge, run
-    record = run(REFERENCE, Path("build"), Path("build/run"), cmdline="handoff.next=second,second")
-    verdicts = judge(record)
+Nothing here believes the guest: its log is read only to be compared. Each folder sees the folders above it, and none below:
 
-Nothing here believes the guest: its log is read only to be compared.
+    pci         register names, functions, who is behind whom
+    boot        the Linux/x86 boot protocol
+    trace       QEMU's trace as events; registers over time; phases
+    machine     describe, start, talk to and stop a QEMU machine; what a run leaves behind
+    evidence    what a judge may ask of one run
+    devices     one file a kind of device
+    judge       rules, policies and their signatures, hazards
+    report      tables, timelines, pages
+    lab         experiments and the matrix
+    linux       a real Linux on either side
+    bench       the budgets, measured
 """
-
-from witness.judge import Result, Verdict, judge
-from witness.machine import EVERYTHING, REFERENCE, Content, Disk, Machine, Nic, Rng
-from witness.qemu import Session, Settings, Unusable, run
-from witness.record import Entry, Outcome, Run
-
-__all__ = [
-    "EVERYTHING",
-    "REFERENCE",
-    "Content",
-    "Disk",
-    "Entry",
-    "Machine",
-    "Nic",
-    "Outcome",
-    "Result",
-    "Rng",
-    "Run",
-    "Session",
-    "Settings",
-    "Unusable",
-    "Verdict",
-    "judge",
-    "run",
-]

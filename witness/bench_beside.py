@@ -12,7 +12,7 @@ from witness.bench_handoff import Counted
 from witness.bench_linux import PAIRS, STEPS, Columns, Pair
 from witness.bench_table import Row, ratio
 from witness.linux.trial import INITRD, LINUX
-from witness.pci import PCI_CAPABILITY_LIST, PCI_HEADER_TYPE, PCI_HEADER_TYPE_BRIDGE, Bdf, Topology
+from witness.pci.topology import PCI_CAPABILITY_LIST, PCI_HEADER_TYPE, PCI_HEADER_TYPE_BRIDGE, Bdf, Topology
 
 # The blackout, ours against Linux's: what is asked for, and what is aimed at.
 RATIO_MIN, RATIO_AIM = 300, 1000

@@ -21,7 +21,7 @@ from witness.bench_table import Row
 from witness.case import Case
 from witness.image import Image
 from witness.machine import REFERENCE, Machine
-from witness.pci import Bdf, Register
+from witness.pci.topology import Bdf, Register
 from witness.phases import Hop
 from witness.qemu import AtEntry, Session, Settings, Unusable, run
 from witness.record import Entry, Outcome, Run

@@ -15,7 +15,7 @@ from witness.case import Case
 from witness.lab.experiment import Role, Value
 from witness.lab.stage import Stage
 from witness.linux.trial import FIRST, INITRD, LINUX, TIMEOUT_MIN_S, Boot, Seen, perform
-from witness.pci import Register
+from witness.pci.topology import Register
 from witness.qemu import AtEntry, Session, Start, Unusable, run
 from witness.record import Outcome, Run
 from witness.trace import ConfigRead

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Iterator, Sequence, TypeVar
 
-from witness.pci import ENABLE, PCI_MSIX_FLAGS_MASKALL, Bdf, Register, Topology
+from witness.pci.topology import ENABLE, PCI_MSIX_FLAGS_MASKALL, Bdf, Register, Topology
 from witness.phases import Hop, hops
 from witness.policies import KEEPING_MASTER
 from witness.record import Entry, Run

@@ -14,16 +14,16 @@ from witness import ahci, e1000e, nvme, uart
 from witness.case import Case
 from witness.machine import Sata
 from witness.memory import EDU_BAR_MASK, EDU_IRQ_RAISE, EDU_REGION, edu_dmas
-from witness.pci import (
-    ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_EXP_SLTCTL_CCIE, PCI_EXP_SLTCTL_HPIE, PCI_MSI_FLAGS_64BIT, PCI_MSI_FLAGS_QSIZE,
-    Bdf, Function, Register,
+from witness.pci.topology import (
+    ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_EXP_SLTCTL_CCIE, PCI_EXP_SLTCTL_HPIE, PCI_MSI_FLAGS_64BIT, PCI_MSI_FLAGS_QSIZE, Bdf,
+    Function, Register,
 )  # fmt: skip
 from witness.peer import sent_by_peer
 from witness.record import Ram
 from witness.trace import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
 from witness.virtqueue import (
-    BLK, BLK_IN, BLK_OK, COMMON_MASK, COMMON_REGION, DEVICE_STATUS, DRIVER_OK, NET, NET_RX, RNG, SECTOR,
-    Queue, Request, common_writes, queues, returned, written,
+    BLK, BLK_IN, BLK_OK, COMMON_MASK, COMMON_REGION, DEVICE_STATUS, DRIVER_OK, NET, NET_RX, RNG, SECTOR, Queue, Request,
+    common_writes, queues, returned, written,
 )  # fmt: skip
 
 EDU = 0x11E81234

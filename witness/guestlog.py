@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Iterable
 
-from witness.pci import Bdf, Register
+from witness.pci.topology import Bdf, Register
 
 # The fixed format of every register change: `first  pci 0000:00:03.0 command 0x0507 -> 0x0503 (clear bus master)`.
 _CHANGE = re.compile(

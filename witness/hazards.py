@@ -13,7 +13,7 @@ from typing import Iterator
 from witness import uart
 from witness.case import Case
 from witness.driving import is_serial, own_messages
-from witness.pci import PCI_COMMAND_INTX_DISABLE, Bdf, Register
+from witness.pci.topology import PCI_COMMAND_INTX_DISABLE, Bdf, Register
 from witness.phases import Hop
 from witness.policies import KEEPING_MASTER
 from witness.trace import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt

@@ -16,7 +16,7 @@ from typing import Iterator
 from witness import ahci, e1000e, nvme
 from witness.case import Case
 from witness.image import BOOT_PARAMS_SIZE, E820_DMA, e820, ramdisk
-from witness.pci import Bdf, Register
+from witness.pci.topology import Bdf, Register
 from witness.phases import Hop
 from witness.record import Entry, Ram
 from witness.trace import MmioWrite, Msi

@@ -13,7 +13,7 @@ from typing import Iterator
 from witness import e1000e, guestlog
 from witness.case import Case
 from witness.machine import E1000E, Nic
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 from witness.peer import Arp, sent_by_guest, sent_by_peer
 from witness.record import Ram
 from witness.trace import MmioWrite

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import Iterable, Iterator, NamedTuple
 
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 from witness.record import Ram
 from witness.state import Bars
 from witness.trace import Event, MmioWrite

@@ -22,7 +22,7 @@ from witness.control import Deadline, Expired, Gdb, Gone, Qmp, Wire
 from witness.firmware import Firmware, NotFound, find
 from witness.image import ENTRY_64, Image
 from witness.machine import Machine
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 from witness.peer import Peer
 from witness.record import Entry, Outcome, Ram, Run, classify, ram_file
 

@@ -19,7 +19,7 @@ from typing import Any, Sequence
 from witness import trace
 from witness.image import BOOT_PARAMS_SIZE, Image
 from witness.machine import Disk, Machine, Nic, Rng, Sata, Serial
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 
 
 class Outcome(IntEnum):

@@ -8,7 +8,7 @@ from typing import Sequence
 
 from witness import ahci, driving, e1000e, memory, nvme, uart
 from witness.case import Case
-from witness.pci import PCI_STD_HEADER_SIZEOF, Bdf, Function
+from witness.pci.topology import PCI_STD_HEADER_SIZEOF, Bdf, Function
 from witness.policies import RESET, Found, Signature, Step, Update, config_read, config_write
 from witness.state import Change
 from witness.trace import ConfigRead, ConfigWrite, Event, MmioWrite

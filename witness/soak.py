@@ -30,11 +30,10 @@ from witness.guestlog import Told
 from witness.image import E820_ENTRIES, HEADER, HEADER_MAGIC, e820
 from witness.judge import RULES, Finding, Missing, Result, Rule, Verdict
 from witness.machine import EVERYTHING, Machine
-from witness.pci import Topology
+from witness.pci.topology import Topology
 from witness.phases import Clock, Edges, Hop
 from witness.policies import KEEPING_MASTER
-from witness.qemu import Session, Settings, Unusable, built_in
-from witness.qemu import run as run_qemu
+from witness.qemu import Session, Settings, Unusable, built_in, run as run_qemu
 from witness.record import Entry, Outcome, Run, options
 from witness.state import History, mapped, written
 from witness.trace import REQUEST_PATTERNS, BlockRequest, ConfigWrite, Event, Msi, Parser, RunState

@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Iterable, Mapping
 
-from witness.pci import ENABLE, PCI_COMMAND, PCI_COMMAND_MASTER, Bdf, Function, Register, Topology
+from witness.pci.topology import ENABLE, PCI_COMMAND, PCI_COMMAND_MASTER, Bdf, Function, Register, Topology
 from witness.trace import BarMap, ConfigWrite, Event
 
 

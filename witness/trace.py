@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Iterable, Union
 
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 
 PATTERNS = (
     "pci_cfg_read",

@@ -12,7 +12,7 @@ from witness.lab.experiment import Experiment, Role, Trial, Value, exactly
 from witness.lab.machines import TWO_CPUS
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
-from witness.pci import ENABLE, Bdf, Register
+from witness.pci.topology import ENABLE, Bdf, Register
 
 EDU, GSI = Bdf(0, 5, 0), 21
 

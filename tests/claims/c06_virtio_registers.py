@@ -10,7 +10,7 @@ from witness.lab.machines import CARDS
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
 from witness.machine import Nic
-from witness.pci import ENABLE, Bdf, Register
+from witness.pci.topology import ENABLE, Bdf, Register
 
 TRANSITIONAL, MODERN = CARDS.nics
 

@@ -9,7 +9,7 @@ from witness.lab import disk
 from witness.lab.machines import BRIDGED, LINES, SHARED
 from witness.lab.stage import Stage
 from witness.machine import Machine
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 
 
 @dataclass(frozen=True)

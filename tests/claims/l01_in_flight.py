@@ -16,7 +16,7 @@ from witness.lab.observation import Mark, Observation, at
 from witness.lab.stage import Stage
 from witness.lab.timeline import Landed
 from witness.memory import edu_dmas
-from witness.pci import PCI_COMMAND_MASTER, Bdf, Register
+from witness.pci.topology import PCI_COMMAND_MASTER, Bdf, Register
 from witness.snapshot import E820_RAM
 
 # Seconds that a read is held: longer than it takes to reset the disk's controller, and longer than any trial.

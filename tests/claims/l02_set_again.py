@@ -12,7 +12,7 @@ from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
 from witness.lab.timeline import Landed
 from witness.memory import edu_dmas
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 
 NEVER, BEFORE, AFTER = "lab.master=never", "lab.reset=before", "lab.reset=after"
 

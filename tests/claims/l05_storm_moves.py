@@ -12,7 +12,7 @@ from witness.hazards import given_up
 from witness.lab.experiment import Experiment, Role, Trial, Value, exactly
 from witness.lab.machines import CONSOLE
 from witness.lab.observation import Observation, at
-from witness.pci import PCI_COMMAND_MASTER, Bdf, Register
+from witness.pci.topology import PCI_COMMAND_MASTER, Bdf, Register
 
 EDU, GSI = Bdf(0, 9, 0), 21
 

@@ -14,7 +14,7 @@ from witness.lab.experiment import Action, Experiment, Judge, Role, Trial, Value
 from witness.lab.machines import SHARED
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
-from witness.pci import PCI_COMMAND_MASTER, Register
+from witness.pci.topology import PCI_COMMAND_MASTER, Register
 from witness.trace import MmioWrite
 from witness.virtqueue import in_flight, last_batch, queues
 

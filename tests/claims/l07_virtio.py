@@ -13,7 +13,7 @@ from witness.lab.machines import VIRTIO
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
 from witness.lab.timeline import Landed
-from witness.pci import PCI_COMMAND_MASTER, Bdf, Register
+from witness.pci.topology import PCI_COMMAND_MASTER, Bdf, Register
 from witness.trace import MmioWrite
 from witness.virtqueue import queues
 

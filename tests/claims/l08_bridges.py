@@ -9,7 +9,7 @@ from witness.lab.machines import BRIDGED
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
 from witness.lab.timeline import Landed
-from witness.pci import PCI_COMMAND_MASTER, Bdf, Register
+from witness.pci.topology import PCI_COMMAND_MASTER, Bdf, Register
 
 SIZE = 2048  # of the transfer
 

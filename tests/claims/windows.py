@@ -17,7 +17,7 @@ from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
 from witness.lab.timeline import Landed
 from witness.memory import edu_dmas
-from witness.pci import PCI_COMMAND_INTX_DISABLE, Register
+from witness.pci.topology import PCI_COMMAND_INTX_DISABLE, Register
 
 OUT = "out_windows"  # the image
 

@@ -15,7 +15,7 @@ import pytest
 
 from witness.judge import Result, judge
 from witness.machine import REFERENCE, Machine
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 from witness.qemu import AtEntry, Session, run
 from witness.record import Entry, Run
 from witness.snapshot import Snapshot

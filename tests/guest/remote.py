@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from typing import Iterator
 
 from witness.machine import Machine
-from witness.pci import (
-    PCI_CAP_ID_MSI, PCI_CAP_ID_MSIX, PCI_CAPABILITY_LIST, PCI_COMMAND, PCI_STATUS, PCI_STATUS_CAP_LIST, VIRTIO_VENDOR, Bdf,
+from witness.pci.topology import (
+    PCI_CAPABILITY_LIST, PCI_CAP_ID_MSI, PCI_CAP_ID_MSIX, PCI_COMMAND, PCI_STATUS, PCI_STATUS_CAP_LIST, VIRTIO_VENDOR, Bdf,
 )  # fmt: skip
 
 CONFIG_SIZE = 256

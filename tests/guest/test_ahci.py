@@ -23,7 +23,7 @@ from witness.hazards import unhandled_intx
 from witness.judge import Result
 from witness.machine import Content, Machine, Sata
 from witness.memory import landed, sata_reads
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 from witness.record import Outcome, Run
 from witness.trace import MmioWrite, Msi
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from tests.guest.conftest import Boot, failures, log_has, write_config
 
 from witness.case import Case
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 from witness.qemu import Session
 from witness.record import Entry, Outcome
 

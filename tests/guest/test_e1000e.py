@@ -30,7 +30,7 @@ from witness.hazards import unhandled_intx
 from witness.judge import Result
 from witness.machine import E1000E, REFERENCE, Machine, Nic
 from witness.memory import e1000e_rings, owned_by_first
-from witness.pci import ENABLE, Bdf, Register
+from witness.pci.topology import ENABLE, Bdf, Register
 from witness.peer import sent_by_peer
 from witness.qemu import Session
 from witness.record import Entry, Outcome, Run

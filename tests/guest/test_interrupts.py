@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from tests.guest.conftest import Boot, log_has, run_to, write_config
 
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 from witness.qemu import Session
 from witness.record import Entry, Outcome
 

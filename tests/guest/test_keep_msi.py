@@ -16,7 +16,7 @@ from tests.guest.conftest import Boot, failures, results
 from witness.case import Case
 from witness.judge import RULES, Result
 from witness.machine import Content
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 from witness.record import Outcome, Run
 from witness.trace import MmioWrite
 from witness.virtqueue import in_flight, landings, queues

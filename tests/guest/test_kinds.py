@@ -22,7 +22,7 @@ from tests.guest.conftest import Boot, failures, log_has, run_to, write_config
 from witness.case import Case
 from witness.driving import driven, own_messages
 from witness.machine import REFERENCE, Machine
-from witness.pci import Bdf, Function, Register
+from witness.pci.topology import Bdf, Function, Register
 from witness.qemu import Session
 from witness.record import Entry, Outcome, Run
 from witness.trace import BarMap, Msi

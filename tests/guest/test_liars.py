@@ -18,7 +18,7 @@ from tests.guest.remote import RemoteDevice, RemoteVirtioBlk, attached, msi, msi
 from witness.case import Case
 from witness.judge import Result, judge
 from witness.machine import REFERENCE
-from witness.pci import (
+from witness.pci.topology import (
     PCI_CAPABILITY_LIST, PCI_COMMAND, PCI_COMMAND_MASTER, PCI_HEADER_TYPE, PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE, Bdf, Function,
 )  # fmt: skip
 from witness.qemu import Session

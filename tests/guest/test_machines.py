@@ -17,7 +17,7 @@ from tests.guest.conftest import Boot, failures
 from witness.case import Case
 from witness.driving import driven
 from witness.machine import EVERYTHING, Machine
-from witness.pci import ENABLE, PCI_COMMAND, PCI_COMMAND_MASTER, Bdf
+from witness.pci.topology import ENABLE, PCI_COMMAND, PCI_COMMAND_MASTER, Bdf
 from witness.record import Outcome
 
 EDUS = ("edu,addr=5", "edu,addr=9")

@@ -13,7 +13,7 @@ import struct
 import pytest
 from tests.guest.conftest import WINDOW, Boot, failures, log_has
 
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 from witness.qemu import Session, config_write
 from witness.record import Entry, Ram
 

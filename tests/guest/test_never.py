@@ -20,7 +20,7 @@ from tests.guest.remote import RemoteDevice, RemoteEdu, RemoteVirtioBlk, attache
 from witness.case import Case
 from witness.image import E820_DMA, e820
 from witness.machine import REFERENCE, Machine
-from witness.pci import PCI_COMMAND, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, Bdf
+from witness.pci.topology import PCI_COMMAND, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, Bdf
 from witness.record import Outcome, Run
 from witness.soak import maps_handed_on
 

@@ -10,7 +10,7 @@ from tests.guest.conftest import Boot, log_has
 
 from witness.case import Case
 from witness.driving import driven
-from witness.pci import Register
+from witness.pci.topology import Register
 from witness.record import Outcome
 
 

@@ -22,7 +22,7 @@ from tests.guest.conftest import BUILD, Boot, failures, log_has, run_to
 from witness.case import Case
 from witness.image import E820_ENTRIES, E820_TABLE, Image
 from witness.machine import Content, Disk, Machine
-from witness.pci import PCI_COMMAND, PCI_COMMAND_MASTER, Bdf
+from witness.pci.topology import PCI_COMMAND, PCI_COMMAND_MASTER, Bdf
 from witness.qemu import Session, configs
 from witness.record import Entry, Outcome, Run
 from witness.snapshot import Change, Snapshot, give_cmdline, give_initrd, initrd, write_params

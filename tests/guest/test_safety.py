@@ -14,7 +14,7 @@ import dataclasses
 from tests.guest.conftest import Boot, log_has, run_to
 from witness.case import Case
 from witness.machine import Machine
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 from witness.qemu import Session
 from witness.record import Entry, Run
 from witness.trace import ConfigWrite

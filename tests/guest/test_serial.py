@@ -23,7 +23,7 @@ from witness.driving import driven
 from witness.hazards import unhandled_intx
 from witness.judge import Result
 from witness.machine import Machine, Serial
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 from witness.record import Outcome, Run
 from witness.trace import PicInterrupt
 

@@ -19,9 +19,7 @@ from tests.guest.conftest import WINDOW, Boot, failures, log_has, results, write
 from witness.case import Case
 from witness.judge import Result
 from witness.machine import REFERENCE, Machine
-from witness.pci import (
-    PCI_COMMAND, PCI_COMMAND_MASTER, PCI_COMMAND_MEMORY, PCI_MSIX_FLAGS_ENABLE, Bdf, Function, Register,
-)  # fmt: skip
+from witness.pci.topology import PCI_COMMAND, PCI_COMMAND_MASTER, PCI_COMMAND_MEMORY, PCI_MSIX_FLAGS_ENABLE, Bdf, Function, Register
 from witness.qemu import Session
 from witness.record import Entry
 

@@ -21,7 +21,7 @@ from witness.driving import driven
 from witness.judge import Result
 from witness.machine import REFERENCE, Content, Disk, Machine
 from witness.memory import EDU_BAR_MASK, EDU_IRQ_RAISE, EDU_REGION
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 from witness.qemu import Session, configs
 from witness.record import Entry, Run
 from witness.trace import ConfigWrite, GsiLevel, MmioWrite

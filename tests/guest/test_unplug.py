@@ -17,7 +17,7 @@ import pytest
 from tests.guest.conftest import WINDOW, Boot, claims_that_fail, failures, log_has, run_to, without
 
 from witness.machine import REFERENCE
-from witness.pci import PCI_COMMAND, PCI_COMMAND_MASTER, Bdf
+from witness.pci.topology import PCI_COMMAND, PCI_COMMAND_MASTER, Bdf
 from witness.qemu import Session, configs
 from witness.record import Entry, Outcome, Run
 

@@ -29,7 +29,7 @@ from witness.case import Case
 from witness.judge import Result
 from witness.machine import EVERYTHING, Machine
 from witness.memory import owned_by_first
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 from witness.peer import Peer, sent_by_guest, sent_by_peer
 from witness.qemu import Session
 from witness.record import Entry, Outcome, Run

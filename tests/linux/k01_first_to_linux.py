@@ -18,7 +18,7 @@ from witness.lab.stage import Stage
 from witness.linux.trial import FIRST, LINUX, Boot, Seen
 from witness.machine import REFERENCE, Machine
 from witness.memory import armed_edus
-from witness.pci import Bdf, Register
+from witness.pci.topology import Bdf, Register
 from witness.trace import REQUEST_PATTERNS, BlockRequest, MmioWrite, Msi
 
 # With room for Linux, and a trace that tells of the requests that the disks have in their hands.

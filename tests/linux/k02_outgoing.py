@@ -13,7 +13,7 @@ from witness.lab.observation import at
 from witness.lab.stage import Stage
 from witness.linux.trial import LINUX, Boot, Seen
 from witness.machine import Machine
-from witness.pci import PCI_COMMAND_INTX_DISABLE, Bdf
+from witness.pci.topology import PCI_COMMAND_INTX_DISABLE, Bdf
 from witness.state import Change
 from witness.trace import REQUEST_PATTERNS, BlockRequest
 

@@ -12,7 +12,7 @@ from witness.lab.observation import at
 from witness.linux.trial import FIRST, Boot, Seen
 from witness.machine import Content, Disk, Machine
 from witness.memory import armed_edus
-from witness.pci import ENABLE, PCI_COMMAND_INTX_DISABLE, Bdf, Register
+from witness.pci.topology import ENABLE, PCI_COMMAND_INTX_DISABLE, Bdf, Register
 
 # A DMA of 100 ms that ends in an interrupt, and Linux has no driver for it.
 EDU = Bdf(0, 9, 0)

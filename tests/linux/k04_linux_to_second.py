@@ -9,11 +9,9 @@ from functools import partial
 from witness.lab.experiment import Experiment, Role, Value, exactly
 from witness.lab.observation import at
 from witness.linux import shutdown
-from witness.linux.shutdown import (
-    ANYWHERE, HIGH, KEXEC_FILE_LOAD, KEXEC_LOAD, PORT_DRIVER, Handover, Way, machine, names,
-)  # fmt: skip
+from witness.linux.shutdown import ANYWHERE, HIGH, KEXEC_FILE_LOAD, KEXEC_LOAD, PORT_DRIVER, Handover, Way, machine, names
 from witness.linux.trial import LINUX, Boot, Seen
-from witness.pci import PCI_COMMAND_MASTER, Bdf, Register
+from witness.pci.topology import PCI_COMMAND_MASTER, Bdf, Register
 
 DISK, EDU = Bdf(0, 3, 0), Bdf(0, 5, 0)
 

@@ -13,7 +13,7 @@ from witness.lab.observation import at
 from witness.linux import shutdown
 from witness.linux.shutdown import HIGH, KEXEC_LOAD, NONE, Handover, Way, names
 from witness.linux.trial import FIRST_WORDS, LINUX, Boot, Seen
-from witness.pci import PCI_COMMAND, PCI_COMMAND_MASTER, Bdf, Register
+from witness.pci.topology import PCI_COMMAND, PCI_COMMAND_MASTER, Bdf, Register
 from witness.record import Outcome
 from witness.trace import MmioWrite
 

@@ -17,7 +17,7 @@ from witness.linux.kdump import (
 )  # fmt: skip
 from witness.linux.trial import LINUX, Boot, Seen
 from witness.machine import REFERENCE, Machine
-from witness.pci import ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, PCI_MSIX_FLAGS_MASKALL, Bdf, Register
+from witness.pci.topology import ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, PCI_MSIX_FLAGS_MASKALL, Bdf, Register
 from witness.record import Outcome
 from witness.signature import resets
 from witness.state import Change

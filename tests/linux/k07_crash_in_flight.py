@@ -13,10 +13,9 @@ from witness.lab.experiment import Experiment, Role, Value, exactly
 from witness.lab.observation import at
 from witness.lab.stage import IMAGES, Stage
 from witness.linux.kdump import changed_pages, entry_line, lacking, positions, reservation
-from witness.linux.trial import FILES as FOLDER
-from witness.linux.trial import LINUX, Boot, Seen
+from witness.linux.trial import FILES as FOLDER, LINUX, Boot, Seen
 from witness.machine import Content, Disk, Machine, Nic
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 from witness.record import Outcome, Ram
 from witness.trace import ConfigWrite, MmioWrite
 from witness.virtqueue import NET_RX, Landing, Queue, Request, in_flight, queues

@@ -17,7 +17,7 @@ from witness.case import Case
 from witness.linux import diff
 from witness.linux.reasons import REASONS, Environment, Reason
 from witness.linux.trial import Seen
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 from witness.qemu import Settings
 
 BUILD = Path(os.environ.get("O") or diff.DOCUMENT.parent.parent / "build")

@@ -18,7 +18,7 @@ from witness import pattern
 from witness.image import E820_DMA, E820_TABLE
 from witness.judge import Result, judge
 from witness.machine import E1000E, VIRTIO_NET, Content, Disk, Machine, Nic, Rng
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 from witness.record import Entry, Outcome, Run, ram_file
 
 VIRTIO, EDU, BRIDGE, BEHIND = (Bdf.parse(text) for text in ("00:03.0", "00:05.0", "00:06.0", "01:00.0"))

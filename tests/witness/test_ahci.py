@@ -24,7 +24,7 @@ from witness import ahci
 from witness.case import Case
 from witness.driving import AHCI_CLASS, driven, not_seen
 from witness.machine import Content, Sata
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 from witness.record import Run
 
 AHCI = Bdf.parse("00:11.0")

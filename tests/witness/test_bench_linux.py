@@ -22,7 +22,7 @@ from witness.bench_handoff import Bench, first_done
 from witness.bench_linux import OURS, PAIRS, STEPS, THEIRS, Pair, blackout, counted_between, hand_off
 from witness.case import Case
 from witness.firmware import Firmware
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 from witness.qemu import Settings, Unusable
 from witness.record import Outcome
 

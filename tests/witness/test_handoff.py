@@ -22,7 +22,7 @@ from tests.witness.scene import (
 from witness import pattern
 from witness.image import E820_DMA, E820_TABLE
 from witness.judge import Result, judge
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 
 
 def test_all_hold(scene: Scene) -> None:

@@ -16,14 +16,14 @@ from tests.witness.scene import BEHIND, DATA, DMA, EDU, EDU_TARGET, MESSAGES, PA
 
 from witness.image import BOOT_PARAMS_SIZE, E820_DMA, E820_TABLE
 from witness.lab import matrix
-from witness.lab.lab import Choice
-from witness.lab.dma import UNIT, Given, hits
 from witness.lab.devices import DEVICES
+from witness.lab.dma import UNIT, Given, hits
+from witness.lab.lab import Choice
 from witness.lab.matrix import EXPECTED, HAZARDS, Cell, Found, cells, described
 from witness.lab.observation import Observation
 from witness.lab.rounds import differences, unknown
 from witness.lab.table import BEGIN, END, express_cell, known_cells, words, written
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 from witness.qemu import Unusable
 
 CANARY = range(0x3B000, 0x3C000)

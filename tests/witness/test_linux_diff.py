@@ -23,7 +23,7 @@ from witness.linux import diff
 from witness.linux.diff import INIT, OUT, PHASES, PROBE, WINDOW, Told
 from witness.linux.reasons import REASONS, Environment, Reason, Side
 from witness.linux.writes import Write
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 from witness.qemu import Unusable
 from witness.record import Run
 

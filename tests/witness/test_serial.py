@@ -20,7 +20,7 @@ from witness.case import Case
 from witness.hazards import unhandled_intx
 from witness.judge import Result, judge
 from witness.machine import Serial
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 from witness.record import Run
 from witness.trace import MmioWrite, parse
 

@@ -8,7 +8,7 @@ ends with the trace, or where a pin is wired through bridges.
 import pytest
 from tests.witness.scene import BEHIND, BRIDGE, COMMAND, CONTROL, EDU, VIRTIO, config, config_write
 
-from witness.pci import Bdf, Function, Register, Topology
+from witness.pci.topology import Bdf, Function, Register, Topology
 from witness.phases import Hop, hops
 from witness.state import Bars, Change, History
 from witness.trace import ConfigWrite, parse

@@ -23,7 +23,7 @@ from tests.witness.scene import (
 from witness.case import Case
 from witness.driving import driven, not_seen
 from witness.image import E820_DMA, E820_TABLE
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 from witness.record import Run
 
 USED = 0x200  # behind the descriptors

@@ -18,7 +18,7 @@ from witness.lab import disk
 from witness.lab.experiment import Action
 from witness.lab.stage import Stage
 from witness.machine import E1000E, Content, Disk, Machine, Nic, Sata, Serial
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 
 MIB = 128
 SLOT = 9  # of the device, or of the port that it is behind; with the neighbour's, on GSI 21

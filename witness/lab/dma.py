@@ -16,7 +16,7 @@ from witness.case import Case
 from witness.image import INIT_SIZE
 from witness.lab.observation import Observation
 from witness.memory import edu_dmas
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 from witness.record import Ram
 from witness.trace import MmioWrite
 from witness.virtqueue import anything, in_flight, queues

@@ -27,7 +27,7 @@ from witness.lab.observation import Observation
 from witness.lab.pool import Job
 from witness.lab.stage import Stage
 from witness.lab.timeline import Landed, timeline
-from witness.pci import Bdf, Function
+from witness.pci.topology import Bdf, Function
 from witness.phases import Hop
 from witness.policies import RESETTING, SHUTDOWN, STARTUP
 from witness.qemu import Unusable

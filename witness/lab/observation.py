@@ -13,7 +13,7 @@ from witness.hazards import PCI_GSI
 from witness.lab.experiment import Unshown
 from witness.lab.stage import MARK, kept_ram
 from witness.lab.timeline import Landed
-from witness.pci import Bdf, Register
+from witness.pci.topology import Bdf, Register
 from witness.record import Outcome, Ram, Run, ram_layout
 from witness.trace import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
 

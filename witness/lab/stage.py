@@ -21,7 +21,7 @@ from witness.lab.experiment import Action
 from witness.lab.plug import plug
 from witness.machine import Machine
 from witness.memory import EDU_DMA_COMMAND, EDU_DMA_RUN
-from witness.pci import PCI_BASE_ADDRESS_0, Bdf, Topology
+from witness.pci.topology import PCI_BASE_ADDRESS_0, Bdf, Topology
 from witness.qemu import AtEntry, Session, Settings, Start, Unusable, configs, copy_sparse, run
 from witness.record import Entry, Run
 from witness.snapshot import E820_RAM, Snapshot, give_cmdline, give_initrd, params, write, write_params

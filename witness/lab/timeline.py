@@ -19,7 +19,7 @@ from typing import Any, Callable, Iterable, Iterator, Literal, Mapping, NamedTup
 from witness.case import Case
 from witness.driving import Message, own_messages
 from witness.hazards import PCI_GSI
-from witness.pci import ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, Bdf, Register
+from witness.pci.topology import ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, Bdf, Register
 from witness.trace import GsiLevel, MmioWrite, Msi, PicInterrupt
 
 # Who sends messages and is no PCI function; and what the I/O APIC is told (82093AA, 3.1): which register at 0, its value at 0x10.

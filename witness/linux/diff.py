@@ -24,7 +24,7 @@ from witness.linux.reasons import REASONS, Environment, Reason, Side
 from witness.linux.trial import INITRD, LINUX, Boot, Seen, perform
 from witness.linux.writes import Write, accesses, writes
 from witness.machine import REFERENCE, Disk, Machine
-from witness.pci import Bdf
+from witness.pci.topology import Bdf
 from witness.qemu import Settings, Unusable, built_in, run
 from witness.record import Outcome, options
 from witness.trace import ConfigRead, MmioWrite

@@ -24,7 +24,7 @@ from witness.lab.observation import at, within
 from witness.lab.stage import Stage
 from witness.linux.trial import Seen
 from witness.machine import REFERENCE, Machine
-from witness.pci import (
+from witness.pci.topology import (
     ENABLE, PCI_COMMAND, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, PCI_VENDOR_ID, Bdf, Function, Register, Topology,
 )  # fmt: skip
 from witness.qemu import configs

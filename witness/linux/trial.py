@@ -21,7 +21,7 @@ from witness.lab.experiment import Trial, Unshown
 from witness.lab.observation import Mark, Observation
 from witness.lab.stage import Stage
 from witness.lab.timeline import IN, OUT, WINDOW, last_words
-from witness.pci import Bdf, Topology
+from witness.pci.topology import Bdf, Topology
 from witness.qemu import AtEntry, Session, Settings, Start, Unusable, configs, run
 from witness.record import Outcome, Run
 from witness.trace import MmioWrite

@@ -11,7 +11,7 @@ from typing import Iterator, Mapping, Union
 from witness import ahci, memory
 from witness.case import Case
 from witness.driving import TABLE_CONTROL, TABLE_ENTRY, TABLE_MASK, TABLE_REGION
-from witness.pci import PCI_CAP_ID_EXP, PCI_CAP_ID_MSI, PCI_MSI_FLAGS_64BIT, Bdf, Function, Register
+from witness.pci.topology import PCI_CAP_ID_EXP, PCI_CAP_ID_MSI, PCI_MSI_FLAGS_64BIT, Bdf, Function, Register
 from witness.state import Change
 from witness.trace import CONSOLES, ConfigRead, ConfigWrite, MmioWrite
 from witness.virtqueue import COMMON_MASK, COMMON_REGION

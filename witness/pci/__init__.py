@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Register names, functions and topology of PCI, as the host sees them."""
