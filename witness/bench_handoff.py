@@ -18,8 +18,8 @@ from witness.bench_config import (
     READS, Access, accesses, by_function, capability_list, command_only, entry_line, enumeration, only_hop, out_accesses, within,
 )  # fmt: skip
 from witness.bench_table import Row
+from witness.boot.protocol import Image
 from witness.case import Case
-from witness.image import Image
 from witness.machine import REFERENCE, Machine
 from witness.pci.topology import Bdf, Register
 from witness.phases import Hop

@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 from typing import Callable, Iterator
 
 from witness import ahci, driving, e1000e, guestlog, hazards, memory, network, nvme, pattern, signature, uart
+from witness.boot.protocol import E820_DMA, HEADER, HEADER_MAGIC, e820
 from witness.case import Case
-from witness.image import E820_DMA, HEADER, HEADER_MAGIC, e820
 from witness.machine import Content
 from witness.pci.topology import (
     ENABLE, PCI_COMMAND, PCI_COMMAND_MASTER, PCI_VENDOR_ID, PIRQ_DISABLE, PIRQ_ROUTERS, Bdf, Function, Register, Topology,

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Iterator
 
 from witness import ahci, e1000e, nvme
+from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, e820, ramdisk
 from witness.case import Case
-from witness.image import BOOT_PARAMS_SIZE, E820_DMA, e820, ramdisk
 from witness.pci.topology import Bdf, Register
 from witness.phases import Hop
 from witness.record import Entry, Ram

@@ -18,9 +18,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
+from witness.boot.protocol import ENTRY_64, Image
 from witness.control import Deadline, Expired, Gdb, Gone, Qmp, Wire
 from witness.firmware import Firmware, NotFound, find
-from witness.image import ENTRY_64, Image
 from witness.machine import Machine
 from witness.pci.topology import Bdf
 from witness.peer import Peer

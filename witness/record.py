@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Sequence
 
 from witness import trace
-from witness.image import BOOT_PARAMS_SIZE, Image
+from witness.boot.protocol import BOOT_PARAMS_SIZE, Image
 from witness.machine import Disk, Machine, Nic, Rng, Sata, Serial
 from witness.pci.topology import Bdf
 

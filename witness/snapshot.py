@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from witness.image import BOOT_PARAMS_SIZE, EXT_RAMDISK_IMAGE, INIT_SIZE, RAMDISK_IMAGE, e820, ramdisk
+from witness.boot.protocol import BOOT_PARAMS_SIZE, EXT_RAMDISK_IMAGE, INIT_SIZE, RAMDISK_IMAGE, e820, ramdisk
 from witness.machine import Machine
 from witness.qemu import AtEntry, Session, Settings, Start, Unusable, config_write, configs, copy_sparse, run
 from witness.record import Entry, Ram, Run

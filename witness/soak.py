@@ -24,10 +24,10 @@ from threading import TIMEOUT_MAX
 from typing import Callable, Iterator
 
 from witness import driving, guestlog, memory, report
+from witness.boot.protocol import E820_ENTRIES, HEADER, HEADER_MAGIC, e820
 from witness.case import Before, Case
 from witness.control import Deadline, Expired
 from witness.guestlog import Told
-from witness.image import E820_ENTRIES, HEADER, HEADER_MAGIC, e820
 from witness.judge import RULES, Finding, Missing, Result, Rule, Verdict
 from witness.machine import EVERYTHING, Machine
 from witness.pci.topology import Topology

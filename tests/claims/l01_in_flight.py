@@ -8,7 +8,7 @@ from typing import Mapping, NamedTuple
 
 from tests.claims.devices import AHCI, BLK, NVME, SHARED_EDU as EDU, Device
 from tests.claims.windows import edu_brought
-from witness.image import BOOT_PARAMS_SIZE, e820
+from witness.boot.protocol import BOOT_PARAMS_SIZE, e820
 from witness.lab.disk import reads_ended, throttle, unthrottle
 from witness.lab.dma import written
 from witness.lab.experiment import Action, Experiment, Judge, Role, Trial, Value, exactly

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from tests.claims.loaded import FRAME, NIC
-from witness.image import BOOT_PARAMS_SIZE, E820_DMA, e820
+from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, e820
 from witness.lab.dma import written
 from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactly
 from witness.lab.machines import EDU, LINES

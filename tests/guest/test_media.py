@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 from tests.guest.conftest import BUILD, ROOT, failures, log_has
 
+from witness.boot.protocol import HEADER_MAGIC
 from witness.firmware import PAIRS
-from witness.image import HEADER_MAGIC
 from witness.machine import REFERENCE
 from witness.qemu import Medium, Settings, run
 from witness.record import Outcome, Run

@@ -17,8 +17,8 @@ import pytest
 from tests.guest.conftest import Boot, claims_that_fail, without
 from tests.guest.remote import RemoteDevice, RemoteEdu, RemoteVirtioBlk, attached
 
+from witness.boot.protocol import E820_DMA, e820
 from witness.case import Case
-from witness.image import E820_DMA, e820
 from witness.machine import REFERENCE, Machine
 from witness.pci.topology import PCI_COMMAND, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, Bdf
 from witness.record import Outcome, Run

@@ -19,8 +19,8 @@ import pytest
 from tests.guest import newc
 from tests.guest.conftest import BUILD, Boot, failures, log_has, run_to
 
+from witness.boot.protocol import E820_ENTRIES, E820_TABLE, Image
 from witness.case import Case
-from witness.image import E820_ENTRIES, E820_TABLE, Image
 from witness.machine import Content, Disk, Machine
 from witness.pci.topology import PCI_COMMAND, PCI_COMMAND_MASTER, Bdf
 from witness.qemu import Session, configs

@@ -19,8 +19,8 @@ import subprocess
 import pytest
 from tests.guest.conftest import BUILD, Boot, failures
 
+from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, E820_ENTRIES, E820_TABLE, Image, e820
 from witness.case import Case
-from witness.image import BOOT_PARAMS_SIZE, E820_DMA, E820_ENTRIES, E820_TABLE, Image, e820
 from witness.machine import REFERENCE, Machine
 from witness.qemu import AtEntry, Session, Settings
 from witness.record import HIGH_RAM, Entry, Ram, ram_layout

@@ -10,8 +10,8 @@ from functools import partial
 from typing import Iterable, Sequence
 
 from witness import pattern
+from witness.boot.protocol import E820_DMA
 from witness.driving import own_messages
-from witness.image import E820_DMA
 from witness.lab.experiment import Experiment, Role, Unshown, Value, exactly
 from witness.lab.observation import at
 from witness.lab.stage import Stage

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 
-from witness.image import Image
+from witness.boot.protocol import Image
 from witness.lab import disk
 from witness.lab.dma import PAGE, given, hits
 from witness.lab.experiment import Experiment, Role, Value, exactly

@@ -18,8 +18,8 @@ from tests.guest.test_refusals import (
     CMDLINE_SIZE, INIT_SIZE, MACHINE, MAGIC, PAGE, VERSION, WHERE, XLOADFLAGS, assert_refused, attempt, u32,
 )  # fmt: skip
 
+from witness.boot.protocol import E820_ENTRIES, E820_TABLE, e820
 from witness.case import Case
-from witness.image import E820_ENTRIES, E820_TABLE, e820
 from witness.linux.trial import INITRD, LINUX, console
 from witness.qemu import Session
 from witness.record import Entry

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from witness import pattern
-from witness.image import E820_DMA, E820_TABLE
+from witness.boot.protocol import E820_DMA, E820_TABLE
 from witness.judge import Result, judge
 from witness.machine import E1000E, VIRTIO_NET, Content, Disk, Machine, Nic, Rng
 from witness.pci.topology import Bdf

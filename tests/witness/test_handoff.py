@@ -20,7 +20,7 @@ from tests.witness.scene import (
 )  # fmt: skip
 
 from witness import pattern
-from witness.image import E820_DMA, E820_TABLE
+from witness.boot.protocol import E820_DMA, E820_TABLE
 from witness.judge import Result, judge
 from witness.pci.topology import Bdf
 

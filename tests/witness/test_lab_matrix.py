@@ -14,7 +14,7 @@ from typing import Any, Callable
 import pytest
 from tests.witness.scene import BEHIND, DATA, DMA, EDU, EDU_TARGET, MESSAGES, PARAMS, VIRTIO, Scene, gsi, memory_write, msi
 
-from witness.image import BOOT_PARAMS_SIZE, E820_DMA, E820_TABLE
+from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, E820_TABLE
 from witness.lab import matrix
 from witness.lab.devices import DEVICES
 from witness.lab.dma import UNIT, Given, hits

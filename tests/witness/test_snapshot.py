@@ -12,7 +12,7 @@ from typing import cast
 
 import pytest
 
-from witness.image import E820_ENTRIES, E820_TABLE, INIT_SIZE, RAMDISK_IMAGE
+from witness.boot.protocol import E820_ENTRIES, E820_TABLE, INIT_SIZE, RAMDISK_IMAGE
 from witness.qemu import Session
 from witness.record import Entry
 from witness.snapshot import CMD_LINE_PTR, give_cmdline, give_initrd, initrd, params

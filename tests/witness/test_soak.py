@@ -21,8 +21,8 @@ from tests.witness.scene import (
 )  # fmt: skip
 
 from witness import cli, pattern, soak
+from witness.boot.protocol import E820_ENTRIES
 from witness.firmware import Firmware
-from witness.image import E820_ENTRIES
 from witness.judge import RULES
 from witness.machine import Machine
 from witness.qemu import Settings, Unusable

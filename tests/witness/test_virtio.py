@@ -20,9 +20,9 @@ from tests.witness.scene import (
     Scene, arp, config_write, gsi, handoff_of_everything, msi, msix_table, notify, virtqueues,
 )  # fmt: skip
 
+from witness.boot.protocol import E820_DMA, E820_TABLE
 from witness.case import Case
 from witness.driving import driven, not_seen
-from witness.image import E820_DMA, E820_TABLE
 from witness.pci.topology import Bdf
 from witness.record import Run
 

@@ -12,8 +12,8 @@ from itertools import accumulate
 from typing import Iterator, NamedTuple
 
 from witness import ahci, e1000e, nvme
+from witness.boot.protocol import INIT_SIZE
 from witness.case import Case
-from witness.image import INIT_SIZE
 from witness.lab.observation import Observation
 from witness.memory import edu_dmas
 from witness.pci.topology import Bdf

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Mapping, Sequence
 
+from witness.boot.protocol import INIT_SIZE, Image, e820
 from witness.control import Wire
 from witness.driving import is_edu
 from witness.firmware import Firmware
-from witness.image import INIT_SIZE, Image, e820
 from witness.lab.experiment import Action
 from witness.lab.plug import plug
 from witness.machine import Machine

@@ -16,9 +16,9 @@ from functools import partial
 from threading import Thread
 from typing import Iterable, Iterator
 
+from witness.boot.protocol import ENTRY_64
 from witness.control import Expired, Gone
 from witness.driving import Message, driven, is_virtio, not_seen, own_messages
-from witness.image import ENTRY_64
 from witness.lab.experiment import Unshown, Value, at_least, exactly
 from witness.lab.observation import at, within
 from witness.lab.stage import Stage
