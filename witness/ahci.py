@@ -12,8 +12,8 @@ from typing import Iterable, Iterator, NamedTuple
 
 from witness.pci.topology import Bdf
 from witness.record import Ram
-from witness.state import Bars
-from witness.trace import Event, MmioWrite
+from witness.trace.events import Event, MmioWrite
+from witness.trace.state import Bars
 from witness.virtqueue import SECTOR, Landing
 
 # QEMU's name of the registers (3), which begin with their BAR and have a page of their own.

@@ -12,9 +12,9 @@ from witness.case import Case, shows_entry
 from witness.pci.topology import (
     PCI_CAPABILITY_LIST, PCI_CAP_ID_EXP, PCI_CAP_ID_MSI, PCI_CAP_ID_MSIX, PCI_COMMAND, PCI_STD_HEADER_SIZEOF, Bdf,
 )  # fmt: skip
-from witness.phases import Hop
 from witness.qemu import Unusable
-from witness.trace import ConfigRead, MmioWrite
+from witness.trace.events import ConfigRead, MmioWrite
+from witness.trace.phases import Hop
 
 # The width of a read shows in this trace point alone.
 READS = "memory_region_ops_read"

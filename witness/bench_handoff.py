@@ -13,7 +13,6 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Iterable, Iterator, Mapping, Sequence
 
-from witness import trace
 from witness.bench_config import (
     READS, Access, accesses, by_function, capability_list, command_only, entry_line, enumeration, only_hop, out_accesses, within,
 )  # fmt: skip
@@ -22,10 +21,11 @@ from witness.boot.protocol import Image
 from witness.case import Case
 from witness.machine import REFERENCE, Machine
 from witness.pci.topology import Bdf, Register
-from witness.phases import Hop
 from witness.qemu import AtEntry, Session, Settings, Unusable, run
 from witness.record import Entry, Outcome, Run
-from witness.trace import ConfigRead, MmioWrite, Msi
+from witness.trace import events as trace
+from witness.trace.events import ConfigRead, MmioWrite, Msi
+from witness.trace.phases import Hop
 
 TMPFS = Path("/dev/shm")
 

@@ -18,7 +18,7 @@ from witness.linux.trial import FIRST, INITRD, LINUX, TIMEOUT_MIN_S, Boot, Seen,
 from witness.pci.topology import Register
 from witness.qemu import AtEntry, Session, Start, Unusable, run
 from witness.record import Outcome, Run
-from witness.trace import ConfigRead
+from witness.trace.events import ConfigRead
 
 OURS, THEIRS = "ours", "Linux"
 

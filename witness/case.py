@@ -9,11 +9,11 @@ from functools import cached_property
 from typing import Iterator, Sequence, TypeVar
 
 from witness.pci.topology import ENABLE, PCI_MSIX_FLAGS_MASKALL, Bdf, Register, Topology
-from witness.phases import Hop, hops
 from witness.policies import KEEPING_MASTER
 from witness.record import Entry, Run
-from witness.state import Bars, Change, History, written
-from witness.trace import BarMap, ConfigRead, ConfigWrite, Event, MmioWrite, RunState
+from witness.trace.events import BarMap, ConfigRead, ConfigWrite, Event, MmioWrite, RunState
+from witness.trace.phases import Hop, hops
+from witness.trace.state import Bars, Change, History, written
 
 E = TypeVar("E")
 

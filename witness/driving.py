@@ -20,7 +20,7 @@ from witness.pci.topology import (
 )  # fmt: skip
 from witness.peer import sent_by_peer
 from witness.record import Ram
-from witness.trace import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
+from witness.trace.events import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
 from witness.virtqueue import (
     BLK, BLK_IN, BLK_OK, COMMON_MASK, COMMON_REGION, DEVICE_STATUS, DRIVER_OK, NET, NET_RX, RNG, SECTOR, Queue, Request,
     common_writes, queues, returned, written,

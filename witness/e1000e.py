@@ -12,8 +12,8 @@ from typing import Iterable, Iterator, NamedTuple
 
 from witness.pci.topology import Bdf
 from witness.record import Ram
-from witness.state import Bars
-from witness.trace import Event, MmioWrite
+from witness.trace.events import Event, MmioWrite
+from witness.trace.state import Bars
 
 # QEMU's name of the registers (chapter 10), which are their whole BAR.
 REGION = "e1000e-mmio"

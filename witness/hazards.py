@@ -14,9 +14,9 @@ from witness import uart
 from witness.case import Case
 from witness.driving import is_serial, own_messages
 from witness.pci.topology import PCI_COMMAND_INTX_DISABLE, Bdf, Register
-from witness.phases import Hop
 from witness.policies import KEEPING_MASTER
-from witness.trace import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
+from witness.trace.events import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
+from witness.trace.phases import Hop
 
 # Below are the ISA IRQs. On q35 each PCI line (16 and above) also drives the IRQ that it is routed to; on pc there is
 # only the IRQ.

@@ -23,10 +23,10 @@ from witness.machine import Content
 from witness.pci.topology import (
     ENABLE, PCI_COMMAND, PCI_COMMAND_MASTER, PCI_VENDOR_ID, PIRQ_DISABLE, PIRQ_ROUTERS, Bdf, Function, Register, Topology,
 )  # fmt: skip
-from witness.phases import Hop
 from witness.policies import KEEPING_MASTER, MASKING, RESETTING, SHUTDOWN, STARTUP, after
 from witness.record import Entry, Outcome, Ram, Run
-from witness.trace import ConfigRead, ConfigWrite, Event, GsiLevel, MmioWrite, Msi
+from witness.trace.events import ConfigRead, ConfigWrite, Event, GsiLevel, MmioWrite, Msi
+from witness.trace.phases import Hop
 from witness.virtqueue import BLK, NET_NOTIFY
 
 # Documentation/x86/boot.rst, 64-bit boot protocol.

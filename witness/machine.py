@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 
 from witness.firmware import Firmware
-from witness.trace import PATTERNS
+from witness.trace.events import PATTERNS
 
 
 class Content(str, Enum):

@@ -16,7 +16,7 @@ from witness.machine import E1000E, Nic
 from witness.pci.topology import Bdf
 from witness.peer import Arp, sent_by_guest, sent_by_peer
 from witness.record import Ram
-from witness.trace import MmioWrite
+from witness.trace.events import MmioWrite
 from witness.virtqueue import NET_HEADER, NET_RX, NET_TX, Queue, queues, returned, written
 
 

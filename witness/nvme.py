@@ -12,8 +12,8 @@ from typing import Iterable, Iterator, NamedTuple
 
 from witness.pci.topology import Bdf
 from witness.record import Ram
-from witness.state import Bars
-from witness.trace import Event, MmioWrite
+from witness.trace.events import Event, MmioWrite
+from witness.trace.state import Bars
 
 # QEMU's name of the registers and the doorbells (3.1.3), which begin with their BAR.
 REGION = "nvme"

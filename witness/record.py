@@ -16,10 +16,10 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Sequence
 
-from witness import trace
 from witness.boot.protocol import BOOT_PARAMS_SIZE, Image
 from witness.machine import Disk, Machine, Nic, Rng, Sata, Serial
 from witness.pci.topology import Bdf
+from witness.trace import events as trace
 
 
 class Outcome(IntEnum):

@@ -10,8 +10,8 @@ from witness import ahci, driving, e1000e, memory, nvme, uart
 from witness.case import Case
 from witness.pci.topology import PCI_STD_HEADER_SIZEOF, Bdf, Function
 from witness.policies import RESET, Found, Signature, Step, Update, config_read, config_write
-from witness.state import Change
-from witness.trace import ConfigRead, ConfigWrite, Event, MmioWrite
+from witness.trace.events import ConfigRead, ConfigWrite, Event, MmioWrite
+from witness.trace.state import Change
 from witness.virtqueue import COMMON_MASK, COMMON_REGION, DEVICE_STATUS
 
 

@@ -31,12 +31,12 @@ from witness.guestlog import Told
 from witness.judge import RULES, Finding, Missing, Result, Rule, Verdict
 from witness.machine import EVERYTHING, Machine
 from witness.pci.topology import Topology
-from witness.phases import Clock, Edges, Hop
 from witness.policies import KEEPING_MASTER
 from witness.qemu import Session, Settings, Unusable, built_in, run as run_qemu
 from witness.record import Entry, Outcome, Run, options
-from witness.state import History, mapped, written
-from witness.trace import REQUEST_PATTERNS, BlockRequest, ConfigWrite, Event, Msi, Parser, RunState
+from witness.trace.events import REQUEST_PATTERNS, BlockRequest, ConfigWrite, Event, Msi, Parser, RunState
+from witness.trace.phases import Clock, Edges, Hop
+from witness.trace.state import History, mapped, written
 
 COUNT_MAX = 999999  # boot/options.h: OPTIONS_COUNT_MAX
 REPORTS = 10  # lines that tell how far it is

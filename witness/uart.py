@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Iterable
 
-from witness.trace import MmioWrite
+from witness.trace.events import MmioWrite
 
 # QEMU's name of the ports, COM1's among them; they begin with their BAR.
 REGION = "serial"

@@ -13,8 +13,8 @@ from typing import Iterable, Iterator, NamedTuple
 
 from witness.pci.topology import Bdf
 from witness.record import Ram
-from witness.state import Bars
-from witness.trace import Event, MmioWrite
+from witness.trace.events import Event, MmioWrite
+from witness.trace.state import Bars
 
 # QEMU names the region `virtio-pci-common-<device>`, and gives it a page of its own at the start of the BAR.
 COMMON_REGION = "virtio-pci-common"

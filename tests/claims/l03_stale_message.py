@@ -13,7 +13,7 @@ from witness.lab.machines import EDU
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
 from witness.pci.topology import ENABLE, PCI_COMMAND_MASTER, Bdf, Register
-from witness.trace import ConfigRead, ConfigWrite, MmioWrite
+from witness.trace.events import ConfigRead, ConfigWrite, MmioWrite
 
 DEVICE = Bdf(0, 5, 0)
 

@@ -14,7 +14,7 @@ from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
 from witness.lab.timeline import Landed
 from witness.pci.topology import PCI_COMMAND_MASTER, Bdf, Register
-from witness.trace import MmioWrite
+from witness.trace.events import MmioWrite
 from witness.virtqueue import queues
 
 INTX = Device("INTx", "lab.virtio-blk", VIRTIO, Bdf(0, 5, 0), virtio("vda"))

@@ -25,7 +25,7 @@ from witness.machine import Content, Machine, Sata
 from witness.memory import landed, sata_reads
 from witness.pci.topology import Bdf
 from witness.record import Outcome, Run
-from witness.trace import MmioWrite, Msi
+from witness.trace.events import MmioWrite, Msi
 
 # 256 KiB/s: one read of 64 KiB passes at once, the next takes 150 ms.
 MACHINE = Machine(sata=(Sata("sata", 5, Content.RANDOM, "read-only=off,throttling.bps-read=262144"),))

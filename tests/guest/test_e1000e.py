@@ -34,7 +34,7 @@ from witness.pci.topology import ENABLE, Bdf, Register
 from witness.peer import sent_by_peer
 from witness.qemu import Session
 from witness.record import Entry, Outcome, Run
-from witness.trace import Msi
+from witness.trace.events import Msi
 
 # Below what else there is: children and higher slots are shut down before it.
 NIC = Nic("nic", 2, "52:54:00:12:34:56", model=E1000E)

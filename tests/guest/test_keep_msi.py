@@ -18,7 +18,7 @@ from witness.judge import RULES, Result
 from witness.machine import Content
 from witness.pci.topology import Bdf
 from witness.record import Outcome, Run
-from witness.trace import MmioWrite
+from witness.trace.events import MmioWrite
 from witness.virtqueue import in_flight, landings, queues
 
 

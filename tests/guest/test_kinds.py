@@ -25,7 +25,7 @@ from witness.machine import REFERENCE, Machine
 from witness.pci.topology import Bdf, Function, Register
 from witness.qemu import Session
 from witness.record import Entry, Outcome, Run
-from witness.trace import BarMap, Msi
+from witness.trace.events import BarMap, Msi
 
 # Firmware leaves hot-plug to a port only where ACPI does not have it.
 NATIVE = ("-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off")

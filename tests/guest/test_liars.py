@@ -23,7 +23,7 @@ from witness.pci.topology import (
 )  # fmt: skip
 from witness.qemu import Session
 from witness.record import Entry, Outcome, Run
-from witness.trace import ConfigWrite, MmioWrite
+from witness.trace.events import ConfigWrite, MmioWrite
 
 MULTIFUNCTION = 0x80
 MSI_AT, MSIX_AT, VIRTIO_MSIX_AT = 0x40, 0x50, 0x40

@@ -20,7 +20,7 @@ from witness.judge import RULES, Result, Verdict
 from witness.machine import Machine, Rng
 from witness.policies import SHUTDOWN, STARTUP
 from witness.record import Run
-from witness.trace import ConfigWrite
+from witness.trace.events import ConfigWrite
 
 OUT = ("out-signature", "out-order", "out-device", "handed")
 IN = ("startup",)

@@ -26,7 +26,7 @@ from witness.pci.topology import PCI_COMMAND, PCI_COMMAND_MASTER, Bdf
 from witness.qemu import Session, configs
 from witness.record import Entry, Outcome, Run
 from witness.snapshot import Change, Snapshot, give_cmdline, give_initrd, initrd, write_params
-from witness.trace import ConfigWrite, RunState
+from witness.trace.events import ConfigWrite, RunState
 
 # Without ioeventfd the trace shows the disk being armed, and that all drivers had done with configuration space by then.
 MACHINE = Machine(

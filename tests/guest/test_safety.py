@@ -17,7 +17,7 @@ from witness.machine import Machine
 from witness.pci.topology import Bdf
 from witness.qemu import Session
 from witness.record import Entry, Run
-from witness.trace import ConfigWrite
+from witness.trace.events import ConfigWrite
 
 MACHINE = Machine(devices=("edu,addr=5", "edu,addr=9"))
 NAMED = Bdf.parse("00:05.0")

@@ -25,7 +25,7 @@ from witness.judge import Result
 from witness.machine import Machine, Serial
 from witness.pci.topology import Bdf
 from witness.record import Outcome, Run
-from witness.trace import PicInterrupt
+from witness.trace.events import PicInterrupt
 
 CONSOLE = Serial("console", 5)  # the last of the three that is shut down
 MACHINE = Machine(serials=(CONSOLE,), devices=("edu,addr=0x9", "edu,addr=0xd"))

@@ -24,7 +24,7 @@ from witness.case import Case
 from witness.machine import REFERENCE, Machine
 from witness.qemu import AtEntry, Session, Settings
 from witness.record import HIGH_RAM, Entry, Ram, ram_layout
-from witness.trace import MmioWrite
+from witness.trace.events import MmioWrite
 from witness.virtqueue import queues
 
 E820_RAM, E820_RESERVED = 1, 2

@@ -24,7 +24,7 @@ from witness.memory import EDU_BAR_MASK, EDU_IRQ_RAISE, EDU_REGION
 from witness.pci.topology import Bdf
 from witness.qemu import Session, configs
 from witness.record import Entry, Run
-from witness.trace import ConfigWrite, GsiLevel, MmioWrite
+from witness.trace.events import ConfigWrite, GsiLevel, MmioWrite
 
 DISKS = ["virtio-blk-pci", "virtio-blk-pci"]
 

@@ -33,7 +33,7 @@ from witness.pci.topology import Bdf
 from witness.peer import Peer, sent_by_guest, sent_by_peer
 from witness.qemu import Session
 from witness.record import Entry, Outcome, Run
-from witness.trace import MmioWrite
+from witness.trace.events import MmioWrite
 from witness.virtqueue import NET_RX, queues
 
 NIC, RNG = EVERYTHING.nics[0], EVERYTHING.rngs[0]

@@ -19,7 +19,7 @@ from witness.linux.trial import FIRST, LINUX, Boot, Seen
 from witness.machine import REFERENCE, Machine
 from witness.memory import armed_edus
 from witness.pci.topology import Bdf, Register
-from witness.trace import REQUEST_PATTERNS, BlockRequest, MmioWrite, Msi
+from witness.trace.events import REQUEST_PATTERNS, BlockRequest, MmioWrite, Msi
 
 # With room for Linux, and a trace that tells of the requests that the disks have in their hands.
 MACHINE = replace(REFERENCE, mib=512, extra=tuple(word for name in REQUEST_PATTERNS for word in ("-trace", name)))

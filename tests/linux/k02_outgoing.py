@@ -14,8 +14,8 @@ from witness.lab.stage import Stage
 from witness.linux.trial import LINUX, Boot, Seen
 from witness.machine import Machine
 from witness.pci.topology import PCI_COMMAND_INTX_DISABLE, Bdf
-from witness.state import Change
-from witness.trace import REQUEST_PATTERNS, BlockRequest
+from witness.trace.events import REQUEST_PATTERNS, BlockRequest
+from witness.trace.state import Change
 
 BUSY, SHARER = Bdf(0, 5, 0), Bdf(0, 9, 0)
 DISK = virtio("busy")

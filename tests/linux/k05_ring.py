@@ -15,7 +15,7 @@ from witness.linux.shutdown import HIGH, KEXEC_LOAD, NONE, Handover, Way, names
 from witness.linux.trial import FIRST_WORDS, LINUX, Boot, Seen
 from witness.pci.topology import PCI_COMMAND, PCI_COMMAND_MASTER, Bdf, Register
 from witness.record import Outcome
-from witness.trace import MmioWrite
+from witness.trace.events import MmioWrite
 
 DISK = Bdf(0, 3, 0)
 

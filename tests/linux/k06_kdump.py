@@ -20,8 +20,8 @@ from witness.machine import REFERENCE, Machine
 from witness.pci.topology import ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, PCI_MSIX_FLAGS_MASKALL, Bdf, Register
 from witness.record import Outcome
 from witness.signature import resets
-from witness.state import Change
-from witness.trace import ConfigWrite, Msi
+from witness.trace.events import ConfigWrite, Msi
+from witness.trace.state import Change
 
 # So that the reservation is below 256 MiB wherever Linux puts it: edu reaches no further.
 MIB = 256

@@ -17,7 +17,7 @@ from witness.linux.trial import FILES as FOLDER, LINUX, Boot, Seen
 from witness.machine import Content, Disk, Machine, Nic
 from witness.pci.topology import Bdf
 from witness.record import Outcome, Ram
-from witness.trace import ConfigWrite, MmioWrite
+from witness.trace.events import ConfigWrite, MmioWrite
 from witness.virtqueue import NET_RX, Landing, Queue, Request, in_flight, queues
 
 MIB = 256

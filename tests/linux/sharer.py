@@ -12,7 +12,7 @@ from witness.lab.observation import at
 from witness.lab.stage import Stage
 from witness.linux.trial import Seen
 from witness.pci.topology import PCI_STATUS, PCI_STATUS_INTERRUPT, Bdf
-from witness.trace import GsiLevel
+from witness.trace.events import GsiLevel
 
 GSI = 21
 

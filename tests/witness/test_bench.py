@@ -23,7 +23,7 @@ from witness.bench_handoff import breakdown, enumeration_rows, shutdown_row, siz
 from witness.bench_table import Row, aligned
 from witness.case import Case
 from witness.pci.topology import Bdf
-from witness.trace import parse
+from witness.trace.events import parse
 
 MESSAGES = (BEHIND, EDU, VIRTIO)  # in the order of the walk
 ABSENT = Bdf(9, 31, 0)

@@ -23,7 +23,7 @@ from tests.witness.scene import (
 from witness.case import Case
 from witness.lab.timeline import BITS, DEBUGCON, TICKS_MAX, Landed, Point, Timeline, timeline
 from witness.pci.topology import PCI_COMMAND_INTX_DISABLE
-from witness.trace import Msi, PicInterrupt
+from witness.trace.events import Msi, PicInterrupt
 
 IRQ_11 = "pic_interrupt irq 11 intno 43"
 

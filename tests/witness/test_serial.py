@@ -22,7 +22,7 @@ from witness.judge import Result, judge
 from witness.machine import Serial
 from witness.pci.topology import Bdf
 from witness.record import Run
-from witness.trace import MmioWrite, parse
+from witness.trace.events import MmioWrite, parse
 
 PORT, SERIAL, LINE, IRQ = Bdf(0, 13, 0), Serial("console", 13), 21, 11  # the line is edu's, too
 BASE = 0xC040

@@ -9,9 +9,9 @@ import pytest
 from tests.witness.scene import BEHIND, BRIDGE, COMMAND, CONTROL, EDU, VIRTIO, config, config_write
 
 from witness.pci.topology import Bdf, Function, Register, Topology
-from witness.phases import Hop, hops
-from witness.state import Bars, Change, History
-from witness.trace import ConfigWrite, parse
+from witness.trace.events import ConfigWrite, parse
+from witness.trace.phases import Hop, hops
+from witness.trace.state import Bars, Change, History
 
 TOPOLOGY = Topology.of((bdf, config(bdf, 7, 0)) for bdf in (VIRTIO, EDU, BRIDGE, BEHIND))
 

@@ -8,7 +8,7 @@ MSIs and for a CPU's local APIC, reads that the harness itself makes. Provoked l
 from tests.witness.scene import GO, STOP, config_write, memory_write, msi
 
 from witness.pci.topology import Bdf
-from witness.trace import (
+from witness.trace.events import (
     BarMap, BlockRequest, ConfigRead, ConfigWrite, GsiLevel, MmioWrite, Msi, Parser, PicInterrupt, RunState, parse,
 )  # fmt: skip
 

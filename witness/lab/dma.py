@@ -18,7 +18,7 @@ from witness.lab.observation import Observation
 from witness.memory import edu_dmas
 from witness.pci.topology import Bdf
 from witness.record import Ram
-from witness.trace import MmioWrite
+from witness.trace.events import MmioWrite
 from witness.virtqueue import anything, in_flight, queues
 
 # Hits are counted in units of so many bytes: of random data a byte in 256 is the one that was there.

@@ -28,12 +28,12 @@ from witness.lab.pool import Job
 from witness.lab.stage import Stage
 from witness.lab.timeline import Landed, timeline
 from witness.pci.topology import Bdf, Function
-from witness.phases import Hop
 from witness.policies import RESETTING, SHUTDOWN, STARTUP
 from witness.qemu import Unusable
 from witness.record import Outcome, Ram
 from witness.snapshot import E820_RAM
-from witness.trace import ConfigRead, ConfigWrite, Event, MmioWrite
+from witness.trace.events import ConfigRead, ConfigWrite, Event, MmioWrite
+from witness.trace.phases import Hop
 from witness.virtqueue import NET, NET_RX, in_flight, queues
 
 HAZARDS = (

@@ -15,7 +15,7 @@ from witness.lab.stage import MARK, kept_ram
 from witness.lab.timeline import Landed
 from witness.pci.topology import Bdf, Register
 from witness.record import Outcome, Ram, Run, ram_layout
-from witness.trace import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
+from witness.trace.events import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
 
 # QEMU's name of a UART's registers, and COM2's data port: an image's words to the harness pass here, character by character.
 WIRE = ("serial", 0x2F8)

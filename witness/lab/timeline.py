@@ -20,7 +20,7 @@ from witness.case import Case
 from witness.driving import Message, own_messages
 from witness.hazards import PCI_GSI
 from witness.pci.topology import ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, Bdf, Register
-from witness.trace import GsiLevel, MmioWrite, Msi, PicInterrupt
+from witness.trace.events import GsiLevel, MmioWrite, Msi, PicInterrupt
 
 # Who sends messages and is no PCI function; and what the I/O APIC is told (82093AA, 3.1): which register at 0, its value at 0x10.
 IO_APIC, UNKNOWN = "I/O APIC", "unknown sender"

@@ -27,7 +27,7 @@ from witness.machine import REFERENCE, Disk, Machine
 from witness.pci.topology import Bdf
 from witness.qemu import Settings, Unusable, built_in, run
 from witness.record import Outcome, options
-from witness.trace import ConfigRead, MmioWrite
+from witness.trace.events import ConfigRead, MmioWrite
 
 DOCUMENT = Path(__file__).resolve().parent.parent.parent / "docs" / "linux-diff.md"
 FUNCTION = "00:03.0"  # the disk that first writes

@@ -16,7 +16,7 @@ from witness.lab.stage import Stage
 from witness.linux.trial import FILES, Seen
 from witness.memory import edu_dmas
 from witness.record import Ram
-from witness.trace import MmioWrite, Msi
+from witness.trace.events import MmioWrite, Msi
 from witness.virtqueue import DESC, queues
 
 # Of a message's address: the APIC ID of the CPU that it goes to (SDM Vol. 3, 11.11.1).

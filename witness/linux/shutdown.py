@@ -29,8 +29,8 @@ from witness.pci.topology import (
 )  # fmt: skip
 from witness.qemu import configs
 from witness.record import Ram, ram_layout
-from witness.state import Change
-from witness.trace import REQUEST_PATTERNS, BlockRequest, ConfigRead, ConfigWrite, MmioWrite, Msi
+from witness.trace.events import REQUEST_PATTERNS, BlockRequest, ConfigRead, ConfigWrite, MmioWrite, Msi
+from witness.trace.state import Change
 from witness.virtqueue import DEVICE_STATUS, common_writes
 
 NONE = "none"

@@ -24,7 +24,7 @@ from witness.lab.timeline import IN, OUT, WINDOW, last_words
 from witness.pci.topology import Bdf, Topology
 from witness.qemu import AtEntry, Session, Settings, Start, Unusable, configs, run
 from witness.record import Outcome, Run
-from witness.trace import MmioWrite
+from witness.trace.events import MmioWrite
 
 # In the build: what firmware starts.
 LINUX = "linux/vmlinuz"

@@ -12,8 +12,8 @@ from witness import ahci, memory
 from witness.case import Case
 from witness.driving import TABLE_CONTROL, TABLE_ENTRY, TABLE_MASK, TABLE_REGION
 from witness.pci.topology import PCI_CAP_ID_EXP, PCI_CAP_ID_MSI, PCI_MSI_FLAGS_64BIT, Bdf, Function, Register
-from witness.state import Change
-from witness.trace import CONSOLES, ConfigRead, ConfigWrite, MmioWrite
+from witness.trace.events import CONSOLES, ConfigRead, ConfigWrite, MmioWrite
+from witness.trace.state import Change
 from witness.virtqueue import COMMON_MASK, COMMON_REGION
 
 NOTIFY_REGION = "virtio-pci-notify"

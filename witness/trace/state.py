@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Iterable, Mapping
 
 from witness.pci.topology import ENABLE, PCI_COMMAND, PCI_COMMAND_MASTER, Bdf, Function, Register, Topology
-from witness.trace import BarMap, ConfigWrite, Event
+from witness.trace.events import BarMap, ConfigWrite, Event
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, Sequence
 
-from witness.state import Change
+from witness.trace.state import Change
 
 
 @dataclass(frozen=True)
