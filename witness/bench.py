@@ -23,8 +23,8 @@ from witness.bench_linux import OURS, PAIRS, Pair
 from witness.bench_table import Row, aligned, judged
 from witness.lab.pool import cpus
 from witness.linux.trial import FIRST, INITRD, LINUX, version
-from witness.qemu import Settings
-from witness.record import Outcome
+from witness.machine.qemu import Settings
+from witness.machine.record import Outcome
 
 HAND_OFFS = 5  # runs by the host's clock; their median counts
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import median
 
 from witness.bench_table import Row
-from witness.machine import REFERENCE
-from witness.qemu import Settings, Unusable
+from witness.machine.description import REFERENCE
+from witness.machine.qemu import Settings, Unusable
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Iterable, Iterator, Mapping, Sequence
 
 from witness.case import Case, shows_entry
+from witness.machine.qemu import Unusable
 from witness.pci.topology import (
     PCI_CAPABILITY_LIST, PCI_CAP_ID_EXP, PCI_CAP_ID_MSI, PCI_CAP_ID_MSIX, PCI_COMMAND, PCI_STD_HEADER_SIZEOF, Bdf,
 )  # fmt: skip
-from witness.qemu import Unusable
 from witness.trace.events import ConfigRead, MmioWrite
 from witness.trace.phases import Hop
 

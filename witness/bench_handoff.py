@@ -19,10 +19,10 @@ from witness.bench_config import (
 from witness.bench_table import Row
 from witness.boot.protocol import Image
 from witness.case import Case
-from witness.machine import REFERENCE, Machine
+from witness.machine.description import REFERENCE, Machine
+from witness.machine.qemu import AtEntry, Session, Settings, Unusable, run
+from witness.machine.record import Entry, Outcome, Run
 from witness.pci.topology import Bdf, Register
-from witness.qemu import AtEntry, Session, Settings, Unusable, run
-from witness.record import Entry, Outcome, Run
 from witness.trace import events as trace
 from witness.trace.events import ConfigRead, MmioWrite, Msi
 from witness.trace.phases import Hop

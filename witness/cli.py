@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import NoReturn, Sequence
 
 from witness import bench, report, soak
+from witness.judge import Result, Verdict, judge
 from witness.lab import lab
 from witness.lab.rounds import REPEAT_MAX
 from witness.linux import diff, linux
-from witness.judge import Result, Verdict, judge
-from witness.machine import REFERENCE
-from witness.qemu import Settings, Unusable, built_in, run
-from witness.record import Outcome, Run, options as options_of
+from witness.machine.description import REFERENCE
+from witness.machine.qemu import Settings, Unusable, built_in, run
+from witness.machine.record import Outcome, Run, options as options_of
 
 ROOT = Path(__file__).resolve().parent.parent
 

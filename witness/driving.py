@@ -12,14 +12,14 @@ from typing import Iterator
 
 from witness import ahci, e1000e, nvme, uart
 from witness.case import Case
-from witness.machine import Sata
+from witness.machine.description import Sata
+from witness.machine.peer import sent_by_peer
+from witness.machine.record import Ram
 from witness.memory import EDU_BAR_MASK, EDU_IRQ_RAISE, EDU_REGION, edu_dmas
 from witness.pci.topology import (
     ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_EXP_SLTCTL_CCIE, PCI_EXP_SLTCTL_HPIE, PCI_MSI_FLAGS_64BIT, PCI_MSI_FLAGS_QSIZE, Bdf,
     Function, Register,
 )  # fmt: skip
-from witness.peer import sent_by_peer
-from witness.record import Ram
 from witness.trace.events import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
 from witness.virtqueue import (
     BLK, BLK_IN, BLK_OK, COMMON_MASK, COMMON_REGION, DEVICE_STATUS, DRIVER_OK, NET, NET_RX, RNG, SECTOR, Queue, Request,

@@ -19,12 +19,12 @@ from typing import Callable, Iterator
 from witness import ahci, driving, e1000e, guestlog, hazards, memory, network, nvme, pattern, signature, uart
 from witness.boot.protocol import E820_DMA, HEADER, HEADER_MAGIC, e820
 from witness.case import Case
-from witness.machine import Content
+from witness.machine.description import Content
+from witness.machine.record import Entry, Outcome, Ram, Run
 from witness.pci.topology import (
     ENABLE, PCI_COMMAND, PCI_COMMAND_MASTER, PCI_VENDOR_ID, PIRQ_DISABLE, PIRQ_ROUTERS, Bdf, Function, Register, Topology,
 )  # fmt: skip
 from witness.policies import KEEPING_MASTER, MASKING, RESETTING, SHUTDOWN, STARTUP, after
-from witness.record import Entry, Outcome, Ram, Run
 from witness.trace.events import ConfigRead, ConfigWrite, Event, GsiLevel, MmioWrite, Msi
 from witness.trace.phases import Hop
 from witness.virtqueue import BLK, NET_NOTIFY

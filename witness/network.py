@@ -12,10 +12,10 @@ from typing import Iterator
 
 from witness import e1000e, guestlog
 from witness.case import Case
-from witness.machine import E1000E, Nic
+from witness.machine.description import E1000E, Nic
+from witness.machine.peer import Arp, sent_by_guest, sent_by_peer
+from witness.machine.record import Ram
 from witness.pci.topology import Bdf
-from witness.peer import Arp, sent_by_guest, sent_by_peer
-from witness.record import Ram
 from witness.trace.events import MmioWrite
 from witness.virtqueue import NET_HEADER, NET_RX, NET_TX, Queue, queues, returned, written
 

@@ -10,8 +10,8 @@ import struct
 from dataclasses import dataclass
 from typing import Iterable, Iterator, NamedTuple
 
+from witness.machine.record import Ram
 from witness.pci.topology import Bdf
-from witness.record import Ram
 from witness.trace.events import Event, MmioWrite
 from witness.trace.state import Bars
 

@@ -11,7 +11,7 @@ from typing import Iterable, Sequence
 from witness import guestlog, hazards
 from witness.case import Case
 from witness.judge import Result, Verdict
-from witness.record import Outcome, Run
+from witness.machine.record import Outcome, Run
 
 CLAIM_WIDTH = 52
 

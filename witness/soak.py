@@ -26,14 +26,14 @@ from typing import Callable, Iterator
 from witness import driving, guestlog, memory, report
 from witness.boot.protocol import E820_ENTRIES, HEADER, HEADER_MAGIC, e820
 from witness.case import Before, Case
-from witness.control import Deadline, Expired
 from witness.guestlog import Told
 from witness.judge import RULES, Finding, Missing, Result, Rule, Verdict
-from witness.machine import EVERYTHING, Machine
+from witness.machine.description import EVERYTHING, Machine
+from witness.machine.qemu import Session, Settings, Unusable, built_in, run as run_qemu
+from witness.machine.qmp import Deadline, Expired
+from witness.machine.record import Entry, Outcome, Run, options
 from witness.pci.topology import Topology
 from witness.policies import KEEPING_MASTER
-from witness.qemu import Session, Settings, Unusable, built_in, run as run_qemu
-from witness.record import Entry, Outcome, Run, options
 from witness.trace.events import REQUEST_PATTERNS, BlockRequest, ConfigWrite, Event, Msi, Parser, RunState
 from witness.trace.phases import Clock, Edges, Hop
 from witness.trace.state import History, mapped, written

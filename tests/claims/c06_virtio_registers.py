@@ -9,7 +9,7 @@ from witness.lab.experiment import Experiment, Role, Trial, Value, exactly
 from witness.lab.machines import CARDS
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
-from witness.machine import Nic
+from witness.machine.description import Nic
 from witness.pci.topology import ENABLE, Bdf, Register
 
 TRANSITIONAL, MODERN = CARDS.nics

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from witness.lab import disk
 from witness.lab.machines import BRIDGED, LINES, SHARED
 from witness.lab.stage import Stage
-from witness.machine import Machine
+from witness.machine.description import Machine
 from witness.pci.topology import Bdf
 
 

@@ -21,7 +21,7 @@ from witness.lab.experiment import Role, Trial, Value, exactly
 from witness.lab.observation import Observation
 from witness.lab.stage import Stage
 from witness.lab.timeline import Landed
-from witness.peer import ARP_REQUEST, BROADCAST, GATEWAY, Arp
+from witness.machine.peer import ARP_REQUEST, BROADCAST, GATEWAY, Arp
 
 DISK = disk.virtio("vda")
 READS = 8  # drivers/virtio/blk.c

@@ -14,11 +14,11 @@ from typing import Callable, Collection, Iterator, Sequence
 import pytest
 
 from witness.judge import Result, judge
-from witness.machine import REFERENCE, Machine
+from witness.machine.description import REFERENCE, Machine
+from witness.machine.qemu import AtEntry, Session, run
+from witness.machine.record import Entry, Run
+from witness.machine.snapshot import Snapshot
 from witness.pci.topology import Bdf
-from witness.qemu import AtEntry, Session, run
-from witness.record import Entry, Run
-from witness.snapshot import Snapshot
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = Path(os.environ.get("O") or ROOT / "build")

@@ -14,7 +14,7 @@ import threading
 from contextlib import contextmanager
 from typing import Iterator
 
-from witness.machine import Machine
+from witness.machine.description import Machine
 from witness.pci.topology import (
     PCI_CAPABILITY_LIST, PCI_CAP_ID_MSI, PCI_CAP_ID_MSIX, PCI_COMMAND, PCI_STATUS, PCI_STATUS_CAP_LIST, VIRTIO_VENDOR, Bdf,
 )  # fmt: skip

@@ -21,10 +21,10 @@ from witness.case import Case
 from witness.driving import driven, own_messages
 from witness.hazards import unhandled_intx
 from witness.judge import Result
-from witness.machine import Content, Machine, Sata
+from witness.machine.description import Content, Machine, Sata
+from witness.machine.record import Outcome, Run
 from witness.memory import landed, sata_reads
 from witness.pci.topology import Bdf
-from witness.record import Outcome, Run
 from witness.trace.events import MmioWrite, Msi
 
 # 256 KiB/s: one read of 64 KiB passes at once, the next takes 150 ms.

@@ -13,9 +13,9 @@ from __future__ import annotations
 from tests.guest.conftest import Boot, failures, log_has, write_config
 
 from witness.case import Case
+from witness.machine.qemu import Session
+from witness.machine.record import Entry, Outcome
 from witness.pci.topology import Bdf
-from witness.qemu import Session
-from witness.record import Entry, Outcome
 
 EDU = Bdf.parse("00:05.0")
 BAR_0 = 0x10

@@ -16,7 +16,7 @@ from tests.guest.conftest import Boot, log_has, results
 from witness.case import Case
 from witness.hazards import stray_msis, unhandled_intx
 from witness.judge import Result
-from witness.record import Outcome, Run
+from witness.machine.record import Outcome, Run
 
 
 @pytest.fixture(scope="module")

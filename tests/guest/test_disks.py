@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import pytest
 from tests.guest.conftest import Boot, log_has
 
-from witness.machine import Content, Disk, Machine
-from witness.record import Outcome
+from witness.machine.description import Content, Disk, Machine
+from witness.machine.record import Outcome
 
 
 @dataclass(frozen=True)

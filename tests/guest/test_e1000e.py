@@ -28,12 +28,12 @@ from witness.case import Case
 from witness.driving import own_messages
 from witness.hazards import unhandled_intx
 from witness.judge import Result
-from witness.machine import E1000E, REFERENCE, Machine, Nic
+from witness.machine.description import E1000E, REFERENCE, Machine, Nic
+from witness.machine.peer import sent_by_peer
+from witness.machine.qemu import Session
+from witness.machine.record import Entry, Outcome, Run
 from witness.memory import e1000e_rings, owned_by_first
 from witness.pci.topology import ENABLE, Bdf, Register
-from witness.peer import sent_by_peer
-from witness.qemu import Session
-from witness.record import Entry, Outcome, Run
 from witness.trace.events import Msi
 
 # Below what else there is: children and higher slots are shut down before it.

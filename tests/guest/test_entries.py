@@ -14,9 +14,9 @@ from pathlib import Path
 
 from tests.guest.conftest import BUILD, Boot, log_has
 
-from witness.machine import REFERENCE, Machine
-from witness.qemu import Settings
-from witness.record import Outcome
+from witness.machine.description import REFERENCE, Machine
+from witness.machine.qemu import Settings
+from witness.machine.record import Outcome
 
 
 def test_the_16_bit_entry_says_how_to_start_the_image() -> None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import pytest
 from tests.guest.conftest import Boot, log_has, symbol
 
-from witness.qemu import Session
-from witness.record import Entry, Outcome
+from witness.machine.qemu import Session
+from witness.machine.record import Entry, Outcome
 
 UD2 = b"\x0f\x0b"
 WRITE_TO_0 = b"\x89\x04\x25\x00\x00\x00\x00"  # mov %eax, 0: a page that is not present

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from tests.guest.conftest import Boot, log_has, run_to, write_config
 
+from witness.machine.qemu import Session
+from witness.machine.record import Entry, Outcome
 from witness.pci.topology import Bdf
-from witness.qemu import Session
-from witness.record import Entry, Outcome
 
 MESSAGES = 0xFEE00000
 VECTOR = 0x40  # the first that second gives to a driver

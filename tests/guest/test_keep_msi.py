@@ -15,9 +15,9 @@ from tests.guest.conftest import Boot, failures, results
 
 from witness.case import Case
 from witness.judge import RULES, Result
-from witness.machine import Content
+from witness.machine.description import Content
+from witness.machine.record import Outcome, Run
 from witness.pci.topology import Bdf
-from witness.record import Outcome, Run
 from witness.trace.events import MmioWrite
 from witness.virtqueue import in_flight, landings, queues
 

@@ -21,10 +21,10 @@ from tests.guest.conftest import Boot, failures, log_has, run_to, write_config
 
 from witness.case import Case
 from witness.driving import driven, own_messages
-from witness.machine import REFERENCE, Machine
+from witness.machine.description import REFERENCE, Machine
+from witness.machine.qemu import Session
+from witness.machine.record import Entry, Outcome, Run
 from witness.pci.topology import Bdf, Function, Register
-from witness.qemu import Session
-from witness.record import Entry, Outcome, Run
 from witness.trace.events import BarMap, Msi
 
 # Firmware leaves hot-plug to a port only where ACPI does not have it.

@@ -17,12 +17,12 @@ from tests.guest.remote import RemoteDevice, RemoteVirtioBlk, attached, msi, msi
 
 from witness.case import Case
 from witness.judge import Result, judge
-from witness.machine import REFERENCE
+from witness.machine.description import REFERENCE
+from witness.machine.qemu import Session
+from witness.machine.record import Entry, Outcome, Run
 from witness.pci.topology import (
     PCI_CAPABILITY_LIST, PCI_COMMAND, PCI_COMMAND_MASTER, PCI_HEADER_TYPE, PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE, Bdf, Function,
 )  # fmt: skip
-from witness.qemu import Session
-from witness.record import Entry, Outcome, Run
 from witness.trace.events import ConfigWrite, MmioWrite
 
 MULTIFUNCTION = 0x80

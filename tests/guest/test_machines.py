@@ -16,9 +16,9 @@ from tests.guest.conftest import Boot, failures
 
 from witness.case import Case
 from witness.driving import driven
-from witness.machine import EVERYTHING, Machine
+from witness.machine.description import EVERYTHING, Machine
+from witness.machine.record import Outcome
 from witness.pci.topology import ENABLE, PCI_COMMAND, PCI_COMMAND_MASTER, Bdf
-from witness.record import Outcome
 
 EDUS = ("edu,addr=5", "edu,addr=9")
 PORT = ("pcie-root-port,addr=6,chassis=1",)

@@ -20,10 +20,10 @@ import pytest
 from tests.guest.conftest import BUILD, ROOT, failures, log_has
 
 from witness.boot.protocol import HEADER_MAGIC
-from witness.firmware import PAIRS
-from witness.machine import REFERENCE
-from witness.qemu import Medium, Settings, run
-from witness.record import Outcome, Run
+from witness.machine.description import REFERENCE
+from witness.machine.firmware import PAIRS
+from witness.machine.qemu import Medium, Settings, run
+from witness.machine.record import Outcome, Run
 
 VIRTIO = ("virtio-blk-pci,drive=medium,addr=7,disable-legacy=on",)
 AHCI = ("ide-hd,drive=medium,bus=ide.0",)  # of the controller that q35 has built in

@@ -10,8 +10,8 @@ from tests.guest.conftest import Boot, log_has
 
 from witness.case import Case
 from witness.driving import driven
+from witness.machine.record import Outcome
 from witness.pci.topology import Register
-from witness.record import Outcome
 
 
 def test_nothing_is_shut_down_and_everything_comes_back(boot: Boot) -> None:

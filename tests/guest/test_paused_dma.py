@@ -12,8 +12,8 @@ from __future__ import annotations
 from tests.guest.conftest import Boot, failures
 
 from witness.case import Case
-from witness.machine import Machine
-from witness.record import Outcome
+from witness.machine.description import Machine
+from witness.machine.record import Outcome
 
 
 def test_a_paused_transfer_does_not_land(boot: Boot) -> None:

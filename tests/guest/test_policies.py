@@ -17,9 +17,9 @@ from tests.guest.conftest import BUILD, Boot, boot_into, failures, log_has
 
 from witness.case import Case
 from witness.judge import RULES, Result, Verdict
-from witness.machine import Machine, Rng
+from witness.machine.description import Machine, Rng
+from witness.machine.record import Run
 from witness.policies import SHUTDOWN, STARTUP
-from witness.record import Run
 from witness.trace.events import ConfigWrite
 
 OUT = ("out-signature", "out-order", "out-device", "handed")

@@ -21,11 +21,11 @@ from tests.guest.conftest import BUILD, Boot, failures, log_has, run_to
 
 from witness.boot.protocol import E820_ENTRIES, E820_TABLE, Image
 from witness.case import Case
-from witness.machine import Content, Disk, Machine
+from witness.machine.description import Content, Disk, Machine
+from witness.machine.qemu import Session, configs
+from witness.machine.record import Entry, Outcome, Run
+from witness.machine.snapshot import Change, Snapshot, give_cmdline, give_initrd, initrd, write_params
 from witness.pci.topology import PCI_COMMAND, PCI_COMMAND_MASTER, Bdf
-from witness.qemu import Session, configs
-from witness.record import Entry, Outcome, Run
-from witness.snapshot import Change, Snapshot, give_cmdline, give_initrd, initrd, write_params
 from witness.trace.events import ConfigWrite, RunState
 
 # Without ioeventfd the trace shows the disk being armed, and that all drivers had done with configuration space by then.

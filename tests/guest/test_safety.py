@@ -13,10 +13,10 @@ import dataclasses
 
 from tests.guest.conftest import Boot, log_has, run_to
 from witness.case import Case
-from witness.machine import Machine
+from witness.machine.description import Machine
+from witness.machine.qemu import Session
+from witness.machine.record import Entry, Run
 from witness.pci.topology import Bdf
-from witness.qemu import Session
-from witness.record import Entry, Run
 from witness.trace.events import ConfigWrite
 
 MACHINE = Machine(devices=("edu,addr=5", "edu,addr=9"))

@@ -22,9 +22,9 @@ from witness.case import Case
 from witness.driving import driven
 from witness.hazards import unhandled_intx
 from witness.judge import Result
-from witness.machine import Machine, Serial
+from witness.machine.description import Machine, Serial
+from witness.machine.record import Outcome, Run
 from witness.pci.topology import Bdf
-from witness.record import Outcome, Run
 from witness.trace.events import PicInterrupt
 
 CONSOLE = Serial("console", 5)  # the last of the three that is shut down

@@ -12,7 +12,7 @@ import pytest
 from tests.guest.conftest import Boot, log_has
 
 from witness.case import Case
-from witness.record import Run
+from witness.machine.record import Run
 from witness.trace.events import MmioWrite, Msi
 
 CONSOLES = {0xE9, 0x3F8}  # QEMU's debug console; of COM1's ports the one that takes a character

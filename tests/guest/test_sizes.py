@@ -21,9 +21,9 @@ from tests.guest.conftest import BUILD, Boot, failures
 
 from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, E820_ENTRIES, E820_TABLE, Image, e820
 from witness.case import Case
-from witness.machine import REFERENCE, Machine
-from witness.qemu import AtEntry, Session, Settings
-from witness.record import HIGH_RAM, Entry, Ram, ram_layout
+from witness.machine.description import REFERENCE, Machine
+from witness.machine.qemu import AtEntry, Session, Settings
+from witness.machine.record import HIGH_RAM, Entry, Ram, ram_layout
 from witness.trace.events import MmioWrite
 from witness.virtqueue import queues
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 import pytest
 from tests.guest.conftest import BUILD, failures, log_has, results
 
-from witness import snapshot as snapshots
 from witness.case import Case
 from witness.judge import Result
-from witness.machine import EVERYTHING
-from witness.record import Outcome
-from witness.snapshot import Snapshot
+from witness.machine import snapshot as snapshots
+from witness.machine.description import EVERYTHING
+from witness.machine.record import Outcome
+from witness.machine.snapshot import Snapshot
 
 
 @pytest.fixture(scope="module")

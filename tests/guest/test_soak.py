@@ -15,9 +15,9 @@ from typing import Callable
 import pytest
 from tests.guest.conftest import BUILD
 
-from witness.machine import EVERYTHING, REFERENCE, Machine
-from witness.qemu import Settings
-from witness.record import Outcome
+from witness.machine.description import EVERYTHING, REFERENCE, Machine
+from witness.machine.qemu import Settings
+from witness.machine.record import Outcome
 from witness.soak import soak
 
 

@@ -18,10 +18,10 @@ from tests.guest.conftest import WINDOW, Boot, failures, log_has, results, write
 
 from witness.case import Case
 from witness.judge import Result
-from witness.machine import REFERENCE, Machine
+from witness.machine.description import REFERENCE, Machine
+from witness.machine.qemu import Session
+from witness.machine.record import Entry
 from witness.pci.topology import PCI_COMMAND, PCI_COMMAND_MASTER, PCI_COMMAND_MEMORY, PCI_MSIX_FLAGS_ENABLE, Bdf, Function, Register
-from witness.qemu import Session
-from witness.record import Entry
 
 VFS = 12
 PF = Bdf(1, 0, 0)

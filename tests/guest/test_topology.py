@@ -19,11 +19,11 @@ from tests.guest.conftest import Boot, failures, log_has, results
 from witness.case import Case
 from witness.driving import driven
 from witness.judge import Result
-from witness.machine import REFERENCE, Content, Disk, Machine
+from witness.machine.description import REFERENCE, Content, Disk, Machine
+from witness.machine.qemu import Session, configs
+from witness.machine.record import Entry, Run
 from witness.memory import EDU_BAR_MASK, EDU_IRQ_RAISE, EDU_REGION
 from witness.pci.topology import Bdf
-from witness.qemu import Session, configs
-from witness.record import Entry, Run
 from witness.trace.events import ConfigWrite, GsiLevel, MmioWrite
 
 DISKS = ["virtio-blk-pci", "virtio-blk-pci"]

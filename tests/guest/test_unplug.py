@@ -16,10 +16,10 @@ from typing import Callable
 import pytest
 from tests.guest.conftest import WINDOW, Boot, claims_that_fail, failures, log_has, run_to, without
 
-from witness.machine import REFERENCE
+from witness.machine.description import REFERENCE
+from witness.machine.qemu import Session, configs
+from witness.machine.record import Entry, Outcome, Run
 from witness.pci.topology import PCI_COMMAND, PCI_COMMAND_MASTER, Bdf
-from witness.qemu import Session, configs
-from witness.record import Entry, Outcome, Run
 
 # docs/specs/acpi_pci_hotplug.txt of QEMU, at the ports of q35: which bus, and which of its slots are ejected.
 SELECT, EJECT = 0xCD0, 0xCC8

@@ -16,7 +16,7 @@ from witness.lab.experiment import Experiment, Role, Unshown, Value, exactly
 from witness.lab.observation import at
 from witness.lab.stage import Stage
 from witness.linux.trial import FIRST, LINUX, Boot, Seen
-from witness.machine import REFERENCE, Machine
+from witness.machine.description import REFERENCE, Machine
 from witness.memory import armed_edus
 from witness.pci.topology import Bdf, Register
 from witness.trace.events import REQUEST_PATTERNS, BlockRequest, MmioWrite, Msi

@@ -12,7 +12,7 @@ from witness.lab.experiment import Action, Experiment, Role, Value, exactly
 from witness.lab.observation import at
 from witness.lab.stage import Stage
 from witness.linux.trial import LINUX, Boot, Seen
-from witness.machine import Machine
+from witness.machine.description import Machine
 from witness.pci.topology import PCI_COMMAND_INTX_DISABLE, Bdf
 from witness.trace.events import REQUEST_PATTERNS, BlockRequest
 from witness.trace.state import Change

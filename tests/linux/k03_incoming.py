@@ -10,7 +10,7 @@ from tests.linux.sharer import BEFORE, ENDED, GSI, actions, given_up, interrupts
 from witness.lab.experiment import Experiment, Role, Value, exactly
 from witness.lab.observation import at
 from witness.linux.trial import FIRST, Boot, Seen
-from witness.machine import Content, Disk, Machine
+from witness.machine.description import Content, Disk, Machine
 from witness.memory import armed_edus
 from witness.pci.topology import ENABLE, PCI_COMMAND_INTX_DISABLE, Bdf, Register
 

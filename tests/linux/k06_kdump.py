@@ -16,9 +16,9 @@ from witness.linux.kdump import (
     told_of, watch_entry, writers,
 )  # fmt: skip
 from witness.linux.trial import LINUX, Boot, Seen
-from witness.machine import REFERENCE, Machine
+from witness.machine.description import REFERENCE, Machine
+from witness.machine.record import Outcome
 from witness.pci.topology import ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, PCI_MSIX_FLAGS_MASKALL, Bdf, Register
-from witness.record import Outcome
 from witness.signature import resets
 from witness.trace.events import ConfigWrite, Msi
 from witness.trace.state import Change

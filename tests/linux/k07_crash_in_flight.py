@@ -14,9 +14,9 @@ from witness.lab.observation import at
 from witness.lab.stage import IMAGES, Stage
 from witness.linux.kdump import changed_pages, entry_line, lacking, positions, reservation
 from witness.linux.trial import FILES as FOLDER, LINUX, Boot, Seen
-from witness.machine import Content, Disk, Machine, Nic
+from witness.machine.description import Content, Disk, Machine, Nic
+from witness.machine.record import Outcome, Ram
 from witness.pci.topology import Bdf
-from witness.record import Outcome, Ram
 from witness.trace.events import ConfigWrite, MmioWrite
 from witness.virtqueue import NET_RX, Landing, Queue, Request, in_flight, queues
 

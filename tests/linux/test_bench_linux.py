@@ -17,8 +17,8 @@ from witness.bench_config import by_function, grouped
 from witness.bench_handoff import DISKS, Bench
 from witness.bench_linux import PAIRS, STEPS, Columns, blackout, followed
 from witness.linux.trial import Seen
+from witness.machine.qemu import Settings
 from witness.pci.topology import PCI_COMMAND, PCI_COMMAND_MASTER
-from witness.qemu import Settings
 
 BUILD = Path(os.environ.get("O") or "build")
 

@@ -17,8 +17,8 @@ from witness.case import Case
 from witness.linux import diff
 from witness.linux.reasons import REASONS, Environment, Reason
 from witness.linux.trial import Seen
+from witness.machine.qemu import Settings
 from witness.pci.topology import Bdf
-from witness.qemu import Settings
 
 BUILD = Path(os.environ.get("O") or diff.DOCUMENT.parent.parent / "build")
 

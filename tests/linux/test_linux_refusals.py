@@ -21,9 +21,9 @@ from tests.guest.test_refusals import (
 from witness.boot.protocol import E820_ENTRIES, E820_TABLE, e820
 from witness.case import Case
 from witness.linux.trial import INITRD, LINUX, console
-from witness.qemu import Session
-from witness.record import Entry
-from witness.snapshot import E820_RAM, Change, Snapshot, give_cmdline, give_initrd, params, write_params
+from witness.machine.qemu import Session
+from witness.machine.record import Entry
+from witness.machine.snapshot import E820_RAM, Change, Snapshot, give_cmdline, give_initrd, params, write_params
 
 KERNEL = (BUILD / LINUX).read_bytes()
 ARCHIVE = (BUILD / INITRD).read_bytes()

@@ -17,9 +17,9 @@ from pathlib import Path
 from witness import pattern
 from witness.boot.protocol import E820_DMA, E820_TABLE
 from witness.judge import Result, judge
-from witness.machine import E1000E, VIRTIO_NET, Content, Disk, Machine, Nic, Rng
+from witness.machine.description import E1000E, VIRTIO_NET, Content, Disk, Machine, Nic, Rng
+from witness.machine.record import Entry, Outcome, Run, ram_file
 from witness.pci.topology import Bdf
-from witness.record import Entry, Outcome, Run, ram_file
 
 VIRTIO, EDU, BRIDGE, BEHIND = (Bdf.parse(text) for text in ("00:03.0", "00:05.0", "00:06.0", "01:00.0"))
 NET, RNG = Bdf.parse("00:07.0"), Bdf.parse("00:08.0")

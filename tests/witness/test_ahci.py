@@ -23,9 +23,9 @@ from tests.witness.scene import (
 from witness import ahci
 from witness.case import Case
 from witness.driving import AHCI_CLASS, driven, not_seen
-from witness.machine import Content, Sata
+from witness.machine.description import Content, Sata
+from witness.machine.record import Run
 from witness.pci.topology import Bdf
-from witness.record import Run
 
 AHCI = Bdf.parse("00:11.0")
 BAR, MESSAGE, LINE = 0xE1000000, 0x70, 21

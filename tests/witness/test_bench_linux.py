@@ -21,10 +21,10 @@ from witness.bench_config import Access, Counts, Layout, accesses, grouped, linu
 from witness.bench_handoff import Bench, first_done
 from witness.bench_linux import OURS, PAIRS, STEPS, THEIRS, Pair, blackout, counted_between, hand_off
 from witness.case import Case
-from witness.firmware import Firmware
+from witness.machine.firmware import Firmware
+from witness.machine.qemu import Settings, Unusable
+from witness.machine.record import Outcome
 from witness.pci.topology import Bdf
-from witness.qemu import Settings, Unusable
-from witness.record import Outcome
 
 LINUX_TO_LINUX = Pair(THEIRS, THEIRS)
 

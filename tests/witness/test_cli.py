@@ -20,8 +20,8 @@ from tests.witness.scene import Scene, gsi, handoff
 
 from witness import cli, report
 from witness.judge import judge
-from witness.qemu import Settings, built_in
-from witness.record import Outcome, Run, options
+from witness.machine.qemu import Settings, built_in
+from witness.machine.record import Outcome, Run, options
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -10,7 +10,7 @@ from typing import Iterator
 
 import pytest
 
-from witness.control import Deadline, Expired, Gdb, Gone, Qmp, Wire
+from witness.machine.qmp import Deadline, Expired, Gdb, Gone, Qmp, Wire
 
 Ends = tuple[Wire, socket.socket]
 

@@ -16,8 +16,8 @@ from tests.witness.test_evidence import QUEUE
 
 from witness.case import Case
 from witness.driving import driven, not_seen
+from witness.machine.record import Ram, Run
 from witness.pci.topology import Bdf, Function, Topology
-from witness.record import Ram, Run
 from witness.virtqueue import last_batch
 
 

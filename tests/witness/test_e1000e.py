@@ -20,7 +20,7 @@ from tests.witness.scene import (
 
 from witness.case import Case
 from witness.driving import driven
-from witness.record import Run
+from witness.machine.record import Run
 
 STATUS = 12  # in a descriptor
 SIZE = 16

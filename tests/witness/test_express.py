@@ -24,8 +24,8 @@ from tests.witness.test_driving import reconfigured
 from witness.case import Case
 from witness.driving import driven, not_seen, own_messages
 from witness.judge import Result, judge
+from witness.machine.record import Run
 from witness.pci.topology import PCI_HEADER_TYPE, Bdf
-from witness.record import Run
 
 EXP_FLAGS = SLOT_CAPABILITIES - 0x14 + 2
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from witness.firmware import Firmware
 from witness.lab.experiment import Role, Shown, Trial, Unshown, Value, Verdict, at_least, conclude, exactly, reason
 from witness.lab.lab import Choice, check_devices
 from witness.lab.rounds import differences
 from witness.lab.stage import models
-from witness.machine import Machine
-from witness.qemu import Settings, Unusable
+from witness.machine.description import Machine
+from witness.machine.firmware import Firmware
+from witness.machine.qemu import Settings, Unusable
 
 
 def shown(role: Role, agrees: bool = True, why: str = "") -> Shown:

@@ -23,9 +23,9 @@ from witness.linux import diff
 from witness.linux.diff import INIT, OUT, PHASES, PROBE, WINDOW, Told
 from witness.linux.reasons import REASONS, Environment, Reason, Side
 from witness.linux.writes import Write
+from witness.machine.qemu import Unusable
+from witness.machine.record import Run
 from witness.pci.topology import Bdf
-from witness.qemu import Unusable
-from witness.record import Run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SAID = "first  next image second: 56 KiB\n"

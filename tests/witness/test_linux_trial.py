@@ -16,14 +16,14 @@ import pytest
 from tests.witness.scene import memory_write
 
 from witness.case import Case
-from witness.control import Wire
-from witness.firmware import Firmware
 from witness.lab.experiment import Role, Unshown
 from witness.linux import linux
 from witness.linux.trial import DATA, FIRST, INITRD, LINE_CONTROL, LINUX, Boot, Conversation, Seen, perform, point, version
-from witness.machine import Machine
-from witness.qemu import Settings, Unusable
-from witness.record import Outcome, Run
+from witness.machine.description import Machine
+from witness.machine.firmware import Firmware
+from witness.machine.qemu import Settings, Unusable
+from witness.machine.qmp import Wire
+from witness.machine.record import Outcome, Run
 
 # What comes first on COM2: OVMF's console, and our loader's line, which has no start of its own.
 FIRMWARE = "\x1b[2J\x1b[01;01H\x1b[=3h\x1b[2J\x1b[01;01H"
@@ -220,7 +220,7 @@ serial("")
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
     monkeypatch.setattr("witness.linux.trial.configs", lambda qmp: [])
     monkeypatch.setattr("witness.linux.trial.TIMEOUT_MIN_S", 0)
-    monkeypatch.setattr("witness.qemu._version", lambda firmware: "made up")
+    monkeypatch.setattr("witness.machine.qemu._version", lambda firmware: "made up")
     return Made(tmp_path)
 
 
@@ -250,7 +250,7 @@ def test_how_a_run_ends(made: Made, behaviour: str, ends_in: str, outcome: Outco
 
 
 def test_run_without_an_end_says_how_far_it_came(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("witness.qemu.LAST_WORDS_S", 0.1)
+    monkeypatch.setattr("witness.machine.qemu.LAST_WORDS_S", 0.1)
     monkeypatch.setattr(Wire, "until", expiring(Wire.until, "+half"))
     record = made.perform(r'say("+userspace\n"); com2.recv(1); say("+half\n"); com2.recv(1); signal.pause()')
     assert record.outcome is Outcome.TIMEOUT and record.detail.endswith("; Linux's last point: half")

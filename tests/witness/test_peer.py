@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from tests.witness.scene import GATEWAY, MAC, PROBE, arp
 
-from witness.machine import Nic
-from witness.peer import Peer, frames, sent_by_guest, sent_by_peer
+from witness.machine.description import Nic
+from witness.machine.peer import Peer, frames, sent_by_guest, sent_by_peer
 
 NIC = Nic("nic", 7, MAC.hex(":"))
 BROADCAST = 6 * b"\xff"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from witness.machine import Machine
-from witness.record import Entry, Ram, Run, ram_file, ram_layout
+from witness.machine.description import Machine
+from witness.machine.record import Entry, Ram, Run, ram_file, ram_layout
 
 GIB = 1 << 30
 

@@ -11,7 +11,7 @@ from tests.witness.scene import EDU, Scene, gsi, handoff
 
 from witness import cli, report
 from witness.judge import judge
-from witness.record import Outcome
+from witness.machine.record import Outcome
 
 
 def test_pass(scene: Scene) -> None:

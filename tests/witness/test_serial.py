@@ -19,9 +19,9 @@ from witness import uart
 from witness.case import Case
 from witness.hazards import unhandled_intx
 from witness.judge import Result, judge
-from witness.machine import Serial
+from witness.machine.description import Serial
+from witness.machine.record import Run
 from witness.pci.topology import Bdf
-from witness.record import Run
 from witness.trace.events import MmioWrite, parse
 
 PORT, SERIAL, LINE, IRQ = Bdf(0, 13, 0), Serial("console", 13), 21, 11  # the line is edu's, too

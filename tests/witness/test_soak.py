@@ -22,11 +22,11 @@ from tests.witness.scene import (
 
 from witness import cli, pattern, soak
 from witness.boot.protocol import E820_ENTRIES
-from witness.firmware import Firmware
 from witness.judge import RULES
-from witness.machine import Machine
-from witness.qemu import Settings, Unusable
-from witness.record import Entry, Outcome, Run
+from witness.machine.description import Machine
+from witness.machine.firmware import Firmware
+from witness.machine.qemu import Settings, Unusable
+from witness.machine.record import Entry, Outcome, Run
 
 HOPS = 5
 ENTERED = memory_write("serial", 0x3FF, 0x5A, 1)

@@ -23,8 +23,8 @@ from tests.witness.scene import (
 from witness.boot.protocol import E820_DMA, E820_TABLE
 from witness.case import Case
 from witness.driving import driven, not_seen
+from witness.machine.record import Run
 from witness.pci.topology import Bdf
-from witness.record import Run
 
 USED = 0x200  # behind the descriptors
 

@@ -17,7 +17,7 @@ from typing import Any
 from witness.lab import disk
 from witness.lab.experiment import Action
 from witness.lab.stage import Stage
-from witness.machine import E1000E, Content, Disk, Machine, Nic, Sata, Serial
+from witness.machine.description import E1000E, Content, Disk, Machine, Nic, Sata, Serial
 from witness.pci.topology import Bdf
 
 MIB = 128

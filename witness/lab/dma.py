@@ -15,9 +15,9 @@ from witness import ahci, e1000e, nvme
 from witness.boot.protocol import INIT_SIZE
 from witness.case import Case
 from witness.lab.observation import Observation
+from witness.machine.record import Ram
 from witness.memory import edu_dmas
 from witness.pci.topology import Bdf
-from witness.record import Ram
 from witness.trace.events import MmioWrite
 from witness.virtqueue import anything, in_flight, queues
 

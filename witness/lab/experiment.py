@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Sequence
 
-from witness.machine import Machine
+from witness.machine.description import Machine
 from witness.report import fault
 
 if TYPE_CHECKING:

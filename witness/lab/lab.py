@@ -16,9 +16,9 @@ from witness.lab.pool import Job, run_jobs
 from witness.lab.rounds import Rounds, Say, Tally
 from witness.lab.table import place
 from witness.lab.trials import jobs_of
-from witness.machine import Machine
-from witness.qemu import Settings, Unusable
-from witness.record import Outcome
+from witness.machine.description import Machine
+from witness.machine.qemu import Settings, Unusable
+from witness.machine.record import Outcome
 
 # What of the matrix is known stands there.
 DOCUMENT = Path(__file__).resolve().parent.parent.parent / "docs" / "lab.md"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from witness.lab.disk import disk
-from witness.machine import E1000E, Machine, Nic, Rng, Serial
+from witness.machine.description import E1000E, Machine, Nic, Rng, Serial
 
 MIB = 128
 

@@ -27,11 +27,11 @@ from witness.lab.observation import Observation
 from witness.lab.pool import Job
 from witness.lab.stage import Stage
 from witness.lab.timeline import Landed, timeline
+from witness.machine.qemu import Unusable
+from witness.machine.record import Outcome, Ram
+from witness.machine.snapshot import E820_RAM
 from witness.pci.topology import Bdf, Function
 from witness.policies import RESETTING, SHUTDOWN, STARTUP
-from witness.qemu import Unusable
-from witness.record import Outcome, Ram
-from witness.snapshot import E820_RAM
 from witness.trace.events import ConfigRead, ConfigWrite, Event, MmioWrite
 from witness.trace.phases import Hop
 from witness.virtqueue import NET, NET_RX, in_flight, queues

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Callable, Generic, Iterator, Sequence, TypeVar
 
 from witness.lab import stage
-from witness.machine import Machine
-from witness.qemu import Settings, die_with_parent
+from witness.machine.description import Machine
+from witness.machine.qemu import Settings, die_with_parent
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from witness.lab.page import write_page
 from witness.lab.table import (
     VERSIONS, express, express_cell, known_cells, known_rows, place, rows, table, unlike, versions, words, written,
 )  # fmt: skip
-from witness.record import Outcome
+from witness.machine.record import Outcome
 
 REPEAT_MAX = 1000
 

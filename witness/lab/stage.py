@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Mapping, Sequence
 
 from witness.boot.protocol import INIT_SIZE, Image, e820
-from witness.control import Wire
 from witness.driving import is_edu
-from witness.firmware import Firmware
 from witness.lab.experiment import Action
-from witness.lab.plug import plug
-from witness.machine import Machine
+from witness.machine.description import Machine
+from witness.machine.firmware import Firmware
+from witness.machine.plug import plug
+from witness.machine.qemu import AtEntry, Session, Settings, Start, Unusable, configs, copy_sparse, run
+from witness.machine.qmp import Wire
+from witness.machine.record import Entry, Run
+from witness.machine.snapshot import E820_RAM, Snapshot, give_cmdline, give_initrd, params, write, write_params
 from witness.memory import EDU_DMA_COMMAND, EDU_DMA_RUN
 from witness.pci.topology import PCI_BASE_ADDRESS_0, Bdf, Topology
-from witness.qemu import AtEntry, Session, Settings, Start, Unusable, configs, copy_sparse, run
-from witness.record import Entry, Run
-from witness.snapshot import E820_RAM, Snapshot, give_cmdline, give_initrd, params, write, write_params
 
 # 64 ns an instruction: firmware boots fastest with it (2.3 s; QEMU 7.2), and edu's 100 ms pass in 20 ms of the host's time.
 ICOUNT = ("-icount", "shift=6,sleep=off")

@@ -16,7 +16,7 @@ from witness.lab.observation import Observation
 from witness.lab.pool import Job
 from witness.lab.timeline import timeline
 from witness.lab.vcd import write_vcd
-from witness.record import Run
+from witness.machine.record import Run
 
 # By the first letter of the id; tests/claims/ has the first two, tests/linux/ the third.
 KINDS = {"c": "claim", "l": "limit", "k": "linux"}

@@ -23,10 +23,10 @@ from witness.lab.trials import HEAVY
 from witness.linux.reasons import REASONS, Environment, Reason, Side
 from witness.linux.trial import INITRD, LINUX, Boot, Seen, perform
 from witness.linux.writes import Write, accesses, writes
-from witness.machine import REFERENCE, Disk, Machine
+from witness.machine.description import REFERENCE, Disk, Machine
+from witness.machine.qemu import Settings, Unusable, built_in, run
+from witness.machine.record import Outcome, options
 from witness.pci.topology import Bdf
-from witness.qemu import Settings, Unusable, built_in, run
-from witness.record import Outcome, options
 from witness.trace.events import ConfigRead, MmioWrite
 
 DOCUMENT = Path(__file__).resolve().parent.parent.parent / "docs" / "linux-diff.md"

@@ -14,8 +14,8 @@ from witness.lab.dma import PAGE
 from witness.lab.experiment import Unshown
 from witness.lab.stage import Stage
 from witness.linux.trial import FILES, Seen
+from witness.machine.record import Ram
 from witness.memory import edu_dmas
-from witness.record import Ram
 from witness.trace.events import MmioWrite, Msi
 from witness.virtqueue import DESC, queues
 

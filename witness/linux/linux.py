@@ -13,8 +13,8 @@ from witness.lab.pool import workers
 from witness.lab.rounds import Rounds, Say, Tally
 from witness.lab.trials import Performed, Played, gather, judged
 from witness.linux.trial import Boot, check, perform, version
-from witness.qemu import Settings, Unusable
-from witness.record import Outcome
+from witness.machine.qemu import Settings, Unusable
+from witness.machine.record import Outcome
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDER = ROOT / "tests" / "linux"

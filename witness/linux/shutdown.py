@@ -17,18 +17,18 @@ from threading import Thread
 from typing import Iterable, Iterator
 
 from witness.boot.protocol import ENTRY_64
-from witness.control import Expired, Gone
 from witness.driving import Message, driven, is_virtio, not_seen, own_messages
 from witness.lab.experiment import Unshown, Value, at_least, exactly
 from witness.lab.observation import at, within
 from witness.lab.stage import Stage
 from witness.linux.trial import Seen
-from witness.machine import REFERENCE, Machine
+from witness.machine.description import REFERENCE, Machine
+from witness.machine.qemu import configs
+from witness.machine.qmp import Expired, Gone
+from witness.machine.record import Ram, ram_layout
 from witness.pci.topology import (
     ENABLE, PCI_COMMAND, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, PCI_VENDOR_ID, Bdf, Function, Register, Topology,
 )  # fmt: skip
-from witness.qemu import configs
-from witness.record import Ram, ram_layout
 from witness.trace.events import REQUEST_PATTERNS, BlockRequest, ConfigRead, ConfigWrite, MmioWrite, Msi
 from witness.trace.state import Change
 from witness.virtqueue import DEVICE_STATUS, common_writes

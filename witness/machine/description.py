@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from witness.firmware import Firmware
+from witness.machine.firmware import Firmware
 from witness.trace.events import PATTERNS
 
 
@@ -74,7 +74,7 @@ class Sata(Disk):
 
 @dataclass(frozen=True)
 class Nic:
-    """A network function on the root bus. Its cable comes with a run (witness/peer.py): on the command line that a user
+    """A network function on the root bus. Its cable comes with a run (witness/machine/peer.py): on the command line that a user
     pastes it has none."""
 
     name: str

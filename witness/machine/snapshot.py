@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Callable
 
 from witness.boot.protocol import BOOT_PARAMS_SIZE, EXT_RAMDISK_IMAGE, INIT_SIZE, RAMDISK_IMAGE, e820, ramdisk
-from witness.machine import Machine
-from witness.qemu import AtEntry, Session, Settings, Start, Unusable, config_write, configs, copy_sparse, run
-from witness.record import Entry, Ram, Run
+from witness.machine.description import Machine
+from witness.machine.qemu import AtEntry, Session, Settings, Start, Unusable, config_write, configs, copy_sparse, run
+from witness.machine.record import Entry, Ram, Run
 
 # In the snapshot's directory; a run in the same one leaves them.
 STATE = "snapshot.state"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Sequence
 
 from witness.boot.protocol import BOOT_PARAMS_SIZE, Image
-from witness.machine import Disk, Machine, Nic, Rng, Sata, Serial
+from witness.machine.description import Disk, Machine, Nic, Rng, Sata, Serial
 from witness.pci.topology import Bdf
 from witness.trace import events as trace
 

@@ -6,12 +6,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Sequence
 
+from witness.machine.qemu import Session, config_write, configs
+from witness.machine.record import Entry
 from witness.pci.topology import (
     PCI_BASE_ADDRESS_0, PCI_COMMAND, PCI_COMMAND_MASTER, PCI_COMMAND_MEMORY, PCI_INTERRUPT_LINE, PCI_MEMORY_BASE, Bdf, Function,
     Topology,
 )  # fmt: skip
-from witness.qemu import Session, config_write, configs
-from witness.record import Entry
 
 
 def plug(session: Session, entry: Entry, devices: Sequence[str]) -> Entry:

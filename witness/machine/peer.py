@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import BinaryIO, NamedTuple
 
-from witness.machine import Nic
+from witness.machine.description import Nic
 
 GATEWAY = bytes((10, 0, 2, 2))  # where QEMU's user-mode network answers, too
 BROADCAST = bytes(6 * [0xFF])

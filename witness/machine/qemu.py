@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
 from witness.boot.protocol import ENTRY_64, Image
-from witness.control import Deadline, Expired, Gdb, Gone, Qmp, Wire
-from witness.firmware import Firmware, NotFound, find
-from witness.machine import Machine
+from witness.machine.description import Machine
+from witness.machine.firmware import Firmware, NotFound, find
+from witness.machine.peer import Peer
+from witness.machine.qmp import Deadline, Expired, Gdb, Gone, Qmp, Wire
+from witness.machine.record import Entry, Outcome, Ram, Run, classify, ram_file
 from witness.pci.topology import Bdf
-from witness.peer import Peer
-from witness.record import Entry, Outcome, Ram, Run, classify, ram_file
 
 KERNEL = "handoff.efi"
 CHAIN_HEAD = "first"
