@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Iterable, Iterator, Mapping, Sequence
 
-from witness.case import Case, shows_entry
+from witness.evidence.case import Case, shows_entry
 from witness.machine.qemu import Unusable
 from witness.pci.topology import (
     PCI_CAPABILITY_LIST, PCI_CAP_ID_EXP, PCI_CAP_ID_MSI, PCI_CAP_ID_MSIX, PCI_COMMAND, PCI_STD_HEADER_SIZEOF, Bdf,

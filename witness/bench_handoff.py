@@ -18,7 +18,7 @@ from witness.bench_config import (
 )  # fmt: skip
 from witness.bench_table import Row
 from witness.boot.protocol import Image
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.machine.description import REFERENCE, Machine
 from witness.machine.qemu import AtEntry, Session, Settings, Unusable, run
 from witness.machine.record import Entry, Outcome, Run

@@ -11,7 +11,7 @@ from typing import Callable, Mapping, Sequence
 
 from witness.bench_config import READS, Access, accesses, entry_line, linux_line, only_hop, within
 from witness.bench_handoff import DISKS, MACHINE, STAMPS, Bench, Timed, first_done, in_memory, stamp
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.lab.experiment import Role, Value
 from witness.lab.stage import Stage
 from witness.linux.trial import FIRST, INITRD, LINUX, TIMEOUT_MIN_S, Boot, Seen, perform

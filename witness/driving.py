@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Iterator
 
 from witness import ahci, e1000e, nvme, uart
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.machine.description import Sata
 from witness.machine.peer import sent_by_peer
 from witness.machine.record import Ram

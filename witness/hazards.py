@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Iterator
 
 from witness import uart
-from witness.case import Case
 from witness.driving import is_serial, own_messages
+from witness.evidence.case import Case
 from witness.pci.topology import PCI_COMMAND_INTX_DISABLE, Bdf, Register
 from witness.policies import KEEPING_MASTER
 from witness.trace.events import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt

@@ -16,9 +16,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Callable, Iterator
 
-from witness import ahci, driving, e1000e, guestlog, hazards, memory, network, nvme, pattern, signature, uart
+from witness import ahci, driving, e1000e, hazards, memory, network, nvme, pattern, signature, uart
 from witness.boot.protocol import E820_DMA, HEADER, HEADER_MAGIC, e820
-from witness.case import Case
+from witness.evidence import guestlog
+from witness.evidence.case import Case
 from witness.machine.description import Content
 from witness.machine.record import Entry, Outcome, Ram, Run
 from witness.pci.topology import (

@@ -15,7 +15,7 @@ from typing import Iterator
 
 from witness import ahci, e1000e, nvme
 from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, e820, ramdisk
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.machine.record import Entry, Ram
 from witness.pci.topology import Bdf, Register
 from witness.trace.events import MmioWrite, Msi

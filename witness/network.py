@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import Iterator
 
-from witness import e1000e, guestlog
-from witness.case import Case
+from witness import e1000e
+from witness.evidence import guestlog
+from witness.evidence.case import Case
 from witness.machine.description import E1000E, Nic
 from witness.machine.peer import Arp, sent_by_guest, sent_by_peer
 from witness.machine.record import Ram

@@ -8,8 +8,9 @@ import traceback
 from pathlib import Path
 from typing import Iterable, Sequence
 
-from witness import guestlog, hazards
-from witness.case import Case
+from witness import hazards
+from witness.evidence import guestlog
+from witness.evidence.case import Case
 from witness.judge import Result, Verdict
 from witness.machine.record import Outcome, Run
 

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import Sequence
 
 from witness import ahci, driving, e1000e, memory, nvme, uart
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.pci.topology import PCI_STD_HEADER_SIZEOF, Bdf, Function
 from witness.policies import RESET, Found, Signature, Step, Update, config_read, config_write
 from witness.trace.events import ConfigRead, ConfigWrite, Event, MmioWrite

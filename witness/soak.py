@@ -23,10 +23,11 @@ from select import select
 from threading import TIMEOUT_MAX
 from typing import Callable, Iterator
 
-from witness import driving, guestlog, memory, report
+from witness import driving, memory, report
 from witness.boot.protocol import E820_ENTRIES, HEADER, HEADER_MAGIC, e820
-from witness.case import Before, Case
-from witness.guestlog import Told
+from witness.evidence import guestlog
+from witness.evidence.case import Before, Case
+from witness.evidence.guestlog import Told
 from witness.judge import RULES, Finding, Missing, Result, Rule, Verdict
 from witness.machine.description import EVERYTHING, Machine
 from witness.machine.qemu import Session, Settings, Unusable, built_in, run as run_qemu

@@ -17,8 +17,8 @@ import pytest
 from tests.guest.conftest import Boot, failures, log_has, results
 
 from witness import ahci
-from witness.case import Case
 from witness.driving import driven, own_messages
+from witness.evidence.case import Case
 from witness.hazards import unhandled_intx
 from witness.judge import Result
 from witness.machine.description import Content, Machine, Sata

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from tests.guest.conftest import Boot, failures, log_has, write_config
 
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.machine.qemu import Session
 from witness.machine.record import Entry, Outcome
 from witness.pci.topology import Bdf

@@ -13,7 +13,7 @@ import dataclasses
 import pytest
 from tests.guest.conftest import Boot, log_has, results
 
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.hazards import stray_msis, unhandled_intx
 from witness.judge import Result
 from witness.machine.record import Outcome, Run

@@ -24,8 +24,8 @@ import pytest
 from tests.guest.conftest import WINDOW, Boot, failures, log_has, results, run_to, write_config
 
 from witness import e1000e
-from witness.case import Case
 from witness.driving import own_messages
+from witness.evidence.case import Case
 from witness.hazards import unhandled_intx
 from witness.judge import Result
 from witness.machine.description import E1000E, REFERENCE, Machine, Nic

@@ -13,7 +13,7 @@ import dataclasses
 import pytest
 from tests.guest.conftest import Boot, failures, results
 
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.judge import RULES, Result
 from witness.machine.description import Content
 from witness.machine.record import Outcome, Run

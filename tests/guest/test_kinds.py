@@ -19,8 +19,8 @@ from typing import Callable
 import pytest
 from tests.guest.conftest import Boot, failures, log_has, run_to, write_config
 
-from witness.case import Case
 from witness.driving import driven, own_messages
+from witness.evidence.case import Case
 from witness.machine.description import REFERENCE, Machine
 from witness.machine.qemu import Session
 from witness.machine.record import Entry, Outcome, Run

@@ -15,7 +15,7 @@ import pytest
 from tests.guest.conftest import Boot, claims_that_fail, log_has, run_to, without
 from tests.guest.remote import RemoteDevice, RemoteVirtioBlk, attached, msi, msix
 
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.judge import Result, judge
 from witness.machine.description import REFERENCE
 from witness.machine.qemu import Session

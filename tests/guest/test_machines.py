@@ -14,8 +14,8 @@ from dataclasses import replace
 import pytest
 from tests.guest.conftest import Boot, failures
 
-from witness.case import Case
 from witness.driving import driven
+from witness.evidence.case import Case
 from witness.machine.description import EVERYTHING, Machine
 from witness.machine.record import Outcome
 from witness.pci.topology import ENABLE, PCI_COMMAND, PCI_COMMAND_MASTER, Bdf

@@ -18,7 +18,7 @@ from tests.guest.conftest import Boot, claims_that_fail, without
 from tests.guest.remote import RemoteDevice, RemoteEdu, RemoteVirtioBlk, attached
 
 from witness.boot.protocol import E820_DMA, e820
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.machine.description import REFERENCE, Machine
 from witness.machine.record import Outcome, Run
 from witness.pci.topology import PCI_COMMAND, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, Bdf

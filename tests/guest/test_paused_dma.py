@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from tests.guest.conftest import Boot, failures
 
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.machine.description import Machine
 from witness.machine.record import Outcome
 

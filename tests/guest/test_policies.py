@@ -15,7 +15,7 @@ from itertools import permutations
 import pytest
 from tests.guest.conftest import BUILD, Boot, boot_into, failures, log_has
 
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.judge import RULES, Result, Verdict
 from witness.machine.description import Machine, Rng
 from witness.machine.record import Run

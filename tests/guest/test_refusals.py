@@ -20,7 +20,7 @@ from tests.guest import newc
 from tests.guest.conftest import BUILD, Boot, failures, log_has, run_to
 
 from witness.boot.protocol import E820_ENTRIES, E820_TABLE, Image
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.machine.description import Content, Disk, Machine
 from witness.machine.qemu import Session, configs
 from witness.machine.record import Entry, Outcome, Run

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 
 from tests.guest.conftest import Boot, log_has, run_to
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.machine.description import Machine
 from witness.machine.qemu import Session
 from witness.machine.record import Entry, Run

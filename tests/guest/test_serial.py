@@ -18,8 +18,8 @@ import re
 import pytest
 from tests.guest.conftest import Boot, failures, log_has, results
 
-from witness.case import Case
 from witness.driving import driven
+from witness.evidence.case import Case
 from witness.hazards import unhandled_intx
 from witness.judge import Result
 from witness.machine.description import Machine, Serial

@@ -11,7 +11,7 @@ from __future__ import annotations
 import pytest
 from tests.guest.conftest import Boot, log_has
 
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.machine.record import Run
 from witness.trace.events import MmioWrite, Msi
 

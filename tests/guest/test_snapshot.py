@@ -11,7 +11,7 @@ from __future__ import annotations
 import pytest
 from tests.guest.conftest import BUILD, failures, log_has, results
 
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.judge import Result
 from witness.machine import snapshot as snapshots
 from witness.machine.description import EVERYTHING

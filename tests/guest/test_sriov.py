@@ -16,7 +16,7 @@ import struct
 
 from tests.guest.conftest import WINDOW, Boot, failures, log_has, results, write_config
 
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.judge import Result
 from witness.machine.description import REFERENCE, Machine
 from witness.machine.qemu import Session

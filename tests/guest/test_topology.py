@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import pytest
 from tests.guest.conftest import Boot, failures, log_has, results
 
-from witness.case import Case
 from witness.driving import driven
+from witness.evidence.case import Case
 from witness.judge import Result
 from witness.machine.description import REFERENCE, Content, Disk, Machine
 from witness.machine.qemu import Session, configs

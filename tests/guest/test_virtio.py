@@ -25,7 +25,7 @@ from threading import Event, Thread
 import pytest
 from tests.guest.conftest import Boot, failures, log_has, results
 
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.judge import Result
 from witness.machine.description import EVERYTHING, Machine
 from witness.machine.peer import Peer, sent_by_guest, sent_by_peer

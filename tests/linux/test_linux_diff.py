@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.linux import diff
 from witness.linux.reasons import REASONS, Environment, Reason
 from witness.linux.trial import Seen

@@ -19,7 +19,7 @@ from tests.guest.test_refusals import (
 )  # fmt: skip
 
 from witness.boot.protocol import E820_ENTRIES, E820_TABLE, e820
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.linux.trial import INITRD, LINUX, console
 from witness.machine.qemu import Session
 from witness.machine.record import Entry

@@ -21,8 +21,8 @@ from tests.witness.scene import (
 )  # fmt: skip
 
 from witness import ahci
-from witness.case import Case
 from witness.driving import AHCI_CLASS, driven, not_seen
+from witness.evidence.case import Case
 from witness.machine.description import Content, Sata
 from witness.machine.record import Run
 from witness.pci.topology import Bdf

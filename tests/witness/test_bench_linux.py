@@ -20,7 +20,7 @@ from witness.bench_beside import RATIO_MIN, WHY_IN, WHY_OUT, attributed, blackou
 from witness.bench_config import Access, Counts, Layout, accesses, grouped, linux_line, only_hop
 from witness.bench_handoff import Bench, first_done
 from witness.bench_linux import OURS, PAIRS, STEPS, THEIRS, Pair, blackout, counted_between, hand_off
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.machine.firmware import Firmware
 from witness.machine.qemu import Settings, Unusable
 from witness.machine.record import Outcome

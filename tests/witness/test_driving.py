@@ -14,8 +14,8 @@ import pytest
 from tests.witness.scene import BEHIND, COMMAND, EDU, LINES, VIRTIO, Scene, config_write, edu, gsi
 from tests.witness.test_evidence import QUEUE
 
-from witness.case import Case
 from witness.driving import driven, not_seen
+from witness.evidence.case import Case
 from witness.machine.record import Ram, Run
 from witness.pci.topology import Bdf, Function, Topology
 from witness.virtqueue import last_batch

@@ -18,8 +18,8 @@ from tests.witness.scene import (
     Scene, card, handoff_of_cards, msi, msix_table,
 )  # fmt: skip
 
-from witness.case import Case
 from witness.driving import driven
+from witness.evidence.case import Case
 from witness.machine.record import Run
 
 STATUS = 12  # in a descriptor

@@ -21,8 +21,8 @@ from tests.witness.scene import (
 )  # fmt: skip
 from tests.witness.test_driving import reconfigured
 
-from witness.case import Case
 from witness.driving import driven, not_seen, own_messages
+from witness.evidence.case import Case
 from witness.judge import Result, judge
 from witness.machine.record import Run
 from witness.pci.topology import PCI_HEADER_TYPE, Bdf

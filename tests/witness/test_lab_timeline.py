@@ -20,7 +20,7 @@ from tests.witness.scene import (
     BEHIND, BRIDGE, COMMAND, CONTROL, EDU, MESSAGES, ROUTER, TABLE, VIRTIO, Scene, gsi, memory_write, msi,
 )  # fmt: skip
 
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.lab.timeline import BITS, DEBUGCON, TICKS_MAX, Landed, Point, Timeline, timeline
 from witness.pci.topology import PCI_COMMAND_INTX_DISABLE
 from witness.trace.events import Msi, PicInterrupt

@@ -18,7 +18,7 @@ import pytest
 from tests.witness.scene import BEHIND, BRIDGE, COMMAND, EDU, VIRTIO, Scene, config_write, handoff, memory_write, virtio
 
 from witness import cli
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.linux import diff
 from witness.linux.diff import INIT, OUT, PHASES, PROBE, WINDOW, Told
 from witness.linux.reasons import REASONS, Environment, Reason, Side

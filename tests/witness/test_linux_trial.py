@@ -15,7 +15,7 @@ from typing import Any, Callable, cast
 import pytest
 from tests.witness.scene import memory_write
 
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.lab.experiment import Role, Unshown
 from witness.linux import linux
 from witness.linux.trial import DATA, FIRST, INITRD, LINE_CONTROL, LINUX, Boot, Conversation, Seen, perform, point, version

@@ -16,7 +16,7 @@ import pytest
 from tests.witness.scene import BEHIND, CONTROL, EDU, Scene, Step, config_write, gsi, memory_write
 
 from witness import uart
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.hazards import unhandled_intx
 from witness.judge import Result, judge
 from witness.machine.description import Serial

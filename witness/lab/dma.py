@@ -13,7 +13,7 @@ from typing import Iterator, NamedTuple
 
 from witness import ahci, e1000e, nvme
 from witness.boot.protocol import INIT_SIZE
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.lab.observation import Observation
 from witness.machine.record import Ram
 from witness.memory import edu_dmas

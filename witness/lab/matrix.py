@@ -17,8 +17,8 @@ from typing import Any, Callable, Mapping
 
 from witness import ahci, driving, e1000e, hazards, memory, nvme, signature, uart
 from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, e820
-from witness.case import Case
 from witness.driving import not_seen
+from witness.evidence.case import Case
 from witness.lab import stage
 from witness.lab.devices import DEVICES, NEIGHBOUR, Device
 from witness.lab.dma import given, hits

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Mapping, Sequence
 
-from witness import guestlog
-from witness.case import Case
+from witness.evidence import guestlog
+from witness.evidence.case import Case
 from witness.hazards import PCI_GSI
 from witness.lab.experiment import Unshown
 from witness.lab.stage import MARK, kept_ram

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, Iterator, Mapping, Sequence
 
-from witness.case import Case
+from witness.evidence.case import Case
 from witness.lab.experiment import Role
 from witness.lab.trials import HEAVY
 from witness.linux.reasons import REASONS, Environment, Reason, Side

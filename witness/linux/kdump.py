@@ -8,8 +8,8 @@ from typing import Iterator
 
 from witness import ahci, nvme
 from witness.boot.protocol import ENTRY_64, Image
-from witness.case import Case
 from witness.driving import driven, not_seen
+from witness.evidence.case import Case
 from witness.lab.dma import PAGE
 from witness.lab.experiment import Unshown
 from witness.lab.stage import Stage

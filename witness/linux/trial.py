@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from witness import guestlog
-from witness.case import Before, Case
+from witness.evidence import guestlog
+from witness.evidence.case import Before, Case
 from witness.lab.experiment import Trial, Unshown
 from witness.lab.observation import Mark, Observation
 from witness.lab.stage import Stage
