@@ -10,8 +10,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Iterator
 
-from witness import uart
-from witness.driving import is_serial, own_messages
+from witness.devices import serial as uart
+from witness.devices.driving import is_serial, own_messages
 from witness.evidence.case import Case
 from witness.pci.topology import PCI_COMMAND_INTX_DISABLE, Bdf, Register
 from witness.policies import KEEPING_MASTER

@@ -16,8 +16,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Callable, Iterator
 
-from witness import ahci, driving, e1000e, hazards, memory, network, nvme, pattern, signature, uart
+from witness import hazards, memory, network, pattern, signature
 from witness.boot.protocol import E820_DMA, HEADER, HEADER_MAGIC, e820
+from witness.devices import ahci, driving, e1000e, nvme, serial as uart
+from witness.devices.virtio import BLK, NET_NOTIFY
 from witness.evidence import guestlog
 from witness.evidence.case import Case
 from witness.machine.description import Content
@@ -28,7 +30,6 @@ from witness.pci.topology import (
 from witness.policies import KEEPING_MASTER, MASKING, RESETTING, SHUTDOWN, STARTUP, after
 from witness.trace.events import ConfigRead, ConfigWrite, Event, GsiLevel, MmioWrite, Msi
 from witness.trace.phases import Hop
-from witness.virtqueue import BLK, NET_NOTIFY
 
 # Documentation/x86/boot.rst, 64-bit boot protocol.
 BOOT_CS, BOOT_DS = 0x10, 0x18

@@ -13,14 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Iterator
 
-from witness import ahci, e1000e, nvme
 from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, e820, ramdisk
+from witness.devices import ahci, e1000e, nvme
+from witness.devices.virtio import BLK, NET, RNG, Landing, Queue, anything, in_flight, landings, last_batch, queues
 from witness.evidence.case import Case
 from witness.machine.record import Entry, Ram
 from witness.pci.topology import Bdf, Register
 from witness.trace.events import MmioWrite, Msi
 from witness.trace.phases import Hop
-from witness.virtqueue import BLK, NET, RNG, Landing, Queue, anything, in_flight, landings, last_batch, queues
 
 PAGE = 4096
 

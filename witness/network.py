@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Iterator
 
-from witness import e1000e
+from witness.devices import e1000e
+from witness.devices.virtio import NET_HEADER, NET_RX, NET_TX, Queue, queues, returned, written
 from witness.evidence import guestlog
 from witness.evidence.case import Case
 from witness.machine.description import E1000E, Nic
@@ -18,7 +19,6 @@ from witness.machine.peer import Arp, sent_by_guest, sent_by_peer
 from witness.machine.record import Ram
 from witness.pci.topology import Bdf
 from witness.trace.events import MmioWrite
-from witness.virtqueue import NET_HEADER, NET_RX, NET_TX, Queue, queues, returned, written
 
 
 def contradictions(case: Case, nic: Nic, images: list[str]) -> list[str]:

@@ -23,8 +23,9 @@ from select import select
 from threading import TIMEOUT_MAX
 from typing import Callable, Iterator
 
-from witness import driving, memory, report
+from witness import memory, report
 from witness.boot.protocol import E820_ENTRIES, HEADER, HEADER_MAGIC, e820
+from witness.devices import driving
 from witness.evidence import guestlog
 from witness.evidence.case import Before, Case
 from witness.evidence.guestlog import Told

@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from tests.claims.devices import BLK, NVME, PORT, Device
-from witness.driving import not_seen
+from witness.devices.driving import not_seen
 from witness.lab.experiment import Action, Experiment, Role, Trial, Value, exactly
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage

@@ -8,7 +8,8 @@ from typing import Callable
 from tests.claims.c03_nobody_cared import REQUESTS, ended
 from tests.claims.devices import AHCI, BLK, BLK_2015, SHARED_EDU as EDU, Device
 from tests.claims.windows import edu_brought
-from witness.driving import not_seen
+from witness.devices.driving import not_seen
+from witness.devices.virtio import in_flight, last_batch, queues
 from witness.lab.disk import reads_ended
 from witness.lab.experiment import Action, Experiment, Judge, Role, Trial, Value, exactly
 from witness.lab.machines import SHARED
@@ -16,7 +17,6 @@ from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
 from witness.pci.topology import PCI_COMMAND_MASTER, Register
 from witness.trace.events import MmioWrite
-from witness.virtqueue import in_flight, last_batch, queues
 
 # docs/specs/edu.txt of QEMU; AHCI 1.3.1, 3.3: port 0
 EDU_IRQ_STATUS, EDU_IRQ_DMA = 0x24, 0x100

@@ -6,6 +6,7 @@ from __future__ import annotations
 from functools import partial
 
 from tests.claims.devices import Device
+from witness.devices.virtio import queues
 from witness.lab.disk import throttle, unthrottle, virtio
 from witness.lab.dma import first_params, written
 from witness.lab.experiment import Action, Experiment, Judge, Role, Trial, Value, exactly
@@ -15,7 +16,6 @@ from witness.lab.stage import Stage
 from witness.lab.timeline import Landed
 from witness.pci.topology import PCI_COMMAND_MASTER, Bdf, Register
 from witness.trace.events import MmioWrite
-from witness.virtqueue import queues
 
 INTX = Device("INTx", "lab.virtio-blk", VIRTIO, Bdf(0, 5, 0), virtio("vda"))
 MSIX = Device("MSI-X", "lab.virtio-blk.1", VIRTIO, Bdf(0, 6, 0), virtio("vdb"))

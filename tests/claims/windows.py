@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import NamedTuple
 
-from witness.driving import driven, not_seen
+from witness.devices.driving import driven, not_seen
 from witness.lab import apic, machines
 from witness.lab.experiment import Role, Trial, Unshown, Value, exactly
 from witness.lab.observation import Observation, at

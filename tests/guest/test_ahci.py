@@ -16,8 +16,8 @@ import dataclasses
 import pytest
 from tests.guest.conftest import Boot, failures, log_has, results
 
-from witness import ahci
-from witness.driving import driven, own_messages
+from witness.devices import ahci
+from witness.devices.driving import driven, own_messages
 from witness.evidence.case import Case
 from witness.hazards import unhandled_intx
 from witness.judge import Result

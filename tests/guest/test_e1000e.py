@@ -23,8 +23,8 @@ from dataclasses import replace
 import pytest
 from tests.guest.conftest import WINDOW, Boot, failures, log_has, results, run_to, write_config
 
-from witness import e1000e
-from witness.driving import own_messages
+from witness.devices import e1000e
+from witness.devices.driving import own_messages
 from witness.evidence.case import Case
 from witness.hazards import unhandled_intx
 from witness.judge import Result

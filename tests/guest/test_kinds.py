@@ -19,7 +19,7 @@ from typing import Callable
 import pytest
 from tests.guest.conftest import Boot, failures, log_has, run_to, write_config
 
-from witness.driving import driven, own_messages
+from witness.devices.driving import driven, own_messages
 from witness.evidence.case import Case
 from witness.machine.description import REFERENCE, Machine
 from witness.machine.qemu import Session

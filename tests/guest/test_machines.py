@@ -14,7 +14,7 @@ from dataclasses import replace
 import pytest
 from tests.guest.conftest import Boot, failures
 
-from witness.driving import driven
+from witness.devices.driving import driven
 from witness.evidence.case import Case
 from witness.machine.description import EVERYTHING, Machine
 from witness.machine.record import Outcome

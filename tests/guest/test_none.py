@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tests.guest.conftest import Boot, log_has
 
-from witness.driving import driven
+from witness.devices.driving import driven
 from witness.evidence.case import Case
 from witness.machine.record import Outcome
 from witness.pci.topology import Register

@@ -18,7 +18,7 @@ import re
 import pytest
 from tests.guest.conftest import Boot, failures, log_has, results
 
-from witness.driving import driven
+from witness.devices.driving import driven
 from witness.evidence.case import Case
 from witness.hazards import unhandled_intx
 from witness.judge import Result

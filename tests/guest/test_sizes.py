@@ -20,12 +20,12 @@ import pytest
 from tests.guest.conftest import BUILD, Boot, failures
 
 from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, E820_ENTRIES, E820_TABLE, Image, e820
+from witness.devices.virtio import queues
 from witness.evidence.case import Case
 from witness.machine.description import REFERENCE, Machine
 from witness.machine.qemu import AtEntry, Session, Settings
 from witness.machine.record import HIGH_RAM, Entry, Ram, ram_layout
 from witness.trace.events import MmioWrite
-from witness.virtqueue import queues
 
 E820_RAM, E820_RESERVED = 1, 2
 

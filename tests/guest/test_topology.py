@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import pytest
 from tests.guest.conftest import Boot, failures, log_has, results
 
-from witness.driving import driven
+from witness.devices.driving import driven
 from witness.evidence.case import Case
 from witness.judge import Result
 from witness.machine.description import REFERENCE, Content, Disk, Machine

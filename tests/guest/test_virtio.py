@@ -25,6 +25,7 @@ from threading import Event, Thread
 import pytest
 from tests.guest.conftest import Boot, failures, log_has, results
 
+from witness.devices.virtio import NET_RX, queues
 from witness.evidence.case import Case
 from witness.judge import Result
 from witness.machine.description import EVERYTHING, Machine
@@ -34,7 +35,6 @@ from witness.machine.record import Entry, Outcome, Run
 from witness.memory import owned_by_first
 from witness.pci.topology import Bdf
 from witness.trace.events import MmioWrite
-from witness.virtqueue import NET_RX, queues
 
 NIC, RNG = EVERYTHING.nics[0], EVERYTHING.rngs[0]
 BDF = Bdf(0, NIC.slot, 0)

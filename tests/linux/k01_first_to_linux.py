@@ -11,7 +11,7 @@ from typing import Iterable, Sequence
 
 from witness import pattern
 from witness.boot.protocol import E820_DMA
-from witness.driving import own_messages
+from witness.devices.driving import own_messages
 from witness.lab.experiment import Experiment, Role, Unshown, Value, exactly
 from witness.lab.observation import at
 from witness.lab.stage import Stage

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from witness.boot.protocol import BOOT_PARAMS_SIZE, e820
-from witness.driving import driven
+from witness.devices.driving import driven
 from witness.lab.experiment import Action, Experiment, Judge, Role, Value, at_least, exactly
 from witness.lab.observation import at
 from witness.linux.kdump import (

@@ -7,6 +7,7 @@ from collections import Counter
 from functools import partial
 
 from witness.boot.protocol import Image
+from witness.devices.virtio import NET_RX, Landing, Queue, Request, in_flight, queues
 from witness.lab import disk
 from witness.lab.dma import PAGE, given, hits
 from witness.lab.experiment import Experiment, Role, Value, exactly
@@ -18,7 +19,6 @@ from witness.machine.description import Content, Disk, Machine, Nic
 from witness.machine.record import Outcome, Ram
 from witness.pci.topology import Bdf
 from witness.trace.events import ConfigWrite, MmioWrite
-from witness.virtqueue import NET_RX, Landing, Queue, Request, in_flight, queues
 
 MIB = 256
 

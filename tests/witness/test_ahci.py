@@ -20,8 +20,8 @@ from tests.witness.scene import (
     Scene, config_write, gsi, handoff, memory_write, msi,
 )  # fmt: skip
 
-from witness import ahci
-from witness.driving import AHCI_CLASS, driven, not_seen
+from witness.devices import ahci
+from witness.devices.driving import AHCI_CLASS, driven, not_seen
 from witness.evidence.case import Case
 from witness.machine.description import Content, Sata
 from witness.machine.record import Run

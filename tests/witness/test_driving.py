@@ -14,11 +14,11 @@ import pytest
 from tests.witness.scene import BEHIND, COMMAND, EDU, LINES, VIRTIO, Scene, config_write, edu, gsi
 from tests.witness.test_evidence import QUEUE
 
-from witness.driving import driven, not_seen
+from witness.devices.driving import driven, not_seen
+from witness.devices.virtio import last_batch
 from witness.evidence.case import Case
 from witness.machine.record import Ram, Run
 from witness.pci.topology import Bdf, Function, Topology
-from witness.virtqueue import last_batch
 
 
 def reconfigured(run: Run, bdf: Bdf, offset: int, value: int) -> Case:

@@ -18,7 +18,7 @@ from tests.witness.scene import (
     Scene, card, handoff_of_cards, msi, msix_table,
 )  # fmt: skip
 
-from witness.driving import driven
+from witness.devices.driving import driven
 from witness.evidence.case import Case
 from witness.machine.record import Run
 

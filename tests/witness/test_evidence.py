@@ -12,9 +12,9 @@ import pytest
 from tests.witness.scene import AVAIL, DESC, USED, VIRTIO, Scene
 
 from witness import pattern
+from witness.devices.virtio import Queue, in_flight
 from witness.machine.firmware import NotFound, find
 from witness.machine.record import Outcome, Ram, Run, classify
-from witness.virtqueue import Queue, in_flight
 
 QUEUE = Queue(VIRTIO, "virtio-blk", 0, 0, 4, DESC, AVAIL, USED)
 

@@ -21,7 +21,7 @@ from tests.witness.scene import (
 )  # fmt: skip
 from tests.witness.test_driving import reconfigured
 
-from witness.driving import driven, not_seen, own_messages
+from witness.devices.driving import driven, not_seen, own_messages
 from witness.evidence.case import Case
 from witness.judge import Result, judge
 from witness.machine.record import Run

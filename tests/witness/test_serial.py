@@ -15,7 +15,7 @@ from typing import Callable
 import pytest
 from tests.witness.scene import BEHIND, CONTROL, EDU, Scene, Step, config_write, gsi, memory_write
 
-from witness import uart
+from witness.devices import serial as uart
 from witness.evidence.case import Case
 from witness.hazards import unhandled_intx
 from witness.judge import Result, judge

@@ -21,7 +21,7 @@ from tests.witness.scene import (
 )  # fmt: skip
 
 from witness.boot.protocol import E820_DMA, E820_TABLE
-from witness.driving import driven, not_seen
+from witness.devices.driving import driven, not_seen
 from witness.evidence.case import Case
 from witness.machine.record import Run
 from witness.pci.topology import Bdf

@@ -11,15 +11,15 @@ from collections import Counter
 from itertools import accumulate
 from typing import Iterator, NamedTuple
 
-from witness import ahci, e1000e, nvme
 from witness.boot.protocol import INIT_SIZE
+from witness.devices import ahci, e1000e, nvme
+from witness.devices.virtio import anything, in_flight, queues
 from witness.evidence.case import Case
 from witness.lab.observation import Observation
 from witness.machine.record import Ram
 from witness.memory import edu_dmas
 from witness.pci.topology import Bdf
 from witness.trace.events import MmioWrite
-from witness.virtqueue import anything, in_flight, queues
 
 # Hits are counted in units of so many bytes: of random data a byte in 256 is the one that was there.
 UNIT = 16

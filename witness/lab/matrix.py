@@ -15,9 +15,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Callable, Mapping
 
-from witness import ahci, driving, e1000e, hazards, memory, nvme, signature, uart
+from witness import hazards, memory, signature
 from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, e820
-from witness.driving import not_seen
+from witness.devices import ahci, driving, e1000e, nvme, serial as uart
+from witness.devices.driving import not_seen
+from witness.devices.virtio import NET, NET_RX, in_flight, queues
 from witness.evidence.case import Case
 from witness.lab import stage
 from witness.lab.devices import DEVICES, NEIGHBOUR, Device
@@ -34,7 +36,6 @@ from witness.pci.topology import Bdf, Function
 from witness.policies import RESETTING, SHUTDOWN, STARTUP
 from witness.trace.events import ConfigRead, ConfigWrite, Event, MmioWrite
 from witness.trace.phases import Hop
-from witness.virtqueue import NET, NET_RX, in_flight, queues
 
 HAZARDS = (
     "stray MSI", "INTx unhandled", "line disabled", "DMA where reserved", "DMA elsewhere", "work lost", "device unusable",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Mapping, Sequence
 
 from witness.boot.protocol import INIT_SIZE, Image, e820
-from witness.driving import is_edu
+from witness.devices.driving import is_edu
 from witness.lab.experiment import Action
 from witness.machine.description import Machine
 from witness.machine.firmware import Firmware

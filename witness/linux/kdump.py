@@ -6,9 +6,10 @@ from __future__ import annotations
 import re
 from typing import Iterator
 
-from witness import ahci, nvme
 from witness.boot.protocol import ENTRY_64, Image
-from witness.driving import driven, not_seen
+from witness.devices import ahci, nvme
+from witness.devices.driving import driven, not_seen
+from witness.devices.virtio import DESC, queues
 from witness.evidence.case import Case
 from witness.lab.dma import PAGE
 from witness.lab.experiment import Unshown
@@ -17,7 +18,6 @@ from witness.linux.trial import FILES, Seen
 from witness.machine.record import Ram
 from witness.memory import edu_dmas
 from witness.trace.events import MmioWrite, Msi
-from witness.virtqueue import DESC, queues
 
 # Of a message's address: the APIC ID of the CPU that it goes to (SDM Vol. 3, 11.11.1).
 MSI_DEST_SHIFT, MSI_DEST_MASK = 12, 0xFF

@@ -17,7 +17,8 @@ from threading import Thread
 from typing import Iterable, Iterator
 
 from witness.boot.protocol import ENTRY_64
-from witness.driving import Message, driven, is_virtio, not_seen, own_messages
+from witness.devices.driving import Message, driven, is_virtio, not_seen, own_messages
+from witness.devices.virtio import DEVICE_STATUS, common_writes
 from witness.lab.experiment import Unshown, Value, at_least, exactly
 from witness.lab.observation import at, within
 from witness.lab.stage import Stage
@@ -31,7 +32,6 @@ from witness.pci.topology import (
 )  # fmt: skip
 from witness.trace.events import REQUEST_PATTERNS, BlockRequest, ConfigRead, ConfigWrite, MmioWrite, Msi
 from witness.trace.state import Change
-from witness.virtqueue import DEVICE_STATUS, common_writes
 
 NONE = "none"
 

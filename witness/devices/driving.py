@@ -10,7 +10,11 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Iterator
 
-from witness import ahci, e1000e, nvme, uart
+from witness.devices import ahci, e1000e, nvme, serial as uart
+from witness.devices.virtio import (
+    BLK, BLK_IN, BLK_OK, COMMON_MASK, COMMON_REGION, DEVICE_STATUS, DRIVER_OK, NET, NET_RX, RNG, SECTOR, Queue, Request,
+    common_writes, queues, returned, written,
+)  # fmt: skip
 from witness.evidence.case import Case
 from witness.machine.description import Sata
 from witness.machine.peer import sent_by_peer
@@ -21,10 +25,6 @@ from witness.pci.topology import (
     Function, Register,
 )  # fmt: skip
 from witness.trace.events import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
-from witness.virtqueue import (
-    BLK, BLK_IN, BLK_OK, COMMON_MASK, COMMON_REGION, DEVICE_STATUS, DRIVER_OK, NET, NET_RX, RNG, SECTOR, Queue, Request,
-    common_writes, queues, returned, written,
-)  # fmt: skip
 
 EDU = 0x11E81234
 VIRTIO_NET = (0x10411AF4, 0x10001AF4)  # modern, transitional

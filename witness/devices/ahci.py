@@ -10,11 +10,11 @@ import struct
 from dataclasses import dataclass
 from typing import Iterable, Iterator, NamedTuple
 
+from witness.devices.virtio import SECTOR, Landing
 from witness.machine.record import Ram
 from witness.pci.topology import Bdf
 from witness.trace.events import Event, MmioWrite
 from witness.trace.state import Bars
-from witness.virtqueue import SECTOR, Landing
 
 # QEMU's name of the registers (3), which begin with their BAR and have a page of their own.
 REGION = "ahci"
