@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn, Sequence
 
-from witness import bench, report, soak
-from witness.judge import Result, Verdict, judge
+from witness import bench, report
+from witness.judge import soak
+from witness.judge.engine import Result, Verdict, judge
 from witness.lab import lab
 from witness.lab.rounds import REPEAT_MAX
 from witness.linux import diff, linux

@@ -8,10 +8,10 @@ import traceback
 from pathlib import Path
 from typing import Iterable, Sequence
 
-from witness import hazards
 from witness.evidence import guestlog
 from witness.evidence.case import Case
-from witness.judge import Result, Verdict
+from witness.judge import hazards
+from witness.judge.engine import Result, Verdict
 from witness.machine.record import Outcome, Run
 
 CLAIM_WIDTH = 52

@@ -6,7 +6,7 @@
 
 /*
  * The test pattern of a disk: each sector tells its number and the seed of the writing, and fills the rest with numbers that follow
- * from both (xorshift64, Marsaglia 2003). witness/pattern.py knows it, too.
+ * from both (xorshift64, Marsaglia 2003). witness/judge/pattern.py knows it, too.
  */
 #define SECTOR_SIZE	  512
 #define PATTERN_SIZE	  (64 * KIB)

@@ -9,6 +9,7 @@ from typing import Mapping, NamedTuple
 from tests.claims.devices import AHCI, BLK, NVME, SHARED_EDU as EDU, Device
 from tests.claims.windows import edu_brought
 from witness.boot.protocol import BOOT_PARAMS_SIZE, e820
+from witness.judge.memory import edu_dmas
 from witness.lab.disk import reads_ended, throttle, unthrottle
 from witness.lab.dma import written
 from witness.lab.experiment import Action, Experiment, Judge, Role, Trial, Value, exactly
@@ -16,7 +17,6 @@ from witness.lab.observation import Mark, Observation, at
 from witness.lab.stage import Stage
 from witness.lab.timeline import Landed
 from witness.machine.snapshot import E820_RAM
-from witness.memory import edu_dmas
 from witness.pci.topology import PCI_COMMAND_MASTER, Bdf, Register
 
 # Seconds that a read is held: longer than it takes to reset the disk's controller, and longer than any trial.

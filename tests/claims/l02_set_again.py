@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from tests.claims.loaded import FRAME, NIC
 from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, e820
+from witness.judge.memory import edu_dmas
 from witness.lab.dma import written
 from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactly
 from witness.lab.machines import EDU, LINES
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
 from witness.lab.timeline import Landed
-from witness.memory import edu_dmas
 from witness.pci.topology import Bdf
 
 NEVER, BEFORE, AFTER = "lab.master=never", "lab.reset=before", "lab.reset=after"

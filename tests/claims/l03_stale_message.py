@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import partial
 
 from tests.claims.windows import not_driven
-from witness.hazards import PIC_REGION
+from witness.judge.hazards import PIC_REGION
 from witness.lab.apic import IRR, ISR, Taken, log_interrupts, look, taken, vectors
 from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactly
 from witness.lab.machines import EDU

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tests.claims.c03_nobody_cared import NOBODY_CARED
 from tests.claims.windows import INTX_DISABLE, OUT, TO_DRIVER, look, not_driven, words
-from witness.hazards import given_up
+from witness.judge.hazards import given_up
 from witness.lab.experiment import Experiment, Role, Trial, Value, exactly
 from witness.lab.machines import CONSOLE
 from witness.lab.observation import Observation, at

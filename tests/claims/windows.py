@@ -11,12 +11,12 @@ from functools import partial
 from typing import NamedTuple
 
 from witness.devices.driving import driven, not_seen
+from witness.judge.memory import edu_dmas
 from witness.lab import apic, machines
 from witness.lab.experiment import Role, Trial, Unshown, Value, exactly
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
 from witness.lab.timeline import Landed
-from witness.memory import edu_dmas
 from witness.pci.topology import PCI_COMMAND_INTX_DISABLE, Register
 
 OUT = "out_windows"  # the image

@@ -19,11 +19,11 @@ from tests.guest.conftest import Boot, failures, log_has, results
 from witness.devices import ahci
 from witness.devices.driving import driven, own_messages
 from witness.evidence.case import Case
-from witness.hazards import unhandled_intx
-from witness.judge import Result
+from witness.judge.engine import Result
+from witness.judge.hazards import unhandled_intx
+from witness.judge.memory import landed, sata_reads
 from witness.machine.description import Content, Machine, Sata
 from witness.machine.record import Outcome, Run
-from witness.memory import landed, sata_reads
 from witness.pci.topology import Bdf
 from witness.trace.events import MmioWrite, Msi
 

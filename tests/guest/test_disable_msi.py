@@ -14,8 +14,8 @@ import pytest
 from tests.guest.conftest import Boot, log_has, results
 
 from witness.evidence.case import Case
-from witness.hazards import stray_msis, unhandled_intx
-from witness.judge import Result
+from witness.judge.engine import Result
+from witness.judge.hazards import stray_msis, unhandled_intx
 from witness.machine.record import Outcome, Run
 
 

@@ -26,13 +26,13 @@ from tests.guest.conftest import WINDOW, Boot, failures, log_has, results, run_t
 from witness.devices import e1000e
 from witness.devices.driving import own_messages
 from witness.evidence.case import Case
-from witness.hazards import unhandled_intx
-from witness.judge import Result
+from witness.judge.engine import Result
+from witness.judge.hazards import unhandled_intx
+from witness.judge.memory import e1000e_rings, owned_by_first
 from witness.machine.description import E1000E, REFERENCE, Machine, Nic
 from witness.machine.peer import sent_by_peer
 from witness.machine.qemu import Session
 from witness.machine.record import Entry, Outcome, Run
-from witness.memory import e1000e_rings, owned_by_first
 from witness.pci.topology import ENABLE, Bdf, Register
 from witness.trace.events import Msi
 

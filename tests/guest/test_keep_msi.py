@@ -15,7 +15,7 @@ from tests.guest.conftest import Boot, failures, results
 
 from witness.devices.virtio import in_flight, landings, queues
 from witness.evidence.case import Case
-from witness.judge import RULES, Result
+from witness.judge.engine import RULES, Result
 from witness.machine.description import Content
 from witness.machine.record import Outcome, Run
 from witness.pci.topology import Bdf

@@ -16,10 +16,10 @@ import pytest
 from tests.guest.conftest import BUILD, Boot, boot_into, failures, log_has
 
 from witness.evidence.case import Case
-from witness.judge import RULES, Result, Verdict
+from witness.judge.engine import RULES, Result, Verdict
+from witness.judge.policies import SHUTDOWN, STARTUP
 from witness.machine.description import Machine, Rng
 from witness.machine.record import Run
-from witness.policies import SHUTDOWN, STARTUP
 from witness.trace.events import ConfigWrite
 
 OUT = ("out-signature", "out-order", "out-device", "handed")

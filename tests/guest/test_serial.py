@@ -20,8 +20,8 @@ from tests.guest.conftest import Boot, failures, log_has, results
 
 from witness.devices.driving import driven
 from witness.evidence.case import Case
-from witness.hazards import unhandled_intx
-from witness.judge import Result
+from witness.judge.engine import Result
+from witness.judge.hazards import unhandled_intx
 from witness.machine.description import Machine, Serial
 from witness.machine.record import Outcome, Run
 from witness.pci.topology import Bdf

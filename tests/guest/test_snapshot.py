@@ -12,7 +12,7 @@ import pytest
 from tests.guest.conftest import BUILD, failures, log_has, results
 
 from witness.evidence.case import Case
-from witness.judge import Result
+from witness.judge.engine import Result
 from witness.machine import snapshot as snapshots
 from witness.machine.description import EVERYTHING
 from witness.machine.record import Outcome

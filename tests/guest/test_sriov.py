@@ -17,7 +17,7 @@ import struct
 from tests.guest.conftest import WINDOW, Boot, failures, log_has, results, write_config
 
 from witness.evidence.case import Case
-from witness.judge import Result
+from witness.judge.engine import Result
 from witness.machine.description import REFERENCE, Machine
 from witness.machine.qemu import Session
 from witness.machine.record import Entry

@@ -18,11 +18,11 @@ from tests.guest.conftest import Boot, failures, log_has, results
 
 from witness.devices.driving import driven
 from witness.evidence.case import Case
-from witness.judge import Result
+from witness.judge.engine import Result
+from witness.judge.memory import EDU_BAR_MASK, EDU_IRQ_RAISE, EDU_REGION
 from witness.machine.description import REFERENCE, Content, Disk, Machine
 from witness.machine.qemu import Session, configs
 from witness.machine.record import Entry, Run
-from witness.memory import EDU_BAR_MASK, EDU_IRQ_RAISE, EDU_REGION
 from witness.pci.topology import Bdf
 from witness.trace.events import ConfigWrite, GsiLevel, MmioWrite
 

@@ -27,12 +27,12 @@ from tests.guest.conftest import Boot, failures, log_has, results
 
 from witness.devices.virtio import NET_RX, queues
 from witness.evidence.case import Case
-from witness.judge import Result
+from witness.judge.engine import Result
+from witness.judge.memory import owned_by_first
 from witness.machine.description import EVERYTHING, Machine
 from witness.machine.peer import Peer, sent_by_guest, sent_by_peer
 from witness.machine.qemu import Session
 from witness.machine.record import Entry, Outcome, Run
-from witness.memory import owned_by_first
 from witness.pci.topology import Bdf
 from witness.trace.events import MmioWrite
 

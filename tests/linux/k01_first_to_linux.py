@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Iterable, Sequence
 
-from witness import pattern
 from witness.boot.protocol import E820_DMA
 from witness.devices.driving import own_messages
+from witness.judge import pattern
+from witness.judge.memory import armed_edus
 from witness.lab.experiment import Experiment, Role, Unshown, Value, exactly
 from witness.lab.observation import at
 from witness.lab.stage import Stage
 from witness.linux.trial import FIRST, LINUX, Boot, Seen
 from witness.machine.description import REFERENCE, Machine
-from witness.memory import armed_edus
 from witness.pci.topology import Bdf, Register
 from witness.trace.events import REQUEST_PATTERNS, BlockRequest, MmioWrite, Msi
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from tests.linux.sharer import BEFORE, ENDED, GSI, actions, given_up, interrupts, pending, reads, rises, stat, storm
+from witness.judge.memory import armed_edus
 from witness.lab.experiment import Experiment, Role, Value, exactly
 from witness.lab.observation import at
 from witness.linux.trial import FIRST, Boot, Seen
 from witness.machine.description import Content, Disk, Machine
-from witness.memory import armed_edus
 from witness.pci.topology import ENABLE, PCI_COMMAND_INTX_DISABLE, Bdf, Register
 
 # A DMA of 100 ms that ends in an interrupt, and Linux has no driver for it.

@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import partial
 
-from witness import pattern
+from witness.judge import pattern
 from witness.lab.experiment import Experiment, Role, Unshown, Value, exactly
 from witness.lab.observation import at
 from witness.linux import shutdown

@@ -9,6 +9,7 @@ from functools import partial
 
 from witness.boot.protocol import BOOT_PARAMS_SIZE, e820
 from witness.devices.driving import driven
+from witness.judge.signature import resets
 from witness.lab.experiment import Action, Experiment, Judge, Role, Value, at_least, exactly
 from witness.lab.observation import at
 from witness.linux.kdump import (
@@ -19,7 +20,6 @@ from witness.linux.trial import LINUX, Boot, Seen
 from witness.machine.description import REFERENCE, Machine
 from witness.machine.record import Outcome
 from witness.pci.topology import ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, PCI_MSIX_FLAGS_MASKALL, Bdf, Register
-from witness.signature import resets
 from witness.trace.events import ConfigWrite, Msi
 from witness.trace.state import Change
 

@@ -14,9 +14,9 @@ import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from witness import pattern
 from witness.boot.protocol import E820_DMA, E820_TABLE
-from witness.judge import Result, judge
+from witness.judge import pattern
+from witness.judge.engine import Result, judge
 from witness.machine.description import E1000E, VIRTIO_NET, Content, Disk, Machine, Nic, Rng
 from witness.machine.record import Entry, Outcome, Run, ram_file
 from witness.pci.topology import Bdf

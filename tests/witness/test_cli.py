@@ -19,7 +19,7 @@ import pytest
 from tests.witness.scene import Scene, gsi, handoff
 
 from witness import cli, report
-from witness.judge import judge
+from witness.judge.engine import judge
 from witness.machine.qemu import Settings, built_in
 from witness.machine.record import Outcome, Run, options
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from tests.witness.scene import AVAIL, DESC, USED, VIRTIO, Scene
 
-from witness import pattern
 from witness.devices.virtio import Queue, in_flight
+from witness.judge import pattern
 from witness.machine.firmware import NotFound, find
 from witness.machine.record import Outcome, Ram, Run, classify
 

@@ -23,7 +23,7 @@ from tests.witness.test_driving import reconfigured
 
 from witness.devices.driving import driven, not_seen, own_messages
 from witness.evidence.case import Case
-from witness.judge import Result, judge
+from witness.judge.engine import Result, judge
 from witness.machine.record import Run
 from witness.pci.topology import PCI_HEADER_TYPE, Bdf
 

@@ -19,9 +19,9 @@ from tests.witness.scene import (
     Scene, config_write, edu, edu_dma, gsi, handoff, memory_write, msi, virtio, virtqueue,
 )  # fmt: skip
 
-from witness import pattern
 from witness.boot.protocol import E820_DMA, E820_TABLE
-from witness.judge import Result, judge
+from witness.judge import pattern
+from witness.judge.engine import Result, judge
 from witness.pci.topology import Bdf
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.witness.scene import EDU, Scene, gsi, handoff
 
 from witness import cli, report
-from witness.judge import judge
+from witness.judge.engine import judge
 from witness.machine.record import Outcome
 
 

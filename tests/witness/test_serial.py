@@ -17,8 +17,8 @@ from tests.witness.scene import BEHIND, CONTROL, EDU, Scene, Step, config_write,
 
 from witness.devices import serial as uart
 from witness.evidence.case import Case
-from witness.hazards import unhandled_intx
-from witness.judge import Result, judge
+from witness.judge.engine import Result, judge
+from witness.judge.hazards import unhandled_intx
 from witness.machine.description import Serial
 from witness.machine.record import Run
 from witness.pci.topology import Bdf

@@ -20,9 +20,10 @@ from tests.witness.scene import (
     Scene, Step, config_write, drive, edu, edu_dma, gsi, handoff, memory_write, msi, virtio,
 )  # fmt: skip
 
-from witness import cli, pattern, soak
+from witness import cli
 from witness.boot.protocol import E820_ENTRIES
-from witness.judge import RULES
+from witness.judge import pattern, soak
+from witness.judge.engine import RULES
 from witness.machine.description import Machine
 from witness.machine.firmware import Firmware
 from witness.machine.qemu import Settings, Unusable

@@ -16,10 +16,10 @@ from witness.devices.virtio import (
     common_writes, queues, returned, written,
 )  # fmt: skip
 from witness.evidence.case import Case
+from witness.judge.memory import EDU_BAR_MASK, EDU_IRQ_RAISE, EDU_REGION, edu_dmas
 from witness.machine.description import Sata
 from witness.machine.peer import sent_by_peer
 from witness.machine.record import Ram
-from witness.memory import EDU_BAR_MASK, EDU_IRQ_RAISE, EDU_REGION, edu_dmas
 from witness.pci.topology import (
     ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_EXP_SLTCTL_CCIE, PCI_EXP_SLTCTL_HPIE, PCI_MSI_FLAGS_64BIT, PCI_MSI_FLAGS_QSIZE, Bdf,
     Function, Register,

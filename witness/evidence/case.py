@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Iterator, Sequence, TypeVar
 
+from witness.judge.policies import KEEPING_MASTER
 from witness.machine.record import Entry, Run
 from witness.pci.topology import ENABLE, PCI_MSIX_FLAGS_MASKALL, Bdf, Register, Topology
-from witness.policies import KEEPING_MASTER
 from witness.trace.events import BarMap, ConfigRead, ConfigWrite, Event, MmioWrite, RunState
 from witness.trace.phases import Hop, hops
 from witness.trace.state import Bars, Change, History, written

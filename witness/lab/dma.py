@@ -15,9 +15,9 @@ from witness.boot.protocol import INIT_SIZE
 from witness.devices import ahci, e1000e, nvme
 from witness.devices.virtio import anything, in_flight, queues
 from witness.evidence.case import Case
+from witness.judge.memory import edu_dmas
 from witness.lab.observation import Observation
 from witness.machine.record import Ram
-from witness.memory import edu_dmas
 from witness.pci.topology import Bdf
 from witness.trace.events import MmioWrite
 

@@ -15,12 +15,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Callable, Mapping
 
-from witness import hazards, memory, signature
 from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, e820
 from witness.devices import ahci, driving, e1000e, nvme, serial as uart
 from witness.devices.driving import not_seen
 from witness.devices.virtio import NET, NET_RX, in_flight, queues
 from witness.evidence.case import Case
+from witness.judge import hazards, memory, signature
+from witness.judge.policies import RESETTING, SHUTDOWN, STARTUP
 from witness.lab import stage
 from witness.lab.devices import DEVICES, NEIGHBOUR, Device
 from witness.lab.dma import given, hits
@@ -33,7 +34,6 @@ from witness.machine.qemu import Unusable
 from witness.machine.record import Outcome, Ram
 from witness.machine.snapshot import E820_RAM
 from witness.pci.topology import Bdf, Function
-from witness.policies import RESETTING, SHUTDOWN, STARTUP
 from witness.trace.events import ConfigRead, ConfigWrite, Event, MmioWrite
 from witness.trace.phases import Hop
 

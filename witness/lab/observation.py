@@ -9,7 +9,7 @@ from typing import Mapping, Sequence
 
 from witness.evidence import guestlog
 from witness.evidence.case import Case
-from witness.hazards import PCI_GSI
+from witness.judge.hazards import PCI_GSI
 from witness.lab.experiment import Unshown
 from witness.lab.stage import MARK, kept_ram
 from witness.lab.timeline import Landed

@@ -15,6 +15,7 @@ from typing import Mapping, Sequence
 
 from witness.boot.protocol import INIT_SIZE, Image, e820
 from witness.devices.driving import is_edu
+from witness.judge.memory import EDU_DMA_COMMAND, EDU_DMA_RUN
 from witness.lab.experiment import Action
 from witness.machine.description import Machine
 from witness.machine.firmware import Firmware
@@ -23,7 +24,6 @@ from witness.machine.qemu import AtEntry, Session, Settings, Start, Unusable, co
 from witness.machine.qmp import Wire
 from witness.machine.record import Entry, Run
 from witness.machine.snapshot import E820_RAM, Snapshot, give_cmdline, give_initrd, params, write, write_params
-from witness.memory import EDU_DMA_COMMAND, EDU_DMA_RUN
 from witness.pci.topology import PCI_BASE_ADDRESS_0, Bdf, Topology
 
 # 64 ns an instruction: firmware boots fastest with it (2.3 s; QEMU 7.2), and edu's 100 ms pass in 20 ms of the host's time.

@@ -18,7 +18,7 @@ from typing import Any, Callable, Iterable, Iterator, Literal, Mapping, NamedTup
 
 from witness.devices.driving import Message, own_messages
 from witness.evidence.case import Case
-from witness.hazards import PCI_GSI
+from witness.judge.hazards import PCI_GSI
 from witness.pci.topology import ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, Bdf, Register
 from witness.trace.events import GsiLevel, MmioWrite, Msi, PicInterrupt
 

@@ -11,12 +11,12 @@ from witness.devices import ahci, nvme
 from witness.devices.driving import driven, not_seen
 from witness.devices.virtio import DESC, queues
 from witness.evidence.case import Case
+from witness.judge.memory import edu_dmas
 from witness.lab.dma import PAGE
 from witness.lab.experiment import Unshown
 from witness.lab.stage import Stage
 from witness.linux.trial import FILES, Seen
 from witness.machine.record import Ram
-from witness.memory import edu_dmas
 from witness.trace.events import MmioWrite, Msi
 
 # Of a message's address: the APIC ID of the CPU that it goes to (SDM Vol. 3, 11.11.1).

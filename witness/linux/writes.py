@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Iterator, Mapping, Union
 
-from witness import memory
 from witness.devices import ahci
 from witness.devices.driving import TABLE_CONTROL, TABLE_ENTRY, TABLE_MASK, TABLE_REGION
 from witness.devices.virtio import COMMON_MASK, COMMON_REGION
 from witness.evidence.case import Case
+from witness.judge import memory
 from witness.pci.topology import PCI_CAP_ID_EXP, PCI_CAP_ID_MSI, PCI_MSI_FLAGS_64BIT, Bdf, Function, Register
 from witness.trace.events import CONSOLES, ConfigRead, ConfigWrite, MmioWrite
 from witness.trace.state import Change

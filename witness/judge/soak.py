@@ -23,19 +23,20 @@ from select import select
 from threading import TIMEOUT_MAX
 from typing import Callable, Iterator
 
-from witness import memory, report
+from witness import report
 from witness.boot.protocol import E820_ENTRIES, HEADER, HEADER_MAGIC, e820
 from witness.devices import driving
 from witness.evidence import guestlog
 from witness.evidence.case import Before, Case
 from witness.evidence.guestlog import Told
-from witness.judge import RULES, Finding, Missing, Result, Rule, Verdict
+from witness.judge import memory
+from witness.judge.engine import RULES, Finding, Missing, Result, Rule, Verdict
+from witness.judge.policies import KEEPING_MASTER
 from witness.machine.description import EVERYTHING, Machine
 from witness.machine.qemu import Session, Settings, Unusable, built_in, run as run_qemu
 from witness.machine.qmp import Deadline, Expired
 from witness.machine.record import Entry, Outcome, Run, options
 from witness.pci.topology import Topology
-from witness.policies import KEEPING_MASTER
 from witness.trace.events import REQUEST_PATTERNS, BlockRequest, ConfigWrite, Event, Msi, Parser, RunState
 from witness.trace.phases import Clock, Edges, Hop
 from witness.trace.state import History, mapped, written

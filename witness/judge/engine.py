@@ -16,18 +16,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Callable, Iterator
 
-from witness import hazards, memory, network, pattern, signature
 from witness.boot.protocol import E820_DMA, HEADER, HEADER_MAGIC, e820
 from witness.devices import ahci, driving, e1000e, nvme, serial as uart
 from witness.devices.virtio import BLK, NET_NOTIFY
 from witness.evidence import guestlog
 from witness.evidence.case import Case
+from witness.judge import hazards, memory, network, pattern, signature
+from witness.judge.policies import KEEPING_MASTER, MASKING, RESETTING, SHUTDOWN, STARTUP, after
 from witness.machine.description import Content
 from witness.machine.record import Entry, Outcome, Ram, Run
 from witness.pci.topology import (
     ENABLE, PCI_COMMAND, PCI_COMMAND_MASTER, PCI_VENDOR_ID, PIRQ_DISABLE, PIRQ_ROUTERS, Bdf, Function, Register, Topology,
 )  # fmt: skip
-from witness.policies import KEEPING_MASTER, MASKING, RESETTING, SHUTDOWN, STARTUP, after
 from witness.trace.events import ConfigRead, ConfigWrite, Event, GsiLevel, MmioWrite, Msi
 from witness.trace.phases import Hop
 

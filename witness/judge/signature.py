@@ -6,12 +6,12 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import Sequence
 
-from witness import memory
 from witness.devices import ahci, driving, e1000e, nvme, serial as uart
 from witness.devices.virtio import COMMON_MASK, COMMON_REGION, DEVICE_STATUS
 from witness.evidence.case import Case
+from witness.judge import memory
+from witness.judge.policies import RESET, Found, Signature, Step, Update, config_read, config_write
 from witness.pci.topology import PCI_STD_HEADER_SIZEOF, Bdf, Function
-from witness.policies import RESET, Found, Signature, Step, Update, config_read, config_write
 from witness.trace.events import ConfigRead, ConfigWrite, Event, MmioWrite
 from witness.trace.state import Change
 

@@ -13,8 +13,8 @@ from typing import Iterator
 from witness.devices import serial as uart
 from witness.devices.driving import is_serial, own_messages
 from witness.evidence.case import Case
+from witness.judge.policies import KEEPING_MASTER
 from witness.pci.topology import PCI_COMMAND_INTX_DISABLE, Bdf, Register
-from witness.policies import KEEPING_MASTER
 from witness.trace.events import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
 from witness.trace.phases import Hop
 
