@@ -13,18 +13,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from witness import bench_beside, bench_linux, report
+from witness import bench_beside, bench_linux
 from witness.bench_boot import boot_row, boots
 from witness.bench_handoff import (
     CROWDS, MACHINE, Bench, Counted, Timed, blackout_row, breakdown, crowd, enumeration_rows, shutdown_row, size_row, spread_row,
     steps_by_trace,
 )  # fmt: skip
 from witness.bench_linux import OURS, PAIRS, Pair
-from witness.bench_table import Row, aligned, judged
 from witness.lab.pool import cpus
 from witness.linux.trial import FIRST, INITRD, LINUX, version
 from witness.machine.qemu import Settings
 from witness.machine.record import Outcome
+from witness.report import text as report
+from witness.report.budget import Row, aligned, judged
 
 HAND_OFFS = 5  # runs by the host's clock; their median counts
 

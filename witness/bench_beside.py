@@ -10,9 +10,9 @@ from typing import Iterable, Mapping, Sequence
 from witness.bench_config import Access, Counts, Layout, by_function, grouped
 from witness.bench_handoff import Counted
 from witness.bench_linux import PAIRS, STEPS, Columns, Pair
-from witness.bench_table import Row, ratio
 from witness.linux.trial import INITRD, LINUX
 from witness.pci.topology import PCI_CAPABILITY_LIST, PCI_HEADER_TYPE, PCI_HEADER_TYPE_BRIDGE, Bdf, Topology
+from witness.report.budget import Row, ratio
 
 # The blackout, ours against Linux's: what is asked for, and what is aimed at.
 RATIO_MIN, RATIO_AIM = 300, 1000

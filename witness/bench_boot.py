@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 from statistics import median
 
-from witness.bench_table import Row
 from witness.machine.description import REFERENCE
 from witness.machine.qemu import Settings, Unusable
+from witness.report.budget import Row
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -16,13 +16,13 @@ from typing import Iterable, Iterator, Mapping, Sequence
 from witness.bench_config import (
     READS, Access, accesses, by_function, capability_list, command_only, entry_line, enumeration, only_hop, out_accesses, within,
 )  # fmt: skip
-from witness.bench_table import Row
 from witness.boot.protocol import Image
 from witness.evidence.case import Case
 from witness.machine.description import REFERENCE, Machine
 from witness.machine.qemu import AtEntry, Session, Settings, Unusable, run
 from witness.machine.record import Entry, Outcome, Run
 from witness.pci.topology import Bdf, Register
+from witness.report.budget import Row
 from witness.trace import events as trace
 from witness.trace.events import ConfigRead, MmioWrite, Msi
 from witness.trace.phases import Hop

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn, Sequence
 
-from witness import bench, report
+from witness import bench
 from witness.judge import soak
 from witness.judge.engine import Result, Verdict, judge
 from witness.lab import lab
@@ -20,6 +20,7 @@ from witness.linux import diff, linux
 from witness.machine.description import REFERENCE
 from witness.machine.qemu import Settings, Unusable, built_in, run
 from witness.machine.record import Outcome, Run, options as options_of
+from witness.report import text as report
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -19,7 +19,7 @@ from tests.browser.chromium import Page
 from tests.witness import lab_results
 from tests.witness.lab_results import Facts
 
-from witness.lab.page import write_page
+from witness.report.page import write_page
 
 BUILD = Path(os.environ.get("O") or "build")
 SHOTS = BUILD / "browser"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.witness.lab_results import stories
 
-from witness.lab.vcd import write_vcd
+from witness.report.vcd import write_vcd
 
 VARIABLE = re.compile(r"\$var (\w+) \d+ (\S+) (\S+) \$end")
 CHANGE = re.compile(r"(?:s(\S*) |([01xz]))(\S+)")

@@ -15,9 +15,9 @@ from witness.lab.dma import written
 from witness.lab.experiment import Action, Experiment, Judge, Role, Trial, Value, exactly
 from witness.lab.observation import Mark, Observation, at
 from witness.lab.stage import Stage
-from witness.lab.timeline import Landed
 from witness.machine.snapshot import E820_RAM
 from witness.pci.topology import PCI_COMMAND_MASTER, Bdf, Register
+from witness.report.timeline import Landed
 
 # Seconds that a read is held: longer than it takes to reset the disk's controller, and longer than any trial.
 SOON, NEVER = 4, 512

@@ -11,8 +11,8 @@ from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactl
 from witness.lab.machines import EDU, LINES
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
-from witness.lab.timeline import Landed
 from witness.pci.topology import Bdf
+from witness.report.timeline import Landed
 
 NEVER, BEFORE, AFTER = "lab.master=never", "lab.reset=before", "lab.reset=after"
 

@@ -13,8 +13,8 @@ from witness.lab.experiment import Action, Experiment, Judge, Role, Trial, Value
 from witness.lab.machines import VIRTIO
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
-from witness.lab.timeline import Landed
 from witness.pci.topology import PCI_COMMAND_MASTER, Bdf, Register
+from witness.report.timeline import Landed
 from witness.trace.events import MmioWrite
 
 INTX = Device("INTx", "lab.virtio-blk", VIRTIO, Bdf(0, 5, 0), virtio("vda"))

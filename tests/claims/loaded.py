@@ -20,8 +20,8 @@ from witness.lab.dma import first_params, written
 from witness.lab.experiment import Role, Trial, Value, exactly
 from witness.lab.observation import Observation
 from witness.lab.stage import Stage
-from witness.lab.timeline import Landed
 from witness.machine.peer import ARP_REQUEST, BROADCAST, GATEWAY, Arp
+from witness.report.timeline import Landed
 
 DISK = disk.virtio("vda")
 READS = 8  # drivers/virtio/blk.c

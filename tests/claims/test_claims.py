@@ -17,7 +17,7 @@ import pytest
 from witness.lab import stage
 from witness.lab.experiment import Experiment, Role, experiments
 from witness.lab.lab import DOCUMENT, Choice, measure
-from witness.lab.table import markdown
+from witness.report.table import markdown
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHECKLIST = ROOT / "docs" / "checklist.md"

@@ -11,7 +11,7 @@ from typing import Any, Callable
 from tests.witness.scene import EDU, MESSAGES, Scene, gsi, handoff, msi
 
 from witness.evidence.case import Case
-from witness.lab.timeline import Landed, Timeline, timeline
+from witness.report.timeline import Landed, Timeline, timeline
 
 HOSTILE = """<script>alert("1")</script> & 'quoted' | {{ 7 * 7 }} </title>"""
 

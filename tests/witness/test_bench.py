@@ -20,9 +20,9 @@ from tests.witness.scene import (
 from witness.bench_boot import boot_row, empty_application
 from witness.bench_config import Access, accesses, capability_list, entry_line, enumeration, only_hop, out_accesses, within
 from witness.bench_handoff import breakdown, enumeration_rows, shutdown_row, size_row, spread_row, stamped, steps_by_trace
-from witness.bench_table import Row, aligned
 from witness.evidence.case import Case
 from witness.pci.topology import Bdf
+from witness.report.budget import Row, aligned
 from witness.trace.events import parse
 
 MESSAGES = (BEHIND, EDU, VIRTIO)  # in the order of the walk

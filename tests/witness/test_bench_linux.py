@@ -15,7 +15,7 @@ import pytest
 
 from tests.witness.scene import EDU, NAMES, TABLE, VECTOR, VIRTIO, Scene, config_write, memory_write, msi
 from tests.witness.test_bench import ENTERED, config_read
-from witness import bench, bench_linux, report
+from witness import bench, bench_linux
 from witness.bench_beside import RATIO_MIN, WHY_IN, WHY_OUT, attributed, blackout_row, breakdown, to_msix_off
 from witness.bench_config import Access, Counts, Layout, accesses, grouped, linux_line, only_hop
 from witness.bench_handoff import Bench, first_done
@@ -25,6 +25,7 @@ from witness.machine.firmware import Firmware
 from witness.machine.qemu import Settings, Unusable
 from witness.machine.record import Outcome
 from witness.pci.topology import Bdf
+from witness.report import text as report
 
 LINUX_TO_LINUX = Pair(THEIRS, THEIRS)
 

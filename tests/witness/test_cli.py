@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 from tests.witness.scene import Scene, gsi, handoff
 
-from witness import cli, report
+from witness import cli
 from witness.judge.engine import judge
 from witness.machine.qemu import Settings, built_in
 from witness.machine.record import Outcome, Run, options
+from witness.report import text as report
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -22,9 +22,9 @@ from witness.lab.lab import Choice
 from witness.lab.matrix import EXPECTED, HAZARDS, Cell, Found, cells, described
 from witness.lab.observation import Observation
 from witness.lab.rounds import differences, unknown
-from witness.lab.table import BEGIN, END, express_cell, known_cells, words, written
 from witness.machine.qemu import Unusable
 from witness.pci.topology import Bdf
+from witness.report.table import BEGIN, END, express_cell, known_cells, words, written
 
 CANARY = range(0x3B000, 0x3C000)
 SOFT = "coffee".encode()

@@ -19,8 +19,8 @@ import pytest
 from tests.witness import lab_results
 from tests.witness.lab_results import CLAIMS, DEVICES, HOSTILE, IN, LIMITS, OUT, Facts
 
-from witness.lab.page import write_page
-from witness.lab.table import kinds, place
+from witness.report.page import write_page
+from witness.report.table import kinds, place
 
 GOOD = {"holds", "agrees", "heat-0"}
 

@@ -15,8 +15,8 @@ import pytest
 from tests.witness import lab_results
 from tests.witness.lab_results import DEVICES, IN, OUT, Facts
 
-from witness.lab.table import BEGIN, END, WIDTH, express, kinds, lanes, markdown, symbol, table
-from witness.lab.timeline import Lane, Point, Tick, Timeline
+from witness.report.table import BEGIN, END, WIDTH, express, kinds, lanes, markdown, symbol, table
+from witness.report.timeline import Lane, Point, Tick, Timeline
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,8 @@ from tests.witness.scene import (
 )  # fmt: skip
 
 from witness.evidence.case import Case
-from witness.lab.timeline import BITS, DEBUGCON, TICKS_MAX, Landed, Point, Timeline, timeline
 from witness.pci.topology import PCI_COMMAND_INTX_DISABLE
+from witness.report.timeline import BITS, DEBUGCON, TICKS_MAX, Landed, Point, Timeline, timeline
 from witness.trace.events import Msi, PicInterrupt
 
 IRQ_11 = "pic_interrupt irq 11 intno 43"

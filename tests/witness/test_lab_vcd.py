@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from tests.witness.lab_results import stories
 
-from witness.lab.timeline import Lane, Point, Tick, Timeline
-from witness.lab.vcd import write_vcd
+from witness.report.timeline import Lane, Point, Tick, Timeline
+from witness.report.vcd import write_vcd
 
 UNIT = re.compile(r"(?:1|10|100) ?(?:s|ms|us|ns|ps|fs)")
 VALUES = {"wire": re.compile(r"([01xz])(\S+)"), "event": re.compile(r"(1)(\S+)"), "string": re.compile(r"s(\S*) (\S+)")}

@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 
 from witness.lab.experiment import Role, experiments
-from witness.lab.table import known_rows, rows
 from witness.linux.linux import DOCUMENT, FOLDER
 from witness.linux.trial import Boot
+from witness.report.table import known_rows, rows
 
 EXPERIMENTS = experiments(FOLDER)
 

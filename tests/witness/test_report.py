@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from tests.witness.scene import EDU, Scene, gsi, handoff
 
-from witness import cli, report
+from witness import cli
 from witness.judge.engine import judge
 from witness.machine.record import Outcome
+from witness.report import text as report
 
 
 def test_pass(scene: Scene) -> None:

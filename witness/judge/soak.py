@@ -23,7 +23,6 @@ from select import select
 from threading import TIMEOUT_MAX
 from typing import Callable, Iterator
 
-from witness import report
 from witness.boot.protocol import E820_ENTRIES, HEADER, HEADER_MAGIC, e820
 from witness.devices import driving
 from witness.evidence import guestlog
@@ -37,6 +36,7 @@ from witness.machine.qemu import Session, Settings, Unusable, built_in, run as r
 from witness.machine.qmp import Deadline, Expired
 from witness.machine.record import Entry, Outcome, Run, options
 from witness.pci.topology import Topology
+from witness.report import text as report
 from witness.trace.events import REQUEST_PATTERNS, BlockRequest, ConfigWrite, Event, Msi, Parser, RunState
 from witness.trace.phases import Clock, Edges, Hop
 from witness.trace.state import History, mapped, written

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Sequence
 
 from witness.machine.description import Machine
-from witness.report import fault
+from witness.report.text import fault
 
 if TYPE_CHECKING:
     from witness.lab.stage import Stage

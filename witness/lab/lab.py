@@ -14,11 +14,11 @@ from witness.lab.devices import DEVICES
 from witness.lab.experiment import Experiment, experiments
 from witness.lab.pool import Job, run_jobs
 from witness.lab.rounds import Rounds, Say, Tally
-from witness.lab.table import place
 from witness.lab.trials import jobs_of
 from witness.machine.description import Machine
 from witness.machine.qemu import Settings, Unusable
 from witness.machine.record import Outcome
+from witness.report.table import place
 
 # What of the matrix is known stands there.
 DOCUMENT = Path(__file__).resolve().parent.parent.parent / "docs" / "lab.md"

@@ -29,11 +29,11 @@ from witness.lab.experiment import STUMBLES, Action, Unshown, reason
 from witness.lab.observation import Observation
 from witness.lab.pool import Job
 from witness.lab.stage import Stage
-from witness.lab.timeline import Landed, timeline
 from witness.machine.qemu import Unusable
 from witness.machine.record import Outcome, Ram
 from witness.machine.snapshot import E820_RAM
 from witness.pci.topology import Bdf, Function
+from witness.report.timeline import Landed, timeline
 from witness.trace.events import ConfigRead, ConfigWrite, Event, MmioWrite
 from witness.trace.phases import Hop
 

@@ -12,9 +12,9 @@ from witness.evidence.case import Case
 from witness.judge.hazards import PCI_GSI
 from witness.lab.experiment import Unshown
 from witness.lab.stage import MARK, kept_ram
-from witness.lab.timeline import Landed
 from witness.machine.record import Outcome, Ram, Run, ram_layout
 from witness.pci.topology import Bdf, Register
+from witness.report.timeline import Landed
 from witness.trace.events import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
 
 # QEMU's name of a UART's registers, and COM2's data port: an image's words to the harness pass here, character by character.

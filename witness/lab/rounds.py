@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Mapping
 
-from witness.lab.page import write_page
-from witness.lab.table import (
+from witness.machine.record import Outcome
+from witness.report.page import write_page
+from witness.report.table import (
     VERSIONS, express, express_cell, known_cells, known_rows, place, rows, table, unlike, versions, words, written,
 )  # fmt: skip
-from witness.machine.record import Outcome
 
 REPEAT_MAX = 1000
 

@@ -14,9 +14,9 @@ from witness.lab import stage
 from witness.lab.experiment import STUMBLES, Experiment, Shown, Trial, Value, conclude, reason
 from witness.lab.observation import Observation
 from witness.lab.pool import Job
-from witness.lab.timeline import timeline
-from witness.lab.vcd import write_vcd
 from witness.machine.record import Run
+from witness.report.timeline import timeline
+from witness.report.vcd import write_vcd
 
 # By the first letter of the id; tests/claims/ has the first two, tests/linux/ the third.
 KINDS = {"c": "claim", "l": "limit", "k": "linux"}

@@ -19,11 +19,11 @@ from witness.evidence.case import Before, Case
 from witness.lab.experiment import Trial, Unshown
 from witness.lab.observation import Mark, Observation
 from witness.lab.stage import Stage
-from witness.lab.timeline import IN, OUT, WINDOW, last_words
 from witness.machine.qemu import AtEntry, Session, Settings, Start, Unusable, configs, run
 from witness.machine.qmp import Wire
 from witness.machine.record import Outcome, Run
 from witness.pci.topology import Bdf, Topology
+from witness.report.timeline import IN, OUT, WINDOW, last_words
 from witness.trace.events import MmioWrite
 
 # In the build: what firmware starts.

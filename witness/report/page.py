@@ -8,8 +8,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
-from witness.lab import table
-from witness.lab.timeline import Lane, Point, Tick, Timeline
+from witness.report import table
+from witness.report.timeline import Lane, Point, Tick, Timeline
 
 TEMPLATE = "page.html"
 

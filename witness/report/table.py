@@ -9,7 +9,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any, Iterable, Iterator, Mapping
 
-from witness.lab.timeline import Lane, Timeline
+from witness.report.timeline import Lane, Timeline
 
 WIDTH = 100
 

@@ -13,7 +13,7 @@ from itertools import count, groupby
 from pathlib import Path
 from typing import Iterator, Sequence
 
-from witness.lab.timeline import Lane, Point, Timeline
+from witness.report.timeline import Lane, Point, Timeline
 
 # Identifier codes are made of the printable characters.
 FIRST_CODE, CODES = ord("!"), ord("~") - ord("!") + 1
