@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn, Sequence
 
-from witness import bench
+from witness.bench import bench
 from witness.judge import soak
 from witness.judge.engine import Result, Verdict, judge
 from witness.lab import lab

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from witness.bench_beside import WHY_IN, WHY_OUT, layouts
-from witness.bench_config import by_function, grouped
-from witness.bench_handoff import DISKS, Bench
-from witness.bench_linux import PAIRS, STEPS, Columns, blackout, followed
+from witness.bench.beside import WHY_IN, WHY_OUT, layouts
+from witness.bench.config import by_function, grouped
+from witness.bench.handoff import DISKS, Bench
+from witness.bench.linux import PAIRS, STEPS, Columns, blackout, followed
 from witness.linux.trial import Seen
 from witness.machine.qemu import Settings
 from witness.pci.topology import PCI_COMMAND, PCI_COMMAND_MASTER

@@ -17,9 +17,9 @@ from tests.witness.scene import (
     BEHIND, COMMAND, CONTROL, EDU, NAMES, VECTOR, VIRTIO, Scene, config_write, edu, memory_write, msi,
 )  # fmt: skip
 
-from witness.bench_boot import boot_row, empty_application
-from witness.bench_config import Access, accesses, capability_list, entry_line, enumeration, only_hop, out_accesses, within
-from witness.bench_handoff import breakdown, enumeration_rows, shutdown_row, size_row, spread_row, stamped, steps_by_trace
+from witness.bench.boot import boot_row, empty_application
+from witness.bench.config import Access, accesses, capability_list, entry_line, enumeration, only_hop, out_accesses, within
+from witness.bench.handoff import breakdown, enumeration_rows, shutdown_row, size_row, spread_row, stamped, steps_by_trace
 from witness.evidence.case import Case
 from witness.pci.topology import Bdf
 from witness.report.budget import Row, aligned

@@ -15,11 +15,11 @@ import pytest
 
 from tests.witness.scene import EDU, NAMES, TABLE, VECTOR, VIRTIO, Scene, config_write, memory_write, msi
 from tests.witness.test_bench import ENTERED, config_read
-from witness import bench, bench_linux
-from witness.bench_beside import RATIO_MIN, WHY_IN, WHY_OUT, attributed, blackout_row, breakdown, to_msix_off
-from witness.bench_config import Access, Counts, Layout, accesses, grouped, linux_line, only_hop
-from witness.bench_handoff import Bench, first_done
-from witness.bench_linux import OURS, PAIRS, STEPS, THEIRS, Pair, blackout, counted_between, hand_off
+from witness.bench import bench, linux as bench_linux
+from witness.bench.beside import RATIO_MIN, WHY_IN, WHY_OUT, attributed, blackout_row, breakdown, to_msix_off
+from witness.bench.config import Access, Counts, Layout, accesses, grouped, linux_line, only_hop
+from witness.bench.handoff import Bench, first_done
+from witness.bench.linux import OURS, PAIRS, STEPS, THEIRS, Pair, blackout, counted_between, hand_off
 from witness.evidence.case import Case
 from witness.machine.firmware import Firmware
 from witness.machine.qemu import Settings, Unusable

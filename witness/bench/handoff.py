@@ -13,7 +13,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Iterable, Iterator, Mapping, Sequence
 
-from witness.bench_config import (
+from witness.bench.config import (
     READS, Access, accesses, by_function, capability_list, command_only, entry_line, enumeration, only_hop, out_accesses, within,
 )  # fmt: skip
 from witness.boot.protocol import Image

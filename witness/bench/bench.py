@@ -13,13 +13,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from witness import bench_beside, bench_linux
-from witness.bench_boot import boot_row, boots
-from witness.bench_handoff import (
+from witness.bench import beside as bench_beside, linux as bench_linux
+from witness.bench.boot import boot_row, boots
+from witness.bench.handoff import (
     CROWDS, MACHINE, Bench, Counted, Timed, blackout_row, breakdown, crowd, enumeration_rows, shutdown_row, size_row, spread_row,
     steps_by_trace,
 )  # fmt: skip
-from witness.bench_linux import OURS, PAIRS, Pair
+from witness.bench.linux import OURS, PAIRS, Pair
 from witness.lab.pool import cpus
 from witness.linux.trial import FIRST, INITRD, LINUX, version
 from witness.machine.qemu import Settings

@@ -7,9 +7,9 @@ from pathlib import Path
 from statistics import median
 from typing import Iterable, Mapping, Sequence
 
-from witness.bench_config import Access, Counts, Layout, by_function, grouped
-from witness.bench_handoff import Counted
-from witness.bench_linux import PAIRS, STEPS, Columns, Pair
+from witness.bench.config import Access, Counts, Layout, by_function, grouped
+from witness.bench.handoff import Counted
+from witness.bench.linux import PAIRS, STEPS, Columns, Pair
 from witness.linux.trial import INITRD, LINUX
 from witness.pci.topology import PCI_CAPABILITY_LIST, PCI_HEADER_TYPE, PCI_HEADER_TYPE_BRIDGE, Bdf, Topology
 from witness.report.budget import Row, ratio
@@ -81,7 +81,7 @@ def breakdown(each: Each, instructions: Mapping[str, int]) -> list[list[str]]:
 
 # --- why Linux does more ---
 
-# By the groups of witness/bench_config.py, as seen in the trace of this machine. A group without a reason is told as such.
+# By the groups of witness/bench/config.py, as seen in the trace of this machine. A group without a reason is told as such.
 WHY_OUT = {
     "command": "the port's INTx is put back; it is left alone where no driver had enabled the function",
     "PCI Express capability": "the port's driver stops listening: PME, hot-plug, errors",

@@ -9,8 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Callable, Mapping, Sequence
 
-from witness.bench_config import READS, Access, accesses, entry_line, linux_line, only_hop, within
-from witness.bench_handoff import DISKS, MACHINE, STAMPS, Bench, Timed, first_done, in_memory, stamp
+from witness.bench.config import READS, Access, accesses, entry_line, linux_line, only_hop, within
+from witness.bench.handoff import DISKS, MACHINE, STAMPS, Bench, Timed, first_done, in_memory, stamp
 from witness.evidence.case import Case
 from witness.lab.experiment import Role, Value
 from witness.lab.stage import Stage
