@@ -302,7 +302,7 @@ def test_version_is_debians(made: Made) -> None:
 EXPERIMENT = '''
 from witness.lab.experiment import Experiment, Role, exactly
 from witness.linux.trial import LINUX, Boot
-from witness.machine import Machine
+from witness.machine.description import Machine
 
 def judge(seen):
     seen.need()
