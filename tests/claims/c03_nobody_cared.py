@@ -13,7 +13,7 @@ from witness.lab.experiment import Action, Experiment, Judge, Role, Trial, Value
 from witness.lab.machines import SHARED
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
-from witness.pci.topology import PCI_INTERRUPT_LINE, PCI_STATUS, PCI_STATUS_INTERRUPT
+from witness.pci.registers import PCI_INTERRUPT_LINE, PCI_STATUS, PCI_STATUS_INTERRUPT
 
 GSI = EDU.gsi  # of all that interrupt on that machine
 

@@ -12,7 +12,8 @@ from witness.lab.experiment import Experiment, Role, Trial, Value, exactly
 from witness.lab.machines import TWO_CPUS
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
-from witness.pci.topology import ENABLE, Bdf, Register
+from witness.pci.registers import ENABLE, Register
+from witness.pci.topology import Bdf
 
 EDU, GSI = Bdf(0, 5, 0), 21
 

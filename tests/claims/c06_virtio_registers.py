@@ -10,7 +10,8 @@ from witness.lab.machines import CARDS
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
 from witness.machine.description import Nic
-from witness.pci.topology import ENABLE, Bdf, Register
+from witness.pci.registers import ENABLE, Register
+from witness.pci.topology import Bdf
 
 TRANSITIONAL, MODERN = CARDS.nics
 

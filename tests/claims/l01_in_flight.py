@@ -16,7 +16,8 @@ from witness.lab.experiment import Action, Experiment, Judge, Role, Trial, Value
 from witness.lab.observation import Mark, Observation, at
 from witness.lab.stage import Stage
 from witness.machine.snapshot import E820_RAM
-from witness.pci.topology import PCI_COMMAND_MASTER, Bdf, Register
+from witness.pci.registers import PCI_COMMAND_MASTER, Register
+from witness.pci.topology import Bdf
 from witness.report.timeline import Landed
 
 # Seconds that a read is held: longer than it takes to reset the disk's controller, and longer than any trial.

@@ -12,7 +12,8 @@ from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactl
 from witness.lab.machines import EDU
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
-from witness.pci.topology import ENABLE, PCI_COMMAND_MASTER, Bdf, Register
+from witness.pci.registers import ENABLE, PCI_COMMAND_MASTER, Register
+from witness.pci.topology import Bdf
 from witness.trace.events import ConfigRead, ConfigWrite, MmioWrite
 
 DEVICE = Bdf(0, 5, 0)

@@ -11,7 +11,8 @@ from witness.devices.driving import not_seen
 from witness.lab.experiment import Action, Experiment, Role, Trial, Value, exactly
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
-from witness.pci.topology import PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE, Function, Register
+from witness.pci.registers import PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE, Register
+from witness.pci.topology import Function
 
 PCI_MSIX_PBA, PCI_MSIX_PBA_BIR = 8, 0x7
 

@@ -12,7 +12,8 @@ from witness.judge.hazards import given_up
 from witness.lab.experiment import Experiment, Role, Trial, Value, exactly
 from witness.lab.machines import CONSOLE
 from witness.lab.observation import Observation, at
-from witness.pci.topology import PCI_COMMAND_MASTER, Bdf, Register
+from witness.pci.registers import PCI_COMMAND_MASTER, Register
+from witness.pci.topology import Bdf
 
 EDU, GSI = Bdf(0, 9, 0), 21
 

@@ -15,7 +15,7 @@ from witness.lab.experiment import Action, Experiment, Judge, Role, Trial, Value
 from witness.lab.machines import SHARED
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
-from witness.pci.topology import PCI_COMMAND_MASTER, Register
+from witness.pci.registers import PCI_COMMAND_MASTER, Register
 from witness.trace.events import MmioWrite
 
 # docs/specs/edu.txt of QEMU; AHCI 1.3.1, 3.3: port 0

@@ -13,7 +13,8 @@ from witness.lab.experiment import Action, Experiment, Judge, Role, Trial, Value
 from witness.lab.machines import VIRTIO
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
-from witness.pci.topology import PCI_COMMAND_MASTER, Bdf, Register
+from witness.pci.registers import PCI_COMMAND_MASTER, Register
+from witness.pci.topology import Bdf
 from witness.report.timeline import Landed
 from witness.trace.events import MmioWrite
 

@@ -8,7 +8,8 @@ from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactl
 from witness.lab.machines import BRIDGED
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
-from witness.pci.topology import PCI_COMMAND_MASTER, Bdf, Register
+from witness.pci.registers import PCI_COMMAND_MASTER, Register
+from witness.pci.topology import Bdf
 from witness.report.timeline import Landed
 
 SIZE = 2048  # of the transfer

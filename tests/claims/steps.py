@@ -11,7 +11,8 @@ from witness.lab.disk import reads_ended
 from witness.lab.experiment import Action, Role, Trial, Unshown, Value, exactly
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
-from witness.pci.topology import PCI_COMMAND_MASTER, PCI_STATUS, PCI_STATUS_INTERRUPT, Bdf, Register
+from witness.pci.registers import PCI_COMMAND_MASTER, PCI_STATUS, PCI_STATUS_INTERRUPT, Register
+from witness.pci.topology import Bdf
 
 MSI, MSIX, INTX = "MSI", "MSI-X", "INTx"
 WORDS = {MSI: "lab.msi", MSIX: "lab.msix", INTX: "lab.intx"}

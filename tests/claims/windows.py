@@ -16,7 +16,7 @@ from witness.lab import apic, machines
 from witness.lab.experiment import Role, Trial, Unshown, Value, exactly
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage
-from witness.pci.topology import PCI_COMMAND_INTX_DISABLE, Register
+from witness.pci.registers import PCI_COMMAND_INTX_DISABLE, Register
 from witness.report.timeline import Landed
 
 OUT = "out_windows"  # the image

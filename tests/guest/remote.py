@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from typing import Iterator
 
 from witness.machine.description import Machine
-from witness.pci.topology import (
-    PCI_CAPABILITY_LIST, PCI_CAP_ID_MSI, PCI_CAP_ID_MSIX, PCI_COMMAND, PCI_STATUS, PCI_STATUS_CAP_LIST, VIRTIO_VENDOR, Bdf,
+from witness.pci.registers import (
+    PCI_CAPABILITY_LIST, PCI_CAP_ID_MSI, PCI_CAP_ID_MSIX, PCI_COMMAND, PCI_STATUS, PCI_STATUS_CAP_LIST, VIRTIO_VENDOR,
 )  # fmt: skip
+from witness.pci.topology import Bdf
 
 CONFIG_SIZE = 256
 PCI_BASE_ADDRESS_0 = 0x10

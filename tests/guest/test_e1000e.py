@@ -33,7 +33,8 @@ from witness.machine.description import E1000E, REFERENCE, Machine, Nic
 from witness.machine.peer import sent_by_peer
 from witness.machine.qemu import Session
 from witness.machine.record import Entry, Outcome, Run
-from witness.pci.topology import ENABLE, Bdf, Register
+from witness.pci.registers import ENABLE, Register
+from witness.pci.topology import Bdf
 from witness.trace.events import Msi
 
 # Below what else there is: children and higher slots are shut down before it.

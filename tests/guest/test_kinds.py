@@ -24,7 +24,8 @@ from witness.evidence.case import Case
 from witness.machine.description import REFERENCE, Machine
 from witness.machine.qemu import Session
 from witness.machine.record import Entry, Outcome, Run
-from witness.pci.topology import Bdf, Function, Register
+from witness.pci.registers import Register
+from witness.pci.topology import Bdf, Function
 from witness.trace.events import BarMap, Msi
 
 # Firmware leaves hot-plug to a port only where ACPI does not have it.

@@ -20,9 +20,10 @@ from witness.judge.engine import Result, judge
 from witness.machine.description import REFERENCE
 from witness.machine.qemu import Session
 from witness.machine.record import Entry, Outcome, Run
-from witness.pci.topology import (
-    PCI_CAPABILITY_LIST, PCI_COMMAND, PCI_COMMAND_MASTER, PCI_HEADER_TYPE, PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE, Bdf, Function,
+from witness.pci.registers import (
+    PCI_CAPABILITY_LIST, PCI_COMMAND, PCI_COMMAND_MASTER, PCI_HEADER_TYPE, PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE,
 )  # fmt: skip
+from witness.pci.topology import Bdf, Function
 from witness.trace.events import ConfigWrite, MmioWrite
 
 MULTIFUNCTION = 0x80

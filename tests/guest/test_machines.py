@@ -18,7 +18,8 @@ from witness.devices.driving import driven
 from witness.evidence.case import Case
 from witness.machine.description import EVERYTHING, Machine
 from witness.machine.record import Outcome
-from witness.pci.topology import ENABLE, PCI_COMMAND, PCI_COMMAND_MASTER, Bdf
+from witness.pci.registers import ENABLE, PCI_COMMAND, PCI_COMMAND_MASTER
+from witness.pci.topology import Bdf
 
 EDUS = ("edu,addr=5", "edu,addr=9")
 PORT = ("pcie-root-port,addr=6,chassis=1",)

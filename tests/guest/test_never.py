@@ -22,7 +22,8 @@ from witness.evidence.case import Case
 from witness.judge.soak import maps_handed_on
 from witness.machine.description import REFERENCE, Machine
 from witness.machine.record import Outcome, Run
-from witness.pci.topology import PCI_COMMAND, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, Bdf
+from witness.pci.registers import PCI_COMMAND, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER
+from witness.pci.topology import Bdf
 
 FEATURES_OK = 0x08
 

@@ -11,7 +11,7 @@ from tests.guest.conftest import Boot, log_has
 from witness.devices.driving import driven
 from witness.evidence.case import Case
 from witness.machine.record import Outcome
-from witness.pci.topology import Register
+from witness.pci.registers import Register
 
 
 def test_nothing_is_shut_down_and_everything_comes_back(boot: Boot) -> None:

@@ -25,7 +25,8 @@ from witness.machine.description import Content, Disk, Machine
 from witness.machine.qemu import Session, configs
 from witness.machine.record import Entry, Outcome, Run
 from witness.machine.snapshot import Change, Snapshot, give_cmdline, give_initrd, initrd, write_params
-from witness.pci.topology import PCI_COMMAND, PCI_COMMAND_MASTER, Bdf
+from witness.pci.registers import PCI_COMMAND, PCI_COMMAND_MASTER
+from witness.pci.topology import Bdf
 from witness.trace.events import ConfigWrite, RunState
 
 # Without ioeventfd the trace shows the disk being armed, and that all drivers had done with configuration space by then.

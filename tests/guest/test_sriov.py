@@ -21,7 +21,8 @@ from witness.judge.engine import Result
 from witness.machine.description import REFERENCE, Machine
 from witness.machine.qemu import Session
 from witness.machine.record import Entry
-from witness.pci.topology import PCI_COMMAND, PCI_COMMAND_MASTER, PCI_COMMAND_MEMORY, PCI_MSIX_FLAGS_ENABLE, Bdf, Function, Register
+from witness.pci.registers import PCI_COMMAND, PCI_COMMAND_MASTER, PCI_COMMAND_MEMORY, PCI_MSIX_FLAGS_ENABLE, Register
+from witness.pci.topology import Bdf, Function
 
 VFS = 12
 PF = Bdf(1, 0, 0)

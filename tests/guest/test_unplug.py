@@ -19,7 +19,8 @@ from tests.guest.conftest import WINDOW, Boot, claims_that_fail, failures, log_h
 from witness.machine.description import REFERENCE
 from witness.machine.qemu import Session, configs
 from witness.machine.record import Entry, Outcome, Run
-from witness.pci.topology import PCI_COMMAND, PCI_COMMAND_MASTER, Bdf
+from witness.pci.registers import PCI_COMMAND, PCI_COMMAND_MASTER
+from witness.pci.topology import Bdf
 
 # docs/specs/acpi_pci_hotplug.txt of QEMU, at the ports of q35: which bus, and which of its slots are ejected.
 SELECT, EJECT = 0xCD0, 0xCC8

@@ -18,7 +18,8 @@ from witness.lab.observation import at
 from witness.lab.stage import Stage
 from witness.linux.trial import FIRST, LINUX, Boot, Seen
 from witness.machine.description import REFERENCE, Machine
-from witness.pci.topology import Bdf, Register
+from witness.pci.registers import Register
+from witness.pci.topology import Bdf
 from witness.trace.events import REQUEST_PATTERNS, BlockRequest, MmioWrite, Msi
 
 # With room for Linux, and a trace that tells of the requests that the disks have in their hands.

@@ -13,7 +13,8 @@ from witness.lab.observation import at
 from witness.lab.stage import Stage
 from witness.linux.trial import LINUX, Boot, Seen
 from witness.machine.description import Machine
-from witness.pci.topology import PCI_COMMAND_INTX_DISABLE, Bdf
+from witness.pci.registers import PCI_COMMAND_INTX_DISABLE
+from witness.pci.topology import Bdf
 from witness.trace.events import REQUEST_PATTERNS, BlockRequest
 from witness.trace.state import Change
 

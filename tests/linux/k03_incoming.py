@@ -12,7 +12,8 @@ from witness.lab.experiment import Experiment, Role, Value, exactly
 from witness.lab.observation import at
 from witness.linux.trial import FIRST, Boot, Seen
 from witness.machine.description import Content, Disk, Machine
-from witness.pci.topology import ENABLE, PCI_COMMAND_INTX_DISABLE, Bdf, Register
+from witness.pci.registers import ENABLE, PCI_COMMAND_INTX_DISABLE, Register
+from witness.pci.topology import Bdf
 
 # A DMA of 100 ms that ends in an interrupt, and Linux has no driver for it.
 EDU = Bdf(0, 9, 0)

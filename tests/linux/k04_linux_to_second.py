@@ -11,7 +11,8 @@ from witness.lab.observation import at
 from witness.linux import shutdown
 from witness.linux.shutdown import ANYWHERE, HIGH, KEXEC_FILE_LOAD, KEXEC_LOAD, PORT_DRIVER, Handover, Way, machine, names
 from witness.linux.trial import LINUX, Boot, Seen
-from witness.pci.topology import PCI_COMMAND_MASTER, Bdf, Register
+from witness.pci.registers import PCI_COMMAND_MASTER, Register
+from witness.pci.topology import Bdf
 
 DISK, EDU = Bdf(0, 3, 0), Bdf(0, 5, 0)
 

@@ -14,7 +14,8 @@ from witness.linux import shutdown
 from witness.linux.shutdown import HIGH, KEXEC_LOAD, NONE, Handover, Way, names
 from witness.linux.trial import FIRST_WORDS, LINUX, Boot, Seen
 from witness.machine.record import Outcome
-from witness.pci.topology import PCI_COMMAND, PCI_COMMAND_MASTER, Bdf, Register
+from witness.pci.registers import PCI_COMMAND, PCI_COMMAND_MASTER, Register
+from witness.pci.topology import Bdf
 from witness.trace.events import MmioWrite
 
 DISK = Bdf(0, 3, 0)

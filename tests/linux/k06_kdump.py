@@ -19,7 +19,8 @@ from witness.linux.kdump import (
 from witness.linux.trial import LINUX, Boot, Seen
 from witness.machine.description import REFERENCE, Machine
 from witness.machine.record import Outcome
-from witness.pci.topology import ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, PCI_MSIX_FLAGS_MASKALL, Bdf, Register
+from witness.pci.registers import ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, PCI_MSIX_FLAGS_MASKALL, Register
+from witness.pci.topology import Bdf
 from witness.trace.events import ConfigWrite, Msi
 from witness.trace.state import Change
 

@@ -11,7 +11,8 @@ from witness.lab.experiment import Action, Value, at_least, exactly
 from witness.lab.observation import at
 from witness.lab.stage import Stage
 from witness.linux.trial import Seen
-from witness.pci.topology import PCI_STATUS, PCI_STATUS_INTERRUPT, Bdf
+from witness.pci.registers import PCI_STATUS, PCI_STATUS_INTERRUPT
+from witness.pci.topology import Bdf
 from witness.trace.events import GsiLevel
 
 GSI = 21

@@ -18,7 +18,7 @@ from witness.bench.handoff import DISKS, Bench
 from witness.bench.linux import PAIRS, STEPS, Columns, blackout, followed
 from witness.linux.trial import Seen
 from witness.machine.qemu import Settings
-from witness.pci.topology import PCI_COMMAND, PCI_COMMAND_MASTER
+from witness.pci.registers import PCI_COMMAND, PCI_COMMAND_MASTER
 
 BUILD = Path(os.environ.get("O") or "build")
 

@@ -25,7 +25,8 @@ from witness.devices.driving import driven, not_seen, own_messages
 from witness.evidence.case import Case
 from witness.judge.engine import Result, judge
 from witness.machine.record import Run
-from witness.pci.topology import PCI_HEADER_TYPE, Bdf
+from witness.pci.registers import PCI_HEADER_TYPE
+from witness.pci.topology import Bdf
 
 EXP_FLAGS = SLOT_CAPABILITIES - 0x14 + 2
 

@@ -21,7 +21,7 @@ from tests.witness.scene import (
 )  # fmt: skip
 
 from witness.evidence.case import Case
-from witness.pci.topology import PCI_COMMAND_INTX_DISABLE
+from witness.pci.registers import PCI_COMMAND_INTX_DISABLE
 from witness.report.timeline import BITS, DEBUGCON, TICKS_MAX, Landed, Point, Timeline, timeline
 from witness.trace.events import Msi, PicInterrupt
 

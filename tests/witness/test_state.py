@@ -8,7 +8,8 @@ ends with the trace, or where a pin is wired through bridges.
 import pytest
 from tests.witness.scene import BEHIND, BRIDGE, COMMAND, CONTROL, EDU, VIRTIO, config, config_write
 
-from witness.pci.topology import Bdf, Function, Register, Topology
+from witness.pci.registers import Register
+from witness.pci.topology import Bdf, Function, Topology
 from witness.trace.events import ConfigWrite, parse
 from witness.trace.phases import Hop, hops
 from witness.trace.state import Bars, Change, History

@@ -11,7 +11,8 @@ from witness.bench.config import Access, Counts, Layout, by_function, grouped
 from witness.bench.handoff import Counted
 from witness.bench.linux import PAIRS, STEPS, Columns, Pair
 from witness.linux.trial import INITRD, LINUX
-from witness.pci.topology import PCI_CAPABILITY_LIST, PCI_HEADER_TYPE, PCI_HEADER_TYPE_BRIDGE, Bdf, Topology
+from witness.pci.registers import PCI_CAPABILITY_LIST, PCI_HEADER_TYPE, PCI_HEADER_TYPE_BRIDGE
+from witness.pci.topology import Bdf, Topology
 from witness.report.budget import Row, ratio
 
 # The blackout, ours against Linux's: what is asked for, and what is aimed at.

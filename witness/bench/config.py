@@ -10,9 +10,10 @@ from typing import Iterable, Iterator, Mapping, Sequence
 
 from witness.evidence.case import Case, shows_entry
 from witness.machine.qemu import Unusable
-from witness.pci.topology import (
-    PCI_CAPABILITY_LIST, PCI_CAP_ID_EXP, PCI_CAP_ID_MSI, PCI_CAP_ID_MSIX, PCI_COMMAND, PCI_STD_HEADER_SIZEOF, Bdf,
+from witness.pci.registers import (
+    PCI_CAPABILITY_LIST, PCI_CAP_ID_EXP, PCI_CAP_ID_MSI, PCI_CAP_ID_MSIX, PCI_COMMAND, PCI_STD_HEADER_SIZEOF,
 )  # fmt: skip
+from witness.pci.topology import Bdf
 from witness.trace.events import ConfigRead, MmioWrite
 from witness.trace.phases import Hop
 

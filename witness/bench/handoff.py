@@ -21,7 +21,8 @@ from witness.evidence.case import Case
 from witness.machine.description import REFERENCE, Machine
 from witness.machine.qemu import AtEntry, Session, Settings, Unusable, run
 from witness.machine.record import Entry, Outcome, Run
-from witness.pci.topology import Bdf, Register
+from witness.pci.registers import Register
+from witness.pci.topology import Bdf
 from witness.report.budget import Row
 from witness.trace import events as trace
 from witness.trace.events import ConfigRead, MmioWrite, Msi

@@ -17,7 +17,7 @@ from witness.lab.stage import Stage
 from witness.linux.trial import FIRST, INITRD, LINUX, TIMEOUT_MIN_S, Boot, Seen, perform
 from witness.machine.qemu import AtEntry, Session, Start, Unusable, run
 from witness.machine.record import Outcome, Run
-from witness.pci.topology import Register
+from witness.pci.registers import Register
 from witness.trace.events import ConfigRead
 
 OURS, THEIRS = "ours", "Linux"

@@ -20,10 +20,10 @@ from witness.judge.memory import EDU_BAR_MASK, EDU_IRQ_RAISE, EDU_REGION, edu_dm
 from witness.machine.description import Sata
 from witness.machine.peer import sent_by_peer
 from witness.machine.record import Ram
-from witness.pci.topology import (
-    ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_EXP_SLTCTL_CCIE, PCI_EXP_SLTCTL_HPIE, PCI_MSI_FLAGS_64BIT, PCI_MSI_FLAGS_QSIZE, Bdf,
-    Function, Register,
+from witness.pci.registers import (
+    ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_EXP_SLTCTL_CCIE, PCI_EXP_SLTCTL_HPIE, PCI_MSI_FLAGS_64BIT, PCI_MSI_FLAGS_QSIZE, Register,
 )  # fmt: skip
+from witness.pci.topology import Bdf, Function
 from witness.trace.events import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
 
 EDU = 0x11E81234

@@ -10,7 +10,8 @@ from typing import Iterator, Sequence, TypeVar
 
 from witness.judge.policies import KEEPING_MASTER
 from witness.machine.record import Entry, Run
-from witness.pci.topology import ENABLE, PCI_MSIX_FLAGS_MASKALL, Bdf, Register, Topology
+from witness.pci.registers import ENABLE, PCI_MSIX_FLAGS_MASKALL, Register
+from witness.pci.topology import Bdf, Topology
 from witness.trace.events import BarMap, ConfigRead, ConfigWrite, Event, MmioWrite, RunState
 from witness.trace.phases import Hop, hops
 from witness.trace.state import Bars, Change, History, written

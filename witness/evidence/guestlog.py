@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Iterable
 
-from witness.pci.topology import Bdf, Register
+from witness.pci.registers import Register
+from witness.pci.topology import Bdf
 
 # The fixed format of every register change: `first  pci 0000:00:03.0 command 0x0507 -> 0x0503 (clear bus master)`.
 _CHANGE = re.compile(

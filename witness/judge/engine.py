@@ -25,9 +25,8 @@ from witness.judge import hazards, memory, network, pattern, signature
 from witness.judge.policies import KEEPING_MASTER, MASKING, RESETTING, SHUTDOWN, STARTUP, after
 from witness.machine.description import Content
 from witness.machine.record import Entry, Outcome, Ram, Run
-from witness.pci.topology import (
-    ENABLE, PCI_COMMAND, PCI_COMMAND_MASTER, PCI_VENDOR_ID, PIRQ_DISABLE, PIRQ_ROUTERS, Bdf, Function, Register, Topology,
-)  # fmt: skip
+from witness.pci.registers import ENABLE, PCI_COMMAND, PCI_COMMAND_MASTER, PCI_VENDOR_ID, PIRQ_DISABLE, PIRQ_ROUTERS, Register
+from witness.pci.topology import Bdf, Function, Topology
 from witness.trace.events import ConfigRead, ConfigWrite, Event, GsiLevel, MmioWrite, Msi
 from witness.trace.phases import Hop
 

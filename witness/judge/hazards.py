@@ -14,7 +14,8 @@ from witness.devices import serial as uart
 from witness.devices.driving import is_serial, own_messages
 from witness.evidence.case import Case
 from witness.judge.policies import KEEPING_MASTER
-from witness.pci.topology import PCI_COMMAND_INTX_DISABLE, Bdf, Register
+from witness.pci.registers import PCI_COMMAND_INTX_DISABLE, Register
+from witness.pci.topology import Bdf
 from witness.trace.events import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
 from witness.trace.phases import Hop
 

@@ -18,7 +18,8 @@ from witness.devices import ahci, e1000e, nvme
 from witness.devices.virtio import BLK, NET, RNG, Landing, Queue, anything, in_flight, landings, last_batch, queues
 from witness.evidence.case import Case
 from witness.machine.record import Entry, Ram
-from witness.pci.topology import Bdf, Register
+from witness.pci.registers import Register
+from witness.pci.topology import Bdf
 from witness.trace.events import MmioWrite, Msi
 from witness.trace.phases import Hop
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Callable, Mapping, Union
 
-from witness.pci.topology import (
-    ENABLE, PCI_COMMAND, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, PCI_MSIX_FLAGS_MASKALL, Function, Register,
+from witness.pci.registers import (
+    ENABLE, PCI_COMMAND, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, PCI_MSIX_FLAGS_MASKALL, Register,
 )  # fmt: skip
+from witness.pci.topology import Function
 
 Registers = Mapping[Register, int]
 

@@ -11,7 +11,8 @@ from witness.devices.virtio import COMMON_MASK, COMMON_REGION, DEVICE_STATUS
 from witness.evidence.case import Case
 from witness.judge import memory
 from witness.judge.policies import RESET, Found, Signature, Step, Update, config_read, config_write
-from witness.pci.topology import PCI_STD_HEADER_SIZEOF, Bdf, Function
+from witness.pci.registers import PCI_STD_HEADER_SIZEOF
+from witness.pci.topology import Bdf, Function
 from witness.trace.events import ConfigRead, ConfigWrite, Event, MmioWrite
 from witness.trace.state import Change
 

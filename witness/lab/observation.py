@@ -13,7 +13,8 @@ from witness.judge.hazards import PCI_GSI
 from witness.lab.experiment import Unshown
 from witness.lab.stage import MARK, kept_ram
 from witness.machine.record import Outcome, Ram, Run, ram_layout
-from witness.pci.topology import Bdf, Register
+from witness.pci.registers import Register
+from witness.pci.topology import Bdf
 from witness.report.timeline import Landed
 from witness.trace.events import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
 

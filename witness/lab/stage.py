@@ -24,7 +24,8 @@ from witness.machine.qemu import AtEntry, Session, Settings, Start, Unusable, co
 from witness.machine.qmp import Wire
 from witness.machine.record import Entry, Run
 from witness.machine.snapshot import E820_RAM, Snapshot, give_cmdline, give_initrd, params, write, write_params
-from witness.pci.topology import PCI_BASE_ADDRESS_0, Bdf, Topology
+from witness.pci.registers import PCI_BASE_ADDRESS_0
+from witness.pci.topology import Bdf, Topology
 
 # 64 ns an instruction: firmware boots fastest with it (2.3 s; QEMU 7.2), and edu's 100 ms pass in 20 ms of the host's time.
 ICOUNT = ("-icount", "shift=6,sleep=off")

@@ -27,9 +27,8 @@ from witness.machine.description import REFERENCE, Machine
 from witness.machine.qemu import configs
 from witness.machine.qmp import Expired, Gone
 from witness.machine.record import Ram, ram_layout
-from witness.pci.topology import (
-    ENABLE, PCI_COMMAND, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, PCI_VENDOR_ID, Bdf, Function, Register, Topology,
-)  # fmt: skip
+from witness.pci.registers import ENABLE, PCI_COMMAND, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, PCI_VENDOR_ID, Register
+from witness.pci.topology import Bdf, Function, Topology
 from witness.trace.events import REQUEST_PATTERNS, BlockRequest, ConfigRead, ConfigWrite, MmioWrite, Msi
 from witness.trace.state import Change
 

@@ -13,7 +13,8 @@ from witness.devices.driving import TABLE_CONTROL, TABLE_ENTRY, TABLE_MASK, TABL
 from witness.devices.virtio import COMMON_MASK, COMMON_REGION
 from witness.evidence.case import Case
 from witness.judge import memory
-from witness.pci.topology import PCI_CAP_ID_EXP, PCI_CAP_ID_MSI, PCI_MSI_FLAGS_64BIT, Bdf, Function, Register
+from witness.pci.registers import PCI_CAP_ID_EXP, PCI_CAP_ID_MSI, PCI_MSI_FLAGS_64BIT, Register
+from witness.pci.topology import Bdf, Function
 from witness.trace.events import CONSOLES, ConfigRead, ConfigWrite, MmioWrite
 from witness.trace.state import Change
 

@@ -8,10 +8,10 @@ from typing import Sequence
 
 from witness.machine.qemu import Session, config_write, configs
 from witness.machine.record import Entry
-from witness.pci.topology import (
-    PCI_BASE_ADDRESS_0, PCI_COMMAND, PCI_COMMAND_MASTER, PCI_COMMAND_MEMORY, PCI_INTERRUPT_LINE, PCI_MEMORY_BASE, Bdf, Function,
-    Topology,
+from witness.pci.registers import (
+    PCI_BASE_ADDRESS_0, PCI_COMMAND, PCI_COMMAND_MASTER, PCI_COMMAND_MEMORY, PCI_INTERRUPT_LINE, PCI_MEMORY_BASE,
 )  # fmt: skip
+from witness.pci.topology import Bdf, Function, Topology
 
 
 def plug(session: Session, entry: Entry, devices: Sequence[str]) -> Entry:

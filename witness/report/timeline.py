@@ -19,7 +19,8 @@ from typing import Any, Callable, Iterable, Iterator, Literal, Mapping, NamedTup
 from witness.devices.driving import Message, own_messages
 from witness.evidence.case import Case
 from witness.judge.hazards import PCI_GSI
-from witness.pci.topology import ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, Bdf, Register
+from witness.pci.registers import ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, Register
+from witness.pci.topology import Bdf
 from witness.trace.events import GsiLevel, MmioWrite, Msi, PicInterrupt
 
 # Who sends messages and is no PCI function; and what the I/O APIC is told (82093AA, 3.1): which register at 0, its value at 0x10.

@@ -8,7 +8,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Iterable, Mapping
 
-from witness.pci.topology import ENABLE, PCI_COMMAND, PCI_COMMAND_MASTER, Bdf, Function, Register, Topology
+from witness.pci.registers import ENABLE, PCI_COMMAND, PCI_COMMAND_MASTER, Register
+from witness.pci.topology import Bdf, Function, Topology
 from witness.trace.events import BarMap, ConfigWrite, Event
 
 

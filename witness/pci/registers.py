@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The registers of configuration space by name."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+# Linux spelling (linux/pci_regs.h), so that one grep finds guest, witness and kernel.
+PCI_VENDOR_ID = 0x00
+PCI_COMMAND = 0x04
+PCI_COMMAND_IO = 0x0001
+PCI_COMMAND_MEMORY = 0x0002
+PCI_COMMAND_MASTER = 0x0004
+PCI_COMMAND_INTX_DISABLE = 0x0400
+PCI_STATUS = 0x06
+PCI_STATUS_INTERRUPT = 0x0008
+PCI_STATUS_CAP_LIST = 0x0010
+PCI_HEADER_TYPE = 0x0E
+PCI_HEADER_TYPE_BRIDGE = 1
+PCI_SECONDARY_BUS = 0x19
+PCI_SUBORDINATE_BUS = 0x1A
+PCI_MEMORY_BASE = 0x20
+PCI_BASE_ADDRESS_0 = 0x10
+PCI_BASE_ADDRESS_SPACE_IO = 0x01
+PCI_BASE_ADDRESS_MEM_TYPE_64 = 0x04
+PCI_CAPABILITY_LIST = 0x34
+PCI_INTERRUPT_LINE = 0x3C
+PCI_INTERRUPT_PIN = 0x3D
+PCI_CLASS_REVISION = 0x08
+PCI_CAP_ID_MSI = 0x05
+PCI_CAP_ID_EXP = 0x10
+PCI_CAP_ID_MSIX = 0x11
+PCI_MSI_FLAGS = 2
+PCI_MSI_FLAGS_ENABLE = 0x0001
+PCI_MSI_FLAGS_QMASK = 0x000E
+PCI_MSI_FLAGS_QSIZE = 0x0070
+PCI_MSI_FLAGS_64BIT = 0x0080
+PCI_MSI_FLAGS_MASKBIT = 0x100
+PCI_CAP_MSIX_SIZEOF = 12
+PCI_STD_HEADER_SIZEOF = 0x40
+PCI_MSIX_FLAGS = 2
+PCI_MSIX_FLAGS_MASKALL = 0x4000
+PCI_MSIX_FLAGS_ENABLE = 0x8000
+PCI_EXP_FLAGS = 2
+PCI_EXP_FLAGS_TYPE = 0x00F0
+PCI_EXP_TYPE_ROOT_PORT = 0x4
+PCI_EXP_TYPE_DOWNSTREAM = 0x6
+PCI_EXP_DEVSTA = 0x0A
+PCI_EXP_SLTCAP = 0x14
+PCI_EXP_SLTCAP_HPC = 0x00000040
+PCI_EXP_SLTCAP_NCCS = 0x00040000
+PCI_EXP_SLTCTL = 0x18
+PCI_EXP_SLTCTL_CCIE = 0x0010
+PCI_EXP_SLTCTL_HPIE = 0x0020
+PCI_EXP_SLTSTA = 0x1A
+
+VIRTIO_VENDOR = 0x1AF4
+
+# The ISA bridge of QEMU's pc: a byte for each of four wires, the IRQ that it is routed to.
+PIIX3 = 0x70008086
+PIIX3_PIRQ = 0x60
+PIRQ_DISABLE = 0x80
+
+# The PIRQ routers, one byte a wire. Linux disables the wires as it shuts down; who comes next enables them.
+PIRQ_ROUTERS = {
+    0x29188086: (0x60, 0x61, 0x62, 0x63, 0x68, 0x69, 0x6A, 0x6B),  # ICH9 LPC (q35)
+    PIIX3: (0x60, 0x61, 0x62, 0x63),
+}
+
+
+class Register(Enum):
+    """The registers that decide whether a function may send DMA, MSI, MSI-X or INTx. Values are the log's words."""
+
+    COMMAND = "command"
+    MSI = "msi control"
+    MSIX = "msix control"
+
+
+ENABLE = {Register.MSI: PCI_MSI_FLAGS_ENABLE, Register.MSIX: PCI_MSIX_FLAGS_ENABLE}
