@@ -13,11 +13,11 @@ import struct
 import pytest
 from tests.guest.conftest import WINDOW, Boot, failures, log_has
 
+from witness.boot.protocol import ACPI_RSDP_ADDR
 from witness.machine.qemu import Session, config_write
 from witness.machine.record import Entry, Ram
 from witness.pci.topology import Bdf
 
-ACPI_RSDP_ADDR = 0x70  # in boot_params
 XSDT_ADDRESS, TABLE_LENGTH, TABLE_CHECKSUM, HEADER_SIZE = 24, 4, 9, 36
 MCFG_ENTRIES = 44
 

@@ -19,7 +19,7 @@ import subprocess
 import pytest
 from tests.guest.conftest import BUILD, Boot, failures
 
-from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, E820_ENTRIES, E820_TABLE, Image, e820
+from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, E820_ENTRIES, E820_RAM, E820_TABLE, Image, e820
 from witness.devices.virtio import queues
 from witness.evidence.case import Case
 from witness.machine.description import REFERENCE, Machine
@@ -27,7 +27,7 @@ from witness.machine.qemu import AtEntry, Session, Settings
 from witness.machine.record import HIGH_RAM, Entry, Ram, ram_layout
 from witness.trace.events import MmioWrite
 
-E820_RAM, E820_RESERVED = 1, 2
+E820_RESERVED = 2
 
 CPU = re.compile(r"CPU#\d+\s.*?\b[RE]IP=([0-9a-f]+) .*?HLT=(\d)", re.DOTALL)
 RAM = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16}) .* alias ram-(?:below|above)-4g ")

@@ -18,12 +18,12 @@ from tests.guest.test_refusals import (
     CMDLINE_SIZE, INIT_SIZE, MACHINE, MAGIC, PAGE, VERSION, WHERE, XLOADFLAGS, assert_refused, attempt, u32,
 )  # fmt: skip
 
-from witness.boot.protocol import E820_ENTRIES, E820_TABLE, e820
+from witness.boot.protocol import E820_ENTRIES, E820_RAM, E820_TABLE, e820
 from witness.evidence.case import Case
 from witness.linux.trial import INITRD, LINUX, console
 from witness.machine.qemu import Session
 from witness.machine.record import Entry
-from witness.machine.snapshot import E820_RAM, Change, Snapshot, give_cmdline, give_initrd, params, write_params
+from witness.machine.snapshot import Change, Snapshot, give_cmdline, give_initrd, params, write_params
 
 KERNEL = (BUILD / LINUX).read_bytes()
 ARCHIVE = (BUILD / INITRD).read_bytes()

@@ -12,10 +12,10 @@ from typing import cast
 
 import pytest
 
-from witness.boot.protocol import E820_ENTRIES, E820_TABLE, INIT_SIZE, RAMDISK_IMAGE
+from witness.boot.protocol import CMD_LINE_PTR, E820_ENTRIES, E820_TABLE, INIT_SIZE, RAMDISK_IMAGE
 from witness.machine.qemu import Session
 from witness.machine.record import Entry
-from witness.machine.snapshot import CMD_LINE_PTR, give_cmdline, give_initrd, initrd, params
+from witness.machine.snapshot import give_cmdline, give_initrd, initrd, params
 
 MIB = 1 << 20
 RAM = range(MIB, 33 * MIB)

@@ -11,20 +11,35 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+PAGE = 4096
+BOOT_PARAMS_SIZE = PAGE
+
+# Where the fields are, in the order of the structure. Of addresses and sizes that have an EXT_ twin, that holds the upper half.
+ACPI_RSDP_ADDR = 0x070
+EXT_RAMDISK_IMAGE = 0x0C0  # with its size
+EXT_CMD_LINE_PTR = 0x0C8
+E820_ENTRIES = 0x1E8
 SETUP_SECTS = 0x1F1
 HEADER_MAGIC = 0x202
-HEADER = b"HdrS"
+KERNEL_VERSION = 0x20E
+CODE32_START = 0x214  # where the loader has put the image
+RAMDISK_IMAGE = 0x218  # with its size
+CMD_LINE_PTR = 0x228
+CMDLINE_SIZE = 0x238
+SETUP_DATA = 0x250
 PREF_ADDRESS = 0x258
 INIT_SIZE = 0x260
-RAMDISK_IMAGE = 0x218  # with its size; upper halves at 0xC0
-EXT_RAMDISK_IMAGE = 0x0C0
-ENTRY_64 = 0x200  # from the load address
-E820_ENTRIES = 0x1E8
 E820_TABLE = 0x2D0
-BOOT_PARAMS_SIZE = 4096
 
+HEADER = b"HdrS"
+
+E820_RAM = 1
 # A type of this project's own (boot/bootparam.h): RAM that a paused device of the previous kernel may still write to.
 E820_DMA = 0xF0504349
+
+# An image is entered so far from its load address, with interrupts off.
+ENTRY_64 = 0x200
+RFLAGS_IF = 1 << 9
 
 
 @dataclass(frozen=True)

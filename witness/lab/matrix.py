@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Callable, Mapping
 
-from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, e820
+from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, E820_RAM, e820
 from witness.devices import ahci, driving, e1000e, nvme, serial as uart
 from witness.devices.driving import not_seen
 from witness.devices.virtio import NET, NET_RX, in_flight, queues
@@ -31,7 +31,6 @@ from witness.lab.pool import Job
 from witness.lab.stage import Stage
 from witness.machine.qemu import Unusable
 from witness.machine.record import Outcome, Ram
-from witness.machine.snapshot import E820_RAM
 from witness.pci.topology import Bdf, Function
 from witness.report.timeline import Landed, timeline
 from witness.trace.events import ConfigRead, ConfigWrite, Event, MmioWrite

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Mapping, Sequence
 
-from witness.boot.protocol import INIT_SIZE, Image, e820
+from witness.boot.protocol import E820_RAM, INIT_SIZE, Image, e820
 from witness.devices.driving import is_edu
 from witness.judge.memory import EDU_DMA_COMMAND, EDU_DMA_RUN
 from witness.lab.experiment import Action
@@ -23,7 +23,7 @@ from witness.machine.plug import plug
 from witness.machine.qemu import AtEntry, Session, Settings, Start, Unusable, configs, copy_sparse, run
 from witness.machine.qmp import Wire
 from witness.machine.record import Entry, Run
-from witness.machine.snapshot import E820_RAM, Snapshot, give_cmdline, give_initrd, params, write, write_params
+from witness.machine.snapshot import Snapshot, give_cmdline, give_initrd, params, write, write_params
 from witness.pci.registers import PCI_BASE_ADDRESS_0
 from witness.pci.topology import Bdf, Topology
 

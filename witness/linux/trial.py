@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from witness.boot.protocol import KERNEL_VERSION
 from witness.evidence import guestlog
 from witness.evidence.case import Before, Case
 from witness.lab.experiment import Trial, Unshown
@@ -134,7 +135,7 @@ def panicked(record: Run) -> str:
 def version(build: Path) -> str:
     """Of the kernel, as its file has it: `6.1.0-56-cloud-amd64 (…) #1 SMP PREEMPT_DYNAMIC Debian 6.1.192-2 (2026-11-16)`."""
     file = (build / LINUX).read_bytes()
-    at = int.from_bytes(file[0x20E:0x210], "little") + 0x200
+    at = int.from_bytes(file[KERNEL_VERSION:][:2], "little") + 0x200
     text = file[at:file.index(b"\0", at)].decode("ascii")
     found = re.search(r"Debian (\S+)", text)
     return found[1] if found else text.partition(" ")[0]

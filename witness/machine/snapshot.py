@@ -17,7 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from witness.boot.protocol import BOOT_PARAMS_SIZE, EXT_RAMDISK_IMAGE, INIT_SIZE, RAMDISK_IMAGE, e820, ramdisk
+from witness.boot.protocol import (
+    BOOT_PARAMS_SIZE, CMDLINE_SIZE, CMD_LINE_PTR, E820_RAM, EXT_CMD_LINE_PTR, EXT_RAMDISK_IMAGE, INIT_SIZE, PAGE, RAMDISK_IMAGE,
+    e820, ramdisk,
+)  # fmt: skip
 from witness.machine.description import Machine
 from witness.machine.qemu import AtEntry, Session, Settings, Start, Unusable, config_write, configs, copy_sparse, run
 from witness.machine.record import Entry, Ram, Run
@@ -26,13 +29,6 @@ from witness.machine.record import Entry, Ram, Run
 STATE = "snapshot.state"
 RAM = "snapshot.memory"
 
-PAGE = 4096
-E820_RAM = 1
-
-# In boot_params.
-EXT_CMD_LINE_PTR = 0x0C8
-CMD_LINE_PTR = 0x228
-CMDLINE_SIZE = 0x238
 CMDLINE_MAX = 2047  # what the loader has room for
 
 JUMP_TO_ITSELF = b"\xeb\xfe"
