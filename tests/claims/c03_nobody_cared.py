@@ -9,10 +9,10 @@ from functools import partial
 from tests.claims.devices import AHCI, BLK, BLK_2015, SHARED_EDU as EDU, Device
 from witness.judge.memory import edu_dmas
 from witness.lab.disk import reads_ended
-from witness.lab.experiment import Action, Experiment, Judge, Role, Trial, Value, exactly
+from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactly
 from witness.lab.machines import SHARED
 from witness.lab.observation import Observation, at
-from witness.lab.stage import Stage
+from witness.lab.stage import Action, Stage
 from witness.pci.registers import PCI_INTERRUPT_LINE, PCI_STATUS, PCI_STATUS_INTERRUPT
 
 GSI = EDU.gsi  # of all that interrupt on that machine

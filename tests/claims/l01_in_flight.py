@@ -12,9 +12,9 @@ from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_RAM, e820
 from witness.judge.memory import edu_dmas
 from witness.lab.disk import reads_ended, throttle, unthrottle
 from witness.lab.dma import written
-from witness.lab.experiment import Action, Experiment, Judge, Role, Trial, Value, exactly
+from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactly
 from witness.lab.observation import Mark, Observation, at
-from witness.lab.stage import Stage
+from witness.lab.stage import Action, Stage
 from witness.pci.registers import PCI_COMMAND_MASTER, Register
 from witness.pci.topology import Bdf
 from witness.report.timeline import Landed

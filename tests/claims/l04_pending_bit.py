@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from tests.claims.devices import BLK, NVME, PORT, Device
 from witness.devices.driving import not_seen
-from witness.lab.experiment import Action, Experiment, Role, Trial, Value, exactly
+from witness.lab.experiment import Experiment, Role, Trial, Value, exactly
 from witness.lab.observation import Observation, at
-from witness.lab.stage import Stage
+from witness.lab.stage import Action, Stage
 from witness.pci.registers import PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE, Register
 from witness.pci.topology import Function
 

@@ -11,10 +11,10 @@ from tests.claims.windows import edu_brought
 from witness.devices.driving import not_seen
 from witness.devices.virtio import in_flight, last_batch, queues
 from witness.lab.disk import reads_ended
-from witness.lab.experiment import Action, Experiment, Judge, Role, Trial, Value, exactly
+from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactly
 from witness.lab.machines import SHARED
 from witness.lab.observation import Observation, at
-from witness.lab.stage import Stage
+from witness.lab.stage import Action, Stage
 from witness.pci.registers import PCI_COMMAND_MASTER, Register
 from witness.trace.events import MmioWrite
 

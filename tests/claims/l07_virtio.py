@@ -9,10 +9,10 @@ from tests.claims.devices import Device
 from witness.devices.virtio import queues
 from witness.lab.disk import throttle, unthrottle, virtio
 from witness.lab.dma import first_params, written
-from witness.lab.experiment import Action, Experiment, Judge, Role, Trial, Value, exactly
+from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactly
 from witness.lab.machines import VIRTIO
 from witness.lab.observation import Observation, at
-from witness.lab.stage import Stage
+from witness.lab.stage import Action, Stage
 from witness.pci.registers import PCI_COMMAND_MASTER, Register
 from witness.pci.topology import Bdf
 from witness.report.timeline import Landed

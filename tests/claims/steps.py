@@ -8,9 +8,9 @@ from typing import NamedTuple, Sequence
 
 from tests.claims.devices import AHCI, BLK, BLK_2015, Device
 from witness.lab.disk import reads_ended
-from witness.lab.experiment import Action, Role, Trial, Unshown, Value, exactly
+from witness.lab.experiment import Role, Trial, Unshown, Value, exactly
 from witness.lab.observation import Observation, at
-from witness.lab.stage import Stage
+from witness.lab.stage import Action, Stage
 from witness.pci.registers import PCI_COMMAND_MASTER, PCI_STATUS, PCI_STATUS_INTERRUPT, Register
 from witness.pci.topology import Bdf
 

@@ -8,9 +8,9 @@ from functools import partial
 from tests.linux.sharer import BEFORE, actions, come_to_rest, interrupts, pending, reads, rises, storm
 from witness.devices.driving import own_messages
 from witness.lab.disk import disk, throttle, unthrottle, virtio
-from witness.lab.experiment import Action, Experiment, Role, Value, exactly
+from witness.lab.experiment import Experiment, Role, Value, exactly
 from witness.lab.observation import at
-from witness.lab.stage import Stage
+from witness.lab.stage import Action, Stage
 from witness.linux.trial import LINUX, Boot, Seen
 from witness.machine.description import Machine
 from witness.pci.registers import PCI_COMMAND_INTX_DISABLE

@@ -10,8 +10,9 @@ from functools import partial
 from witness.boot.protocol import BOOT_PARAMS_SIZE, e820
 from witness.devices.driving import driven
 from witness.judge.signature import resets
-from witness.lab.experiment import Action, Experiment, Judge, Role, Value, at_least, exactly
+from witness.lab.experiment import Experiment, Judge, Role, Value, at_least, exactly
 from witness.lab.observation import at
+from witness.lab.stage import Action
 from witness.linux.kdump import (
     CPUS, KERNEL_BEGINS, at_entry, changed_pages, destinations, entry_line, inside, lacking, ram_at_entry, registers, reservation,
     told_of, watch_entry, writers,

@@ -7,9 +7,9 @@ import re
 import time
 from functools import partial
 
-from witness.lab.experiment import Action, Value, at_least, exactly
+from witness.lab.experiment import Value, at_least, exactly
 from witness.lab.observation import at
-from witness.lab.stage import Stage
+from witness.lab.stage import Action, Stage
 from witness.linux.trial import Seen
 from witness.pci.registers import PCI_STATUS, PCI_STATUS_INTERRUPT
 from witness.pci.topology import Bdf

@@ -15,8 +15,7 @@ from functools import partial
 from typing import Any
 
 from witness.lab import disk
-from witness.lab.experiment import Action
-from witness.lab.stage import Stage
+from witness.lab.stage import Action, Stage
 from witness.machine.description import E1000E, Content, Disk, Machine, Nic, Sata, Serial
 from witness.pci.topology import Bdf
 

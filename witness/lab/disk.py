@@ -8,10 +8,7 @@ a virtio or NVMe device is reset; an AHCI controller's reset waits until the rea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from witness.lab.stage import Stage
+from witness.lab.stage import Stage
 
 SIZE = 8 << 20
 

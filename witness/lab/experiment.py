@@ -13,13 +13,11 @@ import sys
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Sequence
+from typing import Any, Callable, Iterable, Mapping, Sequence
 
+from witness.lab.stage import Action
 from witness.machine.description import Machine
 from witness.report.text import fault
-
-if TYPE_CHECKING:
-    from witness.lab.stage import Stage
 
 CLAIMS = Path(__file__).resolve().parent.parent.parent / "tests" / "claims"
 FILE = re.compile(r"([a-z]\d\d)_\w+\.py")
@@ -72,7 +70,6 @@ def reason(error: Exception) -> str:
 
 # Of what it is given to see: an Observation of the lab's, or a Seen of Linux's.
 Judge = Callable[[Any], Sequence[Value]]
-Action = Callable[["Stage"], None]
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ from witness.judge.policies import RESETTING, SHUTDOWN, STARTUP
 from witness.lab import stage
 from witness.lab.devices import DEVICES, NEIGHBOUR, Device
 from witness.lab.dma import given, hits
-from witness.lab.experiment import STUMBLES, Action, Unshown, reason
+from witness.lab.experiment import STUMBLES, Unshown, reason
 from witness.lab.observation import Observation
 from witness.lab.pool import Job
-from witness.lab.stage import Stage
+from witness.lab.stage import Action, Stage
 from witness.machine.qemu import Unusable
 from witness.machine.record import Outcome, Ram
 from witness.pci.topology import Bdf, Function

@@ -11,12 +11,11 @@ import os
 import socket
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Mapping, Sequence
+from typing import Callable, Mapping, Sequence
 
 from witness.boot.protocol import E820_RAM, INIT_SIZE, Image, e820
 from witness.devices.driving import is_edu
 from witness.judge.memory import EDU_DMA_COMMAND, EDU_DMA_RUN
-from witness.lab.experiment import Action
 from witness.machine.description import Machine
 from witness.machine.firmware import Firmware
 from witness.machine.plug import plug
@@ -91,6 +90,9 @@ class Stage:
     def keep_ram(self, name: str) -> None:
         """All of it as it is now, for Observation.ram."""
         copy_sparse(self.session.ram, kept_ram(self.session.ram.parent, name))
+
+
+Action = Callable[[Stage], None]
 
 
 def kept_ram(directory: Path, name: str) -> Path:
