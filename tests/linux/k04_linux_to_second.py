@@ -6,10 +6,10 @@ from __future__ import annotations
 import hashlib
 from functools import partial
 
+from tests.linux import shutdown
+from tests.linux.shutdown import ANYWHERE, HIGH, KEXEC_FILE_LOAD, KEXEC_LOAD, PORT_DRIVER, Handover, Way, machine, names
 from witness.lab.experiment import Experiment, Role, Value, exactly
 from witness.lab.observation import at
-from witness.linux import shutdown
-from witness.linux.shutdown import ANYWHERE, HIGH, KEXEC_FILE_LOAD, KEXEC_LOAD, PORT_DRIVER, Handover, Way, machine, names
 from witness.linux.trial import LINUX, Boot, Seen
 from witness.pci.registers import PCI_COMMAND_MASTER, Register
 from witness.pci.topology import Bdf

@@ -7,11 +7,11 @@ import hashlib
 from dataclasses import dataclass
 from functools import partial
 
+from tests.linux import shutdown
+from tests.linux.shutdown import HIGH, KEXEC_LOAD, NONE, Handover, Way, names
 from witness.judge import pattern
 from witness.lab.experiment import Experiment, Role, Unshown, Value, exactly
 from witness.lab.observation import at
-from witness.linux import shutdown
-from witness.linux.shutdown import HIGH, KEXEC_LOAD, NONE, Handover, Way, names
 from witness.linux.trial import FIRST_WORDS, LINUX, Boot, Seen
 from witness.machine.record import Outcome
 from witness.pci.registers import PCI_COMMAND, PCI_COMMAND_MASTER, Register

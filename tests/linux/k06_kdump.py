@@ -7,16 +7,16 @@ import re
 from dataclasses import replace
 from functools import partial
 
+from tests.linux.kdump import (
+    CPUS, KERNEL_BEGINS, at_entry, changed_pages, destinations, entry_line, inside, lacking, ram_at_entry, registers, reservation,
+    told_of, watch_entry, writers,
+)  # fmt: skip
 from witness.boot.protocol import BOOT_PARAMS_SIZE, e820
 from witness.devices.driving import driven
 from witness.judge.signature import resets
 from witness.lab.experiment import Experiment, Judge, Role, Value, at_least, exactly
 from witness.lab.observation import at
 from witness.lab.stage import Action
-from witness.linux.kdump import (
-    CPUS, KERNEL_BEGINS, at_entry, changed_pages, destinations, entry_line, inside, lacking, ram_at_entry, registers, reservation,
-    told_of, watch_entry, writers,
-)  # fmt: skip
 from witness.linux.trial import LINUX, Boot, Seen
 from witness.machine.description import REFERENCE, Machine
 from witness.machine.record import Outcome

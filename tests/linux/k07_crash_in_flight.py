@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 
+from tests.linux.kdump import changed_pages, entry_line, lacking, positions, reservation
 from witness.boot.protocol import Image
 from witness.devices.virtio import NET_RX, Landing, Queue, Request, in_flight, queues
 from witness.lab import disk
@@ -13,7 +14,6 @@ from witness.lab.dma import PAGE, given, hits
 from witness.lab.experiment import Experiment, Role, Value, exactly
 from witness.lab.observation import at
 from witness.lab.stage import IMAGES, Stage
-from witness.linux.kdump import changed_pages, entry_line, lacking, positions, reservation
 from witness.linux.trial import FILES as FOLDER, LINUX, Boot, Seen
 from witness.machine.description import Content, Disk, Machine, Nic
 from witness.machine.record import Outcome, Ram
