@@ -7,7 +7,7 @@ import re
 from functools import partial
 from typing import NamedTuple
 
-from witness.lab.apic import IRR, ISR, vectors
+from tests.claims.apic import IRR, ISR, vectors
 from witness.lab.experiment import Experiment, Role, Trial, Value, exactly
 from witness.lab.machines import TWO_CPUS
 from witness.lab.observation import Observation, at

@@ -7,11 +7,11 @@ from functools import partial
 from typing import Mapping, NamedTuple
 
 from tests.claims.devices import AHCI, BLK, NVME, SHARED_EDU as EDU, Device
+from tests.claims.dma import written
 from tests.claims.windows import edu_brought
 from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_RAM, e820
 from witness.judge.memory import edu_dmas
 from witness.lab.disk import reads_ended, throttle, unthrottle
-from witness.lab.dma import written
 from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactly
 from witness.lab.observation import Mark, Observation, at
 from witness.lab.stage import Action, Stage

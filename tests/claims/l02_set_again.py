@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
+from tests.claims.dma import written
 from tests.claims.loaded import FRAME, NIC
 from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, e820
 from witness.judge.memory import edu_dmas
-from witness.lab.dma import written
 from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactly
 from witness.lab.machines import EDU, LINES
 from witness.lab.observation import Observation, at

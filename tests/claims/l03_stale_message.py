@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from functools import partial
 
+from tests.claims.apic import IRR, ISR, Taken, log_interrupts, look, taken, vectors
 from tests.claims.windows import not_driven
 from witness.judge.hazards import PIC_REGION
-from witness.lab.apic import IRR, ISR, Taken, log_interrupts, look, taken, vectors
 from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactly
 from witness.lab.machines import EDU
 from witness.lab.observation import Observation, at

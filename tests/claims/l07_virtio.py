@@ -6,9 +6,9 @@ from __future__ import annotations
 from functools import partial
 
 from tests.claims.devices import Device
+from tests.claims.dma import first_params, written
 from witness.devices.virtio import queues
 from witness.lab.disk import throttle, unthrottle, virtio
-from witness.lab.dma import first_params, written
 from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactly
 from witness.lab.machines import VIRTIO
 from witness.lab.observation import Observation, at

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from witness.lab.dma import first_params, written
+from tests.claims.dma import first_params, written
 from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactly
 from witness.lab.machines import BRIDGED
 from witness.lab.observation import Observation, at

@@ -13,10 +13,10 @@ import struct
 from functools import partial
 from typing import NamedTuple
 
+from tests.claims.dma import first_params, written
 from tests.claims.windows import OUT, TO_JUMP, Window, edu_brought, let_loose, look, not_driven, words
 from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, e820
 from witness.lab import disk, machines
-from witness.lab.dma import first_params, written
 from witness.lab.experiment import Role, Trial, Value, exactly
 from witness.lab.observation import Observation
 from witness.lab.stage import Stage

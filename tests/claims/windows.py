@@ -10,9 +10,10 @@ from __future__ import annotations
 from functools import partial
 from typing import NamedTuple
 
+from tests.claims import apic
 from witness.devices.driving import driven, not_seen
 from witness.judge.memory import edu_dmas
-from witness.lab import apic, machines
+from witness.lab import machines
 from witness.lab.experiment import Role, Trial, Unshown, Value, exactly
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Stage

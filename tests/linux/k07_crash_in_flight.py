@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 
+from tests.claims.dma import PAGE
 from tests.linux.kdump import changed_pages, entry_line, lacking, positions, reservation
 from witness.boot.protocol import Image
 from witness.devices.virtio import NET_RX, Landing, Queue, Request, in_flight, queues
 from witness.lab import disk
-from witness.lab.dma import PAGE, given, hits
+from witness.lab.dma import given, hits
 from witness.lab.experiment import Experiment, Role, Value, exactly
 from witness.lab.observation import at
 from witness.lab.stage import IMAGES, Stage

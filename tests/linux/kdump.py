@@ -6,13 +6,13 @@ from __future__ import annotations
 import re
 from typing import Iterator
 
+from tests.claims.dma import PAGE
 from witness.boot.protocol import ENTRY_64, Image
 from witness.devices import ahci, nvme
 from witness.devices.driving import driven, not_seen
 from witness.devices.virtio import DESC, queues
 from witness.evidence.case import Case
 from witness.judge.memory import edu_dmas
-from witness.lab.dma import PAGE
 from witness.lab.experiment import Unshown
 from witness.lab.stage import Stage
 from witness.linux.trial import FILES, Seen

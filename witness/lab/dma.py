@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What devices wrote into RAM behind everybody's back: while an image waited at a point; or in pieces of RAM, and then whose it is.
+"""What devices wrote into pieces of RAM behind everybody's back, and whose it is.
 
 A hit is a device's where the outgoing kernel had given it the address: as a ring, as a buffer, as a target. Else it is nobody's.
 """
@@ -11,59 +11,16 @@ from collections import Counter
 from itertools import accumulate
 from typing import Iterator, NamedTuple
 
-from witness.boot.protocol import INIT_SIZE
 from witness.devices import ahci, e1000e, nvme
 from witness.devices.virtio import anything, in_flight, queues
 from witness.evidence.case import Case
 from witness.judge.memory import edu_dmas
-from witness.lab.observation import Observation
 from witness.machine.record import Ram
 from witness.pci.topology import Bdf
 from witness.trace.events import MmioWrite
 
 # Hits are counted in units of so many bytes: of random data a byte in 256 is the one that was there.
 UNIT = 16
-
-PAGE = 4096
-
-# In boot_params: where the image was put.
-CODE32_START = 0x214
-
-
-# --- while an image waits ---
-
-
-def written(seen: Observation, params: int, before: str = "before", after: str = "after") -> list[int]:
-    """The addresses of the bytes that differ between two copies of RAM, kept while the image with these boot_params waited: nothing
-    but devices writes then, except in the image itself, which runs."""
-    old, new = seen.ram(before), seen.ram(after)
-    image = _image(old, params)
-    return [at for page in _pages(seen, old, new) if page not in image for at in _differing(page, old, new)]
-
-
-def first_params(seen: Observation) -> int:
-    """Those of the image in first's place."""
-    return seen.run.entries[0].registers["RSI"]
-
-
-def _image(ram: Ram, params: int) -> range:
-    start, size = (int.from_bytes(ram.read(range(params + at, params + at + 4)), "little") for at in (CODE32_START, INIT_SIZE))
-    return range(start, start + size)
-
-
-def _pages(seen: Observation, old: Ram, new: Ram) -> Iterator[int]:
-    for page in range(0, seen.run.machine.mib << 20, PAGE):
-        addresses = range(page, page + PAGE)
-        if old.read(addresses) != new.read(addresses):
-            yield page
-
-
-def _differing(page: int, old: Ram, new: Ram) -> Iterator[int]:
-    addresses = range(page, page + PAGE)
-    return (at for at, was, now in zip(addresses, old.read(addresses), new.read(addresses)) if was != now)
-
-
-# --- whose it is ---
 
 
 class Given(NamedTuple):
