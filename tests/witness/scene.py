@@ -13,6 +13,7 @@ import random
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Callable
 
 from witness.boot.protocol import E820_DMA, E820_TABLE
 from witness.judge import pattern
@@ -417,12 +418,7 @@ def drive_card(s: Scene, when: str, base: int) -> None:
     s.frames += [PROBE, ANSWER]
 
 
-def handoff(s: Scene, policy: str = "keep-msi") -> Scene:
-    """The whole story."""
-    s.cmdline = f"handoff.shutdown={policy}"
-    more = [bdf for bdf in MORE if bdf in s.functions]
-    express = [bdf for bdf in EXPRESS if bdf in s.functions]
-    cards = [bdf for bdf in CARDS if bdf in s.functions]
+def _firmware(s: Scene) -> None:
     s.add("power-on", "runstate_set current_run_state 6 (prelaunch) new_state 9 (running)")
     for bdf, name in s.functions.items():
         if bdf in TABLES:
@@ -432,28 +428,24 @@ def handoff(s: Scene, policy: str = "keep-msi") -> Scene:
     for bdf in s.functions:
         s.add("firmware", *config_write(bdf, COMMAND, 0x7))
         s.values[bdf, COMMAND] = 0x7
+
+
+def handoff(s: Scene, policy: str = "keep-msi", others: Others | None = None) -> Scene:
+    """The whole story."""
+    others = others or NO_OTHERS
+    s.cmdline = f"handoff.shutdown={policy}"
+    s.functions |= others.functions
+    _firmware(s)
     messengers = [bdf for bdf in s.functions if bdf != BRIDGE]
     s.values |= {(bdf, CONTROL): CONTROL_OFF[bdf in TABLES] for bdf in messengers}
     s.add("enter-first", STOP, GO)
 
-    if cards:
-        drive_card(s, "first", 0)
-    if express:
-        drive_express(s, "first", 0)
-    if more:
-        drive_more(s, "first", 0)
+    others.drive(s, "first", 0)
     drive(s, "first", DESC, EDU_TARGET + 0x200, EDU_TARGET)
-    if more:
-        s.add("arm-net", notify(1))
-        s.frames.append(PROBE)
-    if cards:
-        s.add("arm-card", card(0x3818, 2))
-        s.frames.append(PROBE)
-    if express:
-        s.add("arm-nvme", nvme(0x1000, 2))
+    others.arm(s)
     s.add("arm-edu", *edu_dma(EDU, EDU_TARGET), *edu_dma(BEHIND, EDU_TARGET + DMA_SIZE))
 
-    for bdf in (BEHIND, *reversed(more + express + cards), BRIDGE, EDU, VIRTIO) if policy != "none" else ():
+    for bdf in (BEHIND, *reversed(others.functions), BRIDGE, EDU, VIRTIO) if policy != "none" else ():
         _shut_down(s, bdf, policy)
     s.handed = {bdf: (s.values[bdf, COMMAND], s.values.get((bdf, CONTROL), 0)) for bdf in s.functions}
     s.add("jump", STOP, GO)
@@ -464,49 +456,61 @@ def handoff(s: Scene, policy: str = "keep-msi") -> Scene:
             s.register(f"startup-{bdf}", bdf, CONTROL, off)
 
     s.add("reset", virtio(20, 0, 1))
-    for bdf in more:
-        s.add(f"reset-{bdf}", virtio(20, 0, 1, bdf))
-    if express:
-        s.add(f"reset-{NVME}", nvme(0x14, 0x460000))
-    if cards:
-        s.add("reset-card-stop", card(0xD8, 0xFFFFFFFF), card(0x100, 0), card(0x400, 0), card(0, 0x44))
-        s.add("reset-card", card(0, 0x04000040))
-        s.add("reset-card-mask", card(0xD8, 0xFFFFFFFF))
-    for bdf in (VIRTIO, EDU, BRIDGE, BEHIND, *more, *express, *cards) if policy != "none" else ():
+    others.reset(s)
+    for bdf in (VIRTIO, EDU, BRIDGE, BEHIND, *others.functions) if policy != "none" else ():
         s.register(f"master-{bdf}", bdf, COMMAND, s.values[bdf, COMMAND] | 4)
-    if express:
-        drive_express(s, "again", NEW)
-    if cards:
-        drive_card(s, "again", NEW)
+    others.drive(s, "again", NEW)
     drive(s, "again", NEW_DESC, NEW_SOURCE, NEW_TARGET)
-    if more:
-        drive_more(s, "again", NEW)
     _fill(s)
-    if more:
-        _fill_more(s)
-    if express:
-        _fill_express(s)
-    if cards:
-        _fill_card(s)
+    others.fill(s)
     return s
 
 
-def handoff_of_everything(s: Scene) -> Scene:
-    """With virtio-net and virtio-rng as well."""
-    s.functions |= MORE
-    return handoff(s)
+# --- devices beside those of every story ---
 
 
-def handoff_of_express(s: Scene) -> Scene:
-    """With nvme and PCIe ports as well."""
-    s.functions |= EXPRESS
-    return handoff(s)
+@dataclass(frozen=True)
+class Others:
+    """What they do in it."""
+
+    functions: dict[Bdf, str]
+    drive: Callable[[Scene, str, int], None]
+    arm: Callable[[Scene], None]  # work that is in flight at the jump
+    reset: Callable[[Scene], None]
+    fill: Callable[[Scene], None]  # RAM
 
 
-def handoff_of_cards(s: Scene) -> Scene:
-    """With e1000e as well."""
-    s.functions |= CARDS
-    return handoff(s)
+def _nothing(*_: object) -> None:
+    pass
+
+
+def _arm_net(s: Scene) -> None:
+    s.add("arm-net", notify(1))
+    s.frames.append(PROBE)
+
+
+def _reset_more(s: Scene) -> None:
+    for bdf in MORE:
+        s.add(f"reset-{bdf}", virtio(20, 0, 1, bdf))
+
+
+def _arm_nvme(s: Scene) -> None:
+    s.add("arm-nvme", nvme(0x1000, 2))
+
+
+def _reset_nvme(s: Scene) -> None:
+    s.add(f"reset-{NVME}", nvme(0x14, 0x460000))
+
+
+def _arm_card(s: Scene) -> None:
+    s.add("arm-card", card(0x3818, 2))
+    s.frames.append(PROBE)
+
+
+def _reset_card(s: Scene) -> None:
+    s.add("reset-card-stop", card(0xD8, 0xFFFFFFFF), card(0x100, 0), card(0x400, 0), card(0, 0x44))
+    s.add("reset-card", card(0, 0x04000040))
+    s.add("reset-card-mask", card(0xD8, 0xFFFFFFFF))
 
 
 def _shut_down(s: Scene, bdf: Bdf, policy: str) -> None:
@@ -615,3 +619,9 @@ def _request(head: int, header: int, data: int, status: int) -> bytes:
     """A read as its three descriptors."""
     parts = ((header, 16, 1, head + 1), (data, TAKEN, 3, head + 2), (status, 1, 2, 0))
     return b"".join(struct.pack("<QIHH", *part) for part in parts)
+
+
+NO_OTHERS = Others({}, _nothing, _nothing, _nothing, _nothing)
+VIRTIO_OTHERS = Others(MORE, drive_more, _arm_net, _reset_more, _fill_more)
+EXPRESS_OTHERS = Others(EXPRESS, drive_express, _arm_nvme, _reset_nvme, _fill_express)
+CARD_OTHERS = Others(CARDS, drive_card, _arm_card, _reset_card, _fill_card)

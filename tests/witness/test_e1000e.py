@@ -14,8 +14,8 @@ from typing import Callable
 
 import pytest
 from tests.witness.scene import (
-    ANSWER, CARD, CARD_DATA, CARD_RX, CARD_TX, DMA, NEW, PARAMS, VECTOR, VECTORS,
-    Scene, card, handoff_of_cards, msi, msix_table,
+    ANSWER, CARD, CARD_DATA, CARD_OTHERS, CARD_RX, CARD_TX, DMA, NEW, PARAMS, VECTOR, VECTORS, Scene, card, handoff, msi,
+    msix_table,
 )  # fmt: skip
 
 from witness.devices.driving import driven
@@ -28,7 +28,7 @@ SIZE = 16
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
-    return handoff_of_cards(Scene(tmp_path))
+    return handoff(Scene(tmp_path), others=CARD_OTHERS)
 
 
 def test_all_hold(scene: Scene) -> None:

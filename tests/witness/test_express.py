@@ -15,9 +15,9 @@ from typing import Callable
 
 import pytest
 from tests.witness.scene import (
-    ADMIN_COMPLETION, ADMIN_SUBMISSION, BRIDGE, COMMAND, CONTROL, DMA, EDU, EDU_TARGET, IDENTIFIED, MESSAGES, NEW, NVME,
-    OLD_PORT, PORT, SLOT_CAPABILITIES, SLOT_CONTROL, VECTORS,
-    Scene, admin_queues, config_write, edu, edu_dma, gsi, handoff_of_express, msi, msix_table, nvme,
+    ADMIN_COMPLETION, ADMIN_SUBMISSION, BRIDGE, COMMAND, CONTROL, DMA, EDU, EDU_TARGET, EXPRESS_OTHERS, IDENTIFIED, MESSAGES, NEW,
+    NVME, OLD_PORT, PORT, SLOT_CAPABILITIES, SLOT_CONTROL, VECTORS, Scene, admin_queues, config_write, edu, edu_dma, gsi, handoff,
+    msi, msix_table, nvme,
 )  # fmt: skip
 from tests.witness.test_driving import reconfigured
 
@@ -33,7 +33,7 @@ EXP_FLAGS = SLOT_CAPABILITIES - 0x14 + 2
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
-    return handoff_of_express(Scene(tmp_path))
+    return handoff(Scene(tmp_path), others=EXPRESS_OTHERS)
 
 
 def test_all_hold(scene: Scene) -> None:

@@ -16,8 +16,7 @@ from typing import Callable
 import pytest
 from tests.witness.scene import (
     ANSWER, COMMAND, DMA, GATEWAY, MAC, NET, NEW, PARAMS, PROBE, RNG, RNG_DATA, RNG_DESC, RNG_SIZE, RX_DATA, RX_DESC, RX_SIZE,
-    TX_DATA, TX_DESC, VECTOR, VECTORS,
-    Scene, arp, config_write, gsi, handoff_of_everything, msi, msix_table, notify, virtqueues,
+    TX_DATA, TX_DESC, VECTOR, VECTORS, VIRTIO_OTHERS, Scene, arp, config_write, gsi, handoff, msi, msix_table, notify, virtqueues,
 )  # fmt: skip
 
 from witness.boot.protocol import E820_DMA, E820_TABLE
@@ -31,7 +30,7 @@ USED = 0x200  # behind the descriptors
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
-    return handoff_of_everything(Scene(tmp_path))
+    return handoff(Scene(tmp_path), others=VIRTIO_OTHERS)
 
 
 def test_all_hold(scene: Scene) -> None:
