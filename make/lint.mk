@@ -28,6 +28,10 @@ lint-rooms:
 	@tools/lint/rooms
 	$(linted)
 
+lint-layers:
+	@tools/lint/layers
+	$(linted)
+
 # Each header compiles alone.
 lint-headers:
 	@$(call each,$(call lint_files,h)) $(CC) $(LINT_CFLAGS) -fsyntax-only -include {} -x c /dev/null
