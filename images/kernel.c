@@ -28,12 +28,6 @@
 /* On hardware nobody takes the exit code: the last lines are to be read before the machine resets. */
 #define RESET_AFTER_US 30000000
 
-static const struct pci_policy *const shutdown_policies[] = {
-	&shutdown_keep_msi,	&shutdown_disable_msi, &shutdown_none,	   &shutdown_disable_msi_only,
-	&shutdown_bridges_only, &shutdown_reset,       &shutdown_intx_off, &shutdown_drain,
-};
-static const struct pci_policy *const startup_policies[] = { &startup_disable_msi, &startup_none, &startup_hardened };
-
 /* What an image of this project leaves to the next beside what the boot protocol knows: a node in the chain of setup_data. */
 static struct handed {
 	struct setup_data node;
@@ -147,25 +141,18 @@ static void adopt_handed(struct kernel *kernel)
 		kernel->from = &by_image;
 }
 
-static void policy_names(const struct pci_policy *const *policies, size_t count, const char **names)
+/* Of a table; both end with NULL. */
+static void policy_names(const struct pci_policy *const *policies, const char **names)
 {
-	for (size_t i = 0; i < count; i++)
-		names[i] = policies[i]->name;
-	names[count] = NULL;
-}
-
-static const struct pci_policy *policy_named(const struct pci_policy *const *policies, size_t count, const char *name)
-{
-	for (size_t i = 0; i < count; i++)
-		if (!strcmp(policies[i]->name, name))
-			return policies[i];
-	return NULL; /* not reached: options_parse has let through what is in the list */
+	while (*policies)
+		*names++ = (*policies++)->name;
+	*names = NULL;
 }
 
 static enum status read_options(struct kernel *kernel, const char *default_next)
 {
 	static const char *const scopes[] = { "all", "bound", NULL };
-	const char *shutdowns[ARRAY_SIZE(shutdown_policies) + 1], *startups[ARRAY_SIZE(startup_policies) + 1];
+	const char *shutdowns[ARRAY_SIZE(shutdown_policies)], *startups[ARRAY_SIZE(startup_policies)];
 	struct options *o = &kernel->options;
 	const struct option table[] = {
 		{ "shutdown", shutdowns, o->shutdown }, { "startup", startups, o->startup }, { "next", NULL, o->next },
@@ -173,10 +160,10 @@ static enum status read_options(struct kernel *kernel, const char *default_next)
 	};
 	enum status s;
 
-	policy_names(shutdown_policies, ARRAY_SIZE(shutdown_policies), shutdowns);
-	policy_names(startup_policies, ARRAY_SIZE(startup_policies), startups);
-	str_copy(o->shutdown, sizeof(o->shutdown), shutdown_keep_msi.name);
-	str_copy(o->startup, sizeof(o->startup), startup_disable_msi.name);
+	policy_names(shutdown_policies, shutdowns);
+	policy_names(startup_policies, startups);
+	str_copy(o->shutdown, sizeof(o->shutdown), shutdowns[0]);
+	str_copy(o->startup, sizeof(o->startup), startups[0]);
 	str_copy(o->next, sizeof(o->next), default_next);
 	str_copy(o->scope, sizeof(o->scope), kernel->in_qemu ? "all" : "bound");
 	s = options_parse(kernel->cmdline, table, ARRAY_SIZE(table));
@@ -186,8 +173,8 @@ static enum status read_options(struct kernel *kernel, const char *default_next)
 		s = scope_check(o->allow);
 	if (s != OK)
 		return s;
-	kernel->shutdown = policy_named(shutdown_policies, ARRAY_SIZE(shutdown_policies), o->shutdown);
-	kernel->startup = policy_named(startup_policies, ARRAY_SIZE(startup_policies), o->startup);
+	kernel->shutdown = pci_policy_named(shutdown_policies, o->shutdown);
+	kernel->startup = pci_policy_named(startup_policies, o->startup);
 	return OK;
 }
 
@@ -590,18 +577,12 @@ void kernel_shutdown(struct kernel *kernel)
 		lapic_quiet();
 }
 
-/* Of every function that it is applied to. */
-static bool clears_master(const struct pci_policy *policy)
-{
-	return policy != &shutdown_none && policy != &shutdown_disable_msi_only && policy != &shutdown_bridges_only;
-}
-
 _Noreturn void kernel_jump(struct kernel *kernel)
 {
 	const struct chain *chain = &kernel->chain;
 
 	handed.failed = kernel->failed || interrupts_were_nobodys();
-	handed.cleared = clears_master(kernel->shutdown);
+	handed.cleared = kernel->shutdown->clears_master;
 	chain_place(chain);
 	if (chain_verify(chain) != OK)
 		give_up(kernel, "digest");

@@ -182,7 +182,18 @@ void pci_msix_mask(struct pci_dev *dev);
 struct pci_policy {
 	const char *name;
 	void (*apply)(struct pci_dev *dev);
+	bool clears_master; /* of every function that it is applied to; else the next kernel may find it on, and nothing went wrong */
 };
+
+/*
+ * The policies of a room are the rows of one list, `#define ROOM_POLICIES(row) row(...) row(...)`: it declares each, and fills the
+ * table of them, which ends with NULL.
+ */
+#define PCI_POLICY_DECLARE(policy) extern const struct pci_policy policy;
+#define PCI_POLICY_COUNT(policy)   +1
+#define PCI_POLICY_ADDRESS(policy) &policy,
+
+const struct pci_policy *pci_policy_named(const struct pci_policy *const *table, const char *name); /* NULL where there is none */
 
 void pci_driver_shutdown(struct pci_dev *dev); /* the driver's callback, where it has one */
 void pci_driver_reset(struct pci_dev *dev);    /* its reset, whoever had the device before; what went wrong the driver says */

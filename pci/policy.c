@@ -1,5 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "lib/string.h"
 #include "pci/dev.h"
+
+const struct pci_policy *pci_policy_named(const struct pci_policy *const *table, const char *name)
+{
+	while (*table && strcmp((*table)->name, name))
+		table++;
+	return *table;
+}
 
 void pci_driver_shutdown(struct pci_dev *dev)
 {

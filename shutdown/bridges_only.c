@@ -11,4 +11,4 @@ static void apply(struct pci_dev *dev)
 		pci_clear_master(dev);
 }
 
-const struct pci_policy shutdown_bridges_only = { "bridges-only", apply };
+const struct pci_policy shutdown_bridges_only = { "bridges-only", apply, .clears_master = false };

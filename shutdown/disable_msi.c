@@ -9,4 +9,4 @@ static void apply(struct pci_dev *dev)
 	pci_clear_master(dev);
 }
 
-const struct pci_policy shutdown_disable_msi = { "disable-msi", apply };
+const struct pci_policy shutdown_disable_msi = { "disable-msi", apply, .clears_master = true };

@@ -12,4 +12,4 @@ static void apply(struct pci_dev *dev)
 	pci_msix_shutdown(dev);
 }
 
-const struct pci_policy shutdown_disable_msi_only = { "disable-msi-only", apply };
+const struct pci_policy shutdown_disable_msi_only = { "disable-msi-only", apply, .clears_master = false };

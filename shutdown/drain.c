@@ -13,4 +13,4 @@ static void apply(struct pci_dev *dev)
 	pci_wait_for_pending_transaction(dev);
 }
 
-const struct pci_policy shutdown_drain = { "drain", apply };
+const struct pci_policy shutdown_drain = { "drain", apply, .clears_master = true };

@@ -14,4 +14,4 @@ static void apply(struct pci_dev *dev)
 	pci_clear_master(dev);
 }
 
-const struct pci_policy shutdown_intx_off = { "intx-off", apply };
+const struct pci_policy shutdown_intx_off = { "intx-off", apply, .clears_master = true };

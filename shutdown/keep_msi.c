@@ -7,4 +7,4 @@ static void apply(struct pci_dev *dev)
 	pci_clear_master(dev);
 }
 
-const struct pci_policy shutdown_keep_msi = { "keep-msi", apply };
+const struct pci_policy shutdown_keep_msi = { "keep-msi", apply, .clears_master = true };

@@ -12,4 +12,4 @@ static void apply(struct pci_dev *dev)
 	pci_clear_master(dev);
 }
 
-const struct pci_policy shutdown_reset = { "reset", apply };
+const struct pci_policy shutdown_reset = { "reset", apply, .clears_master = true };

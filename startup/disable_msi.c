@@ -7,4 +7,4 @@ static void apply(struct pci_dev *dev)
 	pci_msix_init(dev);
 }
 
-const struct pci_policy startup_disable_msi = { "disable-msi", apply };
+const struct pci_policy startup_disable_msi = { "disable-msi", apply, .clears_master = false };

@@ -18,4 +18,4 @@ static void apply(struct pci_dev *dev)
 	pci_msix_mask(dev);
 }
 
-const struct pci_policy startup_hardened = { "hardened", apply };
+const struct pci_policy startup_hardened = { "hardened", apply, .clears_master = true };

@@ -7,4 +7,4 @@ static void apply(struct pci_dev *dev)
 	(void)dev;
 }
 
-const struct pci_policy startup_none = { "none", apply };
+const struct pci_policy startup_none = { "none", apply, .clears_master = false };

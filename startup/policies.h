@@ -4,9 +4,18 @@
 
 #include "pci/dev.h"
 
-/* What a kernel does to one function on its way in, before any driver; pci_apply_forward does it to all, parents first. */
-extern const struct pci_policy startup_disable_msi; /* the reference: Linux since 2011 (d5dea7d95c48) */
-extern const struct pci_policy startup_none;	    /* Linux before that */
-extern const struct pci_policy startup_hardened;    /* silent, whoever had it before */
+/*
+ * What a kernel does to one function on its way in, before any driver; pci_apply_forward does it to all, parents first. A policy is
+ * a file here and a row; the first is what a kernel does that is told nothing else.
+ */
+/* clang-format off */
+#define STARTUP_POLICIES(row) \
+	row(startup_disable_msi) /* the reference: Linux since 2011 (d5dea7d95c48) */ \
+	row(startup_none)        /* Linux before that */ \
+	row(startup_hardened)    /* silent, whoever had it before */
+/* clang-format on */
+
+STARTUP_POLICIES(PCI_POLICY_DECLARE)
+extern const struct pci_policy *const startup_policies[STARTUP_POLICIES(PCI_POLICY_COUNT) + 1];
 
 #endif

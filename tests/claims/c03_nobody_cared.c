@@ -96,7 +96,7 @@ static void share_line(irq_handler handler, void *context)
 
 _Noreturn void image_main(const struct boot_params *params)
 {
-	static const struct pci_policy policy = { "in steps", apply };
+	static const struct pci_policy policy = { "in steps", apply, .clears_master = true };
 	static struct lab_edu edu;
 
 	lab_start(&kernel, "c03", "", params);

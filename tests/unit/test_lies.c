@@ -470,17 +470,12 @@ static unsigned int accesses_of(u16 bdf)
 	return n;
 }
 
-static const struct pci_policy *const startups[] = { &startup_disable_msi, &startup_none, &startup_hardened };
-static const struct pci_policy *const shutdowns[] = {
-	&shutdown_keep_msi,	&shutdown_disable_msi, &shutdown_none,	   &shutdown_disable_msi_only,
-	&shutdown_bridges_only, &shutdown_reset,       &shutdown_intx_off, &shutdown_drain,
-};
+#define STARTUPS  (ARRAY_SIZE(startup_policies) - 1) /* without the end */
+#define SHUTDOWNS (ARRAY_SIZE(shutdown_policies) - 1)
 
 static bool clears_master(const struct pci_policy *shutdown, const struct pci_dev *dev)
 {
-	if (shutdown == &shutdown_bridges_only)
-		return dev->header_type == PCI_HEADER_TYPE_BRIDGE;
-	return shutdown != &shutdown_none && shutdown != &shutdown_disable_msi_only;
+	return shutdown->clears_master || (shutdown == &shutdown_bridges_only && dev->header_type == PCI_HEADER_TYPE_BRIDGE);
 }
 
 static void whoever_goes_whenever_it_goes_the_others_are_handled(void **state)
@@ -488,9 +483,9 @@ static void whoever_goes_whenever_it_goes_the_others_are_handled(void **state)
 	unsigned int runs = 0;
 
 	(void)state;
-	for (size_t p = 0; p < ARRAY_SIZE(startups) * ARRAY_SIZE(shutdowns); p++) {
-		const struct pci_policy *startup = startups[p % ARRAY_SIZE(startups)];
-		const struct pci_policy *shutdown = shutdowns[p / ARRAY_SIZE(startups)];
+	for (size_t p = 0; p < STARTUPS * SHUTDOWNS; p++) {
+		const struct pci_policy *startup = startup_policies[p % STARTUPS];
+		const struct pci_policy *shutdown = shutdown_policies[p / STARTUPS];
 		struct fake_pci *stayed;
 
 		one_of_each_kind();
@@ -566,16 +561,16 @@ static void a_policy_writes_nothing_to_what_has_gone(void **state)
 {
 	(void)state;
 	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
-		for (size_t p = 0; p < ARRAY_SIZE(startups) + ARRAY_SIZE(shutdowns); p++) {
+		for (size_t p = 0; p < STARTUPS + SHUTDOWNS; p++) {
 			for (int n = 0; n < 8; n++) {
 				one_of_each_kind();
 				assert_int_equal(enumerate(FAKE_FNS_MAX), OK);
 				fake_forget(fake);
 				fake_at(fake, kinds[k].bdf)->answers = n;
-				if (p < ARRAY_SIZE(startups))
-					pci_apply_forward(&pci, startups[p]);
+				if (p < STARTUPS)
+					pci_apply_forward(&pci, startup_policies[p]);
 				else
-					pci_apply_backward(&pci, shutdowns[p - ARRAY_SIZE(startups)]);
+					pci_apply_backward(&pci, shutdown_policies[p - STARTUPS]);
 				assert_false(written_once_gone());
 			}
 		}
@@ -753,7 +748,7 @@ static void a_bus_master_that_cannot_be_cleared_is_what_the_next_kernel_finds(vo
 			for (size_t w = 0; w < ARRAY_SIZE(writable); w++) {
 				one_of_each_kind();
 				fake_writable(fake_at(fake, kinds[k].bdf), PCI_COMMAND, 2, writable[w]);
-				live(&startup_disable_msi, shutdowns[p]);
+				live(&startup_disable_msi, shutdown_policies[p]);
 				assert_int_equal(enumerate(FAKE_FNS_MAX), OK);
 				for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
 					assert_int_equal(found(kinds[i].bdf)->found.command & PCI_COMMAND_MASTER,

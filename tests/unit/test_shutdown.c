@@ -158,9 +158,9 @@ static void writes_twice(struct pci_dev *dev)
 static void the_signature_rejects_every_other_policy(void **state)
 {
 	static const struct pci_policy mistakes[] = {
-		{ "also disables MSI", also_disables_msi }, { "writes 32 bits", writes_32_bits },
-		{ "clears decode too", clears_decode_too }, { "forgets bridges", forgets_bridges },
-		{ "writes twice", writes_twice },
+		{ "also disables MSI", also_disables_msi, true }, { "writes 32 bits", writes_32_bits, true },
+		{ "clears decode too", clears_decode_too, true }, { "forgets bridges", forgets_bridges, true },
+		{ "writes twice", writes_twice, true },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(mistakes); i++) {
@@ -204,7 +204,7 @@ static void disable_msi_turns_msi_off_before_bus_master(void **state)
 		CFG_W16(TREE_EDU, FAKE_EDU_MSI + 2, 0x0080), CFG_W16(TREE_EDU, PCI_COMMAND, 0x0007),
 		CFG_W16(TREE_EDU, PCI_COMMAND, 0x0003),	     CFG_W16(TREE_BRIDGE, PCI_COMMAND, 0x0003),
 	};
-	static const struct pci_policy mistake = { "master first", master_first };
+	static const struct pci_policy mistake = { "master first", master_first, true };
 
 	pci_apply_backward(&devs.pci, &shutdown_disable_msi);
 	assert_writes(fake, want);
@@ -406,10 +406,42 @@ static void drain_does_not_wait_for_a_function_that_is_gone(void **state)
 
 /* --- what all share --- */
 
-static const struct pci_policy *const policies[] = {
-	&shutdown_keep_msi,	&shutdown_disable_msi, &shutdown_none,	   &shutdown_disable_msi_only,
-	&shutdown_bridges_only, &shutdown_reset,       &shutdown_intx_off, &shutdown_drain,
-};
+/* What kernel.c believes without looking: a bus master that the next kernel finds on was set again, or was never cleared. */
+static bool says_what_it_leaves(const struct pci_policy *policy)
+{
+	bool cleared = true;
+
+	pci_apply_backward(&devs.pci, policy);
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+		cleared &= !(fake_get(fake_at(fake, all[i]), PCI_COMMAND, 2) & PCI_COMMAND_MASTER);
+	return cleared == policy->clears_master;
+}
+
+static void each_says_what_it_leaves_of_bus_master(void **state)
+{
+	static const struct pci_policy boasts = { "boasts", forgets_bridges, true }, hides = { "hides", pci_clear_master, false };
+
+	for (const struct pci_policy *const *policy = shutdown_policies; *policy; policy++) {
+		if (!says_what_it_leaves(*policy))
+			fail_msg("%s", (*policy)->name);
+		end(state);
+		begin(state);
+	}
+	/* The twins. */
+	assert_false(says_what_it_leaves(&boasts));
+	assert_false(says_what_it_leaves(&hides));
+}
+
+/* One name begins with another. */
+static void each_is_found_by_its_name_and_nothing_else_is(void **state)
+{
+	(void)state;
+	for (const struct pci_policy *const *policy = shutdown_policies; *policy; policy++)
+		assert_ptr_equal(pci_policy_named(shutdown_policies, (*policy)->name), *policy);
+	assert_ptr_equal(pci_policy_named(shutdown_policies, "disable-msi"), &shutdown_disable_msi);
+	assert_null(pci_policy_named(shutdown_policies, "keep"));
+	assert_null(pci_policy_named(shutdown_policies, ""));
+}
 
 static bool asks_no_driver(const struct pci_policy *policy)
 {
@@ -428,12 +460,12 @@ static void the_drivers_callback_comes_first(void **state)
 {
 	static const struct pci_driver with_callback = { .name = "with", .shutdown = callback }, without = { .name = "without" };
 
-	for (size_t i = 0; i < ARRAY_SIZE(policies); i++) {
+	for (const struct pci_policy *const *policy = shutdown_policies; *policy; policy++) {
 		calls = 0;
 		fake_dev(&devs, TREE_EDU)->driver = &with_callback;
 		fake_dev(&devs, TREE_BLK)->driver = &without;
-		pci_apply_backward(&devs.pci, policies[i]);
-		if (asks_no_driver(policies[i])) {
+		pci_apply_backward(&devs.pci, *policy);
+		if (asks_no_driver(*policy)) {
 			assert_int_equal(calls, 0);
 		} else {
 			assert_int_equal(calls, 1);
@@ -446,10 +478,10 @@ static void the_drivers_callback_comes_first(void **state)
 
 static void what_is_gone_is_not_written_to(void **state)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(policies); i++) {
+	for (const struct pci_policy *const *policy = shutdown_policies; *policy; policy++) {
 		for (unsigned int f = 0; f < fake->fns; f++)
 			fake->fn[f]->answers = 0;
-		pci_apply_backward(&devs.pci, policies[i]);
+		pci_apply_backward(&devs.pci, *policy);
 		assert_no_writes(fake);
 		end(state);
 		begin(state);
@@ -468,8 +500,8 @@ static void what_is_not_ours_is_passed_over(void **state)
 	edu->driver = &with_callback;
 	pci_apply_backward(&devs.pci, &shutdown_keep_msi);
 	assert_true(clears_only_bus_master(others, ARRAY_SIZE(others)));
-	for (size_t i = 0; i < ARRAY_SIZE(policies); i++)
-		pci_apply_backward(&devs.pci, policies[i]);
+	for (const struct pci_policy *const *policy = shutdown_policies; *policy; policy++)
+		pci_apply_backward(&devs.pci, *policy);
 	for (unsigned int i = 0; i < fake->logged; i++)
 		assert_int_not_equal(fake->log[i].bdf, TREE_EDU);
 	assert_int_equal(calls, 0);
@@ -496,6 +528,8 @@ int main(void)
 		T(drain_waits_while_something_is_pending),
 		T(drain_gives_up_with_a_line),
 		T(drain_does_not_wait_for_a_function_that_is_gone),
+		T(each_says_what_it_leaves_of_bus_master),
+		T(each_is_found_by_its_name_and_nothing_else_is),
 		T(what_is_gone_is_not_written_to),
 		T(the_drivers_callback_comes_first),
 		T(what_is_not_ours_is_passed_over),

@@ -91,9 +91,9 @@ static void clears_all_of_message_control(struct pci_dev *dev)
 static void the_check_rejects_every_other_policy(void **state)
 {
 	static const struct pci_policy mistakes[] = {
-		{ "enables INTx, too", enables_intx_too },
-		{ "forgets MSI-X", forgets_msix },
-		{ "clears all of Message Control", clears_all_of_message_control },
+		{ "enables INTx, too", enables_intx_too, false },
+		{ "forgets MSI-X", forgets_msix, false },
+		{ "clears all of Message Control", clears_all_of_message_control, false },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(mistakes); i++) {
@@ -190,12 +190,28 @@ static void hardened_writes_nothing_to_what_is_gone(void **state)
 	assert_no_writes(fake);
 }
 
+static void each_says_what_it_leaves_of_bus_master(void **state)
+{
+	for (const struct pci_policy *const *policy = startup_policies; *policy; policy++) {
+		bool cleared = true;
+
+		everything_on();
+		pci_apply_forward(&devs.pci, *policy);
+		for (unsigned int i = 0; i < fake->fns; i++)
+			cleared &= !(fake_get(fake->fn[i], PCI_COMMAND, 2) & PCI_COMMAND_MASTER);
+		if (cleared != (*policy)->clears_master)
+			fail_msg("%s", (*policy)->name);
+		end(state);
+		begin(state);
+	}
+}
+
 static void what_is_not_ours_is_passed_over(void **state)
 {
 	(void)state;
 	fake_dev(&devs, TREE_EDU)->hands_off = true;
-	pci_apply_forward(&devs.pci, &startup_disable_msi);
-	pci_apply_forward(&devs.pci, &startup_hardened);
+	for (const struct pci_policy *const *policy = startup_policies; *policy; policy++)
+		pci_apply_forward(&devs.pci, *policy);
 	assert_int_equal(fake_get(fake_at(fake, TREE_EDU), FAKE_EDU_MSI + 2, 2), 0x0081);
 	for (unsigned int i = 0; i < fake->logged; i++)
 		assert_int_not_equal(fake->log[i].bdf, TREE_EDU);
@@ -212,7 +228,7 @@ static void note_order(struct pci_dev *dev)
 
 static void forward_is_parents_first_and_backward_children_first(void **state)
 {
-	static const struct pci_policy note = { "note", note_order };
+	static const struct pci_policy note = { "note", note_order, false };
 	static const u16 forward[] = { TREE_BRIDGE, TREE_EDU, TREE_BLK, TREE_PLAIN };
 	static const u16 backward[] = { TREE_PLAIN, TREE_BLK, TREE_EDU, TREE_BRIDGE };
 
@@ -237,6 +253,7 @@ int main(void)
 		T(hardened_silences_intx_before_bus_master_and_msi),
 		T(hardened_masks_every_vector_where_the_function_can),
 		T(hardened_writes_nothing_to_what_is_gone),
+		T(each_says_what_it_leaves_of_bus_master),
 		T(what_is_not_ours_is_passed_over),
 		T(forward_is_parents_first_and_backward_children_first),
 	};
