@@ -1,6 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "shutdown/policies.h"
 
+/*
+ * Linux at kexec from 2012 to 2017: MSI and MSI-X off, because the next kernel was not prepared for messages (d52877c7b1af, 2008),
+ * then bus master off (b566a22c2332, 2012). The reference is what was left of it.
+ *
+ * pci_msi_shutdown and pci_msix_shutdown also enable INTx, and bus master is still on: what completes from then on asserts INTx,
+ * and no handler serves it. Clearing bus master does not take the level back.
+ *
+ * Not done here: nothing disables INTx (shutdown/intx_off.c); nothing ends the device's work, nor waits for what it has sent.
+ */
 static void apply(struct pci_dev *dev)
 {
 	pci_driver_shutdown(dev);

@@ -2,8 +2,10 @@
 #include "shutdown/policies.h"
 
 /*
- * Linux 2008 to 2012 (d52877c7b1af): the next kernel was not prepared for MSI. Nobody cleared bus master, so DMA went on into
- * memory that was the next kernel's.
+ * Linux from 2008 to 2012 (d52877c7b1af): MSI and MSI-X off, because the next kernel was not prepared for messages.
+ *
+ * Not done here: nothing clears bus master, so DMA continues into memory that is the next kernel's (until b566a22c2332); INTx is
+ * enabled, and no handler serves it.
  */
 static void apply(struct pci_dev *dev)
 {

@@ -2,8 +2,10 @@
 #include "shutdown/policies.h"
 
 /*
- * keep-msi, and whatever was on its way has arrived: a function may go on with what it had begun when bus master went. Linux does
- * this before a function's reset (pcie_flr, pci_wait_for_pending_transaction), not at shutdown.
+ * The reference, and what was on its way has arrived: a function may complete what it had begun when bus master was cleared. Linux
+ * does this before a function's reset (pcie_flr, pci_wait_for_pending_transaction), not at shutdown.
+ *
+ * Not done here: nothing ends the device's work, as in the reference; a conventional PCI function cannot be asked what is pending.
  */
 static void apply(struct pci_dev *dev)
 {

@@ -2,8 +2,11 @@
 #include "shutdown/policies.h"
 
 /*
- * Nobody's history, but what the argument of 2015 leaves to be asked: disabling MSI at shutdown lets INTx loose; with INTx disabled
- * first it does not. The next kernel has to enable it again, which Linux does for a device that it enables (do_pci_enable_device).
+ * In no kernel, but the question that the argument of 2015 leaves: to disable MSI at shutdown makes the function assert INTx; with
+ * INTx disabled first it cannot. The next kernel has to enable INTx again, which Linux does for a device that it enables
+ * (do_pci_enable_device).
+ *
+ * Not done here: nothing ends the device's work, nor masks a vector.
  */
 static void apply(struct pci_dev *dev)
 {

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "shutdown/policies.h"
 
-/* A crash: in kdump the dying kernel walks no device list, and the next one gets everything as it runs. */
+/*
+ * A crash: in kdump the dying kernel walks no device list, since each step may hang (machine_crash_shutdown calls no driver).
+ *
+ * Not done here: anything. The next kernel gets every function as it runs, with bus master, messages and DMA on; startup/hardened.c
+ * and the memory that was kept apart for it are what protects it.
+ */
 static void apply(struct pci_dev *dev)
 {
 	(void)dev;

@@ -2,13 +2,15 @@
 #include "startup/policies.h"
 
 /*
- * A kernel that believes nobody: whoever had the function, it is silent before anything is asked of it. INTx goes first, so that
- * clearing MSI asserts nothing, and comes back when a driver asks for it, which has reset the device by then. No reset here: one
- * may take its time, in which the functions further down would go on.
+ * In no kernel as it stands: a function is silent before anything is asked of it, whoever had it before. INTx goes first, so that
+ * clearing MSI asserts nothing, and comes back when a driver asks for it, which has reset the device by then.
  *
- * A bridge loses bus master before what is behind it, which ends there at once. The CPU's accesses still pass, and so do their
- * completions (PCIe 7.5.1.1.3); what a function sends meanwhile is an Unsupported Request, which some firmware takes for a fatal
- * error.
+ * A bridge loses bus master before what is behind it, whose requests end there at once. The CPU's accesses still pass, and so do
+ * their completions (PCIe 7.5.1.1.3); what a function sends meanwhile is an Unsupported Request, which some firmware takes for a
+ * fatal error.
+ *
+ * Not done here: nothing is reset, since a reset may take its time, in which the functions further down would continue; each driver
+ * resets its own before bus master is set again.
  */
 static void apply(struct pci_dev *dev)
 {

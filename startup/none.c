@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "startup/policies.h"
 
-/* Before 2011 nothing was done: what the previous kernel left enabled stayed enabled until a driver came, if one came. */
+/*
+ * Linux before 2011: what the previous kernel left enabled stayed enabled until a driver was probed, if there was one.
+ *
+ * Not done here: anything (until d5dea7d95c48).
+ */
 static void apply(struct pci_dev *dev)
 {
 	(void)dev;
