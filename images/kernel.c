@@ -4,6 +4,7 @@
 #include "boot/paging.h"
 #include "boot/start.h"
 #include "images/scope.h"
+#include "irq/drain.h"
 #include "irq/i8259.h"
 #include "irq/idt.h"
 #include "irq/lapic.h"
@@ -229,7 +230,7 @@ static void start_interrupts(struct kernel *kernel)
 	kernel->interrupts = lapic_init(map_mmio) == OK;
 	if (!kernel->interrupts)
 		return;
-	stale = lapic_drain();
+	stale = irq_drain();
 	i8259_init();
 	log_line("irq: local APIC ID %u (%s), %u stale interrupts taken; 8259 masked", lapic_id(), lapic_mode(), stale);
 	x86_irq_enable();

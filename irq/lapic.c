@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "irq/lapic.h"
 
-#include "irq/vector.h"
 #include "lib/log.h"
 #include "lib/x86.h"
 
@@ -32,9 +31,6 @@
 /* The address that messages go to: SDM Vol. 3, 10.11.1. */
 #define MSI_ADDRESS    0xfee00000UL
 #define MSI_DEST_SHIFT 12
-
-/* Vectors 16 to 255 may be in ISR and in IRR each; what is left after twice that many rounds is not stale but arriving. */
-#define DRAIN_ROUNDS 512
 /* clang-format on */
 
 struct ops {
@@ -91,7 +87,7 @@ enum status lapic_init(enum status (*map)(u64 address, u64 size))
 	apic->write(LAPIC_LVT_PERF, LVT_MASKED);
 	apic->write(LAPIC_LVT_ERROR, LVT_MASKED);
 	/* Before LINT0 and LINT1: while the APIC is software-disabled their mask bits cannot be cleared (SDM Vol. 3, 10.4.7.2). */
-	apic->write(LAPIC_SPIV, LAPIC_SPIV_ENABLE | VECTOR_SPURIOUS);
+	apic->write(LAPIC_SPIV, LAPIC_SPIV_ENABLE | LAPIC_VECTOR_SPURIOUS);
 	apic->write(LAPIC_LVT_LINT1, LVT_NMI);
 	/* Virtual wire: the 8259 asks through LINT0. */
 	apic->write(LAPIC_LVT_LINT0, LVT_EXTINT);
@@ -128,30 +124,20 @@ static bool any_set(u32 reg)
 	return false;
 }
 
-unsigned int lapic_drain(void)
+bool lapic_any_in_service(void)
 {
-	unsigned int ended = 0, taken;
+	return any_set(LAPIC_ISR);
+}
 
-	for (unsigned int round = 0; round < DRAIN_ROUNDS && (any_set(LAPIC_ISR) || any_set(LAPIC_IRR)); round++) {
-		/* An interrupt in service keeps those of its priority and below pending, so it goes first. */
-		if (any_set(LAPIC_ISR)) {
-			lapic_eoi();
-			ended++;
-		} else {
-			x86_irq_window();
-		}
-	}
-	taken = (unsigned int)vector_strays();
-	vector_forget_strays();
-	if (any_set(LAPIC_ISR) || any_set(LAPIC_IRR))
-		log_line("irq: the local APIC still has interrupts after %d rounds: something goes on sending", DRAIN_ROUNDS);
-	return ended + taken;
+bool lapic_any_requested(void)
+{
+	return any_set(LAPIC_IRR);
 }
 
 void lapic_quiet(void)
 {
 	apic->write(LAPIC_LVT_LINT0, LVT_MASKED);
-	apic->write(LAPIC_SPIV, VECTOR_SPURIOUS);
+	apic->write(LAPIC_SPIV, LAPIC_VECTOR_SPURIOUS);
 }
 
 enum status lapic_msi_message(u8 vector, struct msi_message *message)

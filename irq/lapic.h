@@ -11,6 +11,9 @@
  * through MSRs. Leaving x2APIC is possible only by way of disabling it, so nobody here changes the mode.
  */
 
+/* The vector on which it says that an interrupt went away before it was delivered; such a one has no end (SDM Vol. 3, 10.9). */
+#define LAPIC_VECTOR_SPURIOUS 0xff
+
 /* map makes the xAPIC's page accessible. ERR_ABSENT, after one line, when the local APIC is globally disabled. */
 enum status lapic_init(enum status (*map)(u64 address, u64 size));
 
@@ -21,12 +24,9 @@ void lapic_eoi(void);
 /* Whether the local APIC delivered it and awaits its end. What it passes on of the 8259's (ExtINT) never is (SDM Vol. 3, 10.8.1). */
 bool lapic_in_service(u8 vector);
 
-/*
- * Takes what earlier kernels left: interrupts that they had begun (ISR) are ended, messages that the local APIC had accepted for them
- * (IRR) are delivered into the counting sink. Those outlive the jump, the disabled device and a software-disabled APIC; only taking
- * them with IF=1 consumes them. Returns how many there were. Call with IF=0, an IDT, and no handlers installed.
- */
-unsigned int lapic_drain(void);
+/* The same of any vector; and whether one was accepted that has not been delivered. */
+bool lapic_any_in_service(void);
+bool lapic_any_requested(void);
 
 /* No interrupt from here on: local sources masked, APIC software-disabled. For the jump. */
 void lapic_quiet(void);

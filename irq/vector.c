@@ -59,8 +59,8 @@ void vector_forget_strays(void)
 void vector_dispatch(u8 vector)
 {
 	vectors[vector].count++;
-	if (vector == VECTOR_SPURIOUS)
-		return; /* SDM Vol. 3, 10.9: no EOI */
+	if (vector == LAPIC_VECTOR_SPURIOUS)
+		return;
 	/*
 	 * The 8259's interrupts never are in service in the local APIC (SDM Vol. 3, 10.8.1), and are acknowledged at the 8259; a
 	 * message of a previous kernel's may have their vector.

@@ -9,7 +9,6 @@
 #define VECTOR_8259	0x20 /* 16 lines */
 #define VECTOR_MSI	0x40 /* to VECTOR_MSI_LAST, handed out in order */
 #define VECTOR_MSI_LAST 0xdf
-#define VECTOR_SPURIOUS 0xff /* of the local APIC */
 
 /* Runs with IF=0. Returns whether the interrupt was its device's: what Linux calls IRQ_HANDLED and IRQ_NONE. */
 typedef bool (*irq_handler)(void *context);

@@ -3,7 +3,6 @@
 
 #include "lib/log.h"
 #include "lib/x86.h"
-#include "pci/dev.h"
 
 #define CF8_ADDRESS 0xcf8
 #define CF8_DATA    0xcfc

@@ -80,8 +80,6 @@ void pci_line(const struct pci_dev *dev, const char *fmt, ...) __attribute__((fo
 enum status pci_enumerate(struct pci *pci, const struct pci_access *access);
 
 /* --- config.c: exact widths, see access.h --- */
-u32 pci_bus_read_dev_vendor_id(const struct pci_access *access, u16 bdf); /* of a place where nobody may be */
-bool pci_is_nobody(u32 id); /* its answer: ones where nobody answers, zeros where a window has nothing behind it */
 u8 pci_read_config_byte(const struct pci_dev *dev, u16 reg);
 u16 pci_read_config_word(const struct pci_dev *dev, u16 reg);
 u32 pci_read_config_dword(const struct pci_dev *dev, u16 reg);

@@ -122,7 +122,7 @@ static void write_lapic(u32 reg, u32 value)
 
 static _Noreturn void second_cpu(void)
 {
-	write_lapic(LAPIC_SPIV, LAPIC_SPIV_ENABLE | VECTOR_SPURIOUS);
+	write_lapic(LAPIC_SPIV, LAPIC_SPIV_ENABLE | LAPIC_VECTOR_SPURIOUS);
 	if (lapic_msi_message(vector, &message) != OK)
 		x86_halt();
 	ready = true;

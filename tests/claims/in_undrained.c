@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A kernel that opens its interrupts as if nobody had run before it: on purpose without irq/lapic.c:lapic_drain. No function is touched,
+ * A kernel that opens its interrupts as if nobody had run before it: on purpose without irq/drain.c:irq_drain. No function is touched,
  * nor looked for. There is a handler for the first vector that is handed out, as that of a driver would be.
  */
 #include "boot/acpi.h"

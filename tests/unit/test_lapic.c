@@ -6,6 +6,7 @@
  * disabled ignores that an LVT is unmasked; something may go on sending.
  * Provoked: each state, in a model of the APIC in x2APIC mode, and in memory for xAPIC mode. Failure: a register or a count.
  */
+#include "irq/drain.h"
 #include "irq/lapic.h"
 #include "irq/vector.h"
 #include "tests/unit/fake_irq.h"
@@ -125,7 +126,7 @@ static unsigned int drain(void)
 	unsigned int n;
 
 	assert_int_equal(lapic_init(map), OK);
-	n = lapic_drain();
+	n = irq_drain();
 	assert_false(fake_x86.irq_on);
 	return n;
 }
@@ -231,13 +232,13 @@ static void one_that_nobody_wants_is_a_stray_and_acknowledged_as_well(void **sta
 /* SDM 10.9: it sets no ISR bit, so an EOI would end another interrupt. */
 static void the_spurious_vector_is_not_acknowledged(void **state)
 {
-	u64 before = vector_count(VECTOR_SPURIOUS);
+	u64 before = vector_count(LAPIC_VECTOR_SPURIOUS);
 
 	(void)state;
 	assert_int_equal(lapic_init(map), OK);
-	vector_dispatch(VECTOR_SPURIOUS);
+	vector_dispatch(LAPIC_VECTOR_SPURIOUS);
 	assert_int_equal(fake_lapic.eois, 0);
-	assert_int_equal(vector_count(VECTOR_SPURIOUS), before + 1);
+	assert_int_equal(vector_count(LAPIC_VECTOR_SPURIOUS), before + 1);
 	assert_int_equal(vector_strays(), 0);
 }
 
