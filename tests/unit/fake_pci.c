@@ -215,8 +215,7 @@ struct fake_fn *fake_add(struct fake_pci *fake, u16 bdf, u16 vendor, u16 device)
 	fn->bdf = bdf;
 	fn->answers = -1;
 	fn->next = &fn->cfg[PCI_CAPABILITY_LIST];
-	fake_set(fn, PCI_VENDOR_ID, 2, vendor);
-	fake_set(fn, PCI_DEVICE_ID, 2, device);
+	fake_set(fn, PCI_VENDOR_ID, 4, (u32)device << 16 | vendor);
 	fake_set(fn, PCI_COMMAND, 2, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	fake_set(fn, PCI_STATUS, 2, STATUS_SET);
 	fake_writable(fn, PCI_COMMAND, 2, COMMAND_BITS);
@@ -231,9 +230,9 @@ struct fake_fn *fake_bridge(struct fake_pci *fake, u16 bdf, u8 secondary, u8 sub
 
 	fake_set(fn, PCI_CLASS_REVISION, 4, 0x06040000);
 	fake_set(fn, PCI_HEADER_TYPE, 1, PCI_HEADER_TYPE_BRIDGE);
-	fake_set(fn, PCI_PRIMARY_BUS, 1, bdf >> 8);
+	fake_set(fn, 0x18, 1, bdf >> 8); /* primary, secondary, subordinate bus (PCIe 7.5.1.3) */
 	fake_set(fn, PCI_SECONDARY_BUS, 1, secondary);
-	fake_set(fn, PCI_SUBORDINATE_BUS, 1, subordinate);
+	fake_set(fn, 0x1a, 1, subordinate);
 	fake_cap(fn, 0x54, PCI_CAP_ID_EXP);
 	return fn;
 }

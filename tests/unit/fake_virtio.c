@@ -577,7 +577,7 @@ struct fake_virtio *fake_virtio_new(struct fake_pci *fake, u16 bdf, enum fake_vi
 	assert_non_null(v);
 	v->fake = fake;
 	v->fn = fake_virtio_blk(fake, bdf);
-	fake_set(v->fn, PCI_DEVICE_ID, 2, 0x1040 + type);
+	fake_set(v->fn, PCI_VENDOR_ID + 2, 2, 0x1040 + type); /* Device ID */
 	v->msix = &fake->mem[fake->mems - 2];
 	fake->mem[fake->mems - 1].read = mmio_read;
 	fake->mem[fake->mems - 1].write = mmio_write;
