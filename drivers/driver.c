@@ -53,7 +53,7 @@ enum status driver_request_intx(const struct pci_dev *dev, irq_handler handler, 
 enum status driver_request_messages(struct pci_dev *dev, const irq_handler *handlers, unsigned int count, void *context, u8 *first)
 {
 	struct msi_message messages[DRIVER_VECTORS_MAX] = { 0 };
-	enum status s = vector_alloc_block(handlers, count, context, first);
+	enum status s = vector_alloc(handlers, count, context, first);
 
 	for (unsigned int i = 0; s == OK && i < count; i++)
 		s = lapic_msi_message((u8)(*first + i), &messages[i]);

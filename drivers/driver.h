@@ -55,7 +55,7 @@ enum status driver_request_intx(const struct pci_dev *dev, irq_handler handler, 
 
 /*
  * Routes the first count messages of a function, a power of two, to a handler each, by MSI-X where it has that, else by MSI; their
- * vectors stand in a row. Errors are those of vector_alloc_block, lapic_msi_message, pci_enable_msix and pci_enable_msi.
+ * vectors stand in a row. Errors are those of vector_alloc, lapic_msi_message, pci_enable_msix and pci_enable_msi.
  */
 enum status driver_request_messages(struct pci_dev *dev, const irq_handler *handlers, unsigned int count, void *context, u8 *first);
 

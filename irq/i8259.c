@@ -141,11 +141,6 @@ void i8259_release(u8 line, irq_handler handler, void *context)
 	x86_irq_restore(flags);
 }
 
-u64 i8259_count(u8 line)
-{
-	return *(volatile u64 *)&lines[line].count;
-}
-
 bool i8259_given_up(u8 line)
 {
 	return *(volatile bool *)&lines[line].spurious.given_up;

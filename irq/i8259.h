@@ -23,8 +23,7 @@ enum status i8259_request(u8 line, irq_handler handler, void *context);
 /* Takes a handler off its line again; the line is masked when it was the last. A function that goes on with MSI has none on its line. */
 void i8259_release(u8 line, irq_handler handler, void *context);
 
-/* How often a line interrupted; whether it was given up because nobody cared. */
-u64 i8259_count(u8 line);
+/* Whether it was given up because nobody cared. */
 bool i8259_given_up(u8 line);
 
 /* All lines masked, for the jump. */

@@ -14,12 +14,7 @@ static line_handler serve_line;
 static unsigned int next_vector = VECTOR_MSI;
 static u64 strays;
 
-enum status vector_alloc(irq_handler handler, void *context, u8 *vector)
-{
-	return vector_alloc_block(&handler, 1, context, vector);
-}
-
-enum status vector_alloc_block(const irq_handler *handlers, unsigned int count, void *context, u8 *first)
+enum status vector_alloc(const irq_handler *handlers, unsigned int count, void *context, u8 *first)
 {
 	unsigned int start = (unsigned int)ALIGN_UP(next_vector, count);
 

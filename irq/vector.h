@@ -14,11 +14,10 @@
 typedef bool (*irq_handler)(void *context);
 
 /*
- * Takes a vector for messages, or a block of count for one device, a power of two, which begins at a multiple of count as MSI wants it,
- * each with a handler of its own. ERR_RANGE, after one line, when there is no room.
+ * Takes count vectors for a device's messages, a power of two: they begin at a multiple of count, as MSI wants it, and have a handler
+ * each. ERR_RANGE, after one line, when there is no room.
  */
-enum status vector_alloc(irq_handler handler, void *context, u8 *vector);
-enum status vector_alloc_block(const irq_handler *handlers, unsigned int count, void *context, u8 *first);
+enum status vector_alloc(const irq_handler *handlers, unsigned int count, void *context, u8 *first);
 
 /* Gives the sixteen 8259 vectors to whoever serves the lines (i8259.c). */
 typedef void (*line_handler)(u8 line);

@@ -67,11 +67,6 @@ static enum status bar_address(const struct pci_dev *dev, unsigned int number, b
 	return *address ? OK : ERR_ABSENT;
 }
 
-enum status pci_bar_address(const struct pci_dev *dev, unsigned int number, u64 *address)
-{
-	return bar_address(dev, number, false, address);
-}
-
 static void write_bar(const struct pci_dev *dev, const struct bar *bar, u64 value)
 {
 	pci_write_config_dword(dev, bar->reg, (u32)value);

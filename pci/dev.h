@@ -7,8 +7,8 @@
 #include "pci/regs.h"
 
 /*
- * A PCI function, what may be done to it, and the policy that a kernel applies to all of them on its way out or in. Functions of this
- * header are spelled as in Linux's drivers/pci where Linux has them.
+ * A PCI function, what may be done to it, and the policy that a kernel applies to all of them on its way out or in. Functions of
+ * this header are spelled as in Linux's drivers/pci where Linux has them.
  */
 
 struct pci_dev;
@@ -90,7 +90,8 @@ void pci_write_config_dword(const struct pci_dev *dev, u16 reg, u32 value);
 /* --- capability.c: bounded, whatever the list says --- */
 
 /*
- * Steps through the list: for (struct pci_cap cap = { 0 }; pci_next_capability(dev, &cap);). Ends, after one line, where a list loops.
+ * Steps through the list: for (struct pci_cap cap = { 0 }; pci_next_capability(dev, &cap);). Ends, after one line, where a list
+ * loops.
  */
 struct pci_cap {
 	u8 id;
@@ -105,14 +106,11 @@ enum status pci_find_ext_capability(const struct pci_dev *dev, u16 id, u16 size,
 
 /* --- bar.c --- */
 
-/* The address in a memory BAR, 64-bit ones included. ERR_ABSENT: no such BAR, an I/O BAR, or none assigned. */
-enum status pci_bar_address(const struct pci_dev *dev, unsigned int number, u64 *address);
-
 /*
- * Makes accessible what a device says to be at an offset of a BAR: size bytes, which have to lie in it. After one line that says what it is:
- * ERR_ABSENT where there is no such BAR, ERR_RANGE where the BAR is smaller. The first time it asks for a BAR's size, as firmware does:
- * memory decoding is off while the register holds ones. So the device must not be in use yet, nor what is behind it. On success the
- * function decodes memory.
+ * Makes accessible what a device says to be at an offset of a BAR: size bytes, which have to lie in it. After one line that says
+ * what it is: ERR_ABSENT where there is no such memory BAR or it is not assigned, ERR_RANGE where the BAR is smaller. The first
+ * time it asks for a BAR's size, as firmware does: memory decoding is off while the register holds ones. So the device must not be
+ * in use yet, nor what is behind it. On success the function decodes memory.
  */
 enum status pci_map_bar(struct pci_dev *dev, const char *what, unsigned int number, u64 offset, u64 size, u64 *address);
 
@@ -142,8 +140,8 @@ void pci_wait_for_pending_transaction(const struct pci_dev *dev);
 /* --- msi.c, msix.c --- */
 
 /*
- * Programs and enables message-signalled interrupts in Linux's order (msi_capability_init, msix_capability_init), INTx disabled. Unlike
- * there the handlers are in place already, so that the vectors in use are unmasked when this returns. ERR_ABSENT without the
+ * Programs and enables message-signalled interrupts in Linux's order (msi_capability_init, msix_capability_init), INTx disabled.
+ * Unlike there the handlers are in place already, so that the vectors in use are unmasked when this returns. ERR_ABSENT without the
  * capability; ERR_RANGE when the function has fewer vectors, or the message does not fit its address width.
  *
  * MSI has one message; a function that was granted count vectors, a power of two, puts the vector's number in the low bits of Data
@@ -158,7 +156,8 @@ enum status pci_enable_msix(struct pci_dev *dev, const struct msi_message *messa
 
 /*
  * What d52877c7b1af called at shutdown: off, and INTx enabled again. Nothing when it is not on. pci_msix_shutdown masks the entries
- * that this kernel programmed first. MSI's per-vector mask bits stay as they are, which Linux clears; with MSI off they say nothing.
+ * that this kernel programmed first. MSI's per-vector mask bits stay as they are, which Linux clears; with MSI off they say
+ * nothing.
  */
 void pci_msi_shutdown(struct pci_dev *dev);
 void pci_msix_shutdown(struct pci_dev *dev);
@@ -168,8 +167,8 @@ void pci_msi_init(struct pci_dev *dev);
 void pci_msix_init(struct pci_dev *dev);
 
 /*
- * Off, and masked as far as the function can be: each vector of MSI where the capability has mask bits, MSI-X as a whole. So what the
- * previous kernel programmed does not fire either when somebody sets the enable bit alone.
+ * Off, and masked as far as the function can be: each vector of MSI where the capability has mask bits, MSI-X as a whole. So what
+ * the previous kernel programmed does not fire either when somebody sets the enable bit alone.
  */
 void pci_msi_mask(struct pci_dev *dev);
 void pci_msix_mask(struct pci_dev *dev);

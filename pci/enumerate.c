@@ -65,8 +65,8 @@ static void add_vfs(struct scan *scan, const struct pci_dev *pf)
 	count = pci_read_config_word(pf, pos + PCI_SRIOV_NUM_VF);
 	offset = pci_read_config_word(pf, pos + PCI_SRIOV_VF_OFFSET);
 	stride = pci_read_config_word(pf, pos + PCI_SRIOV_VF_STRIDE);
-	if (!offset || (count > 1 && !stride))
-		return; /* not allowed (PCIe 9.3.3.9, 9.3.3.10): the PF would be its own VF, or each VF the same */
+	if (count > 1 && !stride)
+		return; /* not allowed (PCIe 9.3.3.10): each VF would be the same */
 	for (u32 i = 0; i < count; i++) {
 		u32 bdf = (u32)pf->bdf + offset + i * stride;
 		struct pci_dev vf = {

@@ -40,9 +40,9 @@ static void await_quiet(void)
 	do {
 		if (deadline_passed(&deadline))
 			lab_fail("a storm without an end");
-		count = i8259_count(line);
+		count = vector_count(VECTOR_8259 + line);
 		lab_wait_us(QUIET_US);
-	} while (i8259_count(line) != count);
+	} while (vector_count(VECTOR_8259 + line) != count);
 }
 
 /* shutdown/disable_msi.c or shutdown/keep_msi.c, with the harness between the steps. */

@@ -165,7 +165,8 @@ static void bring_up(void)
 	u8 line;
 
 	lab_edu_open(&edu, lab_device(&kernel, "edu", 0));
-	if (vector_alloc(take_message, NULL, &vector) != OK || driver_request_intx(edu.dev, take_line, NULL, &line) != OK)
+	vector = lab_vector(take_message, NULL);
+	if (driver_request_intx(edu.dev, take_line, NULL, &line) != OK)
 		lab_fail("no interrupt");
 	start_second_cpu();
 	pci_set_master(edu.dev);

@@ -41,7 +41,6 @@ _Noreturn void image_main(const struct boot_params *params)
 	static struct log_ram log;
 	struct boot_extent image = boot_image_extent();
 	struct acpi acpi;
-	u8 vector;
 
 	idt_init();
 	fault_init(image.start, image.size);
@@ -50,8 +49,9 @@ _Noreturn void image_main(const struct boot_params *params)
 	acpi_read(&acpi, params->acpi_rsdp_addr, map_ram);
 	time_init(acpi.pm_timer_port);
 	i8259_quiet();
-	if (lapic_init(map_mmio) != OK || vector_alloc(serve, NULL, &vector) != OK)
+	if (lapic_init(map_mmio) != OK)
 		lab_fail("no interrupts");
+	lab_vector(serve, NULL);
 	lab_point("entered", 0);
 	x86_irq_enable();
 	lab_point("enabled", (u64)(uintptr_t)&taken);

@@ -68,10 +68,8 @@ static bool serve(void *context)
 static void enable(irq_handler handler)
 {
 	struct msi_message message;
-	u8 vector;
 
-	if (vector_alloc(handler, NULL, &vector) != OK || lapic_msi_message(vector, &message) != OK ||
-	    pci_enable_msix(dev, &message, 1) != OK)
+	if (lapic_msi_message(lab_vector(handler, NULL), &message) != OK || pci_enable_msix(dev, &message, 1) != OK)
 		lab_fail("no MSI-X");
 	lab_wait_us(SETTLE_US);
 }

@@ -185,11 +185,20 @@ void lab_edu_open(struct lab_edu *edu, struct pci_dev *dev)
 	check(pci_map_bar(dev, "edu", 0, 0, EDU_BAR_SIZE, &edu->bar), dev, "edu");
 }
 
+u8 lab_vector(irq_handler handler, void *context)
+{
+	u8 vector;
+
+	if (vector_alloc(&handler, 1, context, &vector) != OK)
+		lab_fail("no vector");
+	return vector;
+}
+
 void lab_edu_enable_msi(struct lab_edu *edu, irq_handler handler, void *context)
 {
 	struct msi_message message;
 
-	check(vector_alloc(handler, context, &edu->vector), edu->dev, "vector");
+	edu->vector = lab_vector(handler, context);
 	check(lapic_msi_message(edu->vector, &message), edu->dev, "message");
 	check(pci_enable_msi(edu->dev, message, 1), edu->dev, "MSI");
 }

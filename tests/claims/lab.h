@@ -46,6 +46,9 @@ void lab_wait_us(u64 us);
 /* Ends the run as an error: the experiment could not be set up. */
 _Noreturn void lab_fail(const char *what);
 
+/* A vector of its own for one message. Errors end the run. */
+u8 lab_vector(irq_handler handler, void *context);
+
 /* edu, register by register: the one device that does what it is told, whatever its configuration space says. */
 struct lab_edu {
 	struct pci_dev *dev;

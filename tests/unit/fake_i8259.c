@@ -121,12 +121,14 @@ static u8 acknowledge(struct fake_pic *p)
 
 static void deliver(void)
 {
-	u8 vector = acknowledge(&fake_i8259.pic[0]);
+	struct fake_pic *p = fake_i8259.pic;
+	u8 vector = acknowledge(p);
 	bool before = fake_x86.irq_on;
 
-	if (vector == fake_i8259.pic[0].base + CASCADE)
-		vector = acknowledge(&fake_i8259.pic[1]);
+	if (vector == p->base + CASCADE)
+		vector = acknowledge(++p);
 	fake_i8259.delivered++;
+	fake_i8259.taken[8 * (p - fake_i8259.pic) + vector - p->base]++;
 	fake_x86.irq_on = false;
 	vector_dispatch(vector);
 	fake_x86.irq_on = before;

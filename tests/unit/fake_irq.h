@@ -2,7 +2,7 @@
 #ifndef TESTS_UNIT_FAKE_IRQ_H
 #define TESTS_UNIT_FAKE_IRQ_H
 
-#include "lib/types.h"
+#include "irq/vector.h"
 
 /*
  * The interrupt controllers behind the fakes of x86.c: a local APIC in x2APIC mode (Intel SDM Vol. 3, chapter 10) and the pair of 8259s
@@ -49,7 +49,8 @@ extern struct fake_i8259 {
 		bool read_isr;
 	} pic[2];
 	unsigned int delivered;
-	unsigned int limit; /* of deliveries; a storm ends there */
+	unsigned int taken[16]; /* of these, by line */
+	unsigned int limit;	/* of deliveries; a storm ends there */
 } fake_i8259;
 
 /* As power-on leaves them; claims the ports. After fake_x86_reset. */
@@ -59,6 +60,12 @@ void fake_irq_line(unsigned int line, bool high);
 /* A request that goes away before it is acknowledged. */
 void fake_irq_glitch(unsigned int line);
 void fake_irq_run(void);
+/* A vector for one message. */
+static inline enum status one_vector(irq_handler handler, void *context, u8 *vector)
+{
+	return vector_alloc(&handler, 1, context, vector);
+}
+
 static inline bool fake_irq_masked(unsigned int line)
 {
 	return fake_i8259.pic[line / 8].mask >> line % 8 & 1;

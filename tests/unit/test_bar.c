@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: pci_bar_address gives the address of an assigned memory BAR, of both widths, and of nothing else; pci_map_bar maps what
- * lies in one, and neither nothing nor what reaches past it, after asking once for its size with memory decoding off, and puts the
- * register back. On success the function decodes memory; on failure as before, and not at all where the register is not back. The same
- * holds of pci_map_io_bar, an assigned I/O BAR, and I/O decoding.
- * Could be false: the low bits are flags, a 64-bit BAR takes two registers, a bridge has two BARs, and the last one may claim to be
- * half of a 64-bit one (PCIe 7.5.1.2.1); offset and size come from the device and may wrap; a register that is left with ones moves
- * the device, one that holds them while it decodes answers for somebody else; what the ones read back as is the device's word, too.
- * Provoked: one register value a row, one extent a row, one lie a row, each with memory decoding on and off before; a register that
- * keeps its ones; a function that goes at each access in turn.
- * Failure: another address, another list of writes, or a BAR that decodes away from its place.
+ * Claim: pci_map_bar finds the address of an assigned memory BAR, of both widths, and of nothing else; it maps what lies in one,
+ * and neither nothing nor what reaches past it, after asking once for its size with memory decoding off, and puts the register
+ * back. On success the function decodes memory; on failure as before, and not at all where the register is not back. The same holds
+ * of pci_map_io_bar, an assigned I/O BAR, and I/O decoding. Could be false: the low bits are flags, a 64-bit BAR takes two
+ * registers, a bridge has two BARs, and the last one may claim to be half of a 64-bit one (PCIe 7.5.1.2.1); offset and size come
+ * from the device and may wrap; a register that is left with ones moves the device, one that holds them while it decodes answers
+ * for somebody else; what the ones read back as is the device's word, too. Provoked: one register value a row, one extent a row,
+ * one lie a row, each with memory decoding on and off before; a register that keeps its ones; a function that goes at each access
+ * in turn. Failure: another address, another list of writes, or a BAR that decodes away from its place.
  */
 #include "tests/unit/fake_pci.h"
 #include "tests/unit/unit.h"
@@ -45,6 +44,13 @@ static const struct row {
 	{ "of one that has gone", 0, 0xfe000000, 0, 0x7f, ERR_ABSENT, 0 },
 };
 
+/* As if their sizes had been asked for already. */
+static void know_sizes(struct pci_dev *dev)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(dev->bar_size); i++)
+		dev->bar_size[i] = 16;
+}
+
 /* Whether the function under test answers a row as it should. */
 static bool row_holds(const struct row *row)
 {
@@ -54,9 +60,11 @@ static bool row_holds(const struct row *row)
 	u64 address = 0;
 	enum status s;
 
+	fake_log_start();
+	know_sizes(&dev);
 	fake_set(fn, (u16)(0x10 + 4 * row->bar), 4, row->low);
 	fake_set(fn, (u16)(0x14 + 4 * row->bar), 4, row->high);
-	s = pci_bar_address(&dev, row->bar, &address);
+	s = pci_map_bar(&dev, "test", row->bar, 0, 1, &address);
 	assert_no_writes(fake);
 	fake_pci_free(fake);
 	return s == row->want && (s != OK || address == row->address);
@@ -79,6 +87,8 @@ static void the_upper_half_of_a_bar_is_none(void **state)
 	u64 address;
 
 	(void)state;
+	fake_log_start();
+	know_sizes(&d);
 	fake_set(both, 0x10, 4, 0x4); /* 0 and 1, then 2, then 3 and 4 */
 	fake_set(both, 0x14, 4, 0x812);
 	fake_set(both, 0x18, 4, 0x0000c005); /* I/O, whose bit 2 is the address's */
@@ -86,7 +96,7 @@ static void the_upper_half_of_a_bar_is_none(void **state)
 	fake_set(both, 0x20, 4, 0x804); /* looks like the first half of another */
 	fake_set(both, 0x24, 4, 0xfd000000);
 	for (unsigned int bar = 0; bar < 6; bar++)
-		assert_int_equal(pci_bar_address(&d, bar, &address), bar == 1 || bar == 2 || bar == 4 ? ERR_ABSENT : OK);
+		assert_int_equal(pci_map_bar(&d, "test", bar, 0, 1, &address), bar == 1 || bar == 2 || bar == 4 ? ERR_ABSENT : OK);
 	assert_int_equal(address, 0xfd000000);
 	fake_pci_free(f);
 }

@@ -201,7 +201,7 @@ static void an_interrupt_is_handled_counted_and_acknowledged_once(void **state)
 
 	(void)state;
 	assert_int_equal(lapic_init(map), OK);
-	assert_int_equal(vector_alloc(handled, &calls, &vector), OK);
+	assert_int_equal(one_vector(handled, &calls, &vector), OK);
 	assert_in_range(vector, VECTOR_MSI, VECTOR_MSI_LAST);
 	calls = 0;
 	before = vector_count(vector);
@@ -220,7 +220,7 @@ static void one_that_nobody_wants_is_a_stray_and_acknowledged_as_well(void **sta
 
 	(void)state;
 	assert_int_equal(lapic_init(map), OK);
-	assert_int_equal(vector_alloc(handled, NULL, &vector), OK); /* its handler says that it was not its device */
+	assert_int_equal(one_vector(handled, NULL, &vector), OK); /* its handler says that it was not its device */
 	fake_x86.irq_on = true;
 	fake_lapic_message(0xfee00000, vector);
 	fake_lapic_message(0xfee00000, 0xe5); /* nobody's */
@@ -265,7 +265,7 @@ static void vectors_are_handed_out_once_each_until_none_is_left(void **state)
 	u8 vector;
 
 	(void)state;
-	while ((s = vector_alloc(handled, NULL, &vector)) == OK) {
+	while ((s = one_vector(handled, NULL, &vector)) == OK) {
 		assert_false(given[vector]);
 		assert_in_range(vector, 0x40, 0xdf);
 		given[vector] = true;

@@ -492,7 +492,7 @@ static void errors_come_by_their_own_vector_where_there_are_two(void **state)
 	u8 vector;
 
 	do
-		assert_int_equal(vector_alloc(NULL, NULL, &vector), OK);
+		assert_int_equal(one_vector(NULL, NULL, &vector), OK);
 	while (vector % 2);
 	assert_int_equal(bring_up(), OK);
 	vector = (u8)ALIGN_UP(vector + 1U, kind->vectors);
@@ -772,7 +772,7 @@ static void without_vectors_it_is_not_driven(void **state)
 	u8 vector;
 
 	(void)state;
-	while (vector_alloc(NULL, NULL, &vector) == OK)
+	while (one_vector(NULL, NULL, &vector) == OK)
 		;
 	fake_log_start();
 	assert_int_equal(bring_up(), ERR_RANGE);
