@@ -117,6 +117,17 @@ enum status pci_map_bar(struct pci_dev *dev, const char *what, unsigned int numb
 /* The same for an I/O BAR, whose ports need no mapping: x86_inb and its like reach them. The function decodes I/O then. */
 enum status pci_map_io_bar(struct pci_dev *dev, const char *what, unsigned int number, u64 offset, u64 size, u16 *port);
 
+/* --- mem.c: the memory behind a BAR, at an address from pci_map_bar; exact widths, see access.h --- */
+u32 pci_mem_read(const struct pci_dev *dev, u64 address, unsigned int size);
+void pci_mem_write(const struct pci_dev *dev, u64 address, unsigned int size, u32 value);
+u32 pci_mem_read32(const struct pci_dev *dev, u64 address);
+void pci_mem_write32(const struct pci_dev *dev, u64 address, u32 value);
+/*
+ * A register of 64 bits as two of 32, the lower half first. For registers that a device reads only when another write starts it: in
+ * between it sees half an address.
+ */
+void pci_mem_write64_lo_hi(const struct pci_dev *dev, u64 address, u64 value);
+
 /* --- command.c: the only writer of the command register. 16 bits; no write when nothing changes or the function is gone --- */
 void pci_set_master(struct pci_dev *dev); /* upstream bridges first: without them the function's requests go nowhere */
 void pci_clear_master(struct pci_dev *dev);

@@ -27,7 +27,7 @@ static bool enabled(const struct pci_dev *dev, u16 *flags)
 
 static void write_entry(const struct pci_dev *dev, unsigned int entry, u32 field, u32 value)
 {
-	dev->access->ops->mem_write(dev->access, dev->msix_table + (u64)entry * PCI_MSIX_ENTRY_SIZE + field, 4, value);
+	pci_mem_write32(dev, dev->msix_table + (u64)entry * PCI_MSIX_ENTRY_SIZE + field, value);
 }
 
 unsigned int pci_msix_vec_count(const struct pci_dev *dev)

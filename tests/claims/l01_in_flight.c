@@ -78,12 +78,12 @@ static struct {
 
 static u32 nvme_read(u32 reg)
 {
-	return nvme.dev->access->ops->mem_read(nvme.dev->access, nvme.bar + reg, 4);
+	return pci_mem_read32(nvme.dev, nvme.bar + reg);
 }
 
 static void nvme_write(u32 reg, u32 value)
 {
-	nvme.dev->access->ops->mem_write(nvme.dev->access, nvme.bar + reg, 4, value);
+	pci_mem_write32(nvme.dev, nvme.bar + reg, value);
 }
 
 /* Into a queue; the device is told by nvme_ring. */

@@ -31,8 +31,7 @@ static void write_flags(u16 flags)
 static void mask_entries(u32 control)
 {
 	for (unsigned int i = 0; i < pci_msix_vec_count(dev); i++)
-		dev->access->ops->mem_write(dev->access, dev->msix_table + i * PCI_MSIX_ENTRY_SIZE + PCI_MSIX_ENTRY_VECTOR_CTRL, 4,
-					    control);
+		pci_mem_write32(dev, dev->msix_table + i * PCI_MSIX_ENTRY_SIZE + PCI_MSIX_ENTRY_VECTOR_CTRL, control);
 }
 
 static void mask(void)

@@ -171,12 +171,12 @@ void lab_wait_us(u64 us)
 
 u32 lab_edu_read(const struct lab_edu *edu, u32 reg)
 {
-	return edu->dev->access->ops->mem_read(edu->dev->access, edu->bar + reg, 4);
+	return pci_mem_read32(edu->dev, edu->bar + reg);
 }
 
 void lab_edu_write(const struct lab_edu *edu, u32 reg, u32 value)
 {
-	edu->dev->access->ops->mem_write(edu->dev->access, edu->bar + reg, 4, value);
+	pci_mem_write32(edu->dev, edu->bar + reg, value);
 }
 
 void lab_edu_open(struct lab_edu *edu, struct pci_dev *dev)
