@@ -4,17 +4,17 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn, Sequence
 
 from witness.bench import bench
-from witness.judge import soak
-from witness.judge.engine import Result, Verdict, judge
-from witness.lab import lab
+from witness.judge.engine import Result, Verdict
+from witness.judge.rules import judge
+from witness.lab import lab, soak
 from witness.lab.rounds import REPEAT_MAX
 from witness.linux import diff, linux
 from witness.machine.description import REFERENCE
@@ -177,9 +177,7 @@ def _number(text: str, what: str, most: int) -> int:
 
 def _patch() -> list[str]:
     """The difference between the two policies is the patch."""
-    before, after = (Path("shutdown") / name for name in ("disable_msi.c", "keep_msi.c"))
-    old, new = ((ROOT / path).read_text(encoding="utf-8").splitlines() for path in (before, after))
-    return list(difflib.unified_diff(old, new, fromfile=str(before), tofile=str(after), lineterm=""))
+    return subprocess.run(["tools/patch"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
 
 
 def _print(*lines: str) -> None:

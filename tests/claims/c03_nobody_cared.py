@@ -7,7 +7,7 @@ import re
 from functools import partial
 
 from tests.claims.devices import AHCI, BLK, BLK_2015, SHARED_EDU as EDU, Device
-from witness.judge.memory import edu_dmas
+from witness.devices import edu
 from witness.lab.disk import reads_ended
 from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactly
 from witness.lab.machines import SHARED
@@ -40,14 +40,14 @@ def look(device: Device, stage: Stage) -> None:
     if device.disk:
         stage.note("ended", reads_ended(stage, device.disk))
     else:
-        stage.note("running", stage.edu_runs())
+        stage.note("running", stage.busy())
 
 
 def ended(device: Device, seen: Observation) -> int:
     """Requests between the points driven and walk-on."""
     if device.disk:
         return seen.noted("ended") - seen.noted("ended before")
-    return len(edu_dmas(seen.case, seen.between("driven", "walk-on"))) - seen.noted("running")
+    return len(edu.all_dmas(seen.case, seen.between("driven", "walk-on"))) - seen.noted("running")
 
 
 def is_masked(stage: Stage, irq: int) -> bool:

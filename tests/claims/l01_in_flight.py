@@ -10,7 +10,7 @@ from tests.claims.devices import AHCI, BLK, NVME, SHARED_EDU as EDU, Device
 from tests.claims.dma import written
 from tests.claims.windows import edu_brought
 from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_RAM, e820
-from witness.judge.memory import edu_dmas
+from witness.devices import edu
 from witness.lab.disk import reads_ended, throttle, unthrottle
 from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactly
 from witness.lab.observation import Mark, Observation, at
@@ -94,14 +94,14 @@ def extent_of(addresses: list[int]) -> str:
 
 def wait(stage: Stage) -> None:
     """Its transfer takes 100 ms of the machine's time, which passes while the image waits."""
-    while stage.edu_runs():
+    while stage.busy():
         pass
     stage.keep_ram("shutdown")
 
 
 def dropped(seen: Observation) -> list[Value]:
     """What had ended before bus master went would be in RAM."""
-    begun = edu_dmas(seen.case, seen.between("ready", "armed"))
+    begun = edu.all_dmas(seen.case, seen.between("ready", "armed"))
     return [
         *cleared(seen, EDU.bdf, seen.mark("shutdown")),
         exactly("transfers begun before", len(begun), 1, at(begun)),

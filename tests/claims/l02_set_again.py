@@ -6,7 +6,7 @@ from __future__ import annotations
 from tests.claims.dma import written
 from tests.claims.loaded import FRAME, NIC
 from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, e820
-from witness.judge.memory import edu_dmas
+from witness.devices.edu import all_dmas
 from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactly
 from witness.lab.machines import EDU, LINES
 from witness.lab.observation import Observation, at
@@ -33,14 +33,14 @@ MINE = bytes.fromhex("6d696e65")  # tests/claims/in_again.c
 
 
 def look(stage: Stage) -> None:
-    stage.note("edu runs", stage.edu_runs())
+    stage.note("edu runs", stage.busy())
 
 
 def overwritten(sets: int, size: int) -> Judge:
     def judge(seen: Observation) -> list[Value]:
         (edu,) = seen.functions("edu")
-        *_, last = (dma for dma in edu_dmas(seen.case, range(seen.mark("armed").line)) if dma.to_ram)
-        begun = edu_dmas(seen.case, seen.between("armed", "end"))
+        *_, last = (dma for dma in all_dmas(seen.case, range(seen.mark("armed").line)) if dma.to_ram)
+        begun = all_dmas(seen.case, seen.between("armed", "end"))
         now = seen.run.ram_after().read(last.target)
         words = [now[i:i + len(MINE)] for i in range(0, len(now), len(MINE))]
         lost = len(MINE) * sum(word != MINE for word in words)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from tests.claims.devices import BLK, NVME, PORT, Device
-from witness.devices.driving import not_seen
+from witness import devices
 from witness.lab.experiment import Experiment, Role, Trial, Value, exactly
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Action, Stage
@@ -54,7 +54,7 @@ def judge(device: Device, event: bool, left: Left, seen: Observation) -> list[Va
     to_new = [message for message in sent if message.data not in old]
     flags = seen.register(device.bdf, Register.MSIX, seen.mark(OFF).line)
     function = seen.case.topology.functions[device.bdf]
-    missing = not_seen(seen.case, function, seen.between(ENABLED, "end"), seen.ram("end"), last=True)
+    missing = devices.not_driven(seen.case, function, seen.between(ENABLED, "end"), seen.ram("end"), last=True)
     return [
         exactly("messages while it is masked", len(early), 0, at(early)),
         pending(seen, "then", ENDED, int(event)),

@@ -8,7 +8,7 @@ from typing import Callable
 from tests.claims.c03_nobody_cared import REQUESTS, ended
 from tests.claims.devices import AHCI, BLK, BLK_2015, SHARED_EDU as EDU, Device
 from tests.claims.windows import edu_brought
-from witness.devices.driving import not_seen
+from witness import devices
 from witness.devices.virtio import in_flight, last_batch, queues
 from witness.lab.disk import reads_ended
 from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactly
@@ -16,7 +16,6 @@ from witness.lab.machines import SHARED
 from witness.lab.observation import Observation, at
 from witness.lab.stage import Action, Stage
 from witness.pci.registers import PCI_COMMAND_MASTER, Register
-from witness.trace.events import MmioWrite
 
 # docs/specs/edu.txt of QEMU; AHCI 1.3.1, 3.3: port 0
 EDU_IRQ_STATUS, EDU_IRQ_DMA = 0x24, 0x100
@@ -65,8 +64,8 @@ def blk_2015_left(seen: Observation, came: bool) -> list[Value]:
 
 
 def ring(seen: Observation, device: Device, returned: int) -> list[Value]:
-    writes, ram = seen.case.within(MmioWrite, range(seen.mark("waited").line)), seen.ram("waited")
-    (queue,) = (queue for queue in queues(writes, seen.case.bars) if queue.bdf == device.bdf)
+    ram = seen.ram("waited")
+    (queue,) = queues(seen.case, device.bdf, range(seen.mark("waited").line))
     batch = last_batch(queue, ram)
     return [
         exactly("reads that ended", ended(device, seen), REQUESTS[device]),
@@ -103,7 +102,7 @@ def judge(device: Device, left: Left, came: bool, again: bool, messages: int | s
 
 def driven_again(seen: Observation, device: Device) -> Value:
     function = seen.case.topology.functions[device.bdf]
-    missing = not_seen(seen.case, function, seen.between("waited", "end"), seen.ram("end"), last=True)
+    missing = devices.not_driven(seen.case, function, seen.between("waited", "end"), seen.ram("end"), last=True)
     return exactly("what its driver lacks once it has reset it", ", ".join(missing) or "nothing", "nothing")
 
 

@@ -16,7 +16,6 @@ from witness.lab.stage import Action, Stage
 from witness.pci.registers import PCI_COMMAND_MASTER, Register
 from witness.pci.topology import Bdf
 from witness.report.timeline import Landed
-from witness.trace.events import MmioWrite
 
 INTX = Device("INTx", "lab.virtio-blk", VIRTIO, Bdf(0, 5, 0), virtio("vda"))
 MSIX = Device("MSI-X", "lab.virtio-blk.1", VIRTIO, Bdf(0, 6, 0), virtio("vdb"))
@@ -59,8 +58,8 @@ def does(disk: Device, master: str, size: int, returned: int, messages: int, edg
 def _returned(seen: Observation, disk: Device) -> int:
     """By the used rings of the queues that it has: after a reset none."""
     before, after = seen.ram("before"), seen.ram("after")
-    found = queues(seen.case.within(MmioWrite, range(seen.mark("ready").line)), seen.case.bars)
-    return sum(after.u16(queue.used + 2) - before.u16(queue.used + 2) for queue in found if queue.bdf == disk.bdf)
+    found = queues(seen.case, disk.bdf, range(seen.mark("ready").line))
+    return sum(after.u16(queue.used + 2) - before.u16(queue.used + 2) for queue in found)
 
 
 def trial(name: str, role: Role, disk: Device, last: str, judge: Judge, *more: str) -> Trial:

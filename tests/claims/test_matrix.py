@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from witness.judge.policies import SHUTDOWN as OUT, STARTUP as IN
 from witness.lab import stage
 from witness.lab.devices import DEVICES
 from witness.lab.lab import DOCUMENT, Choice, measure
-from witness.lab.matrix import IN, OUT, Cell
+from witness.lab.matrix import Cell
 from witness.lab.rounds import unknown
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -11,8 +11,8 @@ from functools import partial
 from typing import NamedTuple
 
 from tests.claims import apic
-from witness.devices.driving import driven, not_seen
-from witness.judge.memory import edu_dmas
+from witness import devices
+from witness.devices import edu
 from witness.lab import machines
 from witness.lab.experiment import Role, Trial, Unshown, Value, exactly
 from witness.lab.observation import Observation, at
@@ -44,7 +44,7 @@ def look(stage: Stage) -> None:
     """Behind the wait in the window: whether edu's transfer is over, what it brought, and what the local APIC has for whoever runs
     next.
     """
-    stage.note("edu runs", stage.edu_runs())
+    stage.note("edu runs", stage.busy())
     apic.look(stage, "window")
     stage.keep_ram("window")
 
@@ -99,7 +99,7 @@ def _taken_along(seen: Observation, vectors: int) -> Value:
 def edu_brought(seen: Observation, size: int, where: str = "window") -> Value:
     """By its last transfer before a point at which RAM was kept by the point's name: it brings what the one before took out."""
     lines, ram = range(seen.mark(where).line), seen.ram(where)
-    out, back = ([dma for dma in edu_dmas(seen.case, lines) if dma.to_ram is to_ram][-1] for to_ram in (False, True))
+    out, back = ([dma for dma in edu.all_dmas(seen.case, lines) if dma.to_ram is to_ram][-1] for to_ram in (False, True))
     came = len(back.target) if ram.read(back.target) == ram.read(out.source) else 0
     if came:
         seen.landed.append(Landed(seen.mark(where).line, f"{came} bytes of {seen.case.name(back.bdf)}"))
@@ -109,6 +109,6 @@ def edu_brought(seen: Observation, size: int, where: str = "window") -> Value:
 def not_driven(seen: Observation, count: int = 0) -> Value:
     """How many devices do not all under the next kernel that each did under the first."""
     lines, ram = seen.between("driver"), seen.run.ram_after()
-    missing = {f.bdf: not_seen(seen.case, f, lines, ram, last=True) for f in driven(seen.case)}
+    missing = {f.bdf: devices.not_driven(seen.case, f, lines, ram, last=True) for f, _ in devices.working(seen.case)}
     failing = [f"{seen.case.name(bdf)}: {', '.join(what)}" for bdf, what in missing.items() if what]
     return exactly("devices that fail the next kernel", len(failing), count, "; ".join(failing))

@@ -13,7 +13,8 @@ from typing import Callable, Collection, Iterator, Sequence
 
 import pytest
 
-from witness.judge.engine import Result, judge
+from witness.judge.engine import Result
+from witness.judge.rules import judge
 from witness.machine.description import REFERENCE, Machine
 from witness.machine.qemu import AtEntry, Session, run
 from witness.machine.record import Entry, Run

@@ -16,16 +16,17 @@ import dataclasses
 import pytest
 from tests.guest.conftest import Boot, failures, log_has, results
 
-from witness.devices import ahci
-from witness.devices.driving import driven, own_messages
+from witness import devices
+from witness.devices import Role, ahci
 from witness.evidence.case import Case
+from witness.evidence.interrupts import own_messages
 from witness.judge.engine import Result
 from witness.judge.hazards import unhandled_intx
-from witness.judge.memory import landed, sata_reads
+from witness.judge.ram import in_flight
 from witness.machine.description import Content, Machine, Sata
 from witness.machine.record import Outcome, Run
 from witness.pci.topology import Bdf
-from witness.trace.events import MmioWrite, Msi
+from witness.trace.events import Msi
 
 # 256 KiB/s: one read of 64 KiB passes at once, the next takes 150 ms.
 MACHINE = Machine(sata=(Sata("sata", 5, Content.RANDOM, "read-only=off,throttling.bps-read=262144"),))
@@ -41,7 +42,7 @@ def record(shared: Boot) -> Run:
 def test_every_verdict_holds(record: Run) -> None:
     assert record.outcome is Outcome.PASS, record.detail
     assert not failures(record)
-    assert DISK in {function.bdf for function in driven(Case(record))}
+    assert DISK in {function.bdf for function, _ in devices.working(Case(record))}
     assert log_has(record, f"second 0000:{DISK} ahci: 8192 KiB, MSI vector")
 
 
@@ -57,10 +58,10 @@ def test_a_controller_without_a_disk_is_a_result(record: Run) -> None:
     case = Case(record)
     for image in ("first ", "second"):
         assert log_has(record, f"{image} 0000:{BUILT_IN} ahci: no drive")
-    assert BUILT_IN not in {function.bdf for function in driven(case)}
+    assert BUILT_IN not in {function.bdf for function, _ in devices.working(case)}
     since = range(case.entry_lines["first"], case.end + 1)
-    assert any(bdf == BUILT_IN and ahci.resets(w) for bdf, _, w in ahci.register_writes(case.within(MmioWrite, since), case.bars))
-    assert BUILT_IN not in {port.bdf for port in ahci.ports(case.within(MmioWrite, since), case.bars)}
+    assert Role.RESET in map(devices.role, case.writes_to(BUILT_IN, since, ahci.REGION))
+    assert not ahci.ports(case, BUILT_IN, since)
 
 
 def test_what_the_disk_had_taken_lands_and_nothing_else(boot: Boot) -> None:
@@ -69,11 +70,11 @@ def test_what_the_disk_had_taken_lands_and_nothing_else(boot: Boot) -> None:
     assert record.outcome is Outcome.PASS, record.detail
     assert Result.FAIL not in results(record).values()
     case, ram = Case(record), record.ram_after()
-    reads = list(sata_reads(case, case.hops[0], ram))
+    reads = in_flight(case, case.hops[0], case.topology.functions[DISK], ram)
     assert {read.taken for read in reads} == {True, False}
     for read in reads:
-        data = read.landings[0]
-        assert bool(landed(data, ram)) == read.taken
+        data = read.writes[0]
+        assert bool(data.landed(ram)) == read.taken
         assert read.taken or set(ram.read(data.addresses)) == {0x5C}
 
 

@@ -24,11 +24,11 @@ import pytest
 from tests.guest.conftest import WINDOW, Boot, failures, log_has, results, run_to, write_config
 
 from witness.devices import e1000e
-from witness.devices.driving import own_messages
 from witness.evidence.case import Case
+from witness.evidence.interrupts import own_messages
 from witness.judge.engine import Result
 from witness.judge.hazards import unhandled_intx
-from witness.judge.memory import e1000e_rings, owned_by_first
+from witness.judge.ram import owned_by_first
 from witness.machine.description import E1000E, REFERENCE, Machine, Nic
 from witness.machine.peer import sent_by_peer
 from witness.machine.qemu import Session
@@ -77,7 +77,7 @@ def test_work_is_in_flight(record: Run) -> None:
     case = Case(record)
     (hop,) = case.hops
     assert case.next
-    rings = {ring.kind: ring for ring in e1000e_rings(case, hop)}
+    rings = e1000e.rings(case, BDF, range(hop.out.start))
     assert len(rings[e1000e.RX].waiting(record.ram_at(case.next))) == 7
 
 

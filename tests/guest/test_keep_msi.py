@@ -13,13 +13,13 @@ import dataclasses
 import pytest
 from tests.guest.conftest import Boot, failures, results
 
-from witness.devices.virtio import in_flight, landings, queues
 from witness.evidence.case import Case
-from witness.judge.engine import RULES, Result
+from witness.judge.engine import Result
+from witness.judge.ram import in_flight
+from witness.judge.rules import RULES
 from witness.machine.description import Content
 from witness.machine.record import Outcome, Run
 from witness.pci.topology import Bdf
-from witness.trace.events import MmioWrite
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +47,12 @@ def test_a_disk_that_is_truly_busy_is_reset(boot: Boot) -> None:
     assert record.outcome is Outcome.PASS, record.detail
     assert Result.FAIL not in results(record).values()
     case, ram = Case(record), record.ram_after()
-    disks = {Bdf(0, disk.slot, 0): disk.original() for disk in record.machine.disks if disk.content == Content.RANDOM}
+    source = next(Bdf(0, disk.slot, 0) for disk in record.machine.disks if disk.content == Content.RANDOM)
     landed = 0
-    for queue in queues(case.within(MmioWrite, range(case.hops[0].out.start)), case.bars):
-        for chain in in_flight(queue, ram) if queue.bdf in disks else []:
-            for landing in landings(chain, ram, disks[queue.bdf]):
-                reached = ram.read(landing.addresses) == landing.content
-                assert reached, "a buffer that no data reached"
-                landed += len(landing.addresses) > 1  # the rest are status bytes
+    for request in in_flight(case, case.hops[0], case.topology.functions[source], ram):
+        for landing in request.writes:
+            assert landing.landed(ram), "a buffer that no data reached"
+            landed += len(landing.addresses) > 1  # the rest are status bytes
     assert landed, "no request was in flight when bus master went"
 
 

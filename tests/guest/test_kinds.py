@@ -19,8 +19,9 @@ from typing import Callable
 import pytest
 from tests.guest.conftest import Boot, failures, log_has, run_to, write_config
 
-from witness.devices.driving import driven, own_messages
+from witness import devices
 from witness.evidence.case import Case
+from witness.evidence.interrupts import own_messages
 from witness.machine.description import REFERENCE, Machine
 from witness.machine.qemu import Session
 from witness.machine.record import Entry, Outcome, Run
@@ -57,7 +58,7 @@ def record(shared: Boot) -> Run:
 def test_every_verdict_holds(record: Run) -> None:
     assert record.outcome is Outcome.PASS, record.detail
     assert not failures(record)
-    assert {NARROW, WIDE, TABLE, NVME} <= {function.bdf for function in driven(Case(record))}
+    assert {NARROW, WIDE, TABLE, NVME} <= {function.bdf for function, _ in devices.working(Case(record))}
 
 
 def msi_flags(function: Function) -> int:

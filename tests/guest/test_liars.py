@@ -16,7 +16,8 @@ from tests.guest.conftest import Boot, claims_that_fail, log_has, run_to, withou
 from tests.guest.remote import RemoteDevice, RemoteVirtioBlk, attached, msi, msix
 
 from witness.evidence.case import Case
-from witness.judge.engine import Result, judge
+from witness.judge.engine import Result
+from witness.judge.rules import judge
 from witness.machine.description import REFERENCE
 from witness.machine.qemu import Session
 from witness.machine.record import Entry, Outcome, Run

@@ -14,7 +14,7 @@ from dataclasses import replace
 import pytest
 from tests.guest.conftest import Boot, failures
 
-from witness.devices.driving import driven
+from witness import devices
 from witness.evidence.case import Case
 from witness.machine.description import EVERYTHING, Machine
 from witness.machine.record import Outcome
@@ -43,7 +43,7 @@ NOTHING = Machine()
 def test_what_is_left_is_handed_over(boot: Boot, machine: Machine, slots: list[int]) -> None:
     record = boot(machine=machine)
     assert failures(record) == []
-    found = driven(Case(record))
+    found = [function for function, _ in devices.working(Case(record))]
     assert [f.bdf for f in found] == [Bdf(0, slot, 0) for slot in slots]
     assert any(f.offsets.keys() & ENABLE for f in found) == (machine is not NO_MESSAGES)
 
@@ -54,7 +54,7 @@ def test_where_nothing_has_a_driver(boot: Boot, policy: str, cleared: bool) -> N
     assert record.outcome is Outcome.PASS, record.log
     assert failures(record) == []
     case = Case(record)
-    assert not driven(case)
+    assert not devices.working(case)
     masters = [bool(f.u16(PCI_COMMAND) & PCI_COMMAND_MASTER) for f in case.topology.functions.values()]
     assert masters == [not cleared] * len(masters)
     assert masters

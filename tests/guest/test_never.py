@@ -19,7 +19,7 @@ from tests.guest.remote import RemoteDevice, RemoteEdu, RemoteVirtioBlk, attache
 
 from witness.boot.protocol import E820_DMA, e820
 from witness.evidence.case import Case
-from witness.judge.soak import maps_handed_on
+from witness.lab.soak import maps_handed_on
 from witness.machine.description import REFERENCE, Machine
 from witness.machine.record import Outcome, Run
 from witness.pci.registers import PCI_COMMAND, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tests.guest.conftest import Boot, log_has
 
-from witness.devices.driving import driven
+from witness import devices
 from witness.evidence.case import Case
 from witness.machine.record import Outcome
 from witness.pci.registers import Register
@@ -22,7 +22,7 @@ def test_nothing_is_shut_down_and_everything_comes_back(boot: Boot) -> None:
     masters = [bdf for bdf in case.topology.functions if case.registers(bdf, line)[Register.COMMAND] & 4]
     assert len(masters) == len(case.topology.functions)
     disabled = {change.bdf for change in case.changes(range(line, case.end)) if change.msi_disabled}
-    assert disabled == {function.bdf for function in driven(case)}
+    assert disabled == {function.bdf for function, _ in devices.working(case)}
     assert record.outcome is Outcome.PASS, record.detail
     assert log_has(record, "second handed 0000:00:05.0 edu: bus master on, MSI on")
 

@@ -16,8 +16,9 @@ import pytest
 from tests.guest.conftest import BUILD, Boot, boot_into, failures, log_has
 
 from witness.evidence.case import Case
-from witness.judge.engine import RULES, Result, Verdict
+from witness.judge.engine import Result, Verdict
 from witness.judge.policies import SHUTDOWN, STARTUP
+from witness.judge.rules import RULES
 from witness.machine.description import Machine, Rng
 from witness.machine.record import Run
 from witness.trace.events import ConfigWrite

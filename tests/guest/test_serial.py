@@ -18,7 +18,7 @@ import re
 import pytest
 from tests.guest.conftest import Boot, failures, log_has, results
 
-from witness.devices.driving import driven
+from witness import devices
 from witness.evidence.case import Case
 from witness.judge.engine import Result
 from witness.judge.hazards import unhandled_intx
@@ -50,7 +50,7 @@ def loses(record: Run) -> bool:
 def test_the_three_share_a_line(record: Run) -> None:
     case = Case(record)
     assert {case.topology.gsi(bdf) for bdf in THREE} == {GSI}
-    assert set(THREE) <= {function.bdf for function in driven(case)}
+    assert set(THREE) <= {function.bdf for function, _ in devices.working(case)}
 
 
 def test_what_arrives(record: Run) -> None:

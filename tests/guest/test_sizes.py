@@ -20,12 +20,11 @@ import pytest
 from tests.guest.conftest import BUILD, Boot, failures
 
 from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, E820_ENTRIES, E820_RAM, E820_TABLE, Image, e820
-from witness.devices.virtio import queues
+from witness import devices
 from witness.evidence.case import Case
 from witness.machine.description import REFERENCE, Machine
 from witness.machine.qemu import AtEntry, Session, Settings
 from witness.machine.record import HIGH_RAM, Entry, Ram, ram_layout
-from witness.trace.events import MmioWrite
 
 E820_RESERVED = 2
 
@@ -96,10 +95,10 @@ def taken(case: Case) -> list[int]:
     assert case.next
     buffers = [part.start for part, kind in e820(case.run.boot_params(case.next)) if kind == E820_DMA]
     found = [
-        part.start
+        extent.addresses.start
         for stop in (case.hops[0].out.start, case.end + 1)
-        for queue in queues(case.within(MmioWrite, range(stop)), case.bars)
-        for part in queue.addresses
+        for extent in devices.structures(case, range(stop))
+        if extent.what.startswith("virtqueue")
     ]
     assert buffers and found
     return [case.next.registers["RSI"], *buffers, *found]

@@ -15,7 +15,7 @@ from typing import Callable
 import pytest
 from tests.guest.conftest import BUILD
 
-from witness.judge.soak import soak
+from witness.lab.soak import soak
 from witness.machine.description import EVERYTHING, REFERENCE, Machine
 from witness.machine.qemu import Settings
 from witness.machine.record import Outcome

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import pytest
 from tests.guest.conftest import Boot, failures, log_has, results
 
-from witness.devices.driving import driven
+from witness import devices
+from witness.devices import edu
 from witness.evidence.case import Case
 from witness.judge.engine import Result
-from witness.judge.memory import EDU_BAR_MASK, EDU_IRQ_RAISE, EDU_REGION
 from witness.machine.description import REFERENCE, Content, Disk, Machine
 from witness.machine.qemu import Session, configs
 from witness.machine.record import Entry, Run
@@ -124,7 +124,7 @@ def raised(case: Case) -> dict[Bdf, int]:
     found: dict[Bdf, int] = {}
     for write in case.within(MmioWrite, lines):
         owner = case.bars.owner(write.address, write.line)
-        if owner and write.region == EDU_REGION and write.address & EDU_BAR_MASK == EDU_IRQ_RAISE and owner not in found:
+        if owner and devices.begins(write) and write.region == edu.REGION and owner not in found:
             levels = case.within(GsiLevel, range(write.line, lines.stop))
             found[owner] = next(event.gsi for event in levels if event.level and event.gsi in case.topology.lines)
     return found
@@ -144,7 +144,7 @@ def witnessed(boot: Boot, layout: Layout) -> Case:
     assert ("pcie-mmcfg-mmio" in config_regions(record)) == (layout.access == "ECAM")
     case = Case(record)
     found = case.topology.functions
-    assert sorted(path(case, f.bdf) for f in driven(case) if not f.buses) == sorted(layout.paths)
+    assert sorted(path(case, f.bdf) for f, _ in devices.working(case) if not f.buses) == sorted(layout.paths)
     assert {bdf.bus for bdf in found if not case.topology.upstream(bdf)} == layout.root_buses
     assert raised(case) == {bdf: case.topology.gsi(bdf) for bdf in found if model(case, bdf) == "edu"}
     return case

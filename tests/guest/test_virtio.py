@@ -28,13 +28,12 @@ from tests.guest.conftest import Boot, failures, log_has, results
 from witness.devices.virtio import NET_RX, queues
 from witness.evidence.case import Case
 from witness.judge.engine import Result
-from witness.judge.memory import owned_by_first
+from witness.judge.ram import owned_by_first
 from witness.machine.description import EVERYTHING, Machine
 from witness.machine.peer import Peer, sent_by_guest, sent_by_peer
 from witness.machine.qemu import Session
 from witness.machine.record import Entry, Outcome, Run
 from witness.pci.topology import Bdf
-from witness.trace.events import MmioWrite
 
 NIC, RNG = EVERYTHING.nics[0], EVERYTHING.rngs[0]
 BDF = Bdf(0, NIC.slot, 0)
@@ -97,8 +96,7 @@ def test_twin_where_nothing_is_shut_down_it_lands(boot: Boot) -> None:
 def frames_that_came_to_first(record: Run) -> int:
     case = Case(record)
     assert case.next
-    rings = queues(case.within(MmioWrite, range(case.handed_over[0].out.start)), case.bars)
-    ring = next(queue for queue in rings if (queue.bdf, queue.index) == (BDF, NET_RX))
+    ring = next(queue for queue in queues(case, BDF, range(case.handed_over[0].out.start)) if queue.index == NET_RX)
     return record.ram_at(case.next).u16(ring.used + 2)
 
 

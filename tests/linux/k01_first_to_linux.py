@@ -10,9 +10,9 @@ from functools import partial
 from typing import Iterable, Sequence
 
 from witness.boot.protocol import E820_DMA
-from witness.devices.driving import own_messages
+from witness.evidence.interrupts import own_messages
 from witness.judge import pattern
-from witness.judge.memory import armed_edus
+from witness.judge import ram
 from witness.lab.experiment import Experiment, Role, Unshown, Value, exactly
 from witness.lab.observation import at
 from witness.lab.stage import Stage
@@ -160,9 +160,10 @@ def in_flight(seen: Seen, jump: int) -> list[Value]:
     hops = [hop for hop in seen.case.hops if jump in hop.window]
     if not hops:
         raise Unshown("first clears bus master of no function before the jump")
-    edus = sorted(armed_edus(seen.case, hops[0]), key=lambda edu: edu.line)
+    edus = sorted(ram.all_in_flight(seen.case, hops[0], None), key=lambda transfer: transfer.line)
     left_alone = resources(seen, UNKNOWN)
-    kept = [edu for edu in edus if any(edu.target.start in r and edu.target[-1] in r for r in left_alone)]
+    targets = [landing.addresses for transfer in edus for landing in transfer.writes]
+    kept = [target for target in targets if any(target.start in r and target[-1] in r for r in left_alone)]
     requests: set[int] = set()
     for event in seen.case.within(BlockRequest, range(hops[0].window.start)):
         (requests.discard if event.done else requests.add)(event.id)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import partial
 
 from tests.linux.sharer import BEFORE, actions, come_to_rest, interrupts, pending, reads, rises, storm
-from witness.devices.driving import own_messages
+from witness.evidence.interrupts import own_messages
 from witness.lab.disk import disk, throttle, unthrottle, virtio
 from witness.lab.experiment import Experiment, Role, Value, exactly
 from witness.lab.observation import at

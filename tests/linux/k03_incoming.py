@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from tests.linux.sharer import BEFORE, ENDED, GSI, actions, given_up, interrupts, pending, reads, rises, stat, storm
-from witness.judge.memory import armed_edus
+from witness.judge import ram
 from witness.lab.experiment import Experiment, Role, Value, exactly
 from witness.lab.observation import at
 from witness.linux.trial import FIRST, Boot, Seen
@@ -49,7 +49,7 @@ def outcome(left: Left, stormed: bool, seen: Seen) -> list[Value]:
     sharer, gsi = Bdf(0, slot, 0), 20 + slot % 4
     hop = seen.case.hops[0]
     taken = next(c.line for c in seen.case.changes(range(hop.window.start, seen.case.end)) if c.bdf == sharer and c.master_set)
-    armed, raised = armed_edus(seen.case, hop), rises(seen, range(hop.window.start, taken))
+    armed, raised = ram.all_in_flight(seen.case, hop, None), rises(seen, range(hop.window.start, taken))
     command, msi = (seen.register(EDU, register, taken) for register in (Register.COMMAND, Register.MSI))
     # Nobody counts the interrupts of a line that Linux has nobody on.
     if gsi == GSI:

@@ -11,9 +11,8 @@ from tests.linux.kdump import (
     CPUS, KERNEL_BEGINS, at_entry, changed_pages, destinations, entry_line, inside, lacking, ram_at_entry, registers, reservation,
     told_of, watch_entry, writers,
 )  # fmt: skip
+from witness import devices
 from witness.boot.protocol import BOOT_PARAMS_SIZE, e820
-from witness.devices.driving import driven
-from witness.judge.signature import resets
 from witness.lab.experiment import Experiment, Judge, Role, Value, at_least, exactly
 from witness.lab.observation import at
 from witness.lab.stage import Action
@@ -125,8 +124,8 @@ def unreset(seen: Seen, lines: range) -> list[Bdf]:
     early = []
     for change in seen.case.changes(lines):
         one = seen.case.topology.functions[change.bdf]
-        if change.master_set and one in driven(seen.case) and not one.slot:
-            if not any(map(resets, seen.writes_to(change.bdf, range(lines.start, change.line))[:1])):
+        if change.master_set and one in [f for f, _ in devices.working(seen.case)] and not one.slot:
+            if not any(map(devices.resets, seen.writes_to(change.bdf, range(lines.start, change.line))[:1])):
                 early.append(change.bdf)
     return early
 

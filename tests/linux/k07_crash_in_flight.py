@@ -9,7 +9,8 @@ from functools import partial
 from tests.claims.dma import PAGE
 from tests.linux.kdump import changed_pages, entry_line, lacking, positions, reservation
 from witness.boot.protocol import Image
-from witness.devices.virtio import NET_RX, Landing, Queue, Request, in_flight, queues
+from witness.devices import Landing
+from witness.devices.virtio import NET_RX, DiskRequest, Queue, in_flight, queues
 from witness.lab import disk
 from witness.lab.dma import given, hits
 from witness.lab.experiment import Experiment, Role, Value, exactly
@@ -19,7 +20,7 @@ from witness.linux.trial import FILES as FOLDER, LINUX, Boot, Seen
 from witness.machine.description import Content, Disk, Machine, Nic
 from witness.machine.record import Outcome, Ram
 from witness.pci.topology import Bdf
-from witness.trace.events import ConfigWrite, MmioWrite
+from witness.trace.events import ConfigWrite
 
 MIB = 256
 
@@ -67,8 +68,7 @@ def pause(seen: Seen) -> range:
 
 
 def of_linux(seen: Seen, bdf: Bdf) -> list[Queue]:
-    writes = seen.case.within(MmioWrite, range(entry_line(seen)))
-    return [queue for queue in queues(writes, seen.case.bars) if queue.bdf == bdf]
+    return queues(seen.case, bdf, range(entry_line(seen)))
 
 
 def used(queues: list[Queue], ram: Ram) -> int:
@@ -84,7 +84,7 @@ def place(seen: Seen, ram: Ram) -> range:
 
 
 def whole(landings: list[Landing], ram: Ram) -> str:
-    filled = sum(ram.read(landing.addresses) == landing.content for landing in landings)
+    filled = sum(landing.landed(ram) > 0 for landing in landings)
     return {0: "none", len(landings): "all"}.get(filled, f"{filled} of {len(landings)}")
 
 
@@ -94,7 +94,7 @@ def judged(master: int, messages: str, seen: Seen) -> list[Value]:
     before, after = seen.ram("before"), seen.ram("after")
     disks, cards = of_linux(seen, DISK), of_linux(seen, NETWORK)
     receiving = [queue for queue in cards if queue.index == NET_RX]
-    reads = [Request.of(chain, before) for queue in disks for chain in in_flight(queue, before)]
+    reads = [DiskRequest.of(chain, before) for queue in disks for chain in in_flight(queue, before)]
     landings = [landing for read in reads for landing in read.landings(HELD.original())]
     data = [landing for landing in landings if len(landing.addresses) > 1]
     known = given(seen.case, range(entry), before)

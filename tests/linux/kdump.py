@@ -7,17 +7,16 @@ import re
 from typing import Iterator
 
 from tests.claims.dma import PAGE
+from witness import devices
 from witness.boot.protocol import ENTRY_64, Image
-from witness.devices import ahci, nvme
-from witness.devices.driving import driven, not_seen
+from witness.devices import edu, nvme
 from witness.devices.virtio import DESC, queues
 from witness.evidence.case import Case
-from witness.judge.memory import edu_dmas
 from witness.lab.experiment import Unshown
 from witness.lab.stage import Stage
 from witness.linux.trial import FILES, Seen
 from witness.machine.record import Ram
-from witness.trace.events import MmioWrite, Msi
+from witness.trace.events import Msi
 
 # Of a message's address: the APIC ID of the CPU that it goes to (SDM Vol. 3, 11.11.1).
 MSI_DEST_SHIFT, MSI_DEST_MASK = 12, 0xFF
@@ -92,7 +91,8 @@ def reservation(seen: Seen) -> range:
 def lacking(seen: Seen) -> str:
     """What must show of the work of the image's drivers since it was entered, and does not."""
     since, ram = range(entry_line(seen), seen.case.end + 1), seen.run.ram_after()
-    found = (f"{one.bdf}: {what}" for one in driven(seen.case) for what in not_seen(seen.case, one, since, ram, True))
+    working = (function for function, _ in devices.working(seen.case))
+    found = (f"{one.bdf}: {what}" for one in working for what in devices.not_driven(seen.case, one, since, ram, True))
     return "; ".join(found) or "nothing"
 
 
@@ -122,17 +122,13 @@ def destinations(messages: list[Msi]) -> list[int]:
 
 def told_of(case: Case, lines: range, ram: Ram) -> Iterator[range]:
     """All RAM that devices were told of in these lines, to read and to write, as long as their rings are not given up."""
-    writes = list(case.within(MmioWrite, lines))
-    for queue in queues(writes, case.bars):
-        yield from queue.addresses
-        yield from descriptors(queue.descriptors, queue.size, ram)
-    for admin in nvme.admins(writes, case.bars):
-        yield from admin.addresses
-        yield from (range(command.data, command.data + PAGE) for command in admin.commands(ram) if command.data)
-    for port in ahci.ports(writes, case.bars):
-        yield from port.addresses
-    for dma in edu_dmas(case, lines):
-        yield dma.target if dma.to_ram else dma.source
+    yield from (extent.addresses for extent in devices.structures(case, lines))
+    for bdf in case.topology.functions:
+        for queue in queues(case, bdf, lines):
+            yield from descriptors(queue.descriptors, queue.size, ram)
+        if admin := nvme.admin(case, bdf, lines):
+            yield from (range(command.data, command.data + PAGE) for command in admin.commands(ram) if command.data)
+    yield from (dma.source for dma in edu.all_dmas(case, lines) if not dma.to_ram)
 
 
 def descriptors(table: int, size: int, ram: Ram) -> Iterator[range]:

@@ -16,9 +16,10 @@ from functools import partial
 from threading import Thread
 from typing import Iterable, Iterator
 
+from witness import devices
 from witness.boot.protocol import ENTRY_64
-from witness.devices.driving import Message, driven, is_virtio, not_seen, own_messages
-from witness.devices.virtio import DEVICE_STATUS, common_writes
+from witness.devices.virtio import DEVICE_STATUS, Virtio, common_writes
+from witness.evidence.interrupts import Message, own_messages
 from witness.lab.experiment import Unshown, Value, at_least, exactly
 from witness.lab.observation import at, within
 from witness.lab.stage import Stage
@@ -183,8 +184,7 @@ class Handover:
 
     def statuses(self, bdf: Bdf, lines: range) -> list[MmioWrite]:
         """What a virtio device's status was written to."""
-        writes = common_writes(self.seen.case.within(MmioWrite, lines), self.seen.case.bars)
-        return [write for owner, offset, write in writes if (owner, offset) == (bdf, DEVICE_STATUS)]
+        return [write for offset, write in common_writes(self.seen.case, bdf, lines) if offset == DEVICE_STATUS]
 
     def resets(self, bdf: Bdf) -> list[MmioWrite]:
         return [write for write in self.statuses(bdf, self.lines) if write.value == 0]
@@ -208,6 +208,10 @@ class Handover:
             own |= own_messages(case, function, range(self.lines.stop))
         last = max((change.line for change in case.changes(self.lines) if change.master_cleared), default=self.lines.start)
         return [e for e in case.within(Msi, range(last + 1, self.inward)) if (e.address, e.data) in own]
+
+
+def is_virtio(function: Function) -> bool:
+    return isinstance(devices.model_of(function), Virtio)
 
 
 def names(functions: Iterable[Bdf]) -> str:
@@ -335,8 +339,8 @@ def as_said(seen: Seen, image: str, handover: Handover) -> list[Value]:
 def drives(seen: Seen, image: str, lines: range, last: bool = True, broken: str = NONE) -> Value:
     """Every device that has a driver of ours, for real; but for what is broken."""
     ram = Ram(seen.run.directory / "ram", ram_layout(seen.run.machine)) if last else None
-    idle = [(f.bdf, what) for f in driven(seen.case) for what in not_seen(seen.case, f, lines, ram, last)]
-    devices, which = names(f.bdf for f in driven(seen.case)), names({bdf for bdf, _ in idle})
+    idle = [(f.bdf, what) for f, _ in devices.working(seen.case) for what in devices.not_driven(seen.case, f, lines, ram, last)]
+    devices, which = names(f.bdf for f, _ in devices.working(seen.case)), names({bdf for bdf, _ in idle})
     evidence = "; ".join([f"trace {lines.start}-{lines.stop}", *(f"{bdf}: {what}" for bdf, what in idle)])
     measured, expected = ("all" if some == NONE else f"all but {some}" for some in (which, broken))
     return exactly(f"{image} drives {devices}", measured, expected, evidence)

@@ -17,7 +17,8 @@ from typing import Callable
 
 from witness.boot.protocol import E820_DMA, E820_TABLE
 from witness.judge import pattern
-from witness.judge.engine import Result, judge
+from witness.judge.engine import Result
+from witness.judge.rules import judge
 from witness.machine.description import E1000E, VIRTIO_NET, Content, Disk, Machine, Nic, Rng
 from witness.machine.record import Entry, Outcome, Run, ram_file
 from witness.pci.topology import Bdf

@@ -20,8 +20,9 @@ from tests.witness.scene import (
     Scene, config_write, gsi, handoff, memory_write, msi,
 )  # fmt: skip
 
+from witness import devices
 from witness.devices import ahci
-from witness.devices.driving import AHCI_CLASS, driven, not_seen
+from witness.devices.ahci import AHCI_CLASS
 from witness.evidence.case import Case
 from witness.machine.description import Content, Sata
 from witness.machine.record import Run
@@ -152,9 +153,9 @@ def test_all_hold(scene: SataScene) -> None:
 
 def test_what_is_driven(scene: SataScene) -> None:
     run = scene.run()
-    assert AHCI in {function.bdf for function in driven(Case(run))}
+    assert AHCI in {function.bdf for function, _ in devices.working(Case(run))}
     without = replace(run, machine=replace(run.machine, sata=()))
-    assert AHCI not in {function.bdf for function in driven(Case(without))}
+    assert AHCI not in {function.bdf for function, _ in devices.working(Case(without))}
 
 
 Change = Callable[[SataScene], None]
@@ -308,7 +309,7 @@ def a_read_is_acknowledged_that_nobody_told_of(s: SataScene) -> None:
     s.before_step("out-ahci", *ACKNOWLEDGED)
 
 
-@change("out-device")
+@change("out-device", "load")
 def a_command_in_the_out_phase(s: SataScene) -> None:
     s.before_step("out-ahci", port(0x38, 8))
 
@@ -390,4 +391,4 @@ def complaints(scene: SataScene) -> list[str]:
         config[0x34] = 0  # no capabilities
         entries.append(replace(entry, configs=entry.configs | {AHCI: bytes(config)}))
     case = Case(replace(run, entries=entries))
-    return not_seen(case, case.topology.functions[AHCI], case.hops[0].inward, case.run.ram_after(), last=True)
+    return devices.not_driven(case, case.topology.functions[AHCI], case.hops[0].inward, case.run.ram_after(), last=True)

@@ -14,7 +14,7 @@ import pytest
 from tests.witness.scene import BEHIND, COMMAND, EDU, LINES, VIRTIO, Scene, config_write, edu, gsi
 from tests.witness.test_evidence import QUEUE
 
-from witness.devices.driving import driven, not_seen
+from witness import devices
 from witness.devices.virtio import last_batch
 from witness.evidence.case import Case
 from witness.machine.record import Ram, Run
@@ -33,11 +33,11 @@ def reconfigured(run: Run, bdf: Bdf, offset: int, value: int) -> Case:
 
 def complaints(case: Case, bdf: Bdf) -> list[str]:
     """What the next image has not shown."""
-    return not_seen(case, case.topology.functions[bdf], case.hops[0].inward, case.run.ram_after(), last=True)
+    return devices.not_driven(case, case.topology.functions[bdf], case.hops[0].inward, case.run.ram_after(), last=True)
 
 
 def test_what_is_driven(scene: Scene) -> None:
-    assert [function.bdf for function in driven(Case(scene.run()))] == [VIRTIO, EDU, BEHIND]
+    assert [function.bdf for function, _ in devices.working(Case(scene.run()))] == [VIRTIO, EDU, BEHIND]
 
 
 @pytest.mark.parametrize("line", [0, 0xFF])

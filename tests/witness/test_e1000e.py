@@ -18,7 +18,7 @@ from tests.witness.scene import (
     msix_table,
 )  # fmt: skip
 
-from witness.devices.driving import driven
+from witness import devices
 from witness.evidence.case import Case
 from witness.machine.record import Run
 
@@ -37,7 +37,7 @@ def test_all_hold(scene: Scene) -> None:
 
 
 def test_what_is_driven(scene: Scene) -> None:
-    assert CARD in {function.bdf for function in driven(Case(scene.run()))}
+    assert CARD in {function.bdf for function, _ in devices.working(Case(scene.run()))}
 
 
 def test_a_kept_run_is_the_same_run(scene: Scene) -> None:

@@ -16,7 +16,7 @@ from witness.judge import pattern
 from witness.machine.firmware import NotFound, find
 from witness.machine.record import Outcome, Ram, Run, classify
 
-QUEUE = Queue(VIRTIO, "virtio-blk", 0, 0, 4, DESC, AVAIL, USED)
+QUEUE = Queue(VIRTIO, 0, 0, 4, DESC, AVAIL, USED)
 
 
 def heads(tmp_path: Path, available: list[int], used: list[int]) -> set[int]:

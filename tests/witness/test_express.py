@@ -21,9 +21,11 @@ from tests.witness.scene import (
 )  # fmt: skip
 from tests.witness.test_driving import reconfigured
 
-from witness.devices.driving import driven, not_seen, own_messages
+from witness import devices
 from witness.evidence.case import Case
-from witness.judge.engine import Result, judge
+from witness.evidence.interrupts import own_messages
+from witness.judge.engine import Result
+from witness.judge.rules import judge
 from witness.machine.record import Run
 from witness.pci.registers import PCI_HEADER_TYPE
 from witness.pci.topology import Bdf
@@ -41,8 +43,8 @@ def test_all_hold(scene: Scene) -> None:
 
 
 def test_what_is_driven(scene: Scene) -> None:
-    assert {NVME, PORT, OLD_PORT} <= {function.bdf for function in driven(Case(scene.run()))}
-    assert BRIDGE not in {function.bdf for function in driven(Case(scene.run()))}
+    assert {NVME, PORT, OLD_PORT} <= {function.bdf for function, _ in devices.working(Case(scene.run()))}
+    assert BRIDGE not in {function.bdf for function, _ in devices.working(Case(scene.run()))}
 
 
 @pytest.mark.parametrize(
@@ -63,11 +65,11 @@ def test_what_is_not(scene: Scene, bdf: Bdf, changes: dict[int, int]) -> None:
     run = scene.run()
     for offset, value in changes.items():
         run = reconfigured(run, bdf, offset, value).run
-    assert bdf not in [function.bdf for function in driven(Case(run))]
+    assert bdf not in [function.bdf for function, _ in devices.working(Case(run))]
 
 
 def test_a_downstream_port_is_driven(scene: Scene) -> None:
-    assert PORT in [function.bdf for function in driven(reconfigured(scene.run(), PORT, EXP_FLAGS, 0x62))]
+    assert PORT in [function.bdf for function, _ in devices.working(reconfigured(scene.run(), PORT, EXP_FLAGS, 0x62))]
 
 
 Change = Callable[[Scene], None]
@@ -252,7 +254,7 @@ def another_command_is_under_way(s: Scene) -> None:
     s.before[ADMIN_SUBMISSION + 64] = 2
 
 
-@change("load", "driven-first")
+@change("load", "driven-first", "reserved", "ram")
 def more_commands_than_the_queue_shows(s: Scene) -> None:
     s.replace("arm-nvme", nvme(0x1000, 7), nvme(0x1000, 0))
 
@@ -345,7 +347,7 @@ def test_without_msix_nvme_has_a_line(scene: Scene) -> None:
 
 
 def complaints(case: Case, bdf: Bdf) -> list[str]:
-    return not_seen(case, case.topology.functions[bdf], case.hops[0].inward, case.run.ram_after(), last=True)
+    return devices.not_driven(case, case.topology.functions[bdf], case.hops[0].inward, case.run.ram_after(), last=True)
 
 
 def test_the_messages_of_a_block(scene: Scene) -> None:

@@ -15,6 +15,8 @@ import pytest
 from tests.witness.scene import BEHIND, DATA, DMA, EDU, EDU_TARGET, MESSAGES, PARAMS, VIRTIO, Scene, gsi, memory_write, msi
 
 from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, E820_TABLE
+from witness.devices import edu
+from witness.judge.policies import SHUTDOWN, STARTUP
 from witness.lab import matrix
 from witness.lab.devices import DEVICES
 from witness.lab.dma import UNIT, Given, hits
@@ -43,7 +45,7 @@ def found(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Found:
     monkeypatch.setattr(matrix, "CANARY", CANARY)
     monkeypatch.setattr(matrix, "PATTERN", pattern)
     scene.before[CANARY.start:CANARY.stop] = pattern
-    scene.before[EDU_TARGET:EDU_TARGET + 0x100] = bytes([matrix.EDU_ARMED]) * 0x100
+    scene.before[EDU_TARGET:EDU_TARGET + 0x100] = bytes([edu.ARMED]) * 0x100
     scene.before[PARAMS + 0x1E8] = 2
     scene.before[PARAMS + E820_TABLE:PARAMS + E820_TABLE + 40] = b"".join(
         start.to_bytes(8, "little") + size.to_bytes(8, "little") + kind.to_bytes(4, "little")
@@ -153,14 +155,14 @@ def test_whose_a_hit_is(changed: list[int], known: list[Given], owners: dict[Bdf
     assert hits(before, bytes(after), 0x1000, known) == owners
 
 
-@pytest.mark.parametrize("out", matrix.OUT)
+@pytest.mark.parametrize("out", SHUTDOWN)
 def test_signature_of_another_policy_is_not_as_expected(out: str, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """The story is that of keep-msi, and writes its configuration space as this does. drain reads, too."""
     said = found(scene, monkeypatch).signature(Cell(out, "disable-msi", "edu"))
     assert (said == EXPECTED) is (out == "keep-msi")
 
 
-@pytest.mark.parametrize("inward", matrix.IN)
+@pytest.mark.parametrize("inward", STARTUP)
 def test_signature_of_another_policy_in(inward: str, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     said = found(scene, monkeypatch).signature(Cell("keep-msi", inward, "edu"))
     assert (said == EXPECTED) is (inward == "disable-msi")
@@ -170,7 +172,7 @@ def test_signature_of_another_policy_in(inward: str, scene: Scene, monkeypatch: 
 
 
 def test_cells_of_a_pattern() -> None:
-    assert len(cells()) == len(matrix.OUT) * len(matrix.IN) * len(DEVICES)
+    assert len(cells()) == len(SHUTDOWN) * len(STARTUP) * len(DEVICES)
     assert cells("keep-msi/none/edu") == [Cell("keep-msi", "none", "edu")]
     assert cells("*/none/virtio-*") == [cell for cell in cells() if cell.inward == "none" and cell.device.startswith("virtio-")]
     assert set(Choice.of("c01,keep-msi/none/edu,keep-msi/*/edu").cells) == set(cells("keep-msi/*/edu"))

@@ -10,7 +10,7 @@ import pytest
 from tests.witness.scene import EDU, Scene, gsi, handoff
 
 from witness import cli
-from witness.judge.engine import judge
+from witness.judge.rules import judge
 from witness.machine.record import Outcome
 from witness.report import text as report
 

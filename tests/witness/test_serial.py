@@ -17,8 +17,9 @@ from tests.witness.scene import BEHIND, CONTROL, EDU, Scene, Step, config_write,
 
 from witness.devices import serial as uart
 from witness.evidence.case import Case
-from witness.judge.engine import Result, judge
+from witness.judge.engine import Result
 from witness.judge.hazards import unhandled_intx
+from witness.judge.rules import judge
 from witness.machine.description import Serial
 from witness.machine.record import Run
 from witness.pci.topology import Bdf
@@ -176,10 +177,10 @@ def test_a_line_that_a_neighbour_holds(console: Console, enabled: bool, hidden: 
 def test_what_was_sent() -> None:
     writes = [event for event in parse([*UP, *sending("text")]) if isinstance(event, MmioWrite)]
     assert uart.sent(writes) == b"text"
-    assert not uart.may_interrupt(writes)
-    assert uart.may_interrupt(writes[:6])
+    assert not uart.interrupt_enabled(writes)
+    assert uart.interrupt_enabled(writes[:6])
     divisor = [event for event in parse([out(1, 0), out(3, 0x80), out(1, 2)]) if isinstance(event, MmioWrite)]
-    assert not uart.may_interrupt(divisor)
+    assert not uart.interrupt_enabled(divisor)
 
 
 def test_a_record_remembers_it(console: Console) -> None:

@@ -22,8 +22,9 @@ from tests.witness.scene import (
 
 from witness import cli
 from witness.boot.protocol import E820_ENTRIES
-from witness.judge import pattern, soak
-from witness.judge.engine import RULES
+from witness.judge import endurance, pattern
+from witness.judge.rules import RULES
+from witness.lab import soak
 from witness.machine.description import Machine
 from witness.machine.firmware import Firmware
 from witness.machine.qemu import Settings, Unusable
@@ -147,7 +148,7 @@ def test_every_hop_is_judged(endure: Endure) -> None:
     outcome, lines = endure()
     assert outcome is Outcome.PASS, lines
     assert lines[0].startswith(f"{HOPS} hops, ")
-    assert f"in flight when bus master went: {HOPS} virtio-blk requests, {2 * HOPS} edu DMAs" in lines
+    assert f"in flight when bus master went: {HOPS} virtio-blk requests, {2 * HOPS} transfers" in lines
     assert lines[-1].startswith(f"RESULT: PASS ({HOPS} hops, ")
 
 
@@ -155,7 +156,7 @@ def test_a_request_counts_at_one_hop(scene: Scene, endure: Endure) -> None:
     """It may return while bus masters are cleared."""
     scene.after_step(f"2-out-{EDU}", request(2, done=True))
     _, lines = endure()
-    assert f"in flight when bus master went: {HOPS} virtio-blk requests, {2 * HOPS} edu DMAs" in lines
+    assert f"in flight when bus master went: {HOPS} virtio-blk requests, {2 * HOPS} transfers" in lines
 
 
 # --- one that is not ---
@@ -354,7 +355,7 @@ def test_a_machine_that_hangs_is_ended(endure: Endure) -> None:
 @pytest.mark.parametrize("label", ["3-image", f"3-master-{BEHIND}"])
 def test_a_storm_is_ended(label: str, scene: Scene, endure: Endure, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the window, or under way."""
-    monkeypatch.setattr(soak, "EVENTS_MAX", 500)
+    monkeypatch.setattr(endurance, "EVENTS_MAX", 500)
     scene.after_step(label, *500 * gsi(21, 1))
     outcome, lines = endure(hang=True)
     assert outcome is Outcome.FAIL

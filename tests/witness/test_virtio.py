@@ -19,8 +19,8 @@ from tests.witness.scene import (
     TX_DATA, TX_DESC, VECTOR, VECTORS, VIRTIO_OTHERS, Scene, arp, config_write, gsi, handoff, msi, msix_table, notify, virtqueues,
 )  # fmt: skip
 
+from witness import devices
 from witness.boot.protocol import E820_DMA, E820_TABLE
-from witness.devices.driving import driven, not_seen
 from witness.evidence.case import Case
 from witness.machine.record import Run
 from witness.pci.topology import Bdf
@@ -39,7 +39,7 @@ def test_all_hold(scene: Scene) -> None:
 
 
 def test_what_is_driven(scene: Scene) -> None:
-    assert {NET, RNG} <= {function.bdf for function in driven(Case(scene.run()))}
+    assert {NET, RNG} <= {function.bdf for function, _ in devices.working(Case(scene.run()))}
 
 
 def test_a_kept_run_is_the_same_run(scene: Scene) -> None:
@@ -329,7 +329,7 @@ def test_without_msix_there_is_a_line(scene: Scene) -> None:
 
 
 def complaints(case: Case, bdf: Bdf) -> list[str]:
-    return not_seen(case, case.topology.functions[bdf], case.hops[0].inward, case.run.ram_after(), last=True)
+    return devices.not_driven(case, case.topology.functions[bdf], case.hops[0].inward, case.run.ram_after(), last=True)
 
 
 def without_capabilities(run: Run, bdf: Bdf) -> Case:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""AHCI ports (Serial ATA AHCI 1.3.1), read from outside.
+"""AHCI controllers by their ports (Serial ATA AHCI 1.3.1), read from outside.
 
 Where a driver put their command lists, and which slots it issued, comes from the trace; what is in them from guest RAM.
 """
@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Iterable, Iterator, NamedTuple
+from typing import Iterator, NamedTuple
 
-from witness.devices.virtio import SECTOR, Landing
+from witness.devices.model import DeviceModel, Drive, Extent, Landing, Registers, Request, Role, is_register, wide
+from witness.evidence.case import Case
+from witness.evidence.interrupts import interrupted, msi_message
+from witness.machine.description import Sata
 from witness.machine.record import Ram
-from witness.pci.topology import Bdf
-from witness.trace.events import Event, MmioWrite
-from witness.trace.state import Bars
+from witness.pci.registers import Register
+from witness.pci.topology import Bdf, Function
+from witness.trace.events import MmioWrite, Msi
+
+AHCI_CLASS = 0x010601  # mass storage, SATA, AHCI
 
 # QEMU's name of the registers (3), which begin with their BAR and have a page of their own.
 REGION = "ahci"
@@ -44,6 +49,7 @@ RECEIVED_SIZE = 256
 
 READ_DMA_EXT = 0x25
 IDENTIFY = 0xEC
+SECTOR = 512
 
 # Of what IDENTIFY DEVICE brings (ACS-3, 7.12.7).
 ID_COMMANDS = range(2 * 83, 2 * 84)
@@ -51,7 +57,7 @@ ID_VALID, ID_VALID_MASK = 0x4000, 0xC000
 ID_SECTORS = range(2 * 100, 2 * 104)
 
 
-class Command(NamedTuple):
+class AtaCommand(NamedTuple):
     kind: int
     sector: int
     data: list[range]
@@ -73,12 +79,12 @@ class Port:
     def addresses(self) -> list[range]:
         return [range(self.commands, self.commands + LIST_SIZE), range(self.received, self.received + RECEIVED_SIZE)]
 
-    def last_batch(self, ram: Ram) -> list[Command]:
+    def last_batch(self, ram: Ram) -> list[AtaCommand]:
         """What was issued together at last, in the order of the slots."""
         slots = self.issued[-1].value if self.issued else 0
         return [self._command(slot, ram) for slot in range(32) if slots >> slot & 1]
 
-    def _command(self, slot: int, ram: Ram) -> Command:
+    def _command(self, slot: int, ram: Ram) -> AtaCommand:
         header = self.commands + HEADER.size * slot
         flags, count, table = HEADER.unpack(ram.read(range(header, header + HEADER.size)))
         fis = FIS.unpack(ram.read(range(table, table + FIS.size)))
@@ -87,9 +93,10 @@ class Port:
             start, size = PRD.unpack(ram.read(range(at, at + PRD.size)))
             data.append(range(start, start + (size & PRD_SIZE_MASK) + 1))
         sector = fis[1] & 0xFFFFFF | (fis[2] & 0xFFFFFF) << 24
-        return Command(fis[0] >> 16 & 0xFF, sector, data, range(header + HEADER_COUNT.start, header + HEADER_COUNT.stop), count > 0)
+        counted = range(header + HEADER_COUNT.start, header + HEADER_COUNT.stop)
+        return AtaCommand(fis[0] >> 16 & 0xFF, sector, data, counted, count > 0)
 
-    def landings(self, command: Command, disk: bytes) -> list[Landing]:
+    def landings(self, command: AtaCommand, disk: bytes) -> list[Landing]:
         """What a read may change: its data, to what the disk holds, the bytes counted, and the device's answer."""
         found, position = [], command.sector * SECTOR
         for addresses in command.data:
@@ -100,64 +107,116 @@ class Port:
         return [*found, Landing(range(self.received, self.received + RECEIVED_SIZE), None)]
 
 
-def register_writes(events: Iterable[Event], bars: Bars) -> Iterator[tuple[Bdf, int, MmioWrite]]:
-    """Function, offset, write."""
-    for event in events:
-        if isinstance(event, MmioWrite) and event.region == REGION:
-            owner = bars.owner(event.address, event.line)
-            if owner:
-                yield owner, event.address & BAR_MASK, event
-
-
-def resets(write: MmioWrite) -> bool:
-    """Of the whole controller (10.4.3)."""
-    return _is(write, GHC) and bool(write.value & GHC_HR)
-
-
-def quiets(write: MmioWrite) -> bool:
-    """No interrupt leaves the controller."""
-    return _is(write, GHC) and not write.value & (GHC_HR | GHC_IE)
-
-
-def issues(write: MmioWrite) -> bool:
-    return _is_port(write, PX_CI)
-
-
-def acknowledges(write: MmioWrite) -> bool:
-    return _is(write, IS) or _is_port(write, PX_IS)
-
-
-def _is(write: MmioWrite, register: int) -> bool:
-    return write.region == REGION and write.address & BAR_MASK == register
-
-
-def _is_port(write: MmioWrite, register: int) -> bool:
-    offset = write.address & BAR_MASK
-    return write.region == REGION and offset >= PORTS and offset & PORT_MASK == register
-
-
-def ports(events: Iterable[Event], bars: Bars) -> list[Port]:
-    """Those that are started at the end of these events, if they were so in them."""
-    registers: dict[tuple[Bdf, int], int] = {}
-    issued: dict[tuple[Bdf, int], list[MmioWrite]] = {}  # by the offset of the port's registers
-    for bdf, offset, write in register_writes(events, bars):
-        registers[bdf, offset] = write.value
-        place = bdf, offset & ~PORT_MASK
-        if resets(write):
-            issued = {key: writes for key, writes in issued.items() if key[0] != bdf}
-        elif _is_port(write, PX_CMD):
+def ports(case: Case, bdf: Bdf, lines: range) -> list[Port]:
+    """Those that are started at the end of these lines, if they were so in them."""
+    registers: dict[int, int] = {}
+    issued: dict[int, list[MmioWrite]] = {}  # by the offset of the port's registers
+    for write in case.writes_to(bdf, lines, REGION):
+        offset = write.address & BAR_MASK
+        registers[offset] = write.value
+        place = offset & ~PORT_MASK
+        if offset == GHC and write.value & GHC_HR:
+            issued = {}
+        elif _of_port(write, PX_CMD):
             if not write.value & PX_CMD_ST:
                 issued.pop(place, None)
             else:
                 issued.setdefault(place, [])
-        elif issues(write) and place in issued:
+        elif _of_port(write, PX_CI) and place in issued:
             issued[place].append(write)
     return [
         Port(
-            bdf,
-            (base - PORTS) // (PORT_MASK + 1),
-            tuple(writes),
-            *(registers.get((bdf, base + at), 0) | registers.get((bdf, base + at + 4), 0) << 32 for at in (PX_CLB, PX_FB)),
+            bdf, (base - PORTS) // (PORT_MASK + 1), tuple(writes), wide(registers, base + PX_CLB), wide(registers, base + PX_FB)
         )
-        for (bdf, base), writes in issued.items()
+        for base, writes in issued.items()
     ]
+
+
+def _of_port(write: MmioWrite, register: int) -> bool:
+    offset = write.address & BAR_MASK
+    return write.region == REGION and offset >= PORTS and offset & PORT_MASK == register
+
+
+def disk_of(case: Case, function: Function) -> Sata | None:
+    return next((disk for disk in case.run.machine.sata if Bdf(0, disk.slot, 0) == function.bdf), None)
+
+
+class Ahci(DeviceModel):
+    kind = "ahci"
+    regions, mask = (REGION,), BAR_MASK
+    registers: Registers = {
+        GHC: ("GHC", {0x80000000: "AE", 0x80000001: "AE, HR"}),
+        **{PORTS + (PORT_MASK + 1) * n + PX_CMD: (f"P{n}CMD", {0x6: "SUD, POD"}) for n in range(32)},
+    }
+
+    def matches(self, function: Function) -> bool:
+        return function.class_code == AHCI_CLASS
+
+    def drivable(self, case: Case, function: Function) -> bool:
+        return disk_of(case, function) is not None
+
+    def role(self, write: MmioWrite) -> Role:
+        """GHC.HR resets the whole controller (10.4.3). Without it and IE no interrupt leaves the controller."""
+        if is_register(write, REGION, BAR_MASK, GHC):
+            return Role.RESET if write.value & GHC_HR else Role.OTHER if write.value & GHC_IE else Role.QUIET
+        if is_register(write, REGION, BAR_MASK, IS) or _of_port(write, PX_IS):
+            return Role.ACKNOWLEDGE
+        return Role.START if _of_port(write, PX_CI) else Role.OTHER
+
+    def structures(self, case: Case, function: Function, lines: range) -> list[Extent]:
+        found = ports(case, function.bdf, lines)
+        return [Extent(f"command list of {function.bdf}", part) for port in found for part in port.addresses]
+
+    def requests(self, case: Case, function: Function, lines: range, ram: Ram | None) -> list[Request]:
+        """Of the reads that were issued together at last, those of whose end no message told.
+
+        A port works off its slots in order, and QEMU sends a message for each: as many as were sent, the first have ended. What the
+        disk had taken, QEMU brings when it stops the machine, and counts; the others wait: without bus master the port reads zeros
+        for a command.
+        """
+        disk = disk_of(case, function)
+        if disk is None or ram is None:
+            return []
+        content = disk.file(case.run.directory).read_bytes()
+        found = []
+        for port in ports(case, function.bdf, lines):
+            if not port.issued:
+                continue
+            since = range(port.issued[-1].line, lines.stop)
+            ended = sum((m.address, m.data) == function.msi_message for m in case.within(Msi, since))
+            reads = [command for command in port.last_batch(ram)[ended:] if command.kind == READ_DMA_EXT]
+            found += [Request(tuple(port.landings(read, content)), gated=False, taken=read.done) for read in reads]
+        return found
+
+    def unfinished(self, case: Case, function: Function, lines: range, before: Ram, after: Ram) -> int:
+        found = ports(case, function.bdf, lines)
+        return sum(not command.done for port in found for command in port.last_batch(after))
+
+    def allowed_while_leaving(self, case: Case, function: Function, write: MmioWrite) -> bool:
+        """An acknowledgement, if it interrupted since the last command."""
+        if self.role(write) is not Role.ACKNOWLEDGE:
+            return False
+        issued = [w.line for w in case.writes_to(function.bdf, range(write.line), REGION) if _of_port(w, PX_CI)]
+        return interrupted(case, function, range(max(issued, default=write.line), write.line))
+
+    def not_driven(self, drive: Drive) -> Iterator[str]:
+        function = drive.function
+        port = next((port for port in ports(drive.case, function.bdf, drive.lines) if port.issued), None)
+        if port is None:
+            yield "none of its ports was given a command"
+            return
+        message, _ = msi_message(drive.case, function, drive.lines)
+        yield from drive.no_interrupt((Register.MSI,), [write.line for write in port.issued], [message] if message else [])
+        disk = disk_of(drive.case, function)
+        if drive.ram is None or not drive.last or disk is None:
+            return
+        identified = [command for command in port.last_batch(drive.ram) if command.kind == IDENTIFY]
+        if not identified:
+            yield "it was not asked to identify its disk"
+        elif not _identified(drive.ram.read(identified[-1].data[0]), disk.mib << 20):
+            yield f"IDENTIFY DEVICE did not bring a disk of {disk.mib} MiB to 0x{identified[-1].data[0].start:x}"
+
+
+def _identified(data: bytes, size: int) -> bool:
+    commands, sectors = (int.from_bytes(data[at.start:at.stop], "little") for at in (ID_COMMANDS, ID_SECTORS))
+    return commands & ID_VALID_MASK == ID_VALID and sectors * SECTOR == size

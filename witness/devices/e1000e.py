@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The rings of Intel's 82574 (its datasheet, 7.1 and 7.2), read from outside.
+"""Intel's 82574 by its rings (its datasheet, 7.1 and 7.2), read from outside.
 
-Where a driver put them comes from the trace, what is in them from guest RAM.
+Where a driver put them comes from the trace, what is in them from guest RAM. QEMU lets nothing into them while bus master is off.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Iterable, Iterator, NamedTuple
+from typing import Iterator, NamedTuple
 
+from witness.devices.model import Drive, Extent, Landing, NetworkModel, Request, Role, is_register, since_last_but_one, wide
+from witness.evidence.case import Case
+from witness.evidence.interrupts import interrupted
 from witness.machine.record import Ram
-from witness.pci.topology import Bdf
-from witness.trace.events import Event, MmioWrite
-from witness.trace.state import Bars
+from witness.pci.registers import Register
+from witness.pci.topology import Bdf, Function
+from witness.trace.events import MmioWrite
+
+E1000E = 0x10D38086
 
 # QEMU's name of the registers (chapter 10), which are their whole BAR.
 REGION = "e1000e-mmio"
@@ -36,7 +41,7 @@ DESCRIPTOR = struct.Struct("<QHxxBxxx")
 DONE = 0x1
 
 
-class Descriptor(NamedTuple):
+class LegacyDescriptor(NamedTuple):
     address: int
     length: int
     status: int
@@ -58,8 +63,8 @@ class Ring:
     def addresses(self) -> range:
         return range(self.start, self.start + self.size)
 
-    def descriptors(self, ram: Ram) -> list[Descriptor]:
-        return [Descriptor(*fields) for fields in DESCRIPTOR.iter_unpack(ram.read(self.addresses))]
+    def descriptors(self, ram: Ram) -> list[LegacyDescriptor]:
+        return [LegacyDescriptor(*fields) for fields in DESCRIPTOR.iter_unpack(ram.read(self.addresses))]
 
     def waiting(self, ram: Ram) -> list[range]:
         """The buffers that frames may come into: all but the one at the tail, which is the driver's."""
@@ -77,63 +82,82 @@ class Ring:
         return sum(bool(d.status & DONE) for d in self.descriptors(ram))
 
 
-def register_writes(events: Iterable[Event], bars: Bars) -> Iterator[tuple[Bdf, int, MmioWrite]]:
-    """Function, offset, write."""
-    for event in events:
-        if isinstance(event, MmioWrite) and event.region == REGION:
-            owner = bars.owner(event.address, event.line)
-            if owner:
-                yield owner, event.address & BAR_MASK, event
-
-
-def resets(write: MmioWrite) -> bool:
-    """The reset proper (10.2.2.1)."""
-    return write.region == REGION and write.address & BAR_MASK == CTRL and bool(write.value & CTRL_RST)
-
-
-def quiets(write: MmioWrite) -> bool:
-    """What comes before the reset proper, or behind it: interrupts are masked, rings and requests stopped."""
-    if write.region != REGION or resets(write):
-        return False
-    offset, value = write.address & BAR_MASK, write.value
-    stops = offset in (RCTL, TCTL) and not value & ENABLE or offset == CTRL and value & CTRL_GIO_MASTER_DISABLE
-    return offset == IMC or bool(stops)
-
-
-def offers(write: MmioWrite) -> bool:
-    """What a handler writes: the causes that it has seen, and the buffers that frames may come into again."""
-    return write.region == REGION and write.address & BAR_MASK in (ICR, RX + TAIL)
-
-
-def submits(write: MmioWrite) -> bool:
-    return write.region == REGION and write.address & BAR_MASK == TX + TAIL
-
-
-def rings(events: Iterable[Event], bars: Bars) -> list[Ring]:
-    """Those that are enabled at the end of these events, if they were so in them."""
-    registers: dict[tuple[Bdf, int], int] = {}
-    enabled: dict[tuple[Bdf, int], int] = {}
-    wrapped: set[tuple[Bdf, int]] = set()
-    for bdf, offset, write in register_writes(events, bars):
-        before = registers.get((bdf, offset), 0)
-        registers[bdf, offset] = write.value
+def rings(case: Case, bdf: Bdf, lines: range) -> dict[int, Ring]:
+    """Those that are enabled at the end of these lines, if they were so in them; by their kind."""
+    registers: dict[int, int] = {}
+    enabled: dict[int, int] = {}
+    wrapped: set[int] = set()
+    for write in case.writes_to(bdf, lines, REGION):
+        offset = write.address & BAR_MASK
+        before = registers.get(offset, 0)
+        registers[offset] = write.value
         for control, kind in ((RCTL, RX), (TCTL, TX)):
-            if resets(write) or offset == control and not write.value & ENABLE:
-                enabled.pop((bdf, kind), None)
-            elif offset == control and (bdf, kind) not in enabled:
-                enabled[bdf, kind] = write.line
-                wrapped.discard((bdf, kind))
-            elif offset == kind + TAIL and write.value < before and (bdf, kind) in enabled:
-                wrapped.add((bdf, kind))
-    return [
-        Ring(
-            bdf,
-            kind,
-            line,
-            registers.get((bdf, kind), 0) | registers.get((bdf, kind + 4), 0) << 32,
-            registers.get((bdf, kind + LENGTH), 0),
-            registers.get((bdf, kind + TAIL), 0),
-            (bdf, kind) in wrapped,
+            if _resets(write) or offset == control and not write.value & ENABLE:
+                enabled.pop(kind, None)
+            elif offset == control and kind not in enabled:
+                enabled[kind] = write.line
+                wrapped.discard(kind)
+            elif offset == kind + TAIL and write.value < before and kind in enabled:
+                wrapped.add(kind)
+    return {
+        kind: Ring(
+            bdf, kind, line, wide(registers, kind), registers.get(kind + LENGTH, 0), registers.get(kind + TAIL, 0), kind in wrapped
         )
-        for (bdf, kind), line in enabled.items()
-    ]
+        for kind, line in enabled.items()
+    }
+
+
+def _resets(write: MmioWrite) -> bool:
+    """The reset proper (10.2.2.1)."""
+    return is_register(write, REGION, BAR_MASK, CTRL) and bool(write.value & CTRL_RST)
+
+
+class E1000e(NetworkModel):
+    kind = "e1000e"
+    regions, mask = (REGION,), BAR_MASK
+
+    def matches(self, function: Function) -> bool:
+        return function.u32(0) == E1000E
+
+    def role(self, write: MmioWrite) -> Role:
+        """Before the reset proper, or after it, interrupts are masked, rings and requests stopped. A handler writes the causes
+        that it has seen, and offers buffers again."""
+        if write.region != REGION:
+            return Role.OTHER
+        offset, value = write.address & BAR_MASK, write.value
+        if _resets(write):
+            return Role.RESET
+        stops = offset in (RCTL, TCTL) and not value & ENABLE or offset == CTRL and value & CTRL_GIO_MASTER_DISABLE
+        if offset == IMC or stops:
+            return Role.QUIET
+        return {ICR: Role.OFFER, RX + TAIL: Role.OFFER, TX + TAIL: Role.START}.get(offset, Role.OTHER)
+
+    def structures(self, case: Case, function: Function, lines: range) -> list[Extent]:
+        return [Extent(f"ring of {ring.bdf}", ring.addresses) for ring in rings(case, function.bdf, lines).values()]
+
+    def requests(self, case: Case, function: Function, lines: range, ram: Ram | None) -> list[Request]:
+        """The buffers that frames may come into."""
+        ring = rings(case, function.bdf, lines).get(RX)
+        return [Request((Landing(buffer, None),), gated=True) for buffer in ring.waiting(ram)] if ring and ram else []
+
+    def unfinished(self, case: Case, function: Function, lines: range, before: Ram, after: Ram) -> int:
+        """The one frame that came since: buffers wait for frames as long as they are there."""
+        ring = rings(case, function.bdf, lines).get(RX)
+        return int(ring is not None and ring.received(before) == ring.received(after))
+
+    def allowed_while_leaving(self, case: Case, function: Function, write: MmioWrite) -> bool:
+        return self.role(write) is Role.OFFER and interrupted(case, function, since_last_but_one(case, function.bdf, write))
+
+    def not_driven(self, drive: Drive) -> Iterator[str]:
+        """What came in is for the rule about frames."""
+        found = rings(drive.case, drive.function.bdf, drive.lines)
+        if not {RX, TX} <= found.keys():
+            yield "its rings were not enabled"
+            return
+        yield from drive.no_interrupt((Register.MSIX, Register.MSI), [max(ring.enabled for ring in found.values())])
+        if drive.ram and not found[TX].sent(drive.ram):
+            yield "no frame was written back as sent"
+
+    def frames(self, case: Case, bdf: Bdf, lines: range, ram: Ram) -> tuple[int, set[bytes]] | None:
+        found = rings(case, bdf, lines)
+        return (found[TX].sent(ram), set(found[RX].received(ram))) if {RX, TX} <= found.keys() else None

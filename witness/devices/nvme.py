@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""NVMe admin queues (NVM Express Base Specification 2.0, 3.3), read from outside.
+"""NVMe controllers by their admin queues (NVM Express Base Specification 2.0, 3.3), read from outside.
 
 Where a driver put them comes from the trace, what is in them from guest RAM.
 """
@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Iterable, Iterator, NamedTuple
+from typing import Iterator, NamedTuple
 
+from witness.devices.model import DeviceModel, Drive, Extent, Request, Role, is_register, wide
+from witness.evidence.case import Case
+from witness.evidence.interrupts import msix_table
 from witness.machine.record import Ram
-from witness.pci.topology import Bdf
-from witness.trace.events import Event, MmioWrite
-from witness.trace.state import Bars
+from witness.pci.registers import Register
+from witness.pci.topology import Bdf, Function
+from witness.trace.events import MmioWrite
+
+NVME_CLASS = 0x010802  # mass storage, non-volatile memory, NVM Express
+VF_VENDOR = 0xFFFF  # what a virtual function says
 
 # QEMU's name of the registers and the doorbells (3.1.3), which begin with their BAR.
 REGION = "nvme"
@@ -34,7 +40,7 @@ PHASE = 1  # bit 0 of the status
 SUCCESS = 0
 
 
-class Command(NamedTuple):
+class AdminCommand(NamedTuple):
     opcode: int
     id: int
     data: int  # its first PRP entry
@@ -56,13 +62,13 @@ class Admin:
         sizes = (COMMAND.size * self.sizes[0], COMPLETION.size * self.sizes[1])
         return [range(start, start + size) for start, size in zip((self.submission, self.completion), sizes)]
 
-    def commands(self, ram: Ram) -> list[Command]:
+    def commands(self, ram: Ram) -> list[AdminCommand]:
         """Those that were submitted since it was enabled."""
         tails = [write.value for write in self.doorbells]
         if tails != sorted(tails):
             raise ValueError(f"{self.bdf}: its admin queue has wrapped, and no longer holds every command")
         starts = range(self.submission, self.submission + COMMAND.size * max(tails, default=0), COMMAND.size)
-        return [Command(*COMMAND.unpack(ram.read(range(at, at + COMMAND.size)))) for at in starts]
+        return [AdminCommand(*COMMAND.unpack(ram.read(range(at, at + COMMAND.size)))) for at in starts]
 
     def completed(self, ram: Ram) -> dict[int, int]:
         """The status of each completed command, by its number. Of a queue that has not wrapped."""
@@ -74,49 +80,70 @@ class Admin:
             found[id] = status >> 1
         return found
 
-    def in_flight(self, ram: Ram) -> list[Command]:
+    def in_flight(self, ram: Ram) -> list[AdminCommand]:
         completed = self.completed(ram)
         return [command for command in self.commands(ram) if command.id not in completed]
 
 
-def register_writes(events: Iterable[Event], bars: Bars) -> Iterator[tuple[Bdf, int, MmioWrite]]:
-    """Function, offset, write."""
-    for event in events:
-        if isinstance(event, MmioWrite) and event.region == REGION:
-            owner = bars.owner(event.address, event.line)
-            if owner:
-                yield owner, event.address & BAR_MASK, event
+def admin(case: Case, bdf: Bdf, lines: range) -> Admin | None:
+    """Of a controller that is enabled at the end of these lines, if it was so in them. CC written again while it is enabled leaves
+    it as it is."""
+    registers: dict[int, int] = {}
+    enabled = 0
+    doorbells: list[MmioWrite] = []
+    for write in case.writes_to(bdf, lines, REGION):
+        offset = write.address & BAR_MASK
+        registers[offset] = write.value
+        if offset == CC and not write.value & CC_EN:
+            enabled = 0
+        elif offset == CC and not enabled:
+            enabled, doorbells = write.line, []
+        elif offset == DOORBELL and enabled:
+            doorbells.append(write)
+    if not enabled:
+        return None
+    sizes = tuple((registers.get(AQA, 0) >> shift & 0xFFF) + 1 for shift in (0, 16))
+    return Admin(bdf, enabled, tuple(doorbells), sizes, wide(registers, ASQ), wide(registers, ACQ))
 
 
-def disables(write: MmioWrite) -> bool:
-    """A reset (3.7.2)."""
-    return write.region == REGION and write.address & BAR_MASK == CC and not write.value & CC_EN
+class Nvme(DeviceModel):
+    kind = "nvme"
+    regions, mask = (REGION,), BAR_MASK
 
+    def matches(self, function: Function) -> bool:
+        return function.class_code == NVME_CLASS and function.vendor != VF_VENDOR
 
-def submits(write: MmioWrite) -> bool:
-    return write.region == REGION and write.address & BAR_MASK == DOORBELL
+    def role(self, write: MmioWrite) -> Role:
+        """CC.EN off is a reset (3.7.2)."""
+        if is_register(write, REGION, BAR_MASK, CC) and not write.value & CC_EN:
+            return Role.RESET
+        return Role.START if is_register(write, REGION, BAR_MASK, DOORBELL) else Role.OTHER
 
+    def structures(self, case: Case, function: Function, lines: range) -> list[Extent]:
+        found = admin(case, function.bdf, lines)
+        return [Extent(f"admin queue of {function.bdf}", part) for part in found.addresses] if found else []
 
-def admins(events: Iterable[Event], bars: Bars) -> list[Admin]:
-    """The controllers that are enabled at the end of these events, if they were so in them."""
-    registers: dict[tuple[Bdf, int], int] = {}
-    enabled: dict[Bdf, int] = {}
-    doorbells: dict[Bdf, list[MmioWrite]] = {}
-    for bdf, offset, write in register_writes(events, bars):
-        registers[bdf, offset] = write.value
-        if disables(write):
-            enabled.pop(bdf, None)
-        elif offset == CC and bdf not in enabled:
-            enabled[bdf], doorbells[bdf] = write.line, []
-        elif submits(write) and bdf in enabled:
-            doorbells[bdf].append(write)
-    return [
-        Admin(
-            bdf,
-            line,
-            tuple(doorbells[bdf]),
-            tuple((registers.get((bdf, AQA), 0) >> shift & 0xFFF) + 1 for shift in (0, 16)),
-            *(registers.get((bdf, at), 0) | registers.get((bdf, at + 4), 0) << 32 for at in (ASQ, ACQ)),
-        )
-        for bdf, line in enabled.items()
-    ]
+    def requests(self, case: Case, function: Function, lines: range, ram: Ram | None) -> list[Request]:
+        """An Asynchronous Event Request waits until something happens; it writes nothing then but its completion."""
+        found = admin(case, function.bdf, lines)
+        commands = found.in_flight(ram) if found and ram else []
+        return [Request((), gated=True, taken=command.opcode == ASYNC_EVENT) for command in commands]
+
+    def not_driven(self, drive: Drive) -> Iterator[str]:
+        function = drive.function
+        found = admin(drive.case, function.bdf, drive.lines)
+        if found is None:
+            yield "it was not enabled"
+            return
+        table = msix_table(drive.case, function.bdf, drive.lines)
+        by_message = Register.MSIX in function.offsets
+        triggers = [found.enabled] if by_message else [write.line for write in found.doorbells]
+        yield from drive.no_interrupt((Register.MSIX,), triggers, [table[0]] if 0 in table else [])
+        if drive.ram is None:
+            return
+        status = found.completed(drive.ram)
+        identified = [c for c in found.commands(drive.ram) if c.opcode == IDENTIFY and status.get(c.id) == SUCCESS]
+        if not identified:
+            yield "no Identify was completed"
+        elif drive.ram.u16(identified[-1].data) != function.vendor:
+            yield f"Identify did not bring its vendor ID to 0x{identified[-1].data:x}"

@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""16550 UARTs in I/O BARs (PC16550D data sheet, 8), read from outside: what a driver wrote to their ports."""
+"""16550 UARTs in I/O BARs (PC16550D data sheet, 8): QEMU's pci-serial, which has INTx only."""
 
 from __future__ import annotations
 
-from typing import Iterable
+from typing import Iterable, Iterator
 
+from witness.devices.model import DeviceModel, Drive, Load, Role, is_register
+from witness.evidence.case import Case
+from witness.pci.registers import PCI_COMMAND_MASTER, Register
+from witness.pci.topology import Bdf, Function
 from witness.trace.events import MmioWrite
+
+PCI_SERIAL = 0x00021B36
 
 # QEMU's name of the ports, COM1's among them; they begin with their BAR.
 REGION = "serial"
@@ -20,44 +26,60 @@ LCR_8N1 = 0x03
 LCR_DLAB = 0x80  # TX and IER are the divisor
 
 
-def resets(write: MmioWrite) -> bool:
-    """Nothing is left in the FIFOs."""
-    return _is(write, FCR, FCR_CLEAR)
-
-
-def quiets(write: MmioWrite) -> bool:
-    """What comes before: IER is where it belongs, and no interrupt enabled."""
-    return _is(write, LCR, LCR_8N1) or _is(write, IER, 0)
-
-
-def _is(write: MmioWrite, register: int, value: int) -> bool:
-    return write.region == REGION and (write.address & BAR_MASK, write.value) == (register, value)
-
-
-def begins(write: MmioWrite) -> bool:
-    """It is told to interrupt as soon as it has nothing to send."""
-    return write.region == REGION and write.address & BAR_MASK == IER and write.value == IER_THRI
-
-
-def may_interrupt(writes: Iterable[MmioWrite]) -> bool:
-    """Whether these writes to one UART leave any interrupt enabled."""
-    enabled = divisor = False
+def _outside_divisor(writes: Iterable[MmioWrite]) -> Iterator[tuple[int, int]]:
+    """Register and value of the writes to one UART that reach no divisor."""
+    divisor = False
     for write in writes:
         register = write.address & BAR_MASK
         if register == LCR:
             divisor = bool(write.value & LCR_DLAB)
-        elif register == IER and not divisor:
-            enabled = bool(write.value)
-    return enabled
+        if register > IER or not divisor:
+            yield register, write.value
 
 
 def sent(writes: Iterable[MmioWrite]) -> bytes:
     """What these writes to one UART have it send."""
-    text, divisor = bytearray(), False
-    for write in writes:
-        register = write.address & BAR_MASK
-        if register == LCR:
-            divisor = bool(write.value & LCR_DLAB)
-        elif register == TX and not divisor:
-            text.append(write.value)
-    return bytes(text)
+    return bytes(value for register, value in _outside_divisor(writes) if register == TX)
+
+
+def interrupt_enabled(writes: Iterable[MmioWrite]) -> bool:
+    """Whether these writes to one UART leave any interrupt enabled."""
+    written = [value for register, value in _outside_divisor(writes) if register == IER]
+    return bool(written and written[-1])
+
+
+class Serial(DeviceModel):
+    kind = "serial"
+    load = Load.NONE
+    regions, mask = (REGION,), BAR_MASK
+
+    def matches(self, function: Function) -> bool:
+        return function.u32(0) == PCI_SERIAL
+
+    def role(self, write: MmioWrite) -> Role:
+        """The FIFOs are emptied last, when IER is where it belongs, and no interrupt enabled."""
+        if not is_register(write, REGION, BAR_MASK, FCR, LCR, IER):
+            return Role.OTHER
+        roles = {(FCR, FCR_CLEAR): Role.RESET, (LCR, LCR_8N1): Role.QUIET, (IER, 0): Role.QUIET, (IER, IER_THRI): Role.START}
+        return roles.get((write.address & BAR_MASK, write.value), Role.OTHER)
+
+    def may_interrupt(self, case: Case, function: Function, line: int) -> bool:
+        return interrupt_enabled(case.writes_to(function.bdf, range(line), REGION))
+
+    def allowed_while_leaving(self, case: Case, function: Function, write: MmioWrite) -> bool:
+        """A console's last line: before the policy takes bus master from it, not after."""
+        return bool(case.history.value(function.bdf, Register.COMMAND, write.line) & PCI_COMMAND_MASTER)
+
+    def not_driven(self, drive: Drive) -> Iterator[str]:
+        if drive.function.interrupt_line is None:
+            return
+        writes = drive.writes(REGION)
+        if not drive.line_taken([write.line for write in writes if self.role(write) is Role.START]):
+            yield "no INTx raised, taken and lowered"
+        text = sent(writes)
+        if not text:
+            yield "nothing was given to it to send"
+        run = drive.case.run
+        port = next((s for s in run.machine.serials if Bdf(0, s.slot, 0) == drive.function.bdf), None)
+        if port and text not in port.file(run.directory).read_bytes():
+            yield f"{port.name} did not get the {len(text)} bytes that were given to it"

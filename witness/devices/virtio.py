@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Split virtqueues (virtio 1.2, 2.7), read from outside.
+"""Virtio's block, network and entropy devices by their split virtqueues (virtio 1.2, 2.7), read from outside.
 
-Where a driver put them comes from the trace, what is in them from guest RAM.
+Where a driver put them comes from the trace, what is in them from guest RAM. What a device has taken lands although its bus master
+is off: QEMU asks for it, if at all, when it maps a request's buffers.
 """
 
 from __future__ import annotations
@@ -9,12 +10,19 @@ from __future__ import annotations
 import struct
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from typing import Iterable, Iterator, NamedTuple
+from typing import Iterator, NamedTuple
 
+from witness.devices.model import (
+    BESIDE, NOWHERE, TELLING, DeviceModel, Drive, Extent, Landing, Load, NetworkModel, Registers, Request, Role, since_last_but_one,
+    wide,
+)  # fmt: skip
+from witness.evidence.case import Case
+from witness.evidence.interrupts import interrupted, msix_table
+from witness.machine.peer import sent_by_peer
 from witness.machine.record import Ram
-from witness.pci.topology import Bdf
-from witness.trace.events import Event, MmioWrite
-from witness.trace.state import Bars
+from witness.pci.registers import Register
+from witness.pci.topology import Bdf, Function
+from witness.trace.events import MmioWrite
 
 # QEMU names the region `virtio-pci-common-<device>`, and gives it a page of its own at the start of the BAR.
 COMMON_REGION = "virtio-pci-common"
@@ -37,6 +45,9 @@ NET_RX, NET_TX = 0, 1
 NET_HEADER = 12
 NET_NOTIFY = "virtio-pci-notify-virtio-net"  # the region that a driver tells of buffers in
 
+# What the driver leaves in a buffer that entropy is to come into.
+RNG_CANARY = 0x5C
+
 DESC = struct.Struct("<QIHH")
 DESC_NEXT, DESC_WRITE, DESC_INDIRECT = 1, 2, 4
 USED_ELEMENT = struct.Struct("<II")
@@ -57,10 +68,12 @@ class Descriptor(NamedTuple):
         return range(self.address, self.address + self.length)
 
 
+Chain = list[Descriptor]
+
+
 @dataclass(frozen=True)
 class Queue:
     bdf: Bdf
-    device: str
     index: int
     vector: int  # its entry in the MSI-X table
     size: int
@@ -77,75 +90,63 @@ class Queue:
 
 
 @dataclass(frozen=True)
-class Landing:
-    """RAM that a submitted request entitles the device to write, and what it may write there."""
-
-    addresses: range
-    content: bytes | None  # None: nobody can tell beforehand
-
-
-@dataclass(frozen=True)
-class Request:
+class DiskRequest:
     """A virtio-blk request as its descriptors describe it."""
 
     kind: int
     sector: int
-    data: list[Descriptor]  # that the device writes
+    data: Chain  # that the device writes
     status: Descriptor
 
     @classmethod
-    def of(cls, chain: list[Descriptor], ram: Ram) -> Request:
+    def of(cls, chain: Chain, ram: Ram) -> DiskRequest:
         kind, _, sector = BLK_HEADER.unpack(ram.read(chain[0].addresses)[: BLK_HEADER.size])
         *data, status = (d for d in chain if d.flags & DESC_WRITE)
         return cls(kind, sector, data, status)
 
-    def landings(self, disk: bytes) -> list[Landing]:
-        """What it may change: its data, to what the disk holds, and its status byte."""
+    def landings(self, disk: bytes | None) -> list[Landing]:
+        """What it may change: its data, to what the disk holds, where that is known, and its status byte."""
         found, position = [Landing(self.status.addresses, BLK_OK)], self.sector * SECTOR
         for descriptor in self.data if self.kind == BLK_IN else []:
-            found.append(Landing(descriptor.addresses, disk[position:][: descriptor.length]))
+            content = None if disk is None else disk[position:][: descriptor.length]
+            found.append(Landing(descriptor.addresses, content))
             position += descriptor.length
         return found
 
-
-def common_writes(events: Iterable[Event], bars: Bars) -> Iterator[tuple[Bdf, int, MmioWrite]]:
-    """Writes to virtio's common configuration: function, offset, write."""
-    for event in events:
-        if isinstance(event, MmioWrite) and event.region.startswith(COMMON_REGION):
-            owner = bars.owner(event.address, event.line)
-            if owner:
-                yield owner, event.address & COMMON_MASK, event
+    def brought(self, ram: Ram, disk: bytes) -> bool:
+        """Whether a read's buffer holds what the disk does, and its status says so."""
+        data = [landing for landing in self.landings(disk) if len(landing.addresses) > 1]
+        status = ram.read(self.status.addresses)
+        return self.kind == BLK_IN and status == BLK_OK and bool(data) and all(landing.landed(ram) for landing in data)
 
 
-def queues(events: Iterable[Event], bars: Bars) -> list[Queue]:
-    """The queues that are set up at the end of these events. A reset (status 0) forgets a function's queues."""
-    selected: dict[Bdf, int] = defaultdict(int)
-    devices: dict[Bdf, str] = {}
-    fields: dict[tuple[Bdf, int], dict[int, int]] = defaultdict(lambda: defaultdict(int))
-    for bdf, offset, write in common_writes(events, bars):
-        devices[bdf] = write.region.removeprefix(f"{COMMON_REGION}-")
+def common_writes(case: Case, bdf: Bdf, lines: range) -> Iterator[tuple[int, MmioWrite]]:
+    """Writes to virtio's common configuration: offset, write."""
+    return ((w.address & COMMON_MASK, w) for w in case.writes_to(bdf, lines) if w.region.startswith(COMMON_REGION))
+
+
+def queues(case: Case, bdf: Bdf, lines: range) -> list[Queue]:
+    """The queues that are set up at the end of these lines. A reset (status 0) forgets them."""
+    selected = 0
+    fields: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+    for offset, write in common_writes(case, bdf, lines):
         if offset == DEVICE_STATUS and write.value == 0:
-            for key in [key for key in fields if key[0] == bdf]:
-                del fields[key]
+            fields.clear()
         elif offset == QUEUE_SELECT:
-            selected[bdf] = write.value
+            selected = write.value
         elif offset >= QUEUE_SIZE:
-            fields[bdf, selected[bdf]][offset] = write.value
+            fields[selected][offset] = write.value
     return [
         Queue(
-            bdf,
-            devices[bdf],
-            index,
-            field.get(QUEUE_VECTOR, NO_VECTOR),
-            field.get(QUEUE_SIZE, DEFAULT_SIZE),
-            *(field[at] | field[at + 4] << 32 for at in QUEUE_ADDRESSES),
+            bdf, index, field.get(QUEUE_VECTOR, NO_VECTOR), field.get(QUEUE_SIZE, DEFAULT_SIZE),
+            *(wide(field, at) for at in QUEUE_ADDRESSES),
         )
-        for (bdf, index), field in fields.items()
+        for index, field in fields.items()
         if field[QUEUE_ENABLE]
-    ]
+    ]  # fmt: skip
 
 
-def in_flight(queue: Queue, ram: Ram) -> list[list[Descriptor]]:
+def in_flight(queue: Queue, ram: Ram) -> list[Chain]:
     """The requests that were made available and are not used, each as its chain of descriptors.
 
     A ring shows its last `size` entries, and requests may complete out of order. Pairing the visible halves is exact
@@ -160,17 +161,12 @@ def in_flight(queue: Queue, ram: Ram) -> list[list[Descriptor]]:
     return [list(_chain(queue, ram, head)) for head, count in heads.items() if count]
 
 
-def landings(chain: list[Descriptor], ram: Ram, disk: bytes) -> list[Landing]:
-    """What the disk request behind a chain may change."""
-    return Request.of(chain, ram).landings(disk)
-
-
-def anything(chain: list[Descriptor]) -> list[Landing]:
+def anything(chain: Chain) -> list[Landing]:
     """What a device may change whose data come from outside: frames, entropy."""
     return [Landing(descriptor.addresses, None) for descriptor in chain if descriptor.flags & DESC_WRITE]
 
 
-def returned(queue: Queue, ram: Ram) -> list[tuple[list[Descriptor], int]]:
+def returned(queue: Queue, ram: Ram) -> list[tuple[Chain, int]]:
     """The chains that the used ring shows, in order, and the bytes written to each. Old chains may be overwritten."""
     used = ram.u16(queue.used + 2)
     found = []
@@ -181,7 +177,7 @@ def returned(queue: Queue, ram: Ram) -> list[tuple[list[Descriptor], int]]:
     return found
 
 
-def written(chain: list[Descriptor], length: int, ram: Ram) -> bytes:
+def written(chain: Chain, length: int, ram: Ram) -> bytes:
     """What the device brought with a chain."""
     return b"".join(ram.read(landing.addresses) for landing in anything(chain))[:length]
 
@@ -209,3 +205,137 @@ def _chain(queue: Queue, ram: Ram, head: int) -> Iterator[Descriptor]:
         if not descriptor.flags & DESC_NEXT:
             return
         index = descriptor.next
+
+
+class Virtio(DeviceModel):
+    """What the three have in common."""
+
+    regions, mask = (COMMON_REGION,), COMMON_MASK
+    identities: tuple[int, int]  # modern, transitional
+    registers: Registers = {  # 4.1.4.3
+        0x00: ("device_feature_select", TELLING), 0x08: ("driver_feature_select", TELLING), 0x0C: ("driver_feature", BESIDE),
+        0x10: ("config_msix_vector", BESIDE),
+        DEVICE_STATUS: (
+            "device_status", {0x00: "reset", 0x01: "ACKNOWLEDGE", 0x03: "DRIVER", 0x0B: "FEATURES_OK", 0x0F: "DRIVER_OK"}
+        ),
+        QUEUE_SELECT: ("queue_select", TELLING), QUEUE_SIZE: ("queue_size", BESIDE), QUEUE_VECTOR: ("queue_msix_vector", BESIDE),
+        QUEUE_ENABLE: ("queue_enable", TELLING), 0x20: ("queue_desc", NOWHERE), 0x24: ("queue_desc, upper half", NOWHERE),
+        0x28: ("queue_driver", NOWHERE), 0x2C: ("queue_driver, upper half", NOWHERE), 0x30: ("queue_device", NOWHERE),
+        0x34: ("queue_device, upper half", NOWHERE),
+    }  # fmt: skip
+
+    def matches(self, function: Function) -> bool:
+        return function.u32(0) in self.identities
+
+    def role(self, write: MmioWrite) -> Role:
+        if not write.region.startswith(COMMON_REGION) or write.address & COMMON_MASK != DEVICE_STATUS:
+            return Role.OTHER
+        return Role.START if write.value else Role.RESET
+
+    def structures(self, case: Case, function: Function, lines: range) -> list[Extent]:
+        found = queues(case, function.bdf, lines)
+        return [Extent(f"virtqueue of {function.bdf}", part) for queue in found for part in queue.addresses]
+
+    def requests(self, case: Case, function: Function, lines: range, ram: Ram | None) -> list[Request]:
+        if ram is None:
+            return []
+        found = queues(case, function.bdf, lines)
+        return [self.request(case, function, chain, ram) for queue in found for chain in in_flight(queue, ram)]
+
+    def request(self, case: Case, function: Function, chain: Chain, ram: Ram) -> Request:
+        """What comes from outside waits for a buffer; where there is none to write to, nothing waits."""
+        landings = tuple(anything(chain))
+        return Request(landings, gated=False, taken=bool(landings))
+
+    def has_traffic(self, drive: Drive, queue: Queue) -> bool:
+        """Whether a request of this queue must have come back."""
+        return True
+
+    def brought(self, drive: Drive, queue: Queue, ram: Ram) -> Iterator[str]:
+        """What the last image's requests must have left in RAM, and have not; the rule about frames looks into frames."""
+        yield from ()
+
+    def not_driven(self, drive: Drive) -> Iterator[str]:
+        case, bdf = drive.case, drive.function.bdf
+        ready = [w.line for at, w in common_writes(case, bdf, drive.lines) if at == DEVICE_STATUS and w.value & DRIVER_OK]
+        if not ready:
+            yield "its driver was never ready"
+            return
+        busy = [queue for queue in queues(case, bdf, drive.lines) if self.has_traffic(drive, queue)]
+        if not busy:
+            yield "no queue was set up"
+        table = msix_table(case, bdf, drive.lines)
+        for queue in busy if Register.MSIX in drive.function.offsets else []:
+            own = [table[queue.vector]] if queue.vector in table else []
+            yield from (f"{problem} for queue {queue.index}" for problem in drive.no_interrupt((Register.MSIX,), ready[:1], own))
+        if Register.MSIX not in drive.function.offsets:
+            yield from drive.no_interrupt((), ready[:1])
+        for queue in busy if drive.ram else []:
+            assert drive.ram
+            if not returned(queue, drive.ram):
+                yield f"no request was returned in queue {queue.index}"
+            elif drive.last:
+                yield from self.brought(drive, queue, drive.ram)
+
+
+class VirtioBlk(Virtio):
+    kind = BLK
+    load = Load.ANY
+    identities = 0x10421AF4, 0x10011AF4
+
+    def request(self, case: Case, function: Function, chain: Chain, ram: Ram) -> Request:
+        """QEMU stops a machine only when its block I/O is done: what the disk had taken has landed by the time that the jump is
+        looked at. A request that merely lies in the ring brings nothing."""
+        landings = tuple(DiskRequest.of(chain, ram).landings(_content(case, function.bdf)))
+        return Request(landings, gated=False, taken=all(landing.landed(ram) for landing in landings))
+
+    def brought(self, drive: Drive, queue: Queue, ram: Ram) -> Iterator[str]:
+        content = _content(drive.case, queue.bdf)
+        requests = (DiskRequest.of(chain, ram) for chain, _ in returned(queue, ram))
+        if content and not any(request.brought(ram, content) for request in requests):
+            yield "no returned read brought what its disk holds"
+
+
+class VirtioNet(Virtio, NetworkModel):
+    kind = NET
+    identities = 0x10411AF4, 0x10001AF4
+
+    def role(self, write: MmioWrite) -> Role:
+        return Role.OFFER if write.region == NET_NOTIFY else super().role(write)
+
+    def unfinished(self, case: Case, function: Function, lines: range, before: Ram, after: Ram) -> int:
+        """The one frame that came since: buffers wait for frames as long as they are there."""
+        receiving = [queue for queue in queues(case, function.bdf, lines) if queue.index == NET_RX]
+        return sum(before.u16(queue.used + 2) == after.u16(queue.used + 2) for queue in receiving)
+
+    def allowed_while_leaving(self, case: Case, function: Function, write: MmioWrite) -> bool:
+        return self.role(write) is Role.OFFER and interrupted(case, function, since_last_but_one(case, function.bdf, write))
+
+    def has_traffic(self, drive: Drive, queue: Queue) -> bool:
+        """Where nobody answers, no frame comes in; where the network is none of ours, nobody knows."""
+        nic = next((n for n in drive.case.run.machine.nics if Bdf(0, n.slot, 0) == queue.bdf), None)
+        return queue.index != NET_RX or nic is not None and bool(sent_by_peer(nic, drive.case.run.directory))
+
+    def frames(self, case: Case, bdf: Bdf, lines: range, ram: Ram) -> tuple[int, set[bytes]] | None:
+        rings = {queue.index: queue for queue in queues(case, bdf, lines)}
+        if not {NET_RX, NET_TX} <= rings.keys():
+            return None
+        # A buffer that was offered again holds the last frame.
+        chains = {chain[0].address: (chain, length) for chain, length in returned(rings[NET_RX], ram)}
+        received = {written(chain, length, ram)[NET_HEADER:] for chain, length in chains.values()}
+        return len(returned(rings[NET_TX], ram)), received
+
+
+class VirtioRng(Virtio):
+    kind = RNG
+    identities = 0x10441AF4, 0x10051AF4
+
+    def brought(self, drive: Drive, queue: Queue, ram: Ram) -> Iterator[str]:
+        if not any(set(written(chain, length, ram)) - {RNG_CANARY} for chain, length in returned(queue, ram)):
+            yield "no returned request brought anything"
+
+
+def _content(case: Case, bdf: Bdf) -> bytes | None:
+    """Of the disk that the machine's description has there."""
+    disk = next((d for d in case.run.machine.disks if Bdf(0, d.slot, 0) == bdf), None)
+    return disk.file(case.run.directory).read_bytes() if disk else None

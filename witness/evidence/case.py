@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Iterator, Sequence, TypeVar
 
-from witness.judge.policies import KEEPING_MASTER
+from witness.evidence.policies import KEEPING_MASTER
 from witness.machine.record import Entry, Run
 from witness.pci.registers import ENABLE, PCI_MSIX_FLAGS_MASKALL, Register
 from witness.pci.topology import Bdf, Topology
@@ -187,10 +187,30 @@ class Case:
         return event.offset in self.topology.functions[event.bdf].slot
 
     @cached_property
-    def _device_writes(self) -> list[MmioWrite]:
-        return [e for e in self.events if isinstance(e, MmioWrite) and self.bars.owner(e.address, e.line)]
+    def _device_writes(self) -> list[tuple[int, Bdf, MmioWrite]]:
+        owned = ((e, self.bars.owner(e.address, e.line)) for e in self.events if isinstance(e, MmioWrite))
+        return [(write.line, owner, write) for write, owner in owned if owner]
+
+    @cached_property
+    def _writes_by_owner(self) -> dict[Bdf, list[tuple[int, Bdf, MmioWrite]]]:
+        found: dict[Bdf, list[tuple[int, Bdf, MmioWrite]]] = {}
+        for item in self._device_writes:
+            found.setdefault(item[1], []).append(item)
+        return found
 
     def device_writes(self, lines: range) -> list[MmioWrite]:
         """Writes into any function's BAR. Each verdict asks: who owns an address is found out once."""
-        start, stop = (bisect_left(self._device_writes, line, key=lambda write: write.line) for line in (lines.start, lines.stop))
-        return self._device_writes[start:stop]
+        return _part(self._device_writes, lines)
+
+    def owner(self, write: MmioWrite) -> Bdf | None:
+        """The function whose BAR it goes into."""
+        return self.bars.owner(write.address, write.line)
+
+    def writes_to(self, bdf: Bdf, lines: range, region: str = "") -> list[MmioWrite]:
+        """Those into one function's BARs; of QEMU's region of this name alone, where one is given."""
+        return [write for write in _part(self._writes_by_owner.get(bdf, []), lines) if region in ("", write.region)]
+
+
+def _part(writes: list[tuple[int, Bdf, MmioWrite]], lines: range) -> list[MmioWrite]:
+    start, stop = (bisect_left(writes, (line,)) for line in (lines.start, lines.stop))
+    return [write for _, _, write in writes[start:stop]]

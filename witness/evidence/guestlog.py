@@ -9,6 +9,7 @@ from typing import Iterable
 
 from witness.pci.registers import Register
 from witness.pci.topology import Bdf
+from witness.trace.state import Change
 
 # The fixed format of every register change: `first  pci 0000:00:03.0 command 0x0507 -> 0x0503 (clear bus master)`.
 _CHANGE = re.compile(
@@ -21,7 +22,7 @@ _NOBODY_CARED = re.compile(r"irq \d+: nobody cared")
 
 
 @dataclass(frozen=True)
-class Told:
+class ToldChange:
     """A register change, as the guest tells it."""
 
     bdf: Bdf
@@ -29,13 +30,16 @@ class Told:
     old: int
     new: int
 
+    def is_of(self, change: Change) -> bool:
+        return (change.bdf, change.register, change.old, change.new) == (self.bdf, self.register, self.old, self.new)
+
     def __str__(self) -> str:
         return f"{self.bdf} {self.register.value} 0x{self.old:04x} -> 0x{self.new:04x}"
 
 
-def changes(log: Iterable[str]) -> list[Told]:
+def changes(log: Iterable[str]) -> list[ToldChange]:
     return [
-        Told(Bdf.parse(m["bdf"]), Register(m["register"]), int(m["old"], 16), int(m["new"], 16))
+        ToldChange(Bdf.parse(m["bdf"]), Register(m["register"]), int(m["old"], 16), int(m["new"], 16))
         for m in map(_CHANGE.match, log)
         if m
     ]

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Iterator
 
-from witness.devices import serial as uart
-from witness.devices.driving import is_serial, own_messages
+from witness import devices
 from witness.evidence.case import Case
-from witness.judge.policies import KEEPING_MASTER
+from witness.evidence.interrupts import own_messages
+from witness.evidence.policies import KEEPING_MASTER
 from witness.pci.registers import PCI_COMMAND_INTX_DISABLE, Register
 from witness.pci.topology import Bdf
 from witness.trace.events import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
@@ -159,16 +158,11 @@ def _raised(case: Case) -> list[tuple[GsiLevel, GsiLevel | None]]:
 def _may_signal(case: Case, bdf: Bdf, line: int) -> bool:
     if case.topology.functions[bdf].buses:
         return False  # a bridge's own interrupt tells of hot-plug and errors: off but while the port is driven, by messages
-    if is_serial(case.topology.functions[bdf]) and not uart.may_interrupt(_ports_written(case, bdf, line)):
+    model = devices.model_of(case.topology.functions[bdf])
+    if model and not model.may_interrupt(case, case.topology.functions[bdf], line):
         return False
     disabled = case.history.value(bdf, Register.COMMAND, line) & PCI_COMMAND_INTX_DISABLE
     return not disabled and bdf not in [messenger for messenger, _ in case.history.signalling(line)]
-
-
-def _ports_written(case: Case, bdf: Bdf, line: int) -> Iterator[MmioWrite]:
-    """Before this line, to a UART's ports."""
-    writes = (write for write in case.within(MmioWrite, range(line)) if write.region == uart.REGION)
-    return (write for write in writes if case.bars.owner(write.address, write.line) == bdf)
 
 
 def _delivered(case: Case, rise: GsiLevel, until: int) -> int:

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from typing import Iterator
 
-from witness.devices import e1000e
-from witness.devices.virtio import NET_HEADER, NET_RX, NET_TX, Queue, queues, returned, written
+from witness import devices
 from witness.evidence import guestlog
 from witness.evidence.case import Case
-from witness.machine.description import E1000E, Nic
+from witness.machine.description import Nic
 from witness.machine.peer import Arp, sent_by_guest, sent_by_peer
 from witness.machine.record import Ram
 from witness.pci.topology import Bdf
-from witness.trace.events import MmioWrite
 
 
 def contradictions(case: Case, nic: Nic, images: list[str]) -> list[str]:
@@ -37,7 +35,7 @@ def _contradictions(case: Case, nic: Nic, images: list[str]) -> Iterator[str]:
     probes = len(_probes(case, nic))
     sent = 0
     for image, lines, ram in _remembered(case, images):
-        passed = (_by_rings if nic.model == E1000E else _by_queues)(case, nic, lines, ram)
+        passed = _passed(case, nic, lines, ram)
         if passed is None:
             yield f"{image} set up no queues"
             continue
@@ -68,26 +66,10 @@ def _names(case: Case, nic: Nic) -> set[bytes]:
     return {arp.sender for arp in map(Arp.of, sent_by_peer(nic, case.run.directory)) if arp}
 
 
-def _by_queues(case: Case, nic: Nic, lines: range, ram: Ram) -> tuple[int, set[bytes]] | None:
-    """How many frames a virtio-net returned as sent, and those that it returned as received."""
-    rings = {q.index: q for q in queues(case.within(MmioWrite, lines), case.bars) if q.bdf == _bdf(nic)}
-    if not {NET_RX, NET_TX} <= rings.keys():
-        return None
-    return len(returned(rings[NET_TX], ram)), _received(rings[NET_RX], ram)
-
-
-def _by_rings(case: Case, nic: Nic, lines: range, ram: Ram) -> tuple[int, set[bytes]] | None:
-    """The same of an e1000e."""
-    rings = {r.kind: r for r in e1000e.rings(case.within(MmioWrite, lines), case.bars) if r.bdf == _bdf(nic)}
-    if not {e1000e.RX, e1000e.TX} <= rings.keys():
-        return None
-    return rings[e1000e.TX].sent(ram), set(rings[e1000e.RX].received(ram))
-
-
-def _received(queue: Queue, ram: Ram) -> set[bytes]:
-    """The frames in the buffers that were returned; a buffer that was offered again holds the last."""
-    chains = {chain[0].address: (chain, length) for chain, length in returned(queue, ram)}
-    return {written(chain, length, ram)[NET_HEADER:] for chain, length in chains.values()}
+def _passed(case: Case, nic: Nic, lines: range, ram: Ram) -> tuple[int, set[bytes]] | None:
+    """How many frames the card returned as sent, and those that it returned as received."""
+    model = devices.model_of(case.topology.functions[_bdf(nic)])
+    return model.frames(case, _bdf(nic), lines, ram) if isinstance(model, devices.NetworkModel) else None
 
 
 def _remembered(case: Case, images: list[str]) -> Iterator[tuple[str, range, Ram]]:

@@ -19,7 +19,7 @@ Registers = Mapping[Register, int]
 
 
 @dataclass(frozen=True)
-class Found:
+class Subject:
     """A function as a policy meets it."""
 
     function: Function
@@ -41,7 +41,7 @@ class Update:
 
 
 @dataclass(frozen=True)
-class Access:
+class OtherStep:
     """Anything else."""
 
     text: str
@@ -50,18 +50,18 @@ class Access:
         return self.text
 
 
-def config_read(offset: int) -> Access:
-    return Access(f"read at 0x{offset:02x}")
+def config_read(offset: int) -> OtherStep:
+    return OtherStep(f"read at 0x{offset:02x}")
 
 
-def config_write(offset: int, value: int, size: int) -> Access:
-    return Access(f"{8 * size}-bit write of 0x{value:x} at 0x{offset:02x}")
+def config_write(offset: int, value: int, size: int) -> OtherStep:
+    return OtherStep(f"{8 * size}-bit write of 0x{value:x} at 0x{offset:02x}")
 
 
-RESET = Access("reset")
+RESET = OtherStep("reset")
 
-Step = Union[Update, Access]
-Signature = Callable[[Found], list[Step]]
+Step = Union[Update, OtherStep]
+Signature = Callable[[Subject], list[Step]]
 
 
 def after(registers: Registers, steps: list[Step]) -> dict[Register, int]:
@@ -73,77 +73,83 @@ def after(registers: Registers, steps: list[Step]) -> dict[Register, int]:
     return left
 
 
-def _update(found: Found, register: Register, clear: int = 0, set: int = 0) -> list[Step]:
-    value = found.registers.get(register, 0)
-    if register not in found.function.offsets or not (value & clear or set & ~value):
+def _update(subject: Subject, register: Register, clear: int = 0, set: int = 0) -> list[Step]:
+    value = subject.registers.get(register, 0)
+    if register not in subject.function.offsets or not (value & clear or set & ~value):
         return []
     return [Update(register, value & clear, set & ~value)]
 
 
-def _master_off(found: Found) -> list[Step]:
-    return _update(found, Register.COMMAND, clear=PCI_COMMAND_MASTER)
+def _master_off(subject: Subject) -> list[Step]:
+    return _update(subject, Register.COMMAND, clear=PCI_COMMAND_MASTER)
 
 
-def _intx_off(found: Found) -> list[Step]:
-    return _update(found, Register.COMMAND, set=PCI_COMMAND_INTX_DISABLE)
+def _intx_off(subject: Subject) -> list[Step]:
+    return _update(subject, Register.COMMAND, set=PCI_COMMAND_INTX_DISABLE)
 
 
-def _messages_off(found: Found) -> list[Step]:
+def _messages_off(subject: Subject) -> list[Step]:
     """d5dea7d95c48: the enable bits, and nothing but them."""
-    return [step for register, bit in ENABLE.items() for step in _update(found, register, clear=bit)]
+    return [step for register, bit in ENABLE.items() for step in _update(subject, register, clear=bit)]
 
 
-def _msi_shutdown(found: Found) -> list[Step]:
+def _msi_shutdown(subject: Subject) -> list[Step]:
     """d52877c7b1af: MSI and MSI-X off, INTx enabled again."""
-    off = _messages_off(found)
-    return off + (_update(found, Register.COMMAND, clear=PCI_COMMAND_INTX_DISABLE) if off else [])
+    off = _messages_off(subject)
+    return off + (_update(subject, Register.COMMAND, clear=PCI_COMMAND_INTX_DISABLE) if off else [])
 
 
-def _messages_masked(found: Found) -> list[Step]:
-    off = _update(found, Register.MSI, clear=ENABLE[Register.MSI])
-    mask: list[Step] = [config_write(*found.function.msi_mask, 4)] if found.function.msi_mask else []
-    return off + mask + _update(found, Register.MSIX, clear=ENABLE[Register.MSIX], set=PCI_MSIX_FLAGS_MASKALL)
+def _messages_masked(subject: Subject) -> list[Step]:
+    off = _update(subject, Register.MSI, clear=ENABLE[Register.MSI])
+    mask: list[Step] = [config_write(*subject.function.msi_mask, 4)] if subject.function.msi_mask else []
+    return off + mask + _update(subject, Register.MSIX, clear=ENABLE[Register.MSIX], set=PCI_MSIX_FLAGS_MASKALL)
 
 
-def _reset(found: Found) -> list[Step]:
-    return [RESET] if found.resets else []
+def _reset(subject: Subject) -> list[Step]:
+    return [RESET] if subject.resets else []
 
 
-def _bridge_off(found: Found) -> list[Step]:
-    return _master_off(found) if found.function.buses else []
+def _bridge_off(subject: Subject) -> list[Step]:
+    return _master_off(subject) if subject.function.buses else []
 
 
-def _drained(found: Found) -> list[Step]:
+def _drained(subject: Subject) -> list[Step]:
     """Reads tell of a function only once its bus master was cleared: before, they are its driver's, or belong to a write."""
-    if not _master_off(found):
+    if not _master_off(subject):
         return []
-    offsets = (PCI_COMMAND, found.function.device_status)
+    offsets = (PCI_COMMAND, subject.function.device_status)
     return [config_read(offset) for offset in offsets if offset is not None]
 
 
 def _in_order(*parts: Signature) -> Signature:
-    return lambda found: [step for part in parts for step in part(found)]
+    return lambda subject: [step for part in parts for step in part(subject)]
 
 
-SHUTDOWN: dict[str, Signature] = {
-    "keep-msi": _master_off,
-    "disable-msi": _in_order(_msi_shutdown, _master_off),
-    "none": _in_order(),
-    "disable-msi-only": _msi_shutdown,
-    "bridges-only": _bridge_off,
-    "reset": _in_order(_reset, _master_off),
-    "intx-off": _in_order(_intx_off, _messages_off, _master_off),
-    "drain": _in_order(_master_off, _drained),
+@dataclass(frozen=True)
+class Policy:
+    history: str
+    signature: Signature
+    masks: bool = False  # each vector in a function's MSI-X table, before its enable bit is cleared, as Linux does
+    resets: bool = False  # every function whose driver knows a reset
+
+
+# In the order of the lab's rows and columns.
+SHUTDOWN = {
+    "keep-msi": Policy("the patch; Linux since 2017", _master_off),
+    "disable-msi": Policy("Linux 2012 to 2017", _in_order(_msi_shutdown, _master_off), masks=True),
+    "disable-msi-only": Policy("Linux 2008 to 2012", _msi_shutdown, masks=True),
+    "none": Policy("kdump: nothing", _in_order()),
+    "reset": Policy(
+        "the device reset, then bus master off: virtio in Linux since 2025", _in_order(_reset, _master_off), resets=True
+    ),
+    "intx-off": Policy("INTx off, MSI off, bus master off", _in_order(_intx_off, _messages_off, _master_off)),
+    "bridges-only": Policy("what the EFI stub's disable_early_pci_dma leaves", _bridge_off),
+    "drain": Policy("bus master off, and pending transactions awaited", _in_order(_master_off, _drained)),
 }
-STARTUP: dict[str, Signature] = {
-    "disable-msi": _messages_off,
-    "none": _in_order(),
-    "hardened": _in_order(_intx_off, _master_off, _messages_masked),
+STARTUP = {
+    "disable-msi": Policy("Linux since 2011", _messages_off),
+    "none": Policy("before 2011", _in_order()),
+    "hardened": Policy(
+        "INTx, bus master and MSI off, messages masked, before any driver", _in_order(_intx_off, _master_off, _messages_masked)
+    ),
 }
-
-# Policies that leave bus master on, of some functions at least: it tells nothing of when they hand over.
-KEEPING_MASTER = ("none", "disable-msi-only", "bridges-only")
-# Policies that mask each vector in a function's MSI-X table before they clear its enable bit, as Linux does.
-MASKING = ("disable-msi", "disable-msi-only")
-# Policies that reset what has a driver.
-RESETTING = ("reset",)

@@ -6,11 +6,9 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import Sequence
 
-from witness.devices import ahci, driving, e1000e, nvme, serial as uart
-from witness.devices.virtio import COMMON_MASK, COMMON_REGION, DEVICE_STATUS
+from witness import devices
 from witness.evidence.case import Case
-from witness.judge import memory
-from witness.judge.policies import RESET, Found, Signature, Step, Update, config_read, config_write
+from witness.judge.policies import RESET, Policy, Step, Subject, Update, config_read, config_write
 from witness.pci.registers import PCI_STD_HEADER_SIZEOF
 from witness.pci.topology import Bdf, Function
 from witness.trace.events import ConfigRead, ConfigWrite, Event, MmioWrite
@@ -20,10 +18,10 @@ from witness.trace.state import Change
 def last_resets(case: Case, lines: range) -> list[MmioWrite]:
     """Each function's last write into a BAR, where that is what its reset is known by."""
     last = {case.bars.owner(write.address, write.line): write for write in case.device_writes(lines)}
-    return [write for write in last.values() if resets(write)]
+    return [write for write in last.values() if devices.resets(write)]
 
 
-def contradictions(case: Case, lines: range, policy: Signature, done: Sequence[Event]) -> tuple[list[str], int, int]:
+def contradictions(case: Case, lines: range, policy: Policy, done: Sequence[Event]) -> tuple[list[str], int, int]:
     """16-bit writes, each changing exactly the bits of its step, in order; no other config write to anything.
 
     What contradicts that, how many writes were expected, and how many functions something was done to.
@@ -45,12 +43,12 @@ def contradictions(case: Case, lines: range, policy: Signature, done: Sequence[E
     return problems, updates, len(seen)
 
 
-def expected_steps(case: Case, bdf: Bdf, line: int, policy: Signature) -> list[Step]:
+def expected_steps(case: Case, bdf: Bdf, line: int, policy: Policy) -> list[Step]:
     """Of a function that nobody knows, there is its command register."""
     function = case.topology.functions.get(bdf, Function(bdf, bytes(PCI_STD_HEADER_SIZEOF)))
-    ours = (driving.is_edu, driving.is_virtio, driving.is_nvme, driving.is_ahci, driving.is_e1000e, driving.is_serial)
-    resets = any(is_one(function) for is_one in ours)
-    return policy(Found(function, case.registers(bdf, line), resets))
+    model = devices.model_of(function)
+    resets = model is not None and model.reset is not devices.Reset.NONE
+    return policy.signature(Subject(function, case.registers(bdf, line), resets))
 
 
 def step(case: Case, event: Event, change: Change | None) -> tuple[Bdf, str]:
@@ -67,17 +65,3 @@ def step(case: Case, event: Event, change: Change | None) -> tuple[Bdf, str]:
     if change is None or event.size != 2:
         return event.bdf, str(config_write(event.offset, event.value, event.size)) + where
     return event.bdf, str(Update(change.register, change.cleared, change.set)) + where
-
-
-def resets(write: MmioWrite) -> bool:
-    """Virtio: status 0. NVMe: CC.EN off. AHCI: GHC.HR, and no interrupt behind it. 82574: CTRL.RST, and what stops it before. A
-    UART: no interrupt, empty FIFOs. edu has no reset; what can be done is to acknowledge an interrupt that nobody took."""
-    if write.region.startswith(COMMON_REGION):
-        return write.address & COMMON_MASK == DEVICE_STATUS and write.value == 0
-    if any(module.resets(write) or module.quiets(write) for module in (ahci, e1000e, uart)):
-        return True
-    return nvme.disables(write) or is_edu_write(write, memory.EDU_IRQ_ACK)
-
-
-def is_edu_write(write: MmioWrite, register: int) -> bool:
-    return write.region == memory.EDU_REGION and write.address & memory.EDU_BAR_MASK == register

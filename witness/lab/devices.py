@@ -121,7 +121,7 @@ def _give_all(at: Stage) -> None:
 
 def _await_edu(at: Stage) -> None:
     """Its transfer takes 100 ms of the machine's time, which passes while the image waits for us."""
-    while at.edu_runs():
+    while at.busy():
         pass
 
 

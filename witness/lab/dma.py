@@ -9,15 +9,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from itertools import accumulate
-from typing import Iterator, NamedTuple
+from typing import NamedTuple
 
-from witness.devices import ahci, e1000e, nvme
-from witness.devices.virtio import anything, in_flight, queues
+from witness import devices
 from witness.evidence.case import Case
-from witness.judge.memory import edu_dmas
 from witness.machine.record import Ram
 from witness.pci.topology import Bdf
-from witness.trace.events import MmioWrite
 
 # Hits are counted in units of so many bytes: of random data a byte in 256 is the one that was there.
 UNIT = 16
@@ -31,24 +28,12 @@ class Given(NamedTuple):
 
 def given(case: Case, lines: range, ram: Ram) -> list[Given]:
     """What devices had been told to write to by the end of these lines, in order."""
-    return sorted(Given(addresses.start, addresses.stop, bdf) for bdf, addresses in _given(case, lines, ram))
-
-
-def _given(case: Case, lines: range, ram: Ram) -> Iterator[tuple[Bdf, range]]:
-    writes = list(case.within(MmioWrite, lines))
-    for queue in queues(writes, case.bars):
-        yield from ((queue.bdf, part) for part in queue.addresses)
-        yield from ((queue.bdf, landing.addresses) for chain in in_flight(queue, ram) for landing in anything(chain))
-    for admin in nvme.admins(writes, case.bars):
-        yield from ((admin.bdf, part) for part in admin.addresses)
-    for ring in e1000e.rings(writes, case.bars):
-        yield ring.bdf, ring.addresses
-        if ring.kind == e1000e.RX:
-            yield from ((ring.bdf, buffer) for buffer in ring.waiting(ram))
-    for port in ahci.ports(writes, case.bars):
-        yield from ((port.bdf, part) for part in port.addresses)
-        yield from ((port.bdf, part) for command in port.last_batch(ram) for part in command.data)
-    yield from ((dma.bdf, dma.target) for dma in edu_dmas(case, lines) if dma.to_ram)
+    found = []
+    for function, model in devices.bound(case):
+        extents = [extent.addresses for extent in model.structures(case, function, lines)]
+        extents += [landing.addresses for request in model.requests(case, function, lines, ram) for landing in request.writes]
+        found += [Given(extent.start, extent.stop, function.bdf) for extent in extents]
+    return sorted(found)
 
 
 def hits(before: bytes, after: bytes, start: int, known: list[Given]) -> Counter[Bdf | None]:

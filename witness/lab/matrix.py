@@ -15,13 +15,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Callable, Mapping
 
+from witness import devices
 from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, E820_RAM, e820
-from witness.devices import ahci, driving, e1000e, nvme, serial as uart
-from witness.devices.driving import not_seen
-from witness.devices.virtio import NET, NET_RX, in_flight, queues
-from witness.evidence.case import Case
-from witness.judge import hazards, memory, signature
-from witness.judge.policies import RESETTING, SHUTDOWN, STARTUP
+from witness.evidence.interrupts import own_messages
+from witness.judge import hazards, signature
+from witness.judge.policies import SHUTDOWN, STARTUP
 from witness.lab import stage
 from witness.lab.devices import DEVICES, NEIGHBOUR, Device
 from witness.lab.dma import given, hits
@@ -33,30 +31,13 @@ from witness.machine.qemu import Unusable
 from witness.machine.record import Outcome, Ram
 from witness.pci.topology import Bdf, Function
 from witness.report.timeline import Landed, timeline
-from witness.trace.events import ConfigRead, ConfigWrite, Event, MmioWrite
+from witness.trace.events import ConfigRead, ConfigWrite, Event
 from witness.trace.phases import Hop
 
 HAZARDS = (
     "stray MSI", "INTx unhandled", "line disabled", "DMA where reserved", "DMA elsewhere", "work lost", "device unusable",
     "QEMU aborted",
 )  # fmt: skip
-
-# What a policy stands for; the order of the rows and of the columns.
-OUT = {
-    "keep-msi": "the patch; Linux since 2017",
-    "disable-msi": "Linux 2012 to 2017",
-    "disable-msi-only": "Linux 2008 to 2012",
-    "none": "kdump: nothing",
-    "reset": "the device reset, then bus master off: virtio in Linux since 2025",
-    "intx-off": "INTx off, MSI off, bus master off",
-    "bridges-only": "what the EFI stub's disable_early_pci_dma leaves",
-    "drain": "bus master off, and pending transactions awaited",
-}
-IN = {
-    "disable-msi": "Linux since 2011",
-    "none": "before 2011",
-    "hardened": "INTx, bus master and MSI off, messages masked, before any driver",
-}
 
 # First's memory for DMA, all of it: more than any of these devices needs.
 DMA_SIZE = 4 << 20
@@ -65,9 +46,6 @@ DMA_SIZE = 4 << 20
 # Filled before the work ends.
 CANARY = range(64 << 20, 96 << 20)
 PATTERN = bytes.fromhex("c0 ff ee 5a 17 ca fe a5") * (len(CANARY) // 8)
-
-# What drivers/edu lays where a transfer is to come.
-EDU_ARMED = 0xA5
 
 EXPECTED = "as expected"  # of a cell's configuration accesses
 
@@ -90,7 +68,7 @@ def cells(pattern: str = "*/*/*") -> list[Cell]:
     if len(parts) != 3:
         raise Unusable(f"{pattern}: a cell is OUT/IN/DEVICE, such as keep-msi/disable-msi/edu or '*/none/nvme'")
     chosen = []
-    known = {"policy out": list(OUT), "policy in": list(IN), "device": list(DEVICES)}
+    known = {"policy out": list(SHUTDOWN), "policy in": list(STARTUP), "device": list(DEVICES)}
     for part, (what, names) in zip(parts, known.items()):
         chosen.append([name for name in names if fnmatchcase(name, part)])
         if not chosen[-1]:
@@ -103,8 +81,8 @@ def described(found: list[Facts]) -> Facts:
     by = {key: {cell[key] for cell in found} for key in ("out", "in", "device")}
     order = {place: number for number, place in enumerate(map(str, cells()))}
     return {
-        "out": [{"name": name, "history": text} for name, text in OUT.items() if name in by["out"]],
-        "in": [{"name": name, "history": text} for name, text in IN.items() if name in by["in"]],
+        "out": [{"name": name, "history": policy.history} for name, policy in SHUTDOWN.items() if name in by["out"]],
+        "in": [{"name": name, "history": policy.history} for name, policy in STARTUP.items() if name in by["in"]],
         "devices": [name for name in DEVICES if name in by["device"]],
         "hazards": list(HAZARDS),
         "cells": sorted(found, key=lambda cell: order[f"{cell['out']}/{cell['in']}/{cell['device']}"]),
@@ -128,7 +106,7 @@ def play(cell: Cell, directory: Path, keep: bool, origin: stage.Origin) -> tuple
     words = f"handoff.shutdown={cell.out} handoff.startup={cell.inward} {device.words}".strip()
     points: dict[str, Action] = {
         "begun": device.begin,
-        "driven": partial(_driven, device, cell.out in RESETTING),
+        "driven": partial(_driven, device, SHUTDOWN[cell.out].resets),
         "shutdown": partial(_shutdown, device),
         "entered": partial(_entered, device),
     }
@@ -216,7 +194,7 @@ class Found:
     def _strays(self) -> int:
         """Messages that came while nobody had the device: behind its own clear, and up to the next kernel's first access to it."""
         strays = {(stray.line, stray.data) for stray in hazards.stray_msis(self.case, self.hop)}
-        own = driving.own_messages(self.case, self.device, range(self.hop.out.start))
+        own = own_messages(self.case, self.device, range(self.hop.out.start))
         late = self.seen.messages(range(self.hop.inward.start, self.owned))
         strays |= {(message.line, message.data) for message in late if (message.address, message.data) in own}
         self.notes += [f"MSI 0x{data:x}" for data in sorted({data for _, data in strays})]
@@ -254,9 +232,11 @@ class Found:
     def _lost(self) -> int:
         """Of what was under way, what has not come to its end in RAM; and the neighbour's last line, where it had one to say."""
         out = self.hop.out
-        lost = unfinished(self.case, self.device, range(out.start), self.before, self.after)
+        model = devices.model_of(self.device)
+        assert model
+        lost = model.unfinished(self.case, self.device, range(out.start), self.before, self.after)
         neighbour = self.neighbour.bdf
-        if any(uart.begins(write) for write in self.seen.writes_to(neighbour, out)) and self._fails(self.neighbour, out):
+        if any(map(devices.begins, self.case.writes_to(neighbour, out))) and self._fails(self.neighbour, out):
             self.notes.append(f"{self.case.name(neighbour)} did not say its last line")
             lost += 1
         return lost
@@ -267,7 +247,7 @@ class Found:
         return len(found)
 
     def _fails(self, function: Function, lines: range) -> bool:
-        return bool(not_seen(self.case, function, lines, self.after, last=True))
+        return bool(devices.not_driven(self.case, function, lines, self.after, last=True))
 
     def signature(self, cell: Cell) -> str:
         """Whether the trace shows of each policy the configuration accesses that are its own, and no other."""
@@ -275,7 +255,7 @@ class Found:
         done: list[Event] = list(self.case.within(ConfigWrite, out))
         cleared = {change.bdf: change.line for change in self.case.changes(out) if change.master_cleared}
         done += [read for read in self.case.within(ConfigRead, out) if cleared.get(read.bdf, read.line) < read.line]
-        if cell.out in RESETTING:
+        if SHUTDOWN[cell.out].resets:
             done += signature.last_resets(self.case, out)
         problems = signature.contradictions(self.case, out, SHUTDOWN[cell.out], done)[0]
         writes = list(self.case.within(ConfigWrite, inward))
@@ -284,26 +264,3 @@ class Found:
 
     def timeline(self) -> Any:
         return timeline(self.case, [(mark.line, mark.name) for mark in self.seen.marks], self.seen.landed)
-
-
-def unfinished(case: Case, function: Function, lines: range, before: Ram, after: Ram) -> int:
-    """How much of the work that the device was given in these lines it has not brought to its end, by what it has written into RAM.
-
-    Of a network card that is the one frame that came since: buffers wait for frames as long as they are there.
-    """
-    writes, bdf = list(case.within(MmioWrite, lines)), function.bdf
-    if driving.is_edu(function):
-        last = [dma.target for dma in memory.edu_dmas(case, lines) if dma.bdf == bdf and dma.to_ram][-1:]
-        return sum(set(after.read(target)) == {EDU_ARMED} for target in last)
-    if driving.is_nvme(function):
-        return sum(len(admin.in_flight(after)) for admin in nvme.admins(writes, case.bars) if admin.bdf == bdf)
-    if driving.is_ahci(function):
-        ports = (port for port in ahci.ports(writes, case.bars) if port.bdf == bdf)
-        return sum(not command.done for port in ports for command in port.last_batch(after))
-    if driving.is_e1000e(function):
-        rings = [ring for ring in e1000e.rings(writes, case.bars) if (ring.bdf, ring.kind) == (bdf, e1000e.RX)]
-        return sum(ring.received(before) == ring.received(after) for ring in rings)
-    own = [queue for queue in queues(writes, case.bars) if queue.bdf == bdf]
-    if own[0].device == NET:
-        return sum(before.u16(queue.used + 2) == after.u16(queue.used + 2) for queue in own if queue.index == NET_RX)
-    return sum(len(in_flight(queue, after)) for queue in own)

@@ -100,7 +100,7 @@ class Observation:
 
     def writes_to(self, bdf: Bdf, lines: range) -> list[MmioWrite]:
         """Into a function's BARs."""
-        return [e for e in self.case.device_writes(lines) if self.case.bars.owner(e.address, e.line) == bdf]
+        return self.case.writes_to(bdf, lines)
 
     def register(self, bdf: Bdf, register: Register, line: int) -> int:
         """Just before this line of the trace."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Callable, Mapping, Sequence
 
+from witness import devices
 from witness.boot.protocol import E820_RAM, INIT_SIZE, Image, e820
-from witness.devices.driving import is_edu
-from witness.judge.memory import EDU_DMA_COMMAND, EDU_DMA_RUN
 from witness.machine.description import Machine
 from witness.machine.firmware import Firmware
 from witness.machine.plug import plug
@@ -72,10 +72,11 @@ class Stage:
         base = int.from_bytes(self.config(bdf)[PCI_BASE_ADDRESS_0 + 4 * bar:][:4], "little") & PCI_BASE_ADDRESS_MEM_MASK
         return int(self.monitor(f"xp /1wx {base + offset:#x}").split()[-1], 16)
 
-    def edu_runs(self) -> bool:
-        """Whether the transfer of the machine's edu is under way."""
-        (edu,) = (f.bdf for f in Topology.of(configs(self.session.qmp)).functions.values() if is_edu(f))
-        return bool(self.register(edu, 0, EDU_DMA_COMMAND) & EDU_DMA_RUN)
+    def busy(self) -> bool:
+        """Whether a device says by a register that a transfer of its own is under way."""
+        functions = Topology.of(configs(self.session.qmp)).functions.values()
+        models = ((function, devices.model_of(function)) for function in functions)
+        return any(model.busy(partial(self.register, function.bdf)) for function, model in models if model)
 
     def pass_through_main_loop(self) -> None:
         """What had been sent to QEMU before, it has seen when it answers the third time: its main loop asks each source whether it

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Iterator, Mapping, Union
 
-from witness.devices import ahci
-from witness.devices.driving import TABLE_CONTROL, TABLE_ENTRY, TABLE_MASK, TABLE_REGION
-from witness.devices.virtio import COMMON_MASK, COMMON_REGION
+from witness import devices
+from witness.devices import BESIDE, NOWHERE, TELLING
 from witness.evidence.case import Case
-from witness.judge import memory
+from witness.evidence.interrupts import TABLE_CONTROL, TABLE_ENTRY, TABLE_MASK, TABLE_MASKED, TABLE_REGION
 from witness.pci.registers import PCI_CAP_ID_EXP, PCI_CAP_ID_MSI, PCI_MSI_FLAGS_64BIT, Register
 from witness.pci.topology import Bdf, Function
 from witness.trace.events import CONSOLES, ConfigRead, ConfigWrite, MmioWrite
@@ -62,41 +61,8 @@ BITS = {
     Register.MSIX: {0x8000: "MSI-X", 0x4000: "mask all"},
 }
 
-# A value is what the write means, in words where there are any; or it is compared beside, or it is an address.
-TELLING, BESIDE, NOWHERE = range(3)
-Registers = Mapping[int, tuple[str, Union[int, Mapping[int, str]]]]
-
-# virtio 1.2, 4.1.4.3.
-STATUSES = {0x00: "reset", 0x01: "ACKNOWLEDGE", 0x03: "DRIVER", 0x0B: "FEATURES_OK", 0x0F: "DRIVER_OK"}
-COMMON: Registers = {
-    0x00: ("device_feature_select", TELLING), 0x08: ("driver_feature_select", TELLING), 0x0C: ("driver_feature", BESIDE),
-    0x10: ("config_msix_vector", BESIDE), 0x14: ("device_status", STATUSES), 0x16: ("queue_select", TELLING),
-    0x18: ("queue_size", BESIDE), 0x1A: ("queue_msix_vector", BESIDE), 0x1C: ("queue_enable", TELLING),
-    0x20: ("queue_desc", NOWHERE), 0x24: ("queue_desc, upper half", NOWHERE), 0x28: ("queue_driver", NOWHERE),
-    0x2C: ("queue_driver, upper half", NOWHERE), 0x30: ("queue_device", NOWHERE), 0x34: ("queue_device, upper half", NOWHERE),
-}  # fmt: skip
-
-# docs/specs/edu.txt of QEMU, and AHCI 1.3.1, 3.
-EDU: Registers = {
-    memory.EDU_IRQ_RAISE: ("interrupt raise", {0x001: "ours"}),
-    memory.EDU_IRQ_ACK: ("interrupt acknowledge", {0x001: "ours", 0x100: "DMA"}),
-    memory.EDU_DMA_SOURCE: ("DMA source", NOWHERE), memory.EDU_DMA_TARGET: ("DMA destination", NOWHERE),
-    memory.EDU_DMA_COUNT: ("DMA count", BESIDE), memory.EDU_DMA_COMMAND: ("DMA command", {0x5: "to edu", 0x7: "to RAM"}),
-}  # fmt: skip
-AHCI: Registers = {
-    ahci.GHC: ("GHC", {0x80000000: "AE", 0x80000001: "AE, HR"}),
-    **{ahci.PORTS + (ahci.PORT_MASK + 1) * n + ahci.PX_CMD: (f"P{n}CMD", {0x6: "SUD, POD"}) for n in range(32)},
-}
-
-# By QEMU's name of the region, of which virtio's ends with the device's: where the registers repeat, and which they are.
-REGIONS: Mapping[str, tuple[int, Registers]] = {
-    COMMON_REGION: (COMMON_MASK, COMMON), memory.EDU_REGION: (memory.EDU_BAR_MASK, EDU), ahci.REGION: (ahci.BAR_MASK, AHCI),
-}  # fmt: skip
-UNNAMED: Registers = {}
-
 ALL_ONES, ROM_FLAGS = 0xFFFFFFFF, 0x7FF  # a ROM BAR's low bits are no address
 TABLE = {0: "address", 4: "address, upper half", 8: "data", TABLE_CONTROL: "control"}
-MASKED = 1  # in an entry's control
 
 
 @dataclass(frozen=True)
@@ -191,14 +157,12 @@ class _Names:
         value = f"<- 0x{write.value:0{2 * write.size}x}"
         if write.region == TABLE_REGION:
             entry, field = divmod(write.address & TABLE_MASK, TABLE_ENTRY)
-            meaning = ("masked" if write.value & MASKED else "unmasked") if field == TABLE_CONTROL else ""
+            meaning = ("masked" if write.value & TABLE_MASKED else "unmasked") if field == TABLE_CONTROL else ""
             return Write(write.line, f"msix table[{entry}] {TABLE.get(field, field)}", value, meaning, varies=not meaning)
         if write.region.startswith(NOTIFY_REGION):
             return Write(write.line, "queue_notify", value)
-        region = COMMON_REGION if write.region.startswith(COMMON_REGION) else write.region
-        mask, registers = REGIONS.get(region, (COMMON_MASK, UNNAMED))
-        offset = write.address & mask
-        name, kind = registers.get(offset, (f"{write.region} 0x{offset:02x}", BESIDE))
+        offset, named = devices.register(write)
+        name, kind = named or (f"{write.region} 0x{offset:02x}", BESIDE)
         meaning = kind.get(write.value, value) if isinstance(kind, Mapping) else str(write.value) if kind == TELLING else ""
         return Write(write.line, name, value, meaning, compared=kind == BESIDE, varies=kind == NOWHERE)
 

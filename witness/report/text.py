@@ -27,14 +27,12 @@ def story(run: Run) -> list[str]:
 
 
 def table(verdicts: Sequence[Verdict]) -> list[str]:
-    """A line for each; where a run did not come far, one line for all that it leaves open."""
-    open = [v for v in verdicts if v.result is Result.ABSENT]
-    if len(open) < 2:
-        open = []
+    """A line for each; where a run did not come far, one line for all that cannot be judged."""
+    open = [v for v in verdicts if v.result is Result.UNJUDGED]
     lines = [f"{v.result.value:6} {v.claim:{CLAIM_WIDTH}} {v.evidence}" for v in verdicts if v not in open]
     if open:
         why = "; ".join(dict.fromkeys(v.evidence for v in open))
-        lines.append(f"not judged: {', '.join(v.id for v in open)} ({why})")
+        lines.append(f"cannot be judged: {', '.join(v.id for v in open)}, because {why}")
     return lines
 
 

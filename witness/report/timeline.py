@@ -16,7 +16,7 @@ from enum import IntEnum
 from itertools import groupby, pairwise
 from typing import Any, Callable, Iterable, Iterator, Literal, Mapping, NamedTuple, Sequence
 
-from witness.devices.driving import Message, own_messages
+from witness.evidence.interrupts import Message, own_messages
 from witness.evidence.case import Case
 from witness.judge.hazards import PCI_GSI
 from witness.pci.registers import ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, Register

@@ -1,65 +1,40 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Second after second in one boot: the trace is judged as it comes, a hop at a time, up to the first that is not by the book.
+"""Hop after hop in one boot, judged as the trace comes, up to the first hop that violates a rule.
 
 A hop is judged once the window of the next one has ended, by the rules that judge a kept run and by what only many hops
-can show: that each is like the one before. What is behind is forgotten: a thousand hops take no more memory than three.
-The machine is never stopped, so what a device had taken when its bus master went lands under the next image.
+can show: that each is like the one before. What is past is forgotten: a thousand hops take no more memory than three.
+The machine is never stopped, so what a device had taken when its bus master was cleared lands under the next image.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from fcntl import F_SETPIPE_SZ, fcntl
 from itertools import zip_longest
 from pathlib import Path
-from select import select
-from threading import TIMEOUT_MAX
-from typing import Callable, Iterator
+from typing import Iterator
 
-from witness.boot.protocol import E820_ENTRIES, HEADER, HEADER_MAGIC, e820
-from witness.devices import driving
+from witness import devices
 from witness.evidence import guestlog
 from witness.evidence.case import Before, Case
-from witness.evidence.guestlog import Told
-from witness.judge import memory
-from witness.judge.engine import RULES, Finding, Missing, Result, Rule, Verdict
-from witness.judge.policies import KEEPING_MASTER
-from witness.machine.description import EVERYTHING, Machine
-from witness.machine.qemu import Session, Settings, Unusable, built_in, run as run_qemu
-from witness.machine.qmp import Deadline, Expired
-from witness.machine.record import Entry, Outcome, Run, options
+from witness.evidence.interrupts import own_messages
+from witness.judge import ram
+from witness.judge.engine import Finding, HopRule, Missing, Result, Rule, Verdict
+from witness.judge.rules import RULES
+from witness.machine.record import Entry, Run
 from witness.pci.topology import Topology
-from witness.report import text as report
-from witness.trace.events import REQUEST_PATTERNS, BlockRequest, ConfigWrite, Event, Msi, Parser, RunState
+from witness.trace.events import BlockRequest, ConfigWrite, Event, Msi, Parser, RunState
 from witness.trace.phases import Clock, Edges, Hop
 from witness.trace.state import History, mapped, written
-
-COUNT_MAX = 999999  # boot/options.h: OPTIONS_COUNT_MAX
-REPORTS = 10  # lines that tell how far it is
-
-# Rules that look at what a run leaves. Those that are of no single hop need the machine as it was at a jump, and thus a stop.
-AT_THE_END = ("disk", "disk-kept")
-
-# A hop is one or two MB of trace: while one is judged, QEMU can write on without having to wait.
-PIPE_SIZE = 1 << 20
 
 # Two hops have some 30000 events, a storm of interrupts several 100000.
 EVENTS_MAX = 1 << 18
 
-SETUP_DATA = 0x250
-E820_RAM = 1
-PAGE = 4096
-
 
 @dataclass
-class Tally:
+class SoakCounts:
     hops: int = 0
     lines: int = 0
     events: int = 0
@@ -77,7 +52,7 @@ class Tale:
 
     def __init__(self, path: Path) -> None:
         self.images = 0
-        self.told: deque[Told] = deque()
+        self.told: deque[guestlog.ToldChange] = deque()
         self._path = path
         self._position = 0
         self._lines: deque[str] = deque()
@@ -124,7 +99,7 @@ class Endurance:
 
     def __init__(self, run: Run) -> None:
         self.run = run  # its entries become known as it goes
-        self.tally = Tally()
+        self.tally = SoakCounts()
         self.text: deque[tuple[int, str]] = deque(maxlen=EVENTS_MAX)  # from the window before the hop that is judged next
         self._parser = Parser(consoles=False)
         self._stops = 0
@@ -137,8 +112,8 @@ class Endurance:
         self._writes: set[ConfigWrite] = set()  # of the first hop's drivers
         self._begun = time.monotonic()
         self._tale = Tale(run.directory / "guest.log")
-        self._rules = [
-            *(rule for rule in RULES if rule.per_hop),
+        self._rules: list[Rule | HopRule] = [
+            *(rule for rule in RULES if isinstance(rule, HopRule)),
             Rule("load", "out: work is in flight when bus master goes", self._load),
             Rule("messages", "every message is of a function that may send it", _messages),
             Rule("config", "driving: config writes are the same at every hop", self._config),
@@ -232,13 +207,13 @@ class Endurance:
         self._count(case, range(begin, hop.out.start))
         requests, lost = len(self._taken), [line for line in self._taken.values() if line < begin]
         self._count(case, range(hop.out.start, hop.window.start))
-        transfers = memory.armed_edus(case, hop)
+        transfers = ram.all_in_flight(case, hop, None)
         self.tally.requests += requests
         self.tally.transfers += len(transfers)
-        problems = [] if transfers else ["no edu DMA is in flight"]
+        problems = [] if transfers else ["no transfer is in flight"]
         problems += [] if requests else ["no virtio-blk request is in flight"]
         problems += [f"the request taken at trace {line} was never completed" for line in lost]
-        return problems, f"{requests} virtio-blk requests, {len(transfers)} edu DMAs"
+        return problems, f"{requests} virtio-blk requests, {len(transfers)} transfers"
 
     def _count(self, case: Case, lines: range) -> None:
         for request in case.within(BlockRequest, lines):
@@ -250,7 +225,7 @@ class Endurance:
     def _config(self, case: Case) -> Finding:
         """Drivers write to their functions and to the bridges above; what they write, the first hop shows."""
         hop = _hop(case)
-        bound = {function.bdf for function in driving.bound(case)}
+        bound = {function.bdf for function, _ in devices.bound(case)}
         bound |= {bridge for bdf in bound for bridge in case.topology.upstream(bdf)}
         writes = list(case.within(ConfigWrite, hop.inward))
         if hop.number == 1:
@@ -274,7 +249,7 @@ class Endurance:
         done = case.changes(range(hop.out.start if hop.number > 1 else 0, case.end + 1))
         told = [self._tale.told.popleft() for _ in range(min(len(done), len(self._tale.told)))]
         for change, tale in zip_longest(done, told):
-            if tale is None or Told(change.bdf, change.register, change.old, change.new) != tale:
+            if tale is None or not tale.is_of(change):
                 return [f"the guest says {tale or 'nothing'}, the trace {change}"], ""
         return [], f"{len(done)} changes"
 
@@ -299,159 +274,10 @@ def _messages(case: Case) -> Finding:
     problems = []
     count = 0
     for lines in (range(hop.window.start), range(hop.window.start, case.end + 1)):
-        own = {f.bdf: driving.own_messages(case, f, lines) for f in case.topology.functions.values()}
+        own = {f.bdf: own_messages(case, f, lines) for f in case.topology.functions.values()}
         for message in case.within(Msi, lines):
             count += 1
             able = {bdf for bdf, _ in case.history.signalling(message.line)} & {*case.history.masters(message.line)}
             if not any((message.address, message.data) in own[bdf] for bdf in able):
                 problems.append(f"nobody may send 0x{message.data:x} to 0x{message.address:x} (trace {message.line})")
     return problems, f"{count} messages"
-
-
-# --- a run ---
-
-
-def soak(
-    build: Path,
-    directory: Path,
-    count: int,
-    cmdline: str,
-    settings: Settings,
-    tell: Callable[[str], None],
-    machine: Machine = EVERYTHING,
-) -> tuple[Outcome, list[str]]:
-    """What came of so many hops, in lines for a human; tell() is given one now and then while they are made."""
-    words = cmdline or built_in(build)
-    if "next" in options(words):
-        raise Unusable(f"soak chooses handoff.next= itself: leave it out of CMDLINE={words}")
-    if (shutdown := options(words).get("shutdown")) in KEEPING_MASTER:
-        raise Unusable(f"under handoff.shutdown={shutdown} bus master stays on, and a trace tells of no hop")
-    words = f"handoff.next=second*{count} {words}".strip()  # in front: behind a lone `--` it would be another kernel's
-    run = Run(directory, machine, {}, words, {})
-    endurance = Endurance(run)
-
-    reader, writer = os.pipe()
-    pid = directory / "qemu.pid"
-    pid.unlink(missing_ok=True)
-    flags = ["-pidfile", str(pid), "-D", f"/dev/fd/{writer}"]
-    for name in REQUEST_PATTERNS:
-        flags += ["-trace", name]
-    long = min(settings.timeout * (count + 1), TIMEOUT_MAX)
-    flowing = replace(settings, timeout=long, flags=(*settings.flags, *flags))
-
-    def entered(_: Session, entry: Entry) -> None:
-        run.entries.append(entry)
-
-    with ThreadPoolExecutor(1) as pool, os.fdopen(reader, "rb"):
-        with suppress(OSError):  # where the host has none so large, QEMU waits
-            fcntl(reader, F_SETPIPE_SZ, PIPE_SIZE)
-        running = pool.submit(run_qemu, machine, build, directory, words, flowing, entered, False, [writer])
-        running.add_done_callback(lambda _: os.close(writer))  # the trace ends when QEMU has
-        try:
-            verdicts, late = _watch(endurance, reader, settings.timeout, count, tell)
-        finally:
-            if not running.done():
-                _kill(pid)
-        ended = running.result()
-    if late:
-        ended.outcome, ended.detail = Outcome.TIMEOUT, f"no hop within {settings.timeout:g} s"
-    elif not verdicts and ended.outcome in (Outcome.PASS, Outcome.FAIL):
-        verdicts = _last(endurance, ended, count)
-    outcome = Outcome.FAIL if broken(verdicts) else ended.outcome
-    (directory / "hops.trace").write_text(endurance.kept(), encoding="utf-8")
-    return outcome, _told(endurance, ended, verdicts, outcome)
-
-
-def _watch(endurance: Endurance, trace: int, timeout: float, count: int, tell: Callable[[str], None]) -> tuple[list[Verdict], bool]:
-    """Up to the first hop that is not by the book, to the trace's end, or until a hop takes too long."""
-    deadline = Deadline.after(timeout)
-    told = 0
-    try:
-        for line in _lines(trace, lambda: deadline.left()):
-            verdicts = endurance.read(line)
-            if broken(verdicts):
-                return verdicts, False
-            if verdicts:
-                deadline = Deadline.after(timeout)
-            if endurance.tally.hops * REPORTS // count > told:
-                told = endurance.tally.hops * REPORTS // count
-                tell(f"{endurance.tally.hops} of {count} hops, {endurance.pace()}")
-    except Expired:
-        return [], True
-    return [], False
-
-
-def _lines(trace: int, patience: Callable[[], float]) -> Iterator[str]:
-    """Each wait for QEMU's next words is bounded by patience()."""
-    rest = b""
-    while select([trace], [], [], patience())[0]:
-        chunk = os.read(trace, PIPE_SIZE)
-        if not chunk:
-            return
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from (line.decode(errors="replace") for line in lines)
-    raise Expired
-
-
-def _kill(pid: Path) -> None:
-    with suppress(OSError, ValueError):  # it has ended by itself, or never began
-        os.kill(int(pid.read_text(encoding="ascii")), signal.SIGKILL)
-
-
-def _last(endurance: Endurance, ended: Run, count: int) -> list[Verdict]:
-    """About the last hop, and about what all of them leave."""
-    case = Case(ended, [])
-    verdicts = endurance.finish()
-    hops = endurance.tally.hops
-    guest = _unless(ended.outcome is Outcome.PASS, ended.detail), ended.detail
-    all_of_them = _unless(hops == count, f"{hops} of {count} hops"), f"{hops} hops"
-    rules = [
-        Rule("guest", "the guest itself is content", lambda _: guest),
-        Rule("hops", "every image of the chain hands over, once", lambda _: all_of_them),
-        Rule("memory", "the memory map does not grow", lambda _: _memory_maps(ended)),
-        *(rule for rule in RULES if rule.id in AT_THE_END),
-    ]
-    return verdicts + [verdict for rule in rules if (verdict := rule.verdict(case))]
-
-
-def _unless(holds: bool, problem: str) -> list[str]:
-    return [] if holds else [problem]
-
-
-def maps_handed_on(ended: Run) -> dict[int, list[tuple[range, int]]]:
-    """The maps that the last images were handed lie where these had their boot_params; a second has none but from us."""
-    found = {}
-    ram = ended.ram_after()
-    for page in range(0, (ended.directory / "ram").stat().st_size, PAGE):
-        if ram.read(range(page + HEADER_MAGIC, page + HEADER_MAGIC + len(HEADER))) != HEADER:
-            continue
-        params = ram.read(range(page, page + PAGE))
-        if any(params[SETUP_DATA:][:8]) and params[E820_ENTRIES]:
-            found[page] = e820(params)
-    return found
-
-
-def _memory_maps(ended: Run) -> Finding:
-    maps = maps_handed_on(ended).values()
-    if not maps:
-        raise Missing("RAM holds no boot_params that an image of ours made")
-    sizes = [(len(map), sum(len(addresses) for addresses, kind in map if kind == E820_RAM)) for map in maps]
-    looked = dict.fromkeys(f"{entries} entries, {size >> 10} KiB free" for entries, size in sizes)
-    return _unless(len(looked) == 1, "; ".join(looked)), f"{len(maps)} of {'; '.join(looked)}"
-
-
-def _told(endurance: Endurance, ended: Run, verdicts: list[Verdict], outcome: Outcome) -> list[str]:
-    tally = endurance.tally
-    lines = []
-    if tally.hops:
-        lines += [
-            f"{tally.hops} hops, {endurance.pace()}",
-            f"{tally.lines} trace lines, {tally.events} events judged, {tally.messages} messages taken",
-            f"in flight when bus master went: {tally.requests} virtio-blk requests, {tally.transfers} edu DMAs",
-        ]
-    if verdicts:
-        lines += [f"hop {tally.hops}:" if tally.hops else "no hop:", *report.table(verdicts)]
-    else:
-        lines.append(f"ended: {ended.detail}; the guest's last line: {guestlog.last_words(ended.log) or 'none'}")
-    lines.append(f"log, trace of the last hops: {ended.directory}/guest.log, {ended.directory}/hops.trace")
-    return [*lines, f"RESULT: {report.word(outcome)} ({tally.hops} hops, {report.versions(ended)})"]

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Hot-plug capable PCI Express ports: each write to Slot Control is a command, and the port tells of its end (PCIe 6.7.3.2)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Iterator
+
+from witness.devices.model import DeviceModel, Drive, Load, Reset, Role
+from witness.evidence.case import Case
+from witness.evidence.interrupts import own_messages
+from witness.pci.registers import PCI_EXP_SLTCTL_CCIE, PCI_EXP_SLTCTL_HPIE, Register
+from witness.pci.topology import Function
+from witness.trace.events import ConfigWrite, MmioWrite
+
+# What a port that listens to its slot is told with each command.
+SLOT_EVENTS = PCI_EXP_SLTCTL_CCIE | PCI_EXP_SLTCTL_HPIE
+
+
+class Port(DeviceModel):
+    kind = "pcie-port"
+    reset = Reset.NONE
+    load = Load.NONE
+
+    def matches(self, function: Function) -> bool:
+        return bool(function.slot)
+
+    def role(self, write: MmioWrite) -> Role:
+        return Role.OTHER
+
+    def may_interrupt(self, case: Case, function: Function, line: int) -> bool:
+        """Its events are off but while the port is driven, and come by messages then."""
+        return False
+
+    def not_driven(self, drive: Drive) -> Iterator[str]:
+        case, function, lines = drive.case, drive.function, drive.lines
+        by = Register.MSIX if Register.MSIX in function.offsets else Register.MSI
+        writes = [w for w in case.within(ConfigWrite, lines) if (w.bdf, w.offset) == (function.bdf, function.slot.start)]
+        commands = [w.line for w in writes if w.value & SLOT_EVENTS == SLOT_EVENTS]
+        if not commands:
+            yield "its slot was given no command whose end it tells of"
+        own = own_messages(case, function, lines)
+        for line, until in pairwise([*commands, lines.stop]):
+            if not drive.sent(by, own, range(line, until)):
+                yield f"no message of its own after the command at trace {line}"

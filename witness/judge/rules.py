@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The claims, each with the rule that judges it from what the devices did; in the order of the verdict table."""
+
+from __future__ import annotations
+
+from witness.evidence.case import Case
+from witness.judge import rules_after, rules_driven, rules_in, rules_jump, rules_out, rules_run, rules_window
+from witness.judge.engine import HopRule, JumpRule, Rule, Verdict
+from witness.machine.record import Run
+
+RULES: tuple[Rule | HopRule | JumpRule, ...] = (
+    Rule("guest", "the guest itself is content", rules_run.guest_reports_success),
+    Rule("hops", "every image of the chain hands over, once", rules_run.each_image_hands_over_once),
+    HopRule("out-signature", "out: config writes are the policy's, and no other", rules_out.config_writes_are_policys, none=True),
+    HopRule("out-order", "out: children before parents", rules_out.children_before_parents),
+    HopRule("out-device", "out: no device is written to but by the policy", rules_out.no_device_is_written_to),
+    JumpRule("load", "out: work is in flight when bus master goes", rules_out.work_is_in_flight),
+    HopRule("window-msi", "window: no MSI", rules_window.no_msi),
+    HopRule("window-intx", "window: no INTx before its device has an owner", rules_window.no_intx_without_owner),
+    HopRule("window-device", "window: no device is written to but for its reset", rules_window.devices_are_only_reset),
+    JumpRule("handed", "jump: registers are what the policy promises", rules_jump.registers_are_as_promised),
+    JumpRule("entry-state", "jump: CPU state is the boot protocol's", rules_jump.cpu_state_is_the_protocols),
+    JumpRule("entry-quiet", "jump: 8259 and local APIC let nothing through", rules_jump.interrupt_controllers_are_silent),
+    JumpRule("reserved", "jump: what requests in flight may write is reserved", rules_jump.targets_are_reserved),
+    JumpRule("entry-image", "jump: the image is in place, byte for byte", rules_jump.image_is_in_place),
+    HopRule("startup", "in: config writes are startup's, and no other", rules_in.config_writes_are_startups, none=True),
+    HopRule("reset", "in: what can be reset is, before bus master is set", rules_in.reset_comes_before_bus_master, none=True),
+    HopRule("upstream", "in: bridges above have bus master on first", rules_in.bridges_above_are_on_first),
+    Rule("driven-first", "first drives every device: INTx, MSI, MSI-X, DMA", rules_driven.first_drives_every_device),
+    HopRule("driven-next", "the next image drives every device again", rules_driven.next_drives_every_device, none=True),
+    Rule("frames", "net: frames leave the machine, and answers come in", rules_driven.frames_go_out_and_come_in),
+    Rule("ram", "RAM: the old image's changes only by its requests", rules_after.ram_changes_only_by_requests),
+    Rule("disk", "disk: it holds what the first image wrote", rules_after.disk_holds_the_pattern),
+    Rule("disk-kept", "disk: nothing else was written", rules_after.disk_is_otherwise_kept),
+    Rule("agreement", "log and trace tell the same register changes", rules_run.log_and_trace_agree),
+)
+
+
+def judge(run: Run) -> list[Verdict]:
+    case = Case(run)
+    verdicts = (rule.verdict(case) for rule in RULES)
+    return [verdict for verdict in verdicts if verdict]

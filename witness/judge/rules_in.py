@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What the incoming kernel does before and while it takes devices over."""
+
+from __future__ import annotations
+
+from typing import Iterator
+
+from witness import devices
+from witness.devices import Reset, Role
+from witness.evidence.case import Case
+from witness.judge import signature
+from witness.judge.engine import Finding, Missing, entered_at, keeps_master, need_trace, started, told
+from witness.judge.policies import STARTUP
+from witness.pci.registers import PCI_COMMAND, PIRQ_DISABLE, PIRQ_ROUTERS, Register
+from witness.pci.topology import Bdf
+from witness.trace.events import ConfigWrite, MmioWrite
+from witness.trace.phases import Hop
+
+
+def config_writes_are_startups(case: Case, hop: Hop) -> Finding:
+    """From the last clear until bus master is set, nothing in configuration space is written but by startup's policy.
+
+    A driver that is to reset its device may then ask for the size of a BAR. A port's has nothing to write: its previous
+    owner has left its events disabled.
+    """
+    need_trace(case, ConfigWrite, "write to configuration space")
+    writes = [w for w in case.within(ConfigWrite, hop.window) if not _opens_a_wire(case, w)]
+    sized = _sizings(case, [w for w in writes if w.line > started(case, hop)])
+    writes = [w for w in writes if w.line not in sized]
+    entered = entered_at(case, hop)
+    early = [f"{w.bdf}: {signature.step(case, w, None)[1]}, before the jump" for w in writes if w.line < entered]
+    problems, updates, functions = signature.contradictions(case, hop.window, STARTUP[case.startup], writes)
+    return early + problems, f"{updates} writes of 16 bits to {functions} functions"
+
+
+def _opens_a_wire(case: Case, write: ConfigWrite) -> bool:
+    """The one change that belongs to a chipset's driver: a PIRQ wire that the previous kernel (Linux does) disabled."""
+    router = case.topology.functions.get(write.bdf)
+    if router is None or write.size != 1 or write.offset not in PIRQ_ROUTERS.get(router.u32(0), ()):
+        return False
+    disabled = router.config[write.offset]
+    return bool(disabled & PIRQ_DISABLE) and write.value == disabled & ~PIRQ_DISABLE
+
+
+def _sizings(case: Case, writes: list[ConfigWrite]) -> set[int]:
+    """The lines of those that ask for the size of a BAR, and leave everything as it was."""
+    found: set[int] = set()
+    while writes:
+        done = [(w.bdf, w.offset, w.value, w.size) for w in writes]
+        size = next((len(steps) for steps in _sizing(case, writes[0]) if done[:len(steps)] == steps), 0)
+        found |= {write.line for write in writes[:size]}
+        writes = writes[size or 1:]
+    return found
+
+
+def _sizing(case: Case, first: ConfigWrite) -> Iterator[list[tuple[Bdf, int, int, int]]]:
+    """What is written from here on if it is one, for each BAR: with decoding off, ones into its registers, and back."""
+    if first.bdf not in case.topology.functions:
+        return
+    function = case.topology.functions[first.bdf]
+    command = case.history.value(first.bdf, Register.COMMAND, first.line)
+    for decoding, bar in function.bars:
+        on = [(first.bdf, PCI_COMMAND, command, 2)] if command & decoding else []
+        off = [(first.bdf, PCI_COMMAND, command & ~decoding, 2) for _ in on]
+        ones = [(first.bdf, register, 0xFFFFFFFF, 4) for register in bar]
+        back = [(first.bdf, register, function.u32(register), 4) for register in bar]
+        yield off + ones + back + on
+
+
+def reset_comes_before_bus_master(case: Case, hop: Hop) -> Finding | None:
+    """It is the driver's first write but for those that only quiet the device. Under policy `none` bus master was never off: the
+    rest is what can be asked."""
+    functions = [function.bdf for function, model in devices.working(case) if model.reset is Reset.REGISTER]
+    lines = range(hop.window.start, hop.inward.stop)
+    masters = {c.bdf: c.line for c in reversed(case.changes(lines)) if c.master_set}
+    begun: dict[Bdf | None, MmioWrite] = {}
+    for write in case.device_writes(lines):
+        if devices.role(write) is not Role.QUIET:
+            begun.setdefault(case.owner(write), write)
+    problems = []
+    for bdf in functions:
+        if bdf not in begun:
+            problems.append(f"{bdf}: not reset at all")
+        elif not devices.resets(begun[bdf]):
+            problems.append(f"{bdf}: the first write is {told(begun[bdf])}")
+        elif masters.get(bdf, hop.inward.stop) < begun[bdf].line:
+            problems.append(f"{bdf}: bus master at trace {masters[bdf]}, reset at {begun[bdf].line}")
+    return (problems, f"{len(functions)} functions") if functions else None
+
+
+def bridges_above_are_on_first(case: Case, hop: Hop) -> Finding | None:
+    working = [function.bdf for function, _ in devices.working(case)]
+    taken = [change for change in case.changes(hop.inward) if change.master_set]
+    if not taken and not working:
+        return None
+    if not taken and not keeps_master(case):
+        raise Missing("the trace shows no bus master that is set")
+    problems = [
+        f"{change}: bridge {bridge} has it off"
+        for change in taken
+        for bridge in case.topology.upstream(change.bdf)
+        if bridge not in case.history.masters(change.line)
+    ]
+    kept = case.history.masters(hop.inward.start) if keeps_master(case) else []
+    problems += [f"{bdf}: its bus master was never set" for bdf in working if bdf not in [*kept, *(c.bdf for c in taken)]]
+    return problems, f"set on {len(taken)} functions"
