@@ -24,7 +24,7 @@ class Mailbox(DeviceModel):
 
     kind = "mailbox"
     reset = Reset.NONE
-    waiting = (Request((Landing(range(0x7000, 0x7010), None),), gated=True),)
+    waiting: tuple[Request, ...] = (Request((Landing(range(0x7000, 0x7010), None),), gated=True),)
     complaint = ""
 
     def matches(self, function: Function) -> bool:
