@@ -94,28 +94,12 @@ struct ahci {
 	u32 port_bit;
 	u32 slots;
 	u64 sectors;
-	u8 vector;	       /* or 8259 line */
+	struct driver_irq irq;
 	volatile u32 busy;     /* a bit for each slot */
 	volatile u32 commands; /* that have ended */
 	volatile u32 interrupts;
 	volatile u32 error; /* PxTFD, where a command ended in one */
 };
-
-static u32 ahci_read(const struct pci_dev *dev, u64 address)
-{
-	return dev->access->ops->mem_read(dev->access, address, 4);
-}
-
-static void ahci_write(const struct pci_dev *dev, u64 address, u32 value)
-{
-	dev->access->ops->mem_write(dev->access, address, 4, value);
-}
-
-static void write_address(const struct ahci *ahci, u32 reg, const void *memory)
-{
-	ahci_write(ahci->dev, ahci->port + reg, (u32)(uintptr_t)memory);
-	ahci_write(ahci->dev, ahci->port + reg + 4, (u32)((u64)(uintptr_t)memory >> 32));
-}
 
 /* Mass storage, SATA, AHCI. */
 static bool match(const struct pci_dev *dev)
@@ -131,26 +115,12 @@ static enum status map_registers(struct pci_dev *dev, u64 *bar, u32 *present)
 
 	if (s != OK)
 		return s;
-	if (!(ahci_read(dev, *bar + AHCI_GHC) & AHCI_GHC_AE))
-		ahci_write(dev, *bar + AHCI_GHC, AHCI_GHC_AE); /* before anything else is asked for (3.1.2) */
-	*present = ahci_read(dev, *bar + AHCI_PI);
+	if (!(pci_mem_read32(dev, *bar + AHCI_GHC) & AHCI_GHC_AE))
+		pci_mem_write32(dev, *bar + AHCI_GHC, AHCI_GHC_AE); /* before anything else is asked for (3.1.2) */
+	*present = pci_mem_read32(dev, *bar + AHCI_PI);
 	while (end && !(*present >> (end - 1)))
 		end--;
 	return pci_map_bar(dev, "ahci", AHCI_BAR, 0, AHCI_PORT(end), bar);
-}
-
-static enum status await_clear(const struct pci_dev *dev, u64 address, u32 bits, u32 bound_us, const char *what)
-{
-	struct deadline deadline = deadline_after_us(bound_us);
-	u32 value;
-
-	while ((value = ahci_read(dev, address)) & bits) {
-		if (deadline_passed(&deadline)) {
-			driver_line(dev, "not %s within %u ms, 0x%x", what, bound_us / 1000, value);
-			return ERR_TIMEOUT;
-		}
-	}
-	return OK;
 }
 
 /* HBA reset (10.4.3): no port runs behind it. */
@@ -163,31 +133,31 @@ static enum status reset(struct pci_dev *dev)
 	s = map_registers(dev, &bar, &present);
 	if (s != OK)
 		return s;
-	ahci_write(dev, bar + AHCI_GHC, AHCI_GHC_AE | AHCI_GHC_HR);
-	s = await_clear(dev, bar + AHCI_GHC, AHCI_GHC_HR, RESET_WAIT_US, "reset");
+	pci_mem_write32(dev, bar + AHCI_GHC, AHCI_GHC_AE | AHCI_GHC_HR);
+	s = driver_poll32(dev, "not reset within %lu ms, 0x%x", bar + AHCI_GHC, AHCI_GHC_HR, 0, RESET_WAIT_US);
 	if (s == OK)
-		ahci_write(dev, bar + AHCI_GHC, AHCI_GHC_AE); /* gone with the reset; QEMU 7.2 lowers INTx only here */
+		pci_mem_write32(dev, bar + AHCI_GHC, AHCI_GHC_AE); /* gone with the reset; QEMU 7.2 lowers INTx only here */
 	return s;
 }
 
 static bool complete(void *context)
 {
 	struct ahci *ahci = context;
-	u32 pending = ahci_read(ahci->dev, ahci->bar + AHCI_IS), status, stays, ended;
+	u32 pending = pci_mem_read32(ahci->dev, ahci->bar + AHCI_IS), status, stays, ended;
 
 	if (!(pending & ahci->port_bit))
-		return ahci->dev->msi; /* the line is shared, and it was another; what a message tells of was served before */
-	status = ahci_read(ahci->dev, ahci->port + AHCI_PxIS);
+		return ahci->irq.message; /* the line is shared, and it was another; what a message tells of was served before */
+	status = pci_mem_read32(ahci->dev, ahci->port + AHCI_PxIS);
 	if (status == 0xffffffff)
 		return false; /* it has gone */
 	/* The port's first: what is pending there sets the other again (5.6.2). */
-	ahci_write(ahci->dev, ahci->port + AHCI_PxIS, status);
-	ahci_write(ahci->dev, ahci->bar + AHCI_IS, ahci->port_bit);
+	pci_mem_write32(ahci->dev, ahci->port + AHCI_PxIS, status);
+	pci_mem_write32(ahci->dev, ahci->bar + AHCI_IS, ahci->port_bit);
 	/* Before PxCI: what comes in between has ended its command by then. */
-	stays = ahci_read(ahci->dev, ahci->port + AHCI_PxIS) & status;
-	ended = ahci->busy & ~ahci_read(ahci->dev, ahci->port + AHCI_PxCI);
+	stays = pci_mem_read32(ahci->dev, ahci->port + AHCI_PxIS) & status;
+	ended = ahci->busy & ~pci_mem_read32(ahci->dev, ahci->port + AHCI_PxCI);
 	if (status & AHCI_PxI_ERRORS) {
-		ahci->error = ahci_read(ahci->dev, ahci->port + AHCI_PxTFD);
+		ahci->error = pci_mem_read32(ahci->dev, ahci->port + AHCI_PxTFD);
 		ended = ahci->busy; /* the port has stopped */
 	}
 	ahci->busy &= ~ended;
@@ -199,15 +169,6 @@ static bool complete(void *context)
 	return true;
 }
 
-static enum status connect(struct pci_dev *dev, struct ahci *ahci)
-{
-	if (!dev->msi) {
-		pci_intx(dev, true);
-		return driver_request_intx(dev, complete, ahci, &ahci->vector);
-	}
-	return driver_request_messages(dev, &(irq_handler){ complete }, 1, ahci, &ahci->vector);
-}
-
 /* The first port that has a device. One that has none does not answer; only the bound tells. */
 static enum status find_port(const struct pci_dev *dev, struct ahci *ahci, u32 present)
 {
@@ -215,14 +176,14 @@ static enum status find_port(const struct pci_dev *dev, struct ahci *ahci, u32 p
 
 	for (u32 n = 0; n < AHCI_PORTS_MAX; n++)
 		if (present >> n & 1)
-			ahci_write(dev, ahci->bar + AHCI_PORT(n) + AHCI_PxCMD, AHCI_PxCMD_SUD | AHCI_PxCMD_POD);
+			pci_mem_write32(dev, ahci->bar + AHCI_PORT(n) + AHCI_PxCMD, AHCI_PxCMD_SUD | AHCI_PxCMD_POD);
 	deadline = deadline_after_us(LINK_WAIT_US);
 	do {
 		for (u32 n = 0; n < AHCI_PORTS_MAX; n++) {
 			ahci->port = ahci->bar + AHCI_PORT(n);
 			ahci->port_bit = 1U << n;
 			if (present & ahci->port_bit &&
-			    (ahci_read(dev, ahci->port + AHCI_PxSSTS) & AHCI_PxSSTS_DET) == AHCI_PxSSTS_DET_3)
+			    (pci_mem_read32(dev, ahci->port + AHCI_PxSSTS) & AHCI_PxSSTS_DET) == AHCI_PxSSTS_DET_3)
 				return OK;
 		}
 	} while (!deadline_passed(&deadline));
@@ -236,23 +197,25 @@ static enum status start_port(const struct pci_dev *dev, const struct ahci *ahci
 	enum status s;
 	u32 signature;
 
-	write_address(ahci, AHCI_PxCLB, ahci->shared->list);
-	write_address(ahci, AHCI_PxFB, ahci->shared->received);
-	ahci_write(dev, ahci->port + AHCI_PxSERR, 0xffffffff); /* DIAG.X: as long as it is set, PxTFD stays as the reset left it */
-	ahci_write(dev, ahci->port + AHCI_PxCMD, AHCI_PxCMD_SUD | AHCI_PxCMD_POD | AHCI_PxCMD_FRE);
-	s = await_clear(dev, ahci->port + AHCI_PxTFD, AHCI_PxTFD_BSY | AHCI_PxTFD_DRQ, READY_WAIT_US, "ready");
+	pci_mem_write64_lo_hi(dev, ahci->port + AHCI_PxCLB, (uintptr_t)ahci->shared->list);
+	pci_mem_write64_lo_hi(dev, ahci->port + AHCI_PxFB, (uintptr_t)ahci->shared->received);
+	/* DIAG.X: as long as it is set, PxTFD stays as the reset left it. */
+	pci_mem_write32(dev, ahci->port + AHCI_PxSERR, 0xffffffff);
+	pci_mem_write32(dev, ahci->port + AHCI_PxCMD, AHCI_PxCMD_SUD | AHCI_PxCMD_POD | AHCI_PxCMD_FRE);
+	s = driver_poll32(dev, "not ready within %lu ms, 0x%x", ahci->port + AHCI_PxTFD, AHCI_PxTFD_BSY | AHCI_PxTFD_DRQ, 0,
+			  READY_WAIT_US);
 	if (s != OK)
 		return s;
-	signature = ahci_read(dev, ahci->port + AHCI_PxSIG);
+	signature = pci_mem_read32(dev, ahci->port + AHCI_PxSIG);
 	if (signature != AHCI_PxSIG_ATA) {
 		driver_line(dev, "no disk, signature 0x%08x", signature);
 		return ERR_ABSENT;
 	}
-	ahci_write(dev, ahci->port + AHCI_PxIS, 0xffffffff);
-	ahci_write(dev, ahci->bar + AHCI_IS, ahci->port_bit);
-	ahci_write(dev, ahci->port + AHCI_PxIE, AHCI_PxI_DONE | AHCI_PxI_ERRORS);
-	ahci_write(dev, ahci->port + AHCI_PxCMD, AHCI_PxCMD_SUD | AHCI_PxCMD_POD | AHCI_PxCMD_FRE | AHCI_PxCMD_ST);
-	ahci_write(dev, ahci->bar + AHCI_GHC, AHCI_GHC_AE | AHCI_GHC_IE);
+	pci_mem_write32(dev, ahci->port + AHCI_PxIS, 0xffffffff);
+	pci_mem_write32(dev, ahci->bar + AHCI_IS, ahci->port_bit);
+	pci_mem_write32(dev, ahci->port + AHCI_PxIE, AHCI_PxI_DONE | AHCI_PxI_ERRORS);
+	pci_mem_write32(dev, ahci->port + AHCI_PxCMD, AHCI_PxCMD_SUD | AHCI_PxCMD_POD | AHCI_PxCMD_FRE | AHCI_PxCMD_ST);
+	pci_mem_write32(dev, ahci->bar + AHCI_GHC, AHCI_GHC_AE | AHCI_GHC_IE);
 	return OK;
 }
 
@@ -270,7 +233,7 @@ static enum status probe(struct pci_dev *dev, void *context)
 	s = map_registers(dev, &ahci->bar, &present);
 	if (s != OK)
 		return s;
-	cap = ahci_read(dev, ahci->bar + AHCI_CAP);
+	cap = pci_mem_read32(dev, ahci->bar + AHCI_CAP);
 	ahci->slots = MIN(SLOTS, AHCI_CAP_NCS(cap));
 	s = find_port(dev, ahci, present);
 	if (s != OK)
@@ -282,7 +245,7 @@ static enum status probe(struct pci_dev *dev, void *context)
 		driver_line(dev, "no DMA memory below 4 GiB, the device reaches no further");
 		return ERR_ABSENT;
 	}
-	s = connect(dev, ahci);
+	s = driver_connect(dev, complete, ahci, &ahci->irq);
 	return s == OK ? start_port(dev, ahci) : s;
 }
 
@@ -300,7 +263,7 @@ static void prepare(const struct ahci *ahci, u32 slot, u32 command, u32 sector, 
 static void start(struct ahci *ahci, u32 slots)
 {
 	ahci->busy = slots;
-	ahci_write(ahci->dev, ahci->port + AHCI_PxCI, slots);
+	pci_mem_write32(ahci->dev, ahci->port + AHCI_PxCI, slots);
 }
 
 static enum status work(struct pci_dev *dev, bool write)
@@ -322,8 +285,8 @@ static enum status work(struct pci_dev *dev, bool write)
 		return ERR_IO;
 	}
 	ahci->sectors = *(const u64 *)(words + ATA_ID_SECTORS);
-	driver_line(dev, "%lu KiB, %s %s 0x%02x: %u commands, %u interrupts", ahci->sectors * SECTOR_SIZE / KIB,
-		    dev->msi ? "MSI" : "INTx", dev->msi ? "vector" : "irq", ahci->vector, ahci->commands, ahci->interrupts);
+	driver_line(dev, "%lu KiB, " DRIVER_IRQ_FMT ": %u commands, %u interrupts", ahci->sectors * SECTOR_SIZE / KIB,
+		    DRIVER_IRQ_ARGS(&ahci->irq), ahci->commands, ahci->interrupts);
 	return OK;
 }
 

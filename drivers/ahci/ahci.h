@@ -5,9 +5,9 @@
 #include "drivers/driver.h"
 
 /*
- * A SATA controller (Serial ATA AHCI 1.3.1), with the disk on its first port that has a device: MSI, else INTx. Its work is IDENTIFY
- * DEVICE. In flight at a handoff are reads of the disk (READ DMA EXT), one in the device's hands and the others behind it. Nothing is
- * written to the disk. Without a disk it is reset, and left alone.
+ * A SATA controller (Serial ATA AHCI 1.3.1), with the disk on its first port that has a device: MSI, else INTx. Its work is
+ * IDENTIFY DEVICE. In flight at a handoff are reads of the disk (READ DMA EXT), one in the device's hands and the others behind it.
+ * Nothing is written to the disk. Without a disk it is reset, and left alone.
  */
 extern const struct driver ahci_driver;
 

@@ -103,8 +103,7 @@ struct e1000e {
 	u8 *buffers; /* one to each receive descriptor */
 	u16 rx_next; /* the descriptor that is to be written back next */
 	u16 tx_next; /* the one that is to be used next; only one is under way at a time */
-	const char *by;
-	u8 vector; /* or 8259 line */
+	struct driver_irq irq;
 	u8 mac[MAC_SIZE];
 	u8 answer[MAC_SIZE]; /* who says to be 10.0.2.2; valid when answers is not 0 */
 	volatile bool sending;
@@ -113,16 +112,6 @@ struct e1000e {
 	volatile u32 sent;
 	volatile u32 interrupts;
 };
-
-static u32 e1000e_read(const struct pci_dev *dev, u64 address)
-{
-	return dev->access->ops->mem_read(dev->access, address, 4);
-}
-
-static void e1000e_write(const struct pci_dev *dev, u64 address, u32 value)
-{
-	dev->access->ops->mem_write(dev->access, address, 4, value);
-}
 
 static bool match(const struct pci_dev *dev)
 {
@@ -134,25 +123,10 @@ static enum status map_registers(struct pci_dev *dev, u64 *bar)
 	return pci_map_bar(dev, "e1000e", 0, 0, E1000_REGISTERS, bar);
 }
 
-/* Waits for a bit of a register, or until the device has gone. */
-static enum status await(const struct pci_dev *dev, const char *what, u64 address, u32 bit, bool set, u64 bound_us)
-{
-	struct deadline deadline = deadline_after_us(bound_us);
-	u32 value;
-
-	while (value = e1000e_read(dev, address), !(value & bit) == set || value == 0xffffffff) {
-		if (deadline_passed(&deadline) || value == 0xffffffff) {
-			driver_line(dev, "%s within %lu ms, 0x%08x", what, bound_us / 1000, value);
-			return ERR_TIMEOUT;
-		}
-	}
-	return OK;
-}
-
 static void mask_all(const struct pci_dev *dev, u64 bar)
 {
-	e1000e_write(dev, bar + E1000_IMC, 0xffffffff);
-	e1000e_read(dev, bar + E1000_ICR); /* clears it while all are masked (10.2.4.1) */
+	pci_mem_write32(dev, bar + E1000_IMC, 0xffffffff);
+	pci_mem_read32(dev, bar + E1000_ICR); /* clears it while all are masked (10.2.4.1) */
 }
 
 /*
@@ -169,24 +143,26 @@ static enum status reset(struct pci_dev *dev)
 	s = map_registers(dev, &bar);
 	if (s != OK)
 		return s;
-	ctrl = e1000e_read(dev, bar + E1000_CTRL);
+	ctrl = pci_mem_read32(dev, bar + E1000_CTRL);
 	if (ctrl == 0xffffffff)
 		return driver_gone(dev);
 	ctrl &= ~(u32)E1000_CTRL_GIO_MASTER_DISABLE;
 	mask_all(dev, bar);
-	e1000e_write(dev, bar + E1000_RCTL, 0);
-	e1000e_write(dev, bar + E1000_TCTL, 0);
-	e1000e_write(dev, bar + E1000_CTRL, ctrl | E1000_CTRL_GIO_MASTER_DISABLE);
-	s = await(dev, "requests do not end", bar + E1000_STATUS, E1000_STATUS_GIO_MASTER_ENABLE, false, MASTER_WAIT_US);
+	pci_mem_write32(dev, bar + E1000_RCTL, 0);
+	pci_mem_write32(dev, bar + E1000_TCTL, 0);
+	pci_mem_write32(dev, bar + E1000_CTRL, ctrl | E1000_CTRL_GIO_MASTER_DISABLE);
+	s = driver_poll32(dev, "requests do not end within %lu ms, 0x%08x", bar + E1000_STATUS, E1000_STATUS_GIO_MASTER_ENABLE, 0,
+			  MASTER_WAIT_US);
 	if (s != OK)
 		return s;
-	e1000e_write(dev, bar + E1000_CTRL, ctrl | E1000_CTRL_RST);
+	pci_mem_write32(dev, bar + E1000_CTRL, ctrl | E1000_CTRL_RST);
 	settled = deadline_after_us(RESET_US);
 	while (!deadline_passed(&settled))
 		;
-	s = await(dev, "not reset", bar + E1000_CTRL, E1000_CTRL_RST, false, RESET_WAIT_US);
+	s = driver_poll32(dev, "not reset within %lu ms, 0x%08x", bar + E1000_CTRL, E1000_CTRL_RST, 0, RESET_WAIT_US);
 	if (s == OK)
-		s = await(dev, "NVM not read", bar + E1000_EECD, E1000_EECD_AUTO_RD, true, RESET_WAIT_US);
+		s = driver_poll32(dev, "NVM not read within %lu ms, 0x%08x", bar + E1000_EECD, E1000_EECD_AUTO_RD,
+				  E1000_EECD_AUTO_RD, RESET_WAIT_US);
 	if (s == OK)
 		mask_all(dev, bar);
 	return s;
@@ -218,7 +194,7 @@ static void receive(struct e1000e *nic)
 		nic->rx_next = after(nic->rx_next);
 	}
 	if (tail != nic->rx_next)
-		e1000e_write(nic->dev, nic->bar + E1000_RDBAL + E1000_RING_TAIL, tail);
+		pci_mem_write32(nic->dev, nic->bar + E1000_RDBAL + E1000_RING_TAIL, tail);
 }
 
 static void transmitted(struct e1000e *nic)
@@ -230,67 +206,50 @@ static void transmitted(struct e1000e *nic)
 	nic->sent++;
 }
 
-static bool on_line(void *context)
+static bool interrupt(void *context)
 {
 	struct e1000e *nic = context;
-	u32 cause = e1000e_read(nic->dev, nic->bar + E1000_ICR);
+	u32 cause = pci_mem_read32(nic->dev, nic->bar + E1000_ICR);
 
 	if (cause == 0xffffffff || !(cause & OURS))
-		return false; /* the line is shared, and it was another; or the device has gone */
+		return nic->irq.message; /* held back by EITR, it finds its cause served; a line is shared, and it was another */
 	/* Before the rings are looked at: what comes later raises it again. */
-	e1000e_write(nic->dev, nic->bar + E1000_ICR, cause);
+	pci_mem_write32(nic->dev, nic->bar + E1000_ICR, cause);
 	nic->interrupts++;
 	receive(nic);
 	transmitted(nic);
 	return true;
 }
 
-/* Nobody else has the vector. A message that was held back by EITR may find its cause served. */
-static bool on_message(void *context)
-{
-	on_line(context);
-	return true;
-}
-
-static enum status connect(struct pci_dev *dev, struct e1000e *nic)
-{
-	if (!dev->msix && !dev->msi) {
-		nic->by = "INTx irq";
-		pci_intx(dev, true);
-		return driver_request_intx(dev, on_line, nic, &nic->vector);
-	}
-	nic->by = dev->msix ? "MSI-X vector" : "MSI vector";
-	return driver_request_messages(dev, &(irq_handler){ on_message }, 1, nic, &nic->vector);
-}
-
 static void write_ring(const struct e1000e *nic, u32 reg, const volatile void *ring, u32 size)
 {
-	e1000e_write(nic->dev, nic->bar + reg, (u32)(uintptr_t)ring);
-	e1000e_write(nic->dev, nic->bar + reg + 4, (u32)((u64)(uintptr_t)ring >> 32));
-	e1000e_write(nic->dev, nic->bar + reg + E1000_RING_LEN, size);
-	e1000e_write(nic->dev, nic->bar + reg + E1000_RING_HEAD, 0);
-	e1000e_write(nic->dev, nic->bar + reg + E1000_RING_TAIL, 0);
+	pci_mem_write64_lo_hi(nic->dev, nic->bar + reg, (uintptr_t)ring);
+	pci_mem_write32(nic->dev, nic->bar + reg + E1000_RING_LEN, size);
+	pci_mem_write32(nic->dev, nic->bar + reg + E1000_RING_HEAD, 0);
+	pci_mem_write32(nic->dev, nic->bar + reg + E1000_RING_TAIL, 0);
 }
 
 /* Rings, then what uses them, then interrupts. The ring is full with one descriptor left out: head and tail alike mean empty. */
 static void enable(const struct e1000e *nic)
 {
-	/* 0 after a reset; under QEMU 7.2 as the previous kernel left them: other formats and queues, causes that clear themselves. */
+	/*
+	 * 0 after a reset; under QEMU 7.2 as the previous kernel left them: other formats and queues, causes that clear themselves.
+	 */
 	static const u16 plain[] = { E1000_RFCTL, E1000_MRQC, E1000_RDTR, E1000_RADV, E1000_EIAC, E1000_IAM };
 	struct pci_dev *dev = nic->dev;
 	u64 bar = nic->bar;
 
 	for (size_t i = 0; i < ARRAY_SIZE(plain); i++)
-		e1000e_write(dev, bar + plain[i], 0);
+		pci_mem_write32(dev, bar + plain[i], 0);
 	write_ring(nic, E1000_RDBAL, nic->rings->rx, sizeof(nic->rings->rx));
 	write_ring(nic, E1000_TDBAL, nic->rings->tx, sizeof(nic->rings->tx));
-	e1000e_write(dev, bar + E1000_TXDCTL, e1000e_read(dev, bar + E1000_TXDCTL) | E1000_TXDCTL_COUNT_DESC);
-	e1000e_write(dev, bar + E1000_IVAR, E1000_IVAR_ALL_0);
-	e1000e_write(dev, bar + E1000_IMS, OURS);
-	e1000e_write(dev, bar + E1000_CTRL, e1000e_read(dev, bar + E1000_CTRL) | E1000_CTRL_SLU);
-	e1000e_write(dev, bar + E1000_RCTL, E1000_RCTL_EN | E1000_RCTL_BAM | E1000_RCTL_SECRC);
-	e1000e_write(dev, bar + E1000_TCTL, E1000_TCTL_EN | E1000_TCTL_PSP | E1000_TCTL_CT | E1000_TCTL_COLD);
-	e1000e_write(dev, bar + E1000_RDBAL + E1000_RING_TAIL, RING_SIZE - 1);
+	pci_mem_write32(dev, bar + E1000_TXDCTL, pci_mem_read32(dev, bar + E1000_TXDCTL) | E1000_TXDCTL_COUNT_DESC);
+	pci_mem_write32(dev, bar + E1000_IVAR, E1000_IVAR_ALL_0);
+	pci_mem_write32(dev, bar + E1000_IMS, OURS);
+	pci_mem_write32(dev, bar + E1000_CTRL, pci_mem_read32(dev, bar + E1000_CTRL) | E1000_CTRL_SLU);
+	pci_mem_write32(dev, bar + E1000_RCTL, E1000_RCTL_EN | E1000_RCTL_BAM | E1000_RCTL_SECRC);
+	pci_mem_write32(dev, bar + E1000_TCTL, E1000_TCTL_EN | E1000_TCTL_PSP | E1000_TCTL_CT | E1000_TCTL_COLD);
+	pci_mem_write32(dev, bar + E1000_RDBAL + E1000_RING_TAIL, RING_SIZE - 1);
 }
 
 static enum status probe(struct pci_dev *dev, void *context)
@@ -313,9 +272,9 @@ static enum status probe(struct pci_dev *dev, void *context)
 	for (unsigned int i = 0; i < RING_SIZE; i++)
 		nic->rings->rx[i].address = (uintptr_t)nic->buffers + (u64)i * BUFFER_SIZE;
 	for (unsigned int i = 0; i < MAC_SIZE; i++)
-		nic->mac[i] = (u8)(e1000e_read(dev, nic->bar + (i < 4 ? E1000_RAL : E1000_RAH)) >> i % 4 * 8);
+		nic->mac[i] = (u8)(pci_mem_read32(dev, nic->bar + (i < 4 ? E1000_RAL : E1000_RAH)) >> i % 4 * 8);
 	arp_ask(nic->rings->probe, nic->mac);
-	s = connect(dev, nic);
+	s = driver_connect(dev, interrupt, nic, &nic->irq);
 	if (s == OK)
 		enable(nic);
 	return s;
@@ -330,12 +289,12 @@ static void send_probe(struct e1000e *nic)
 	d->command = E1000_TXD_CMD_EOP | E1000_TXD_CMD_IFCS | E1000_TXD_CMD_RS;
 	d->status = 0;
 	nic->sending = true;
-	e1000e_write(nic->dev, nic->bar + E1000_TDBAL + E1000_RING_TAIL, after(nic->tx_next));
+	pci_mem_write32(nic->dev, nic->bar + E1000_TDBAL + E1000_RING_TAIL, after(nic->tx_next));
 }
 
 static bool link_is_up(const struct e1000e *nic)
 {
-	u32 status = e1000e_read(nic->dev, nic->bar + E1000_STATUS);
+	u32 status = pci_mem_read32(nic->dev, nic->bar + E1000_STATUS);
 
 	return status != 0xffffffff && status & E1000_STATUS_LU;
 }
@@ -357,8 +316,8 @@ static enum status work(struct pci_dev *dev, bool write)
 		return s;
 	/* The line that it leaves says enough: nobody has to be there. */
 	driver_await(dev, "answer to ARP", &nic->answers, 1, ANSWER_WAIT_US);
-	driver_line(dev, MAC_FMT " link up, %s 0x%02x: %u frames out, %u in, %u interrupts", MAC_ARGS(nic->mac), nic->by,
-		    nic->vector, nic->sent, nic->frames, nic->interrupts);
+	driver_line(dev, MAC_FMT " link up, " DRIVER_IRQ_FMT ": %u frames out, %u in, %u interrupts", MAC_ARGS(nic->mac),
+		    DRIVER_IRQ_ARGS(&nic->irq), nic->sent, nic->frames, nic->interrupts);
 	if (nic->answers)
 		driver_line(dev, "10.0.2.2 is at " MAC_FMT, MAC_ARGS(nic->answer));
 	return OK;

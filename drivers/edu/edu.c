@@ -14,23 +14,13 @@
 struct edu {
 	u64 bar;
 	u8 *buffer; /* 2 * EDU_TRANSFER for DMA: what goes out, and what comes back */
-	u8 vector;
-	u8 line;
-	bool intx;
+	struct driver_irq line;
+	struct driver_irq msi;
+	bool intx;		 /* the line can be used */
 	volatile bool returns;	 /* the transfer under way goes out, and what it brought comes back */
 	volatile u32 interrupts; /* that were ours */
 	volatile u32 transfers;	 /* of those, how many said that a DMA was finished */
 };
-
-static u32 edu_read(const struct pci_dev *dev, u64 bar, u32 reg)
-{
-	return dev->access->ops->mem_read(dev->access, bar + reg, 4);
-}
-
-static void edu_write(const struct pci_dev *dev, u64 bar, u32 reg, u32 value)
-{
-	dev->access->ops->mem_write(dev->access, bar + reg, 4, value);
-}
 
 static bool match(const struct pci_dev *dev)
 {
@@ -43,20 +33,19 @@ static enum status map(struct pci_dev *dev, u64 *bar)
 
 	if (s != OK)
 		return s;
-	if ((edu_read(dev, *bar, EDU_ID) & EDU_ID_MASK) != EDU_ID_VALUE) {
-		driver_line(dev, "identification 0x%08x", edu_read(dev, *bar, EDU_ID));
+	if ((pci_mem_read32(dev, *bar + EDU_ID) & EDU_ID_MASK) != EDU_ID_VALUE) {
+		driver_line(dev, "identification 0x%08x", pci_mem_read32(dev, *bar + EDU_ID));
 		return ERR_IO;
 	}
 	return OK;
 }
 
 /*
- * edu has no reset: a transfer that was armed survives secondary-bus reset and command writes, and lands once bus master is on. What
- * can be done is to wait, with bus master off as the previous kernel left it, until the engine has run dry.
+ * edu has no reset: a transfer that was armed survives secondary-bus reset and command writes, and lands once bus master is on.
+ * What can be done is to wait, with bus master off as the previous kernel left it, until the engine has run dry.
  */
 static enum status reset(struct pci_dev *dev)
 {
-	struct deadline deadline;
 	enum status s;
 	u32 status;
 	u64 bar;
@@ -64,18 +53,13 @@ static enum status reset(struct pci_dev *dev)
 	s = map(dev, &bar);
 	if (s != OK)
 		return s;
-	deadline = deadline_after_us(EDU_DMA_WAIT_US);
-	while (edu_read(dev, bar, EDU_DMA_COMMAND) & EDU_DMA_RUN) {
-		if (deadline_passed(&deadline)) {
-			driver_line(dev, "DMA still runs after %u ms, command 0x%x", EDU_DMA_WAIT_US / 1000,
-				    edu_read(dev, bar, EDU_DMA_COMMAND));
-			return ERR_TIMEOUT;
-		}
-	}
+	s = driver_poll32(dev, "DMA still runs after %lu ms, command 0x%x", bar + EDU_DMA_COMMAND, EDU_DMA_RUN, 0, EDU_DMA_WAIT_US);
+	if (s != OK)
+		return s;
 	/* An interrupt that nobody took holds INTx until it is acknowledged. */
-	status = edu_read(dev, bar, EDU_IRQ_STATUS);
-	edu_write(dev, bar, EDU_IRQ_ACK, status);
-	status = edu_read(dev, bar, EDU_IRQ_STATUS);
+	status = pci_mem_read32(dev, bar + EDU_IRQ_STATUS);
+	pci_mem_write32(dev, bar + EDU_IRQ_ACK, status);
+	status = pci_mem_read32(dev, bar + EDU_IRQ_STATUS);
 	if (!status)
 		return OK;
 	driver_line(dev, "interrupt status 0x%x stays set after it was acknowledged", status);
@@ -86,22 +70,22 @@ static void start_dma(struct pci_dev *dev, u32 source, u32 target, u32 direction
 {
 	struct edu *edu = dev->driver_data;
 
-	edu_write(dev, edu->bar, EDU_DMA_SOURCE, source);
-	edu_write(dev, edu->bar, EDU_DMA_TARGET, target);
-	edu_write(dev, edu->bar, EDU_DMA_COUNT, EDU_TRANSFER);
-	edu_write(dev, edu->bar, EDU_DMA_COMMAND, EDU_DMA_RUN | EDU_DMA_IRQ | direction);
+	pci_mem_write32(dev, edu->bar + EDU_DMA_SOURCE, source);
+	pci_mem_write32(dev, edu->bar + EDU_DMA_TARGET, target);
+	pci_mem_write32(dev, edu->bar + EDU_DMA_COUNT, EDU_TRANSFER);
+	pci_mem_write32(dev, edu->bar + EDU_DMA_COMMAND, EDU_DMA_RUN | EDU_DMA_IRQ | direction);
 }
 
 static bool interrupt(void *context)
 {
 	struct pci_dev *dev = context;
 	struct edu *edu = dev->driver_data;
-	u32 status = edu_read(dev, edu->bar, EDU_IRQ_STATUS);
+	u32 status = pci_mem_read32(dev, edu->bar + EDU_IRQ_STATUS);
 
 	if (!status || status == 0xffffffff)
 		return false; /* the line is shared, and it was another; or the device has gone */
-	edu_write(dev, edu->bar, EDU_IRQ_ACK, status);
-	if (edu_read(dev, edu->bar, EDU_IRQ_STATUS) & status)
+	pci_mem_write32(dev, edu->bar + EDU_IRQ_ACK, status);
+	if (pci_mem_read32(dev, edu->bar + EDU_IRQ_STATUS) & status)
 		return false; /* a device that cannot be quieted: not served, or its line would never be given up */
 	if (status & EDU_IRQ_DMA) {
 		edu->transfers++;
@@ -142,7 +126,7 @@ static enum status raise(struct pci_dev *dev, const char *kind)
 	struct edu *edu = dev->driver_data;
 	u32 want = edu->interrupts + 1;
 
-	edu_write(dev, edu->bar, EDU_IRQ_RAISE, EDU_IRQ_OURS);
+	pci_mem_write32(dev, edu->bar + EDU_IRQ_RAISE, EDU_IRQ_OURS);
 	return driver_await(dev, kind, &edu->interrupts, want, EDU_IRQ_WAIT_US);
 }
 
@@ -158,9 +142,9 @@ static enum status work(struct pci_dev *dev, bool write)
 	if (edu->intx) {
 		pci_intx(dev, true);
 		intx = raise(dev, "INTx interrupt"); /* a line that others spoiled says nothing about the rest of the device */
-		i8259_release(edu->line, interrupt, dev);
+		i8259_release(edu->line.number, interrupt, dev);
 	}
-	s = driver_request_messages(dev, &(irq_handler){ interrupt }, 1, dev, &edu->vector);
+	s = driver_request_messages(dev, &(irq_handler){ interrupt }, 1, dev, &edu->msi);
 	if (s == OK)
 		s = raise(dev, "MSI");
 	if (s != OK || intx != OK)
@@ -190,8 +174,8 @@ static enum status finish(struct pci_dev *dev)
 			return ERR_IO;
 		}
 	}
-	driver_line(dev, "INTx on irq %u %s, MSI vector 0x%02x taken %lu times, DMA out and back %u bytes equal", edu->line,
-		    edu->intx ? "taken" : "unavailable", edu->vector, vector_count(edu->vector), EDU_TRANSFER);
+	driver_line(dev, "INTx on irq %u %s, MSI vector 0x%02x taken %lu times, DMA out and back %u bytes equal", edu->line.number,
+		    edu->intx ? "taken" : "unavailable", edu->msi.number, vector_count(edu->msi.number), EDU_TRANSFER);
 	return OK;
 }
 

@@ -2,7 +2,6 @@
 #include "drivers/nvme/nvme.h"
 
 #include "lib/string.h"
-#include "lib/time.h"
 
 /* clang-format off: bits stand indented below their register */
 /* NVMe 2.0, 3.1.3; registers have 32 bits but where noted. */
@@ -70,28 +69,12 @@ struct nvme {
 	u16 tail;
 	u16 head;
 	u8 phase;
-	u8 vector; /* or 8259 line */
+	struct driver_irq irq; /* of the admin queue, which has entry 0 of the MSI-X table */
 	volatile bool busy[IDS];
 	volatile u32 completed;
 	volatile u32 interrupts;
 	volatile u16 status; /* of the last completed command; 0: success */
 };
-
-static u32 nvme_read(const struct pci_dev *dev, u64 address)
-{
-	return dev->access->ops->mem_read(dev->access, address, 4);
-}
-
-static void nvme_write(const struct pci_dev *dev, u64 address, u32 value)
-{
-	dev->access->ops->mem_write(dev->access, address, 4, value);
-}
-
-static void write_address(const struct nvme *nvme, u32 reg, const volatile void *memory)
-{
-	nvme_write(nvme->dev, nvme->bar + reg, (u32)(uintptr_t)memory);
-	nvme_write(nvme->dev, nvme->bar + reg + 4, (u32)((u64)(uintptr_t)memory >> 32));
-}
 
 /* Mass storage, non-volatile memory, NVM Express. A VF has its BARs in its PF's SR-IOV capability. */
 static bool match(const struct pci_dev *dev)
@@ -104,20 +87,22 @@ static enum status map_registers(struct pci_dev *dev, u64 *bar)
 	return pci_map_bar(dev, "nvme", 0, 0, NVME_REGISTERS, bar);
 }
 
-/* Waits until READY is what ENABLE was set to, as long as the controller says that it may take, or until it fails or has gone. */
-static enum status await_ready(const struct pci_dev *dev, u64 bar, u32 ready)
+/* How long READY may take to become what ENABLE was set to, as the controller says. */
+static u64 ready_bound_us(const struct pci_dev *dev, u64 bar)
 {
-	u64 bound = (NVME_CAP_TO(nvme_read(dev, bar + NVME_CAP)) + 1UL) * READY_UNIT_US;
-	struct deadline deadline = deadline_after_us(bound);
-	u32 wanted = ready ? NVME_CSTS_RDY | NVME_CSTS_CFS : NVME_CSTS_RDY, status;
+	return (NVME_CAP_TO(pci_mem_read32(dev, bar + NVME_CAP)) + 1UL) * READY_UNIT_US;
+}
 
-	while (((status = nvme_read(dev, bar + NVME_CSTS)) & wanted) != ready) {
-		if (deadline_passed(&deadline) || status & wanted & NVME_CSTS_CFS || status == 0xffffffff) {
-			driver_line(dev, "not %s within %lu ms, status 0x%x", ready ? "ready" : "reset", bound / 1000, status);
-			return ERR_TIMEOUT;
-		}
-	}
-	return OK;
+/* It may fail instead. */
+static enum status await_ready(const struct pci_dev *dev, u64 bar)
+{
+	return driver_poll(dev, "not ready within %lu ms, status 0x%x",
+			   &(struct driver_poll){ .read = pci_mem_read32,
+						  .address = bar + NVME_CSTS,
+						  .mask = NVME_CSTS_RDY,
+						  .want = NVME_CSTS_RDY,
+						  .failed = NVME_CSTS_CFS,
+						  .bound_us = ready_bound_us(dev, bar) });
 }
 
 /* ENABLE off (3.7.2): queues, commands and interrupts of the previous kernel are gone once READY is. */
@@ -130,14 +115,18 @@ static enum status reset(struct pci_dev *dev)
 	s = map_registers(dev, &bar);
 	if (s != OK)
 		return s;
-	cc = nvme_read(dev, bar + NVME_CC);
+	cc = pci_mem_read32(dev, bar + NVME_CC);
 	if (cc == 0xffffffff)
 		return driver_gone(dev);
-	/* It has to be on before it can be switched off (3.1.3.5): a kernel may have gone in between. One that failed never will be. */
-	if (cc & NVME_CC_EN && !(nvme_read(dev, bar + NVME_CSTS) & (NVME_CSTS_RDY | NVME_CSTS_CFS)))
-		await_ready(dev, bar, NVME_CSTS_RDY);
-	nvme_write(dev, bar + NVME_CC, cc & ~(u32)NVME_CC_EN);
-	return await_ready(dev, bar, 0);
+	/*
+	 * It has to be on before it can be switched off (3.1.3.5): a kernel may have gone in between. One that failed never will
+	 * be.
+	 */
+	if (cc & NVME_CC_EN && !(pci_mem_read32(dev, bar + NVME_CSTS) & (NVME_CSTS_RDY | NVME_CSTS_CFS)))
+		await_ready(dev, bar);
+	pci_mem_write32(dev, bar + NVME_CC, cc & ~(u32)NVME_CC_EN);
+	return driver_poll32(dev, "not reset within %lu ms, status 0x%x", bar + NVME_CSTS, NVME_CSTS_RDY, 0,
+			     ready_bound_us(dev, bar));
 }
 
 static bool complete(void *context)
@@ -161,28 +150,19 @@ static bool complete(void *context)
 			break; /* a whole round: no more than the queue holds */
 	}
 	if (nvme->head == before)
-		return nvme->dev->msix; /* a message is nobody else's, even one from a pending bit that a previous kernel left */
+		return nvme->irq.message; /* a message is nobody else's, even one from a pending bit that a previous kernel left */
 	nvme->interrupts++;
-	nvme_write(nvme->dev, nvme->doorbell + nvme->stride, nvme->head);
+	pci_mem_write32(nvme->dev, nvme->doorbell + nvme->stride, nvme->head);
 	return true;
-}
-
-static enum status connect(struct pci_dev *dev, struct nvme *nvme)
-{
-	if (!dev->msix) {
-		pci_intx(dev, true);
-		return driver_request_intx(dev, complete, nvme, &nvme->vector);
-	}
-	return driver_request_messages(dev, &(irq_handler){ complete }, 1, nvme, &nvme->vector); /* the admin queue has entry 0 */
 }
 
 static enum status enable(struct nvme *nvme)
 {
-	nvme_write(nvme->dev, nvme->bar + NVME_AQA, (QUEUE_SIZE - 1) << 16 | (QUEUE_SIZE - 1));
-	write_address(nvme, NVME_ASQ, nvme->submission);
-	write_address(nvme, NVME_ACQ, nvme->completion);
-	nvme_write(nvme->dev, nvme->bar + NVME_CC, NVME_CC_SIZES | NVME_CC_EN);
-	return await_ready(nvme->dev, nvme->bar, NVME_CSTS_RDY);
+	pci_mem_write32(nvme->dev, nvme->bar + NVME_AQA, (QUEUE_SIZE - 1) << 16 | (QUEUE_SIZE - 1));
+	pci_mem_write64_lo_hi(nvme->dev, nvme->bar + NVME_ASQ, (uintptr_t)nvme->submission);
+	pci_mem_write64_lo_hi(nvme->dev, nvme->bar + NVME_ACQ, (uintptr_t)nvme->completion);
+	pci_mem_write32(nvme->dev, nvme->bar + NVME_CC, NVME_CC_SIZES | NVME_CC_EN);
+	return await_ready(nvme->dev, nvme->bar);
 }
 
 static enum status probe(struct pci_dev *dev, void *context)
@@ -200,7 +180,7 @@ static enum status probe(struct pci_dev *dev, void *context)
 	s = map_registers(dev, &nvme->bar);
 	if (s != OK)
 		return s;
-	high = nvme_read(dev, nvme->bar + NVME_CAP + 4);
+	high = pci_mem_read32(dev, nvme->bar + NVME_CAP + 4);
 	nvme->stride = 4U << NVME_CAP_DSTRD(high);
 	nvme->doorbell = nvme->bar + NVME_DOORBELLS;
 	if (nvme->stride + NVME_DOORBELLS + 4 > NVME_REGISTERS || NVME_CAP_MPSMIN(high)) {
@@ -213,7 +193,7 @@ static enum status probe(struct pci_dev *dev, void *context)
 	nvme->page = arena_alloc(env->dma, PAGE_SIZE, PAGE_SIZE);
 	if (!nvme->submission || !nvme->completion || !nvme->page)
 		return ERR_RANGE;
-	s = connect(dev, nvme);
+	s = driver_connect(dev, complete, nvme, &nvme->irq);
 	return s == OK ? enable(nvme) : s;
 }
 
@@ -222,7 +202,7 @@ static void submit(struct nvme *nvme, struct command command)
 	nvme->busy[command.id] = true;
 	*(volatile struct command *)&nvme->submission[nvme->tail] = command;
 	nvme->tail = (u16)((nvme->tail + 1) % QUEUE_SIZE);
-	nvme_write(nvme->dev, nvme->doorbell, nvme->tail);
+	pci_mem_write32(nvme->dev, nvme->doorbell, nvme->tail);
 }
 
 static enum status work(struct pci_dev *dev, bool write)
@@ -252,8 +232,8 @@ static enum status work(struct pci_dev *dev, bool write)
 	for (size_t i = 0; i < n; i++)
 		if (model[i] < ' ' || model[i] > '~')
 			model[i] = '?'; /* ASCII it should be (5.17.2.1); a line of the log it must not end */
-	driver_line(dev, "%.*s, %s %s 0x%02x: %u commands, %u interrupts", (int)n, model, dev->msix ? "MSI-X" : "INTx",
-		    dev->msix ? "vector" : "irq", nvme->vector, nvme->completed, nvme->interrupts);
+	driver_line(dev, "%.*s, " DRIVER_IRQ_FMT ": %u commands, %u interrupts", (int)n, model, DRIVER_IRQ_ARGS(&nvme->irq),
+		    nvme->completed, nvme->interrupts);
 	return OK;
 }
 

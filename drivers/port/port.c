@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "drivers/port/port.h"
 
-#include "lib/time.h"
-
 #define VECTORS_MAX 2 /* one a source */
 
 /* A command takes a second at most (PCIe 6.7.3.2). */
 #define COMMAND_WAIT_US 1000000
 #define COMMANDS	2
 
-/* What work() listens to; and what somebody may have listened to. Pending, each keeps the port from another message (PCIe 6.7.3.4). */
+/*
+ * What work() listens to; and what somebody may have listened to. Pending, each keeps the port from another message (PCIe 6.7.3.4).
+ */
 #define LISTEN (PCI_EXP_SLTCTL_CCIE | PCI_EXP_SLTCTL_HPIE)
 #define EVENTS                                                                                                                     \
 	(LISTEN | PCI_EXP_SLTCTL_ABPE | PCI_EXP_SLTCTL_PFDE | PCI_EXP_SLTCTL_MRLSCE | PCI_EXP_SLTCTL_PDCE | PCI_EXP_SLTCTL_DLLSCE)
@@ -20,7 +20,7 @@
 
 struct port {
 	u16 aer; /* capability offset, 0 where absent */
-	u8 vector;
+	struct driver_irq irq;
 	unsigned int vectors;
 	volatile u32 commands; /* completed */
 	volatile u32 errors;
@@ -36,32 +36,45 @@ static void write_slot_control(const struct pci_dev *dev, u16 value)
 	pci_write_config_word(dev, (u16)(dev->pcie + PCI_EXP_SLTCTL), value);
 }
 
-/* Command Completed, write-1-to-clear: whether it was set. */
+static u32 read_slot_status(const struct pci_dev *dev, u64 reg)
+{
+	u16 status = pci_read_config_word(dev, (u16)reg);
+
+	return status == 0xffff ? 0xffffffff : status;
+}
+
+/* Write-1-to-clear. */
+static void clear_completion(const struct pci_dev *dev)
+{
+	pci_write_config_word(dev, (u16)(dev->pcie + PCI_EXP_SLTSTA), PCI_EXP_SLTSTA_CC);
+}
+
+/* Whether there was one. */
 static bool take_completion(const struct pci_dev *dev)
 {
-	u16 status = pci_read_config_word(dev, (u16)(dev->pcie + PCI_EXP_SLTSTA));
+	u32 status = read_slot_status(dev, dev->pcie + PCI_EXP_SLTSTA);
 
-	if (status == 0xffff || !(status & PCI_EXP_SLTSTA_CC))
+	if (status == 0xffffffff || !(status & PCI_EXP_SLTSTA_CC))
 		return false;
-	pci_write_config_word(dev, (u16)(dev->pcie + PCI_EXP_SLTSTA), PCI_EXP_SLTSTA_CC);
+	clear_completion(dev);
 	return true;
 }
 
 /*
- * The last command of an owner, of which nobody is to hear: it has to complete before the next is given (PCIe 6.7.3.2). A port that does
- * not say so is no worse for it: many report no command that changes neither power nor indicators (Linux, pciehp_hpc.c).
+ * The last command of an owner, of which nobody is to hear: it has to complete before the next is given (PCIe 6.7.3.2). A port that
+ * does not say so is no worse for it: many report no command that changes neither power nor indicators (Linux, pciehp_hpc.c).
  */
 static void turn_events_off(const struct pci_dev *dev)
 {
-	struct deadline deadline = deadline_after_us(COMMAND_WAIT_US);
+	const struct driver_poll completion = { .read = read_slot_status,
+						.address = dev->pcie + PCI_EXP_SLTSTA,
+						.mask = PCI_EXP_SLTSTA_CC,
+						.want = PCI_EXP_SLTSTA_CC,
+						.bound_us = COMMAND_WAIT_US };
 
 	write_slot_control(dev, slot_control(dev) & (u16)~EVENTS);
-	while (!take_completion(dev)) {
-		if (deadline_passed(&deadline)) {
-			driver_line(dev, "events not off within %u ms", COMMAND_WAIT_US / 1000);
-			return;
-		}
-	}
+	if (driver_poll(dev, "events not off within %lu ms", &completion) == OK)
+		clear_completion(dev);
 }
 
 static u16 port_flags(const struct pci_dev *dev)
@@ -170,7 +183,7 @@ static enum status connect(struct pci_dev *dev, struct port *port)
 		driver_line(dev, "neither MSI nor MSI-X");
 		return ERR_ABSENT;
 	}
-	s = driver_request_messages(dev, handlers, port->vectors, dev, &port->vector);
+	s = driver_request_messages(dev, handlers, port->vectors, dev, &port->irq);
 	return s == OK ? check_numbers(dev, port) : s;
 }
 
@@ -216,8 +229,8 @@ static enum status finish(struct pci_dev *dev)
 	struct port *port = dev->driver_data;
 
 	fall_silent(dev, port);
-	driver_line(dev, "%s, %u from vector 0x%02x on: %u commands completed, %u errors reported", dev->msix ? "MSI-X" : "MSI",
-		    port->vectors, port->vector, port->commands, port->errors);
+	driver_line(dev, "%s, %u from vector 0x%02x on: %u commands completed, %u errors reported", port->irq.kind, port->vectors,
+		    port->irq.number, port->commands, port->errors);
 	return OK;
 }
 

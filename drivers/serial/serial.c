@@ -42,7 +42,7 @@
 
 struct serial {
 	u16 port;
-	u8 line;
+	struct driver_irq irq;
 	char text[LINE_MAX];
 	u32 length;
 	u32 loaded;	   /* bytes that the FIFO was given */
@@ -128,7 +128,7 @@ static enum status probe(struct pci_dev *dev, void *context)
 	uart_write(serial->port, UART_LCR, UART_LCR_8N1);
 	uart_write(serial->port, UART_MCR, UART_MCR_READY);
 	pci_intx(dev, true);
-	return driver_request_intx(dev, interrupt, serial, &serial->line);
+	return driver_request_intx(dev, interrupt, serial, &serial->irq);
 }
 
 /* The first interrupt comes at once, since nothing is in the FIFO; the last says that everything has left it. */
@@ -154,7 +154,7 @@ static enum status work(struct pci_dev *dev, bool write)
 
 	(void)write;
 	if (s == OK)
-		driver_line(dev, "INTx on irq %u: %u bytes, %u interrupts", serial->line, serial->sent, serial->interrupts);
+		driver_line(dev, "INTx on irq %u: %u bytes, %u interrupts", serial->irq.number, serial->sent, serial->interrupts);
 	return s;
 }
 

@@ -117,7 +117,7 @@ static enum status probe(struct pci_dev *dev, void *context)
 	blk->read_only = features & 1ULL << VIRTIO_BLK_F_RO;
 	blk->has_flush = features & 1ULL << VIRTIO_BLK_F_FLUSH;
 	/* Two 32-bit reads (4.1.3.1); the capacity of a disk does not change under us. */
-	blk->sectors = virtio_read(&blk->v, blk->v.config, 4) | (u64)virtio_read(&blk->v, blk->v.config + 4, 4) << 32;
+	blk->sectors = pci_mem_read32(dev, blk->v.config) | (u64)pci_mem_read32(dev, blk->v.config + 4) << 32;
 	return OK;
 }
 
@@ -239,8 +239,8 @@ static enum status work(struct pci_dev *dev, bool write)
 		s = compare(dev, seed);
 	if (s != OK)
 		return s;
-	driver_line(dev, "%lu KiB%s, " VIRTIO_IRQ_FMT ": %u requests, %u interrupts, %s", blk->sectors * SECTOR_SIZE / KIB,
-		    blk->read_only ? " read-only" : "", VIRTIO_IRQ_ARGS(&blk->v), blk->requests, blk->interrupts, done);
+	driver_line(dev, "%lu KiB%s, " DRIVER_IRQ_FMT ": %u requests, %u interrupts, %s", blk->sectors * SECTOR_SIZE / KIB,
+		    blk->read_only ? " read-only" : "", DRIVER_IRQ_ARGS(&blk->v.irq), blk->requests, blk->interrupts, done);
 	return OK;
 }
 

@@ -150,7 +150,7 @@ static enum status probe(struct pci_dev *dev, void *context)
 	/* A device without an address of its own takes any (5.1.5): a locally administered one. */
 	memcpy(net->mac, (const u8[]){ 0x02, 0, 0, 0, 0, 0x01 }, MAC_SIZE);
 	for (unsigned int i = 0; i < MAC_SIZE && features & 1ULL << VIRTIO_NET_F_MAC; i++)
-		net->mac[i] = (u8)virtio_read(&net->v, net->v.config + offsetof(struct virtio_net_config, mac) + i, 1);
+		net->mac[i] = (u8)pci_mem_read(net->v.dev, net->v.config + offsetof(struct virtio_net_config, mac) + i, 1);
 	/* Before the device may answer (3.1.1), for then the handler offers buffers, too; it is told of them afterwards. */
 	for (u16 i = 0; i < net->buffers; i++)
 		offer(net, i);
@@ -174,7 +174,7 @@ static bool link_is_up(const struct net *net)
 {
 	const u64 at = net->v.config + offsetof(struct virtio_net_config, status);
 
-	return !net->has_status || virtio_read(&net->v, at, 2) & VIRTIO_NET_S_LINK_UP;
+	return !net->has_status || pci_mem_read(net->v.dev, at, 2) & VIRTIO_NET_S_LINK_UP;
 }
 
 static enum status work(struct pci_dev *dev, bool write)
@@ -194,8 +194,8 @@ static enum status work(struct pci_dev *dev, bool write)
 		return s;
 	/* The line that it leaves says enough: nobody has to be there. */
 	driver_await(dev, "answer to ARP", &net->answers, 1, ANSWER_WAIT_US);
-	driver_line(dev, MAC_FMT " link up, " VIRTIO_IRQ_FMT ": %u frames out, %u in", MAC_ARGS(net->mac), VIRTIO_IRQ_ARGS(&net->v),
-		    net->sent, net->frames);
+	driver_line(dev, MAC_FMT " link up, " DRIVER_IRQ_FMT ": %u frames out, %u in", MAC_ARGS(net->mac),
+		    DRIVER_IRQ_ARGS(&net->v.irq), net->sent, net->frames);
 	if (net->answers)
 		driver_line(dev, "10.0.2.2 is at " MAC_FMT, MAC_ARGS(net->answer));
 	return OK;

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "drivers/virtio/pci.h"
 
-#include "drivers/driver.h"
 #include "lib/format.h"
-#include "lib/time.h"
 
 #include <linux/virtio_config.h>
 
@@ -19,16 +17,6 @@
 bool virtio_pci_is(const struct pci_dev *dev, u16 id, u16 transitional)
 {
 	return dev->vendor == VIRTIO_PCI_VENDOR && (dev->device == VIRTIO_PCI_DEVICE(id) || dev->device == transitional);
-}
-
-u32 virtio_read(const struct virtio_pci *v, u64 address, unsigned int size)
-{
-	return v->dev->access->ops->mem_read(v->dev->access, address, size);
-}
-
-void virtio_write(const struct virtio_pci *v, u64 address, unsigned int size, u32 value)
-{
-	v->dev->access->ops->mem_write(v->dev->access, address, size, value);
 }
 
 /* What the transport consists of (4.1.4): the bytes that the capability has, and those that the structure must have. */
@@ -97,19 +85,19 @@ enum status virtio_pci_find(struct virtio_pci *v, struct pci_dev *dev)
 	return OK;
 }
 
+static u32 read8(const struct pci_dev *dev, u64 address)
+{
+	return pci_mem_read(dev, address, 1);
+}
+
 enum status virtio_reset(const struct virtio_pci *v)
 {
-	struct deadline deadline = deadline_after_us(VIRTIO_RESET_WAIT_US);
-	u32 status;
-
-	virtio_write(v, virtio_common(v, device_status), 0);
-	while ((status = virtio_read(v, virtio_common(v, device_status)))) {
-		if (deadline_passed(&deadline)) {
-			driver_line(v->dev, "reset not done after %u ms, status 0x%02x", VIRTIO_RESET_WAIT_US / 1000, status);
-			return ERR_TIMEOUT;
-		}
-	}
-	return OK;
+	pci_mem_write(v->dev, virtio_common(v, device_status), 0);
+	return driver_poll(v->dev, "reset not done after %lu ms, status 0x%02x",
+			   &(struct driver_poll){ .read = read8,
+						  .address = v->common + offsetof(struct virtio_pci_common_cfg, device_status),
+						  .mask = 0xff,
+						  .bound_us = VIRTIO_RESET_WAIT_US });
 }
 
 /* What the previous kernel had submitted ends here: QEMU drains it, and data may still land in that kernel's buffers meanwhile. */
@@ -120,35 +108,37 @@ enum status virtio_pci_reset(struct pci_dev *dev)
 
 	if (s != OK)
 		return s;
-	pci_line(dev, "virtio status 0x%02x before the reset", virtio_read(&v, virtio_common(&v, device_status)));
+	pci_line(dev, "virtio status 0x%02x before the reset", pci_mem_read(dev, virtio_common(&v, device_status)));
 	return virtio_reset(&v);
 }
 
 static void add_status(const struct virtio_pci *v, u32 bits)
 {
-	virtio_write(v, virtio_common(v, device_status), virtio_read(v, virtio_common(v, device_status)) | bits);
+	pci_mem_write(v->dev, virtio_common(v, device_status), pci_mem_read(v->dev, virtio_common(v, device_status)) | bits);
 }
 
 enum status virtio_negotiate(const struct virtio_pci *v, u64 wanted, u64 *accepted)
 {
 	const u64 version_1 = 1ULL << VIRTIO_F_VERSION_1;
-	/* A device that asks for addresses as the platform's IOMMU wants them (6.1) gets physical ones: nobody here turns one on. */
+	/*
+	 * A device that asks for addresses as the platform's IOMMU wants them (6.1) gets physical ones: nobody here turns one on.
+	 */
 	const u64 platform = 1ULL << VIRTIO_F_ACCESS_PLATFORM;
 	u64 offered = 0;
 
 	add_status(v, VIRTIO_CONFIG_S_ACKNOWLEDGE);
 	add_status(v, VIRTIO_CONFIG_S_DRIVER);
 	for (u32 half = 0; half < 2; half++) {
-		virtio_write(v, virtio_common(v, device_feature_select), half);
-		offered |= (u64)virtio_read(v, virtio_common(v, device_feature)) << 32 * half;
+		pci_mem_write(v->dev, virtio_common(v, device_feature_select), half);
+		offered |= (u64)pci_mem_read(v->dev, virtio_common(v, device_feature)) << 32 * half;
 	}
 	*accepted = offered & (wanted | version_1 | platform);
 	for (u32 half = 0; half < 2; half++) {
-		virtio_write(v, virtio_common(v, guest_feature_select), half);
-		virtio_write(v, virtio_common(v, guest_feature), (u32)(*accepted >> 32 * half));
+		pci_mem_write(v->dev, virtio_common(v, guest_feature_select), half);
+		pci_mem_write(v->dev, virtio_common(v, guest_feature), (u32)(*accepted >> 32 * half));
 	}
 	add_status(v, VIRTIO_CONFIG_S_FEATURES_OK);
-	if (*accepted & version_1 && virtio_read(v, virtio_common(v, device_status)) & VIRTIO_CONFIG_S_FEATURES_OK)
+	if (*accepted & version_1 && pci_mem_read(v->dev, virtio_common(v, device_status)) & VIRTIO_CONFIG_S_FEATURES_OK)
 		return OK;
 	driver_line(v->dev, "features 0x%lx refused, 0x%lx offered", *accepted, offered);
 	add_status(v, VIRTIO_CONFIG_S_FAILED);
@@ -162,32 +152,25 @@ void virtio_driver_ok(const struct virtio_pci *v)
 
 enum status virtio_connect_msix(struct virtio_pci *v, const irq_handler *handlers, unsigned int count, void *context)
 {
-	enum status s;
-
-	if (pci_msix_vec_count(v->dev) < count)
-		return OK;
-	v->msix = true; /* before it is: a handler that takes the first message for another's makes it a stray */
-	s = driver_request_messages(v->dev, handlers, count, context, &v->vector);
-	v->msix = s == OK;
-	return s;
+	return pci_msix_vec_count(v->dev) < count ? OK : driver_request_messages(v->dev, handlers, count, context, &v->irq);
 }
 
 enum status virtio_connect_intx(struct virtio_pci *v, irq_handler handler, void *context)
 {
-	if (v->msix)
+	if (v->irq.message)
 		return OK;
 	pci_intx(v->dev, true);
-	return driver_request_intx(v->dev, handler, context, &v->line);
+	return driver_request_intx(v->dev, handler, context, &v->irq);
 }
 
 u16 virtio_queue_vector(const struct virtio_pci *v, u16 entry)
 {
-	return v->msix ? entry : VIRTIO_MSI_NO_VECTOR;
+	return v->irq.message ? entry : VIRTIO_MSI_NO_VECTOR;
 }
 
 bool virtio_interrupted(const struct virtio_pci *v)
 {
-	u32 isr = v->msix ? 1 : virtio_read(v, v->isr, 1); /* reading ISR lowers INTx (4.1.4.5.1) */
+	u32 isr = v->irq.message ? 1 : pci_mem_read(v->dev, v->isr, 1); /* reading ISR lowers INTx (4.1.4.5.1) */
 
 	return isr && isr != 0xff;
 }

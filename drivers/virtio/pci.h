@@ -2,8 +2,7 @@
 #ifndef DRIVERS_VIRTIO_PCI_H
 #define DRIVERS_VIRTIO_PCI_H
 
-#include "irq/vector.h"
-#include "pci/dev.h"
+#include "drivers/driver.h"
 
 #include <linux/virtio_pci.h>
 
@@ -20,9 +19,7 @@ struct virtio_pci {
 	u32 notify_multiplier;
 	u32 notify_length;
 	u32 config_length;
-	bool msix; /* else INTx */
-	u8 vector; /* of entry 0 of the MSI-X table; the others' follow */
-	u8 line;   /* of the 8259 */
+	struct driver_irq irq; /* of entry 0 of the MSI-X table, the others' vectors follow; else INTx */
 };
 
 /* A pci_driver's match: by device type, in a modern and a transitional device. */
@@ -31,11 +28,10 @@ bool virtio_pci_is(const struct pci_dev *dev, u16 id, u16 transitional);
 /* Maps what the capabilities point to. ERR_ABSENT after one line: no modern transport, or a capability that points nowhere. */
 enum status virtio_pci_find(struct virtio_pci *v, struct pci_dev *dev);
 
-/* Exact widths, as 4.1.3.1 demands. */
-u32 virtio_read(const struct virtio_pci *v, u64 address, unsigned int size);
-void virtio_write(const struct virtio_pci *v, u64 address, unsigned int size, u32 value);
-
-/* Field of a structure in the device, with the width that it has in <linux/virtio_*.h>. */
+/*
+ * Field of a structure in the device, with the width that it has in <linux/virtio_*.h>, as 4.1.3.1 demands: for pci_mem_read,
+ * pci_mem_write.
+ */
 #define virtio_field(type, base, field) (base) + offsetof(type, field), sizeof(((type *)0)->field)
 #define virtio_common(v, field)		virtio_field(struct virtio_pci_common_cfg, (v)->common, field)
 
@@ -53,9 +49,9 @@ enum status virtio_negotiate(const struct virtio_pci *v, u64 wanted, u64 *accept
 void virtio_driver_ok(const struct virtio_pci *v);
 
 /*
- * Interrupts: the first count entries of the MSI-X table to one handler each, before the queues are set up; or, where the function has
- * fewer, INTx to one handler, last of all: the line is shared, and an interrupt of another device has the handler look at the queues.
- * Each does nothing where it is the other's turn.
+ * Interrupts: the first count entries of the MSI-X table to one handler each, before the queues are set up; or, where the function
+ * has fewer, INTx to one handler, last of all: the line is shared, and an interrupt of another device has the handler look at the
+ * queues. Each does nothing where it is the other's turn.
  */
 enum status virtio_connect_msix(struct virtio_pci *v, const irq_handler *handlers, unsigned int count, void *context);
 enum status virtio_connect_intx(struct virtio_pci *v, irq_handler handler, void *context);
@@ -65,9 +61,5 @@ u16 virtio_queue_vector(const struct virtio_pci *v, u16 entry);
 
 /* Asked by a handler: whether the interrupt is the device's. False, too, when the device has gone. */
 bool virtio_interrupted(const struct virtio_pci *v);
-
-/* For the log: "MSI-X vector 0x40" or "INTx irq 0x0b". */
-#define VIRTIO_IRQ_FMT	   "%s %s 0x%02x"
-#define VIRTIO_IRQ_ARGS(v) (v)->msix ? "MSI-X" : "INTx", (v)->msix ? "vector" : "irq", (v)->msix ? (v)->vector : (v)->line
 
 #endif

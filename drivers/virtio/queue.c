@@ -1,32 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "drivers/virtio/queue.h"
 
-#include "drivers/driver.h"
-
 /* Stores before must be seen before stores after, and loads likewise: on x86 only the compiler could reorder them. */
 #define barrier() __asm__ volatile("" : : : "memory")
-
-static void write_address(const struct virtio_pci *v, u64 field, const volatile void *ring)
-{
-	u64 address = (u64)(uintptr_t)ring;
-
-	virtio_write(v, field, 4, (u32)address);
-	virtio_write(v, field + 4, 4, (u32)(address >> 32));
-}
 
 enum status virtqueue_init(struct virtqueue *q, const struct virtio_pci *v, u16 index, u16 vector, struct arena *dma)
 {
 	u64 notify;
 	u32 size, got;
 
-	virtio_write(v, virtio_common(v, queue_select), index);
-	size = virtio_read(v, virtio_common(v, queue_size));
+	pci_mem_write(v->dev, virtio_common(v, queue_select), index);
+	size = pci_mem_read(v->dev, virtio_common(v, queue_size));
 	if (!size || size & (size - 1)) {
 		driver_line(v->dev, "queue %u has %u entries", index, size);
 		return ERR_IO;
 	}
 	size = MIN(size, VIRTQUEUE_SIZE_MAX);
-	notify = (u64)virtio_read(v, virtio_common(v, queue_notify_off)) * v->notify_multiplier;
+	notify = (u64)pci_mem_read(v->dev, virtio_common(v, queue_notify_off)) * v->notify_multiplier;
 	if (notify + sizeof(u16) > v->notify_length) {
 		driver_line(v->dev, "queue %u notifies at 0x%lx of %u bytes", index, notify, v->notify_length);
 		return ERR_IO;
@@ -39,18 +29,18 @@ enum status virtqueue_init(struct virtqueue *q, const struct virtio_pci *v, u16 
 	if (!q->desc || !q->avail || !q->used)
 		return ERR_RANGE;
 
-	virtio_write(v, virtio_common(v, queue_size), size);
-	virtio_write(v, virtio_common(v, queue_msix_vector), vector);
-	got = virtio_read(v, virtio_common(v, queue_msix_vector));
+	pci_mem_write(v->dev, virtio_common(v, queue_size), size);
+	pci_mem_write(v->dev, virtio_common(v, queue_msix_vector), vector);
+	got = pci_mem_read(v->dev, virtio_common(v, queue_msix_vector));
 	if (got != vector) {
 		driver_line(v->dev, "queue %u asked for MSI-X entry %u, got 0x%x", index, vector, got);
 		return ERR_IO;
 	}
-	write_address(v, v->common + offsetof(struct virtio_pci_common_cfg, queue_desc_lo), q->desc);
-	write_address(v, v->common + offsetof(struct virtio_pci_common_cfg, queue_avail_lo), q->avail);
-	write_address(v, v->common + offsetof(struct virtio_pci_common_cfg, queue_used_lo), q->used);
+	pci_mem_write64_lo_hi(v->dev, v->common + offsetof(struct virtio_pci_common_cfg, queue_desc_lo), (uintptr_t)q->desc);
+	pci_mem_write64_lo_hi(v->dev, v->common + offsetof(struct virtio_pci_common_cfg, queue_avail_lo), (uintptr_t)q->avail);
+	pci_mem_write64_lo_hi(v->dev, v->common + offsetof(struct virtio_pci_common_cfg, queue_used_lo), (uintptr_t)q->used);
 	q->notify = v->notify + notify;
-	virtio_write(v, virtio_common(v, queue_enable), 1);
+	pci_mem_write(v->dev, virtio_common(v, queue_enable), 1);
 	return OK;
 }
 
@@ -69,7 +59,7 @@ void virtqueue_add(struct virtqueue *q, u16 head)
 void virtqueue_kick(const struct virtqueue *q)
 {
 	barrier();
-	virtio_write(q->v, q->notify, 2, q->index);
+	pci_mem_write(q->v->dev, q->notify, 2, q->index);
 }
 
 bool virtqueue_take(struct virtqueue *q, u32 *head, u32 *written)

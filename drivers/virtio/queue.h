@@ -35,8 +35,9 @@ void virtqueue_add(struct virtqueue *q, u16 head);
 void virtqueue_kick(const struct virtqueue *q);
 
 /*
- * Takes the next completed chain and the bytes written to it, both as the device says, unchecked; false when there is none, and before the
- * queue is set up, when a message may come already. A handler takes no more than size of them: what comes later interrupts again.
+ * Takes the next completed chain and the bytes written to it, both as the device says, unchecked; false when there is none, and
+ * before the queue is set up, when a message may come already. A handler takes no more than size of them: what comes later
+ * interrupts again.
  */
 bool virtqueue_take(struct virtqueue *q, u32 *head, u32 *written);
 

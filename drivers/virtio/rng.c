@@ -131,8 +131,8 @@ static enum status work(struct pci_dev *dev, bool write)
 		driver_line(dev, "%u bytes came, none of them new", rng->written);
 		return ERR_IO;
 	}
-	driver_line(dev, VIRTIO_IRQ_FMT ": %u requests, %u interrupts, %u random bytes", VIRTIO_IRQ_ARGS(&rng->v), rng->requests,
-		    rng->interrupts, rng->written);
+	driver_line(dev, DRIVER_IRQ_FMT ": %u requests, %u interrupts, %u random bytes", DRIVER_IRQ_ARGS(&rng->v.irq),
+		    rng->requests, rng->interrupts, rng->written);
 	return OK;
 }
 

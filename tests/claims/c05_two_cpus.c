@@ -162,7 +162,7 @@ static void start_second_cpu(void)
 
 static void bring_up(void)
 {
-	u8 line;
+	struct driver_irq line;
 
 	lab_edu_open(&edu, lab_device(&kernel, "edu", 0));
 	vector = lab_vector(take_message, NULL);

@@ -31,7 +31,7 @@ static void set_status(u8 status)
 	if (legacy)
 		x86_outb((u16)(port + VIRTIO_PCI_STATUS), status);
 	else
-		virtio_write(&v, virtio_common(&v, device_status), status);
+		pci_mem_write(v.dev, virtio_common(&v, device_status), status);
 }
 
 /* Where a change of the configuration and the end of a request are to be told. */
@@ -42,9 +42,9 @@ static void set_vectors(u16 entry)
 		x86_outw((u16)(port + VIRTIO_MSI_CONFIG_VECTOR), entry);
 		x86_outw((u16)(port + VIRTIO_MSI_QUEUE_VECTOR), entry);
 	} else {
-		virtio_write(&v, virtio_common(&v, queue_select), 0);
-		virtio_write(&v, virtio_common(&v, msix_config), entry);
-		virtio_write(&v, virtio_common(&v, queue_msix_vector), entry);
+		pci_mem_write(v.dev, virtio_common(&v, queue_select), 0);
+		pci_mem_write(v.dev, virtio_common(&v, msix_config), entry);
+		pci_mem_write(v.dev, virtio_common(&v, queue_msix_vector), entry);
 	}
 }
 
@@ -73,7 +73,7 @@ static void bring_up(struct pci_dev *dev)
 		lab_fail("no such interface");
 	set_status(0);
 	pci_set_master(dev);
-	if (virtio_connect_msix(&v, handlers, ENTRIES, NULL) != OK || !v.msix)
+	if (virtio_connect_msix(&v, handlers, ENTRIES, NULL) != OK || !v.irq.message)
 		lab_fail("no MSI-X");
 	if (legacy)
 		set_status(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);

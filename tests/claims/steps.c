@@ -58,7 +58,7 @@ static void edu_ack(void)
 
 static void e1000e_write(u32 reg, u32 value)
 {
-	dev->access->ops->mem_write(dev->access, bar + reg, 4, value);
+	pci_mem_write32(dev, bar + reg, value);
 }
 
 static void e1000e_open(void)
@@ -145,18 +145,10 @@ static void choose(void)
 		dev->msi = 0;
 }
 
-static enum status connect(void)
-{
-	u8 vector, line;
-
-	if (dev->msi || dev->msix)
-		return driver_request_messages(dev, &(irq_handler){ serve }, 1, NULL, &vector);
-	pci_intx(dev, true);
-	return driver_request_intx(dev, serve, NULL, &line);
-}
-
 static void bring_up(void)
 {
+	struct driver_irq irq;
+
 	if (!device->open) {
 		lab_work(&kernel, dev);
 		lab_point("driven", 0);
@@ -167,7 +159,7 @@ static void bring_up(void)
 	if (dev->driver->reset(dev) != OK)
 		lab_fail("no reset");
 	pci_set_master(dev);
-	if (connect() != OK)
+	if (driver_connect(dev, serve, NULL, &irq) != OK)
 		lab_fail("no interrupt");
 	device->open();
 }

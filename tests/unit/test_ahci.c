@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: the ahci driver ends whatever a controller was doing, finds the first port that has a device, starts it in the specification's
- * order, believes a disk by what only IDENTIFY DEVICE brings, ends a command by interrupt alone, and leaves reads in flight, each with
- * a buffer of its own, as many as there are slots and sectors for.
- * Could be false: a controller may never end its reset, forget that it speaks AHCI, have no device, or one that is no disk or late; a
- * port may stop with an error, complete several commands at once, or hold a line that is not its own.
+ * Claim: the ahci driver ends whatever a controller was doing, finds the first port that has a device, starts it in the
+ * specification's order, believes a disk by what only IDENTIFY DEVICE brings, ends a command by interrupt alone, and leaves reads
+ * in flight, each with a buffer of its own, as many as there are slots and sectors for.
+ * Could be false: a controller may never end its reset, forget that it speaks AHCI, have no device, or one that is no disk or late;
+ * a port may stop with an error, complete several commands at once, or hold a line that is not its own.
  * Provoked: a model of AHCI 1.3.1 that fails the test at what is undefined there, with one fault at a time.
  * Failure: a wrong status, a port that runs all the same, a wait beyond its bound, or a line that does not say what happened.
  */

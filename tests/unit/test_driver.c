@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: a driver's wait ends when its count is reached, or after its bound with a line that says what was awaited and how far it came;
- * every driver in the list says whose it is, and comes before those that need what it does.
- * Could be false: a count that grows while the time is read; a bound that counts from elsewhere than the wait's begin.
- * Provoked: a clock that counts up at each look, and a count that grows by the same looks. Failure: the wrong status or line.
+ * Claim: a driver's wait ends when its count is reached or its register says what was awaited, or after its bound with a line that
+ * says what was awaited and how far it came; every driver in the list says whose it is, and comes before those that need what it
+ * does.
+ * Could be false: a count that grows while the time is read; a bound that counts from elsewhere than the wait's begin; a device
+ * that has gone, whose bits are all set; one that says that it has failed, and as well that it has done.
+ * Provoked: a clock that counts up at each look, and a count that grows by the same looks; registers that read as a test likes.
+ * Failure: the wrong status or line, a read too many, or a wait for what will not come.
  */
 #include "drivers/driver.h"
 #include "drivers/pirq/pirq.h"
@@ -78,6 +81,59 @@ static void what_comes_in_time_is_no_timeout(void **state)
 	assert_int_equal(driver_await(dev, "thing", &growing, 13, 1000000), ERR_TIMEOUT);
 }
 
+/* --- a register --- */
+
+static const u32 *values; /* that it reads as, one after the other; the last one stays */
+static unsigned int reads;
+
+static u32 read_values(const struct pci_dev *of, u64 address)
+{
+	assert_ptr_equal(of, dev);
+	assert_int_equal(address, 0x1c);
+	reads++;
+	return values[1] ? *values++ : *values;
+}
+
+/* Ready is 1, busy is 2, fatal is 4. */
+static enum status poll_values(const u32 *list, u32 want)
+{
+	values = list;
+	reads = 0;
+	return driver_poll(dev, "not so within %lu ms, 0x%x", &(struct driver_poll){ read_values, 0x1c, 3, want, 4, 250000 });
+}
+
+static void a_register_is_read_until_its_bits_are_as_wanted_and_no_longer(void **state)
+{
+	static const u32 comes[] = { 0xf2, 0x03, 0x02, 0xf1, 0 }, stays[] = { 0xf2, 0 };
+	u32 begun;
+
+	(void)state;
+	assert_int_equal(poll_values(comes, 1), OK);
+	assert_int_equal(reads, 4);
+	assert_int_equal(fake_log_lines(), 0);
+	/* The twin: they never are. */
+	begun = fake_x86.pm_timer;
+	assert_int_equal(poll_values(stays, 1), ERR_TIMEOUT);
+	assert_in_range(fake_x86.pm_timer - begun, 894886, 894886 + 3 * fake_x86.pm_step);
+	assert_one_line("0000:01:00.0 some: not so within 250 ms, 0xf2");
+}
+
+/* Nor does it count as done that it is ready as well; and a device that has gone has every bit set. */
+static void one_that_failed_or_has_gone_is_not_waited_for(void **state)
+{
+	static const u32 fails[] = { 0x02, 0x05, 0 }, gone[] = { 0x02, 0xffffffff, 0 }, harmless[] = { 0x02, 0xfffffff9, 0 };
+
+	(void)state;
+	assert_int_equal(poll_values(fails, 1), ERR_TIMEOUT);
+	assert_int_equal(reads, 2);
+	assert_one_line("0000:01:00.0 some: not so within 250 ms, 0x5");
+	fake_log_start();
+	assert_int_equal(poll_values(gone, 3), ERR_TIMEOUT);
+	assert_int_equal(reads, 2);
+	assert_one_line("0000:01:00.0 some: not so within 250 ms, 0xffffffff");
+	assert_int_equal(poll_values(harmless, 1), OK); /* the twin: what nobody asked about may be as it likes */
+}
+
 static void every_driver_names_itself_and_its_devices(void **state)
 {
 	static const struct pci_dev nobodys = { .vendor = 0x8086, .device = 0x29c0 };
@@ -121,6 +177,8 @@ int main(void)
 		T(what_is_there_already_is_not_awaited),
 		T(what_never_comes_ends_with_a_line),
 		T(what_comes_in_time_is_no_timeout),
+		T(a_register_is_read_until_its_bits_are_as_wanted_and_no_longer),
+		T(one_that_failed_or_has_gone_is_not_waited_for),
 		T(every_driver_names_itself_and_its_devices),
 		T(what_others_need_comes_before_them_and_disks_before_the_rest),
 	};

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: the e1000e driver stops an 82574 before it resets it, whoever had it and whatever a reset leaves, and drives it by MSI-X, MSI or
- * INTx, whichever it has; it believes a frame to be sent or received only by what the device wrote back, and gives up each wait in time.
- * Could be false: a function has all three kinds of interrupts, and tells by other causes under MSI-X; a line is shared, a message may come
- * late; a ring that is full looks like an empty one; a device may never end what it does, go away, or write nonsense back.
- * Provoked: a model of the 82574 that fails the test at what its datasheet does not allow, with one fault at a time. Like QEMU 7.2's, its
- * reset resets nothing.
- * Failure: a wrong status, a device that goes on after its reset, a frame that nobody sent, or a line that does not say what happened.
+ * Claim: the e1000e driver stops an 82574 before it resets it, whoever had it and whatever a reset leaves, and drives it by MSI-X,
+ * MSI or INTx, whichever it has; it believes a frame to be sent or received only by what the device wrote back, and gives up each
+ * wait in time.
+ * Could be false: a function has all three kinds of interrupts, and tells by other causes under MSI-X; a line is shared, a message
+ * may come late; a ring that is full looks like an empty one; a device may never end what it does, go away, or write nonsense back.
+ * Provoked: a model of the 82574 that fails the test at what its datasheet does not allow, with one fault at a time. Like QEMU
+ * 7.2's, its reset resets nothing.
+ * Failure: a wrong status, a device that goes on after its reset, a frame that nobody sent, or a line that does not say what
+ * happened.
  */
 #include "drivers/arp.h"
 #include "drivers/e1000e/e1000e.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: the edu driver waits for the engine to run dry before anybody sets bus master, takes INTx and MSI, compares every byte of both
- * directions of DMA, and leaves a transfer in flight when it is told to.
+ * Claim: the edu driver waits for the engine to run dry before anybody sets bus master, takes INTx and MSI, compares every byte of
+ * both directions of DMA, and leaves a transfer in flight when it is told to.
  * Could be false: edu has no reset, so a transfer that was armed lands when bus master comes back; its engine reaches 28 bits and a
  * range outside its buffer aborts QEMU; an interrupt that nobody acknowledged holds the line.
  * Provoked: a model of docs/specs/edu.txt that fails the test at what would abort or clamp, with one fault at a time.

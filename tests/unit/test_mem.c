@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: an access to a BAR's memory reaches the device as one access of the width asked for; a register of 64 bits is written as its
- * lower half, then its upper one.
+ * Claim: an access to a BAR's memory reaches the device as one access of the width asked for; a register of 64 bits is written as
+ * its lower half, then its upper one.
  * Could be false: a compiler or a helper may split, merge or reorder; a device may then take half an address for a whole one.
  * Provoked: memory behind a BAR that logs each access. Failure: another list of accesses.
  */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: on a known router every wire that firmware routed to a line and Linux disabled is enabled again, and no other byte is written.
+ * Claim: on a known router every wire that firmware routed to a line and Linux disabled is enabled again, and no other byte is
+ * written.
  * Could be false: ICH9's registers stand in two groups of four, and a wire that is routed nowhere must stay off.
  * Provoked: registers as OVMF and as Linux leave them. Failure: another list of writes.
  */

@@ -661,7 +661,7 @@ static void errors_are_counted_and_cleared_and_nothing_else(void **state)
 		bool heard;
 	} rows[] = {
 		{ 0x01, true }, { 0x03, true }, { 0x02, true },	 { 0x04, true },  { 0x08, true },  { 0x2c, true },
-		{ 0x54, true }, { 0x7f, true }, { 0x10, false }, { 0x20, false }, { 0x40, false }, /* the twins: what kind it was, but of none */
+		{ 0x54, true }, { 0x7f, true }, { 0x10, false }, { 0x20, false }, { 0x40, false }, /* the twins: a kind of none */
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: the serial driver sends every byte, once, in order and by interrupt, one FIFO load each; takes no interrupt for its own that is
- * not; leaves the port silent; and says its last line at shutdown in the same way, or gives up in time and says how far it came.
- * Could be false: the line is shared, IIR forgets a cause that was read, a write beyond the FIFO is lost, under DLAB two registers are
- * others, and a port that has gone reads all ones.
+ * Claim: the serial driver sends every byte, once, in order and by interrupt, one FIFO load each; takes no interrupt for its own
+ * that is not; leaves the port silent; and says its last line at shutdown in the same way, or gives up in time and says how far it
+ * came.
+ * Could be false: the line is shared, IIR forgets a cause that was read, a write beyond the FIFO is lost, under DLAB two registers
+ * are others, and a port that has gone reads all ones.
  * Provoked: a model of the PC16550D that fails the test at what is lost or undefined there, with one fault at a time.
  * Failure: other bytes, another count of interrupts, an interrupt left enabled, or a line that does not say what happened.
  */

@@ -159,7 +159,9 @@ static void a_capability_that_does_not_fit_below_0x100_is_not_read(void **state)
 	}
 }
 
-/* 4.1.4.3 to 4.1.4.6: the common configuration has 56 bytes, a notification 2, ISR one; the device's own, where there is one, some. */
+/*
+ * 4.1.4.3 to 4.1.4.6: the common configuration has 56 bytes, a notification 2, ISR one; the device's own, where there is one, some.
+ */
 static void a_structure_that_is_too_short_is_refused(void **state)
 {
 	static const struct {
@@ -498,7 +500,7 @@ static void an_interrupt_is_the_devices_where_isr_says_so(void **state)
 	assert_false(virtio_interrupted(&v));
 	device->fn->answers = 0;
 	assert_false(virtio_interrupted(&v));
-	v.msix = true;
+	v.irq.message = true;
 	fake_forget(fake);
 	assert_true(virtio_interrupted(&v));
 	assert_int_equal(fake->logged, 0);
@@ -511,10 +513,10 @@ static void as_many_vectors_as_handlers_are_taken(void **state)
 		assert_int_equal(virtio_pci_find(&v, dev), OK);
 		assert_int_equal(virtio_queue_vector(&v, count - 1), 0xffff); /* not yet */
 		assert_int_equal(virtio_connect_msix(&v, two_handlers, count, NULL), OK);
-		assert_true(v.msix);
+		assert_true(v.irq.message);
 		for (unsigned int i = 0; i < 2; i++) {
 			if (i < count)
-				assert_int_equal(fake_mem_get(device->msix, 16 * i + 8, 4), v.vector + i);
+				assert_int_equal(fake_mem_get(device->msix, 16 * i + 8, 4), v.irq.number + i);
 			assert_int_equal(fake_mem_get(device->msix, 16 * i + 12, 4) & 1, i >= count);
 			assert_int_equal(virtio_queue_vector(&v, (u16)i), i);
 		}
@@ -532,7 +534,7 @@ static void without_msix_no_vector_is_taken(void **state)
 	dev->msix = 0;
 	assert_int_equal(virtio_pci_find(&v, dev), OK);
 	assert_int_equal(virtio_connect_msix(&v, two_handlers, 2, NULL), OK);
-	assert_false(v.msix);
+	assert_false(v.irq.message);
 	assert_int_equal(virtio_queue_vector(&v, 1), 0xffff);
 	assert_int_equal(fake_mem_get(device->msix, 8, 4), 0);
 }
@@ -544,12 +546,12 @@ static void with_fewer_vectors_than_handlers_none_is_taken(void **state)
 	dev->found.msix_flags = 0; /* one entry */
 	assert_int_equal(virtio_pci_find(&v, dev), OK);
 	assert_int_equal(virtio_connect_msix(&v, two_handlers, 2, NULL), OK);
-	assert_false(v.msix);
+	assert_false(v.irq.message);
 	assert_int_equal(virtio_queue_vector(&v, 0), 0xffff);
 	assert_no_writes(fake);
 	assert_int_equal(fake_log_lines(), 0);
 	assert_int_equal(virtio_connect_msix(&v, two_handlers, 1, NULL), OK); /* the twin */
-	assert_true(v.msix);
+	assert_true(v.irq.message);
 	assert_int_equal(virtio_queue_vector(&v, 0), 0);
 }
 
