@@ -4,34 +4,34 @@
 #include "lib/log.h"
 #include "lib/x86.h"
 
-/* clang-format off: bits stand indented below their register */
 /* Offsets of the xAPIC's registers; the x2APIC has them as MSRs at 0x800 + offset / 16. */
-#define LAPIC_ID	  0x020
-#define LAPIC_TPR	  0x080
-#define LAPIC_EOI	  0x0b0
-#define LAPIC_SPIV	  0x0f0
-#define LAPIC_SPIV_ENABLE 0x100
-#define LAPIC_ISR	  0x100 /* 8 registers of 32 bits, 16 bytes apart */
-#define LAPIC_IRR	  0x200
-#define LAPIC_LVT_TIMER	  0x320
-#define LAPIC_LVT_THERMAL 0x330
-#define LAPIC_LVT_PERF	  0x340
-#define LAPIC_LVT_LINT0	  0x350
-#define LAPIC_LVT_LINT1	  0x360
-#define LAPIC_LVT_ERROR	  0x370
-#define LVT_MASKED	  0x10000
-#define LVT_EXTINT	  0x700
-#define LVT_NMI		  0x400
+/* clang-format off */
+#define LAPIC_ID		0x020
+#define LAPIC_TPR		0x080
+#define LAPIC_EOI		0x0b0
+#define LAPIC_SPIV		0x0f0
+#define  LAPIC_SPIV_ENABLE	0x100
+#define LAPIC_ISR		0x100	/* 8 registers of 32 bits, 16 bytes apart */
+#define LAPIC_IRR		0x200
+#define LAPIC_LVT_TIMER		0x320
+#define LAPIC_LVT_THERMAL	0x330
+#define LAPIC_LVT_PERF		0x340
+#define LAPIC_LVT_LINT0		0x350
+#define LAPIC_LVT_LINT1		0x360
+#define LAPIC_LVT_ERROR		0x370
+#define  LVT_MASKED		0x10000	/* of each */
+#define  LVT_EXTINT		0x700
+#define  LVT_NMI		0x400
+/* clang-format on */
 
-#define APIC_BASE_ENABLE  0x800
-#define APIC_BASE_X2APIC  0x400
-#define APIC_BASE_MASK	  0x000ffffffffff000UL
-#define X2APIC_MSR	  0x800
+#define APIC_BASE_ENABLE 0x800
+#define APIC_BASE_X2APIC 0x400
+#define APIC_BASE_MASK	 0x000ffffffffff000UL
+#define X2APIC_MSR	 0x800
 
 /* The address that messages go to: SDM Vol. 3, 10.11.1. */
 #define MSI_ADDRESS    0xfee00000UL
 #define MSI_DEST_SHIFT 12
-/* clang-format on */
 
 struct ops {
 	const char *name;

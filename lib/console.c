@@ -4,16 +4,17 @@
 #include "lib/qemu.h"
 #include "lib/x86.h"
 
-/* clang-format off: bits stand indented below their register */
 /* 16550 UART; firmware has set the line up (115200 8n1 under OVMF), or nobody listens. */
-#define COM1	      0x3f8
-#define UART_THR      0
-#define UART_LSR      5
-#define UART_LSR_THRE 0x20
-#define UART_SCR      7
+/* clang-format off */
+#define COM1		0x3f8
+#define UART_THR	0
+#define UART_LSR	5
+#define  UART_LSR_THRE	0x20
+#define UART_SCR	7
+/* clang-format on */
+
 /* A character takes 87 us at 115200 baud; more polls than that takes on any CPU mean a UART that is stuck. */
 #define UART_POLLS 100000
-/* clang-format on */
 
 static bool uart;
 static bool debugcon;

@@ -3,19 +3,19 @@
 
 #include "lib/x86.h"
 
-/* clang-format off: bits stand indented below their register */
 #define PM_TIMER_HZ    3579545UL
 #define PM_TIMER_READS 1000	 /* a port read takes 100 ns or more, a tick 280 ns */
 #define PM_TIMER_MASK  0xffffffU /* the upper 8 bits are optional (TMR_VAL_EXT) */
 
 /* 8254: counter 2 is gated by port 0x61 bit 0; bit 1 would send it to the speaker. */
-#define PIT_HZ		   1193182UL
-#define PIT_MASK	   0xffffU
-#define PIT_COUNTER2	   0x42
-#define PIT_CONTROL	   0x43
-#define PIT_COUNTER2_RATE  0xb4 /* counter 2, low byte then high byte, mode 2 */
-#define PIT_COUNTER2_LATCH 0x80
-#define PIT_GATE	   0x61
+/* clang-format off */
+#define PIT_HZ			1193182UL
+#define PIT_MASK		0xffffU
+#define PIT_COUNTER2		0x42
+#define PIT_CONTROL		0x43
+#define  PIT_COUNTER2_RATE	0xb4	/* counter 2, low byte then high byte, mode 2 */
+#define  PIT_COUNTER2_LATCH	0x80
+#define PIT_GATE		0x61
 /* clang-format on */
 
 static struct {

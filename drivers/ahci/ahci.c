@@ -4,51 +4,51 @@
 #include "lib/string.h"
 #include "lib/time.h"
 
-/* clang-format off: bits stand indented below their register */
 /* AHCI 1.3.1, 3: generic host control, then the ports. Registers have 32 bits. */
-#define AHCI_BAR	  5
-#define AHCI_CAP	  0x00
-#define AHCI_CAP_NCS(c)	  (((c) >> 8 & 0x1f) + 1) /* command slots of each */
-#define AHCI_CAP_S64A	  0x80000000
-#define AHCI_GHC	  0x04
-#define AHCI_GHC_HR	  0x00000001 /* reset; reads as 1 while it lasts */
-#define AHCI_GHC_IE	  0x00000002
-#define AHCI_GHC_AE	  0x80000000 /* without it the ports speak another language */
-#define AHCI_IS		  0x08	     /* a bit for each port; write-1-to-clear */
-#define AHCI_PI		  0x0c	     /* a bit for each port that is there; CAP.NP only says how many */
-#define AHCI_PORTS_MAX	  32
-#define AHCI_PORT(n)	  (0x100 + 0x80 * (n))
-#define AHCI_PxCLB	  0x00 /* command list; 64 bits */
-#define AHCI_PxFB	  0x08 /* received FIS; 64 bits */
-#define AHCI_PxIS	  0x10 /* write-1-to-clear */
-#define AHCI_PxIE	  0x14
-#define AHCI_PxI_DONE	  0x00000003 /* DHR, PS: a command has ended, or its data is there */
-#define AHCI_PxI_ERRORS	  0x78000000 /* TFE, HBF, HBD, IF: the port has stopped (6.2.2) */
-#define AHCI_PxCMD	  0x18
-#define AHCI_PxCMD_ST	  0x00000001
-#define AHCI_PxCMD_SUD	  0x00000002
-#define AHCI_PxCMD_POD	  0x00000004
-#define AHCI_PxCMD_FRE	  0x00000010
-#define AHCI_PxTFD	  0x20
-#define AHCI_PxTFD_BSY	  0x80
-#define AHCI_PxTFD_DRQ	  0x08
-#define AHCI_PxSIG	  0x24
-#define AHCI_PxSIG_ATA	  0x00000101
-#define AHCI_PxSSTS	  0x28
-#define AHCI_PxSSTS_DET	  0x0f
-#define AHCI_PxSSTS_DET_3 0x03 /* a device, and a link to it */
-#define AHCI_PxSERR	  0x30 /* write-1-to-clear */
-#define AHCI_PxCI	  0x38 /* a bit for each slot; cleared when its command has ended */
+/* clang-format off */
+#define AHCI_BAR		5
+#define AHCI_CAP		0x00
+#define  AHCI_CAP_NCS(c)	(((c) >> 8 & 0x1f) + 1) /* command slots of each */
+#define  AHCI_CAP_S64A		0x80000000
+#define AHCI_GHC		0x04
+#define  AHCI_GHC_HR		0x00000001	/* reset; reads as 1 while it lasts */
+#define  AHCI_GHC_IE		0x00000002
+#define  AHCI_GHC_AE		0x80000000	/* without it the ports speak another language */
+#define AHCI_IS			0x08		/* a bit for each port; write-1-to-clear */
+#define AHCI_PI			0x0c		/* a bit for each port that is there; CAP.NP only says how many */
+#define AHCI_PORTS_MAX		32
+#define AHCI_PORT(n)		(0x100 + 0x80 * (n))
+#define AHCI_PxCLB		0x00		/* command list; 64 bits */
+#define AHCI_PxFB		0x08		/* received FIS; 64 bits */
+#define AHCI_PxIS		0x10		/* write-1-to-clear */
+#define AHCI_PxIE		0x14
+#define  AHCI_PxI_DONE		0x00000003	/* DHR, PS: a command has ended, or its data is there */
+#define  AHCI_PxI_ERRORS	0x78000000	/* TFE, HBF, HBD, IF: the port has stopped (6.2.2) */
+#define AHCI_PxCMD		0x18
+#define  AHCI_PxCMD_ST		0x00000001
+#define  AHCI_PxCMD_SUD		0x00000002
+#define  AHCI_PxCMD_POD		0x00000004
+#define  AHCI_PxCMD_FRE		0x00000010
+#define AHCI_PxTFD		0x20
+#define  AHCI_PxTFD_BSY		0x80
+#define  AHCI_PxTFD_DRQ		0x08
+#define AHCI_PxSIG		0x24
+#define  AHCI_PxSIG_ATA		0x00000101
+#define AHCI_PxSSTS		0x28
+#define  AHCI_PxSSTS_DET	0x0f
+#define   AHCI_PxSSTS_DET_3	0x03		/* a device, and a link to it */
+#define AHCI_PxSERR		0x30		/* write-1-to-clear */
+#define AHCI_PxCI		0x38		/* a bit for each slot; cleared when its command has ended */
 
 /* ACS-3. */
-#define ATA_READ_DMA_EXT  0x25
-#define ATA_IDENTIFY	  0xec
-#define ATA_DEVICE_LBA	  0x40
-#define ATA_ID_COMMANDS	  83 /* which command sets there are; bits 15 and 14 say that the word is valid */
-#define ATA_ID_LBA48	  0x0400
-#define ATA_ID_VALID	  0x4000
-#define ATA_ID_VALID_MASK 0xc000
-#define ATA_ID_SECTORS	  100 /* 64 bits */
+#define ATA_READ_DMA_EXT	0x25
+#define ATA_IDENTIFY		0xec
+#define ATA_DEVICE_LBA		0x40
+#define ATA_ID_COMMANDS		83		/* which command sets there are; bits 15 and 14: the word is valid */
+#define  ATA_ID_LBA48		0x0400
+#define  ATA_ID_VALID		0x4000
+#define  ATA_ID_VALID_MASK	0xc000
+#define ATA_ID_SECTORS		100		/* 64 bits */
 /* clang-format on */
 
 #define SLOTS		8 /* that are used; each has a buffer of its own */

@@ -4,58 +4,58 @@
 #include "drivers/arp.h"
 #include "lib/time.h"
 
-/* clang-format off: bits stand indented below their register */
 /* 82574 datasheet, chapter 10, spelled as in Linux; registers have 32 bits. */
-#define E1000_CTRL		       0x0000
-#define E1000_CTRL_GIO_MASTER_DISABLE  0x00000004
-#define E1000_CTRL_SLU		       0x00000040 /* set link up */
-#define E1000_CTRL_RST		       0x04000000
-#define E1000_STATUS		       0x0008
-#define E1000_STATUS_LU		       0x00000002 /* link up */
-#define E1000_STATUS_GIO_MASTER_ENABLE 0x00080000 /* requests of its own are, or may be, under way */
-#define E1000_EECD		       0x0010
-#define E1000_EECD_AUTO_RD	       0x00000200 /* what a reset reads from the NVM has been read */
-#define E1000_ICR		       0x00c0	  /* writing 1 clears */
-#define E1000_ICR_TXDW		       0x00000001
-#define E1000_ICR_RXT0		       0x00000080
-#define E1000_ICR_RXQ0		       0x00100000 /* instead of RXT0 and TXDW while MSI-X is on */
-#define E1000_ICR_TXQ0		       0x00400000
-#define E1000_IMS		       0x00d0
-#define E1000_IMC		       0x00d8
-#define E1000_EIAC		       0x00dc
-#define E1000_IAM		       0x00e0
-#define E1000_IVAR		       0x00e4
-#define E1000_IVAR_ALL_0	       0x00088888 /* every cause has the MSI-X table's entry 0 */
-#define E1000_RCTL		       0x0100
-#define E1000_RCTL_EN		       0x00000002
-#define E1000_RCTL_BAM		       0x00008000 /* broadcasts; buffers have 2048 bytes */
-#define E1000_RCTL_SECRC	       0x04000000 /* without the checksum */
-#define E1000_TCTL		       0x0400
-#define E1000_TCTL_EN		       0x00000002
-#define E1000_TCTL_PSP		       0x00000008 /* pad short frames */
-#define E1000_TCTL_CT		       0x000000f0
-#define E1000_TCTL_COLD		       0x0003f000
-#define E1000_RDBAL		       0x2800
-#define E1000_TDBAL		       0x3800
-#define E1000_RING_LEN		       0x08 /* from RDBAL or TDBAL on */
-#define E1000_RING_HEAD		       0x10
-#define E1000_RING_TAIL		       0x18
-#define E1000_RDTR		       0x2820
-#define E1000_RADV		       0x282c
-#define E1000_TXDCTL		       0x3828
-#define E1000_TXDCTL_COUNT_DESC	       0x00400000 /* the 82571 to 82583 want it set */
-#define E1000_RFCTL		       0x5008
-#define E1000_RAL		       0x5400
-#define E1000_RAH		       0x5404
-#define E1000_MRQC		       0x5818
-#define E1000_REGISTERS		       0x20000
+/* clang-format off */
+#define E1000_CTRL			0x0000
+#define  E1000_CTRL_GIO_MASTER_DISABLE	0x00000004
+#define  E1000_CTRL_SLU			0x00000040	/* set link up */
+#define  E1000_CTRL_RST			0x04000000
+#define E1000_STATUS			0x0008
+#define  E1000_STATUS_LU		0x00000002	/* link up */
+#define  E1000_STATUS_GIO_MASTER_ENABLE	0x00080000	/* requests of its own are, or may be, under way */
+#define E1000_EECD			0x0010
+#define  E1000_EECD_AUTO_RD		0x00000200	/* what a reset reads from the NVM has been read */
+#define E1000_ICR			0x00c0		/* writing 1 clears */
+#define  E1000_ICR_TXDW			0x00000001
+#define  E1000_ICR_RXT0			0x00000080
+#define  E1000_ICR_RXQ0			0x00100000	/* instead of RXT0 and TXDW while MSI-X is on */
+#define  E1000_ICR_TXQ0			0x00400000
+#define E1000_IMS			0x00d0
+#define E1000_IMC			0x00d8
+#define E1000_EIAC			0x00dc
+#define E1000_IAM			0x00e0
+#define E1000_IVAR			0x00e4
+#define  E1000_IVAR_ALL_0		0x00088888	/* every cause has the MSI-X table's entry 0 */
+#define E1000_RCTL			0x0100
+#define  E1000_RCTL_EN			0x00000002
+#define  E1000_RCTL_BAM			0x00008000	/* broadcasts; buffers have 2048 bytes */
+#define  E1000_RCTL_SECRC		0x04000000	/* without the checksum */
+#define E1000_TCTL			0x0400
+#define  E1000_TCTL_EN			0x00000002
+#define  E1000_TCTL_PSP			0x00000008	/* pad short frames */
+#define  E1000_TCTL_CT			0x000000f0
+#define  E1000_TCTL_COLD		0x0003f000
+#define E1000_RDBAL			0x2800
+#define E1000_TDBAL			0x3800
+#define  E1000_RING_LEN			0x08		/* from RDBAL or TDBAL on */
+#define  E1000_RING_HEAD		0x10
+#define  E1000_RING_TAIL		0x18
+#define E1000_RDTR			0x2820
+#define E1000_RADV			0x282c
+#define E1000_TXDCTL			0x3828
+#define  E1000_TXDCTL_COUNT_DESC	0x00400000	/* the 82571 to 82583 want it set */
+#define E1000_RFCTL			0x5008
+#define E1000_RAL			0x5400
+#define E1000_RAH			0x5404
+#define E1000_MRQC			0x5818
+#define E1000_REGISTERS			0x20000
 
-#define E1000_TXD_CMD_EOP	       0x01
-#define E1000_TXD_CMD_IFCS	       0x02 /* with a checksum */
-#define E1000_TXD_CMD_RS	       0x08 /* tell of its end */
-#define E1000_TXD_STAT_DD	       0x01
-#define E1000_RXD_STAT_DD	       0x01
-#define E1000_RXD_STAT_EOP	       0x02
+#define E1000_TXD_CMD_EOP		0x01
+#define E1000_TXD_CMD_IFCS		0x02		/* with a checksum */
+#define E1000_TXD_CMD_RS		0x08		/* tell of its end */
+#define E1000_TXD_STAT_DD		0x01
+#define E1000_RXD_STAT_DD		0x01
+#define E1000_RXD_STAT_EOP		0x02
 /* clang-format on */
 
 #define OURS	       (E1000_ICR_TXDW | E1000_ICR_RXT0 | E1000_ICR_RXQ0 | E1000_ICR_TXQ0)

@@ -3,32 +3,32 @@
 
 #include "lib/string.h"
 
-/* clang-format off: bits stand indented below their register */
 /* NVMe 2.0, 3.1.3; registers have 32 bits but where noted. */
-#define NVME_CAP	    0x00		/* 64 bits */
-#define NVME_CAP_TO(lo)	    ((lo) >> 24 & 0xff) /* in the lower half: how long READY may take, in 500 ms */
-#define NVME_CAP_MPSMIN(hi) ((hi) >> 16 & 0xf)	/* in the upper half: the least page, 4 KiB << MPSMIN */
-#define NVME_CAP_DSTRD(hi)  ((hi)&0xf)		/* in the upper half: doorbells stand 4 << DSTRD bytes apart */
-#define NVME_CC		    0x14
-#define NVME_CC_EN	    0x000001
-#define NVME_CC_SIZES	    0x460000 /* entries of I/O queues: 2^6 and 2^4 bytes, the least, and what we use */
-#define NVME_CSTS	    0x1c
-#define NVME_CSTS_RDY	    0x1
-#define NVME_CSTS_CFS	    0x2	 /* fatal: only a reset helps */
-#define NVME_AQA	    0x24 /* entries of the admin queues less one: completion 27..16, submission 11..0 */
-#define NVME_ASQ	    0x28 /* 64 bits */
-#define NVME_ACQ	    0x30 /* 64 bits */
-#define NVME_DOORBELLS	    0x1000
-#define NVME_REGISTERS	    0x2000
+/* clang-format off */
+#define NVME_CAP		0x00		/* 64 bits */
+#define  NVME_CAP_TO(lo)	((lo) >> 24 & 0xff) /* in the lower half: how long READY may take, in 500 ms */
+#define  NVME_CAP_MPSMIN(hi)	((hi) >> 16 & 0xf) /* in the upper half: the least page, 4 KiB << MPSMIN */
+#define  NVME_CAP_DSTRD(hi)	((hi) & 0xf)	/* in the upper half: doorbells stand 4 << DSTRD bytes apart */
+#define NVME_CC			0x14
+#define  NVME_CC_EN		0x000001
+#define  NVME_CC_SIZES		0x460000	/* entries of I/O queues: 2^6 and 2^4 bytes, the least, and what we use */
+#define NVME_CSTS		0x1c
+#define  NVME_CSTS_RDY		0x1
+#define  NVME_CSTS_CFS		0x2		/* fatal: only a reset helps */
+#define NVME_AQA		0x24		/* entries of the admin queues less one: completion 27..16, submission 11..0 */
+#define NVME_ASQ		0x28		/* 64 bits */
+#define NVME_ACQ		0x30		/* 64 bits */
+#define NVME_DOORBELLS		0x1000
+#define NVME_REGISTERS		0x2000
 
-#define NVME_IDENTIFY	    0x06
-#define NVME_IDENTIFY_CTRL  0x01 /* in dword 10: the controller itself */
-#define NVME_IDENTIFY_MODEL 24	 /* 40 characters, padded with spaces */
-#define NVME_SET_FEATURES   0x09
-#define NVME_FEAT_ASYNC	    0x0b /* in dword 10; which events, in dword 11 */
-#define NVME_SMART_CRITICAL 0xff /* all that it may warn of */
-#define NVME_ASYNC_EVENT    0x0c
-#define NVME_STATUS(s)	    ((s) >> 1) /* bit 0 is the phase */
+#define NVME_IDENTIFY		0x06
+#define  NVME_IDENTIFY_CTRL	0x01		/* in dword 10: the controller itself */
+#define  NVME_IDENTIFY_MODEL	24		/* 40 characters, padded with spaces */
+#define NVME_SET_FEATURES	0x09
+#define  NVME_FEAT_ASYNC	0x0b		/* in dword 10; which events, in dword 11 */
+#define   NVME_SMART_CRITICAL	0xff		/* all that it may warn of */
+#define NVME_ASYNC_EVENT	0x0c
+#define NVME_STATUS(s)		((s) >> 1)	/* bit 0 is the phase */
 /* clang-format on */
 
 #define QUEUE_SIZE	8 /* entries */

@@ -9,32 +9,34 @@
 #define SERIAL_DEVICE 0x0002
 
 /* PC16550D data sheet, 8; spelled as in Linux's serial_reg.h. 8 bits each. */
-#define UART_RX		     0
-#define UART_TX		     0
-#define UART_DLL	     0 /* with DLAB set */
-#define UART_DLM	     1 /* with DLAB set */
-#define UART_IER	     1
-#define UART_IER_THRI	     0x02 /* the transmitter is empty: its FIFO, where it has one */
-#define UART_IIR	     2
-#define UART_IIR_NO_INT	     0x01
-#define UART_IIR_ID	     0x0e
-#define UART_IIR_THRI	     0x02 /* gone once it was read */
-#define UART_IIR_FIFO	     0xc0
-#define UART_FCR	     2
-#define UART_FCR_ENABLE_FIFO 0x01
-#define UART_FCR_CLEAR_RCVR  0x02
-#define UART_FCR_CLEAR_XMIT  0x04
-#define UART_LCR	     3
-#define UART_LCR_8N1	     0x03
-#define UART_LCR_DLAB	     0x80
-#define UART_MCR	     4
-#define UART_MCR_READY	     0x0b /* DTR, RTS, OUT2 */
-#define UART_LSR	     5
-#define UART_MSR	     6
-#define UART_PORTS	     8
+/* clang-format off */
+#define UART_RX			0
+#define UART_TX			0
+#define UART_DLL		0	/* with DLAB set */
+#define UART_DLM		1	/* with DLAB set */
+#define UART_IER		1
+#define  UART_IER_THRI		0x02	/* the transmitter is empty: its FIFO, where it has one */
+#define UART_IIR		2
+#define  UART_IIR_NO_INT	0x01
+#define  UART_IIR_ID		0x0e
+#define   UART_IIR_THRI		0x02	/* gone once it was read */
+#define  UART_IIR_FIFO		0xc0
+#define UART_FCR		2
+#define  UART_FCR_ENABLE_FIFO	0x01
+#define  UART_FCR_CLEAR_RCVR	0x02
+#define  UART_FCR_CLEAR_XMIT	0x04
+#define UART_LCR		3
+#define  UART_LCR_8N1		0x03
+#define  UART_LCR_DLAB		0x80
+#define UART_MCR		4
+#define  UART_MCR_READY		0x0b	/* DTR, RTS, OUT2 */
+#define UART_LSR		5
+#define UART_MSR		6
+#define UART_PORTS		8
+/* clang-format on */
 
-#define FIFO_SIZE	     16
-#define LINE_MAX	     64 /* 6 ms at 115200 baud */
+#define FIFO_SIZE 16
+#define LINE_MAX  64 /* 6 ms at 115200 baud */
 
 /* A kernel that goes has somebody else to wait for it: a last line is not worth a second. */
 #define WORK_WAIT_US	 1000000

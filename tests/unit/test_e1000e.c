@@ -30,11 +30,9 @@
 #define PM_TIMER 0x708
 
 #define CTRL	 (BAR + 0x0000)
-#define ICR	 (BAR + 0x00c0)
 #define IMC	 (BAR + 0x00d8)
 #define RCTL	 (BAR + 0x0100)
 #define TCTL	 (BAR + 0x0400)
-#define TDT	 (BAR + 0x3818)
 #define RST	 0x04000000
 #define NO_DMA	 0x4
 #define TXDW	 0x00000001
