@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from witness.lab import stage
+from witness.lab import performance
 from witness.lab.experiment import Experiment, Role, experiments
 from witness.lab.lab import DOCUMENT, Choice, measure
 from witness.report.table import markdown
@@ -36,7 +36,7 @@ def sampled(experiment: Experiment) -> Experiment:
 @pytest.fixture(scope="module")
 def results() -> Results:
     choice = Choice({id: sampled(experiment) for id, experiment in experiments().items()}, [])
-    return measure(BUILD, BUILD / "test" / "lab", choice, stage.settings(), lambda *lines: None)
+    return measure(BUILD, BUILD / "test" / "lab", choice, performance.settings(), lambda *lines: None)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from witness.judge.policies import SHUTDOWN as OUT, STARTUP as IN
-from witness.lab import stage
+from witness.lab import performance
 from witness.lab.devices import DEVICES
 from witness.lab.lab import DOCUMENT, Choice, measure
 from witness.lab.matrix import Cell
@@ -36,7 +36,7 @@ Facts = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def results() -> Facts:
-    return measure(BUILD, BUILD / "test" / "matrix", Choice({}, SAMPLE), stage.settings(), lambda *lines: None)
+    return measure(BUILD, BUILD / "test" / "matrix", Choice({}, SAMPLE), performance.settings(), lambda *lines: None)
 
 
 def test_sample_has_everything() -> None:

@@ -15,7 +15,8 @@ from witness.lab import disk
 from witness.lab.dma import given, hits
 from witness.lab.experiment import Experiment, Role, Value, exactly
 from witness.lab.observation import at
-from witness.lab.stage import IMAGES, Stage
+from witness.lab.performance import IMAGES
+from witness.lab.stage import Stage
 from witness.linux.trial import FILES as FOLDER, LINUX, Boot, Seen
 from witness.machine.description import Content, Disk, Machine, Nic
 from witness.machine.record import Outcome, Ram

@@ -11,8 +11,8 @@ import pytest
 
 from witness.lab.experiment import Role, Shown, Trial, Unshown, Value, Verdict, at_least, conclude, exactly, reason
 from witness.lab.lab import Choice, check_devices
+from witness.lab.performance import models
 from witness.lab.rounds import differences
-from witness.lab.stage import models
 from witness.machine.description import Machine
 from witness.machine.firmware import Firmware
 from witness.machine.qemu import Settings, Unusable

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterable, Mapping
 
-from witness.lab import matrix, stage
+from witness.lab import matrix, performance
 from witness.lab.devices import DEVICES
 from witness.lab.experiment import Experiment, experiments
 from witness.lab.pool import Job, run_jobs
@@ -54,7 +54,7 @@ def lab(build: Path, only: str, repeat: int, environment: Mapping[str, str], say
     """Run what is chosen, so many times. document: what it shows is what is known from now on."""
     if document and only:
         raise Unusable(f"ONLY={only}: the document holds everything")
-    how = stage.settings(environment)
+    how = performance.settings(environment)
     choice = Choice.of(only)
     machines = [trial.machine for e in choice.experiments.values() for trial in e.trials]
     check_devices(how, [*machines, *(DEVICES[name].machine for name in {cell.device for cell in choice.cells})])
@@ -87,7 +87,7 @@ def measure(build: Path, directory: Path, choice: Choice, how: Settings, say: Sa
 
 def check_devices(how: Settings, machines: Iterable[Machine]) -> None:
     """Whether this QEMU has every device that the machines name."""
-    wanted = {device for machine in machines for device in stage.models(machine)}
+    wanted = {device for machine in machines for device in performance.models(machine)}
     try:
         told = subprocess.run([how.qemu, "-device", "help"], check=True, capture_output=True, text=True).stdout
     except OSError as error:

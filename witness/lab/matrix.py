@@ -20,7 +20,7 @@ from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, E820_RAM, e820
 from witness.evidence.interrupts import own_messages
 from witness.judge import hazards, signature
 from witness.judge.policies import SHUTDOWN, STARTUP
-from witness.lab import stage
+from witness.lab import performance
 from witness.lab.devices import DEVICES, NEIGHBOUR, Device
 from witness.lab.dma import given, hits
 from witness.lab.experiment import STUMBLES, Unshown, reason
@@ -99,7 +99,7 @@ def jobs_of(chosen: list[Cell], directory: Path, done: Callable[[Facts, Mapping[
     return [Job(DEVICES[cell.device].machine, partial(play, cell, directory, alone), ended) for cell in chosen]
 
 
-def play(cell: Cell, directory: Path, keep: bool, origin: stage.Origin) -> tuple[Facts, Mapping[str, str]]:
+def play(cell: Cell, directory: Path, keep: bool, origin: performance.Origin) -> tuple[Facts, Mapping[str, str]]:
     place = directory / "matrix" / str(cell)
     shutil.rmtree(place, ignore_errors=True)
     device = DEVICES[cell.device]
@@ -110,7 +110,7 @@ def play(cell: Cell, directory: Path, keep: bool, origin: stage.Origin) -> tuple
         "shutdown": partial(_shutdown, device),
         "entered": partial(_entered, device),
     }
-    run, kept = stage.perform(origin, device.machine, "out", words, points, place)
+    run, kept = performance.perform(origin, device.machine, "out", words, points, place)
     result: Facts = {
         "out": cell.out, "in": cell.inward, "device": cell.device, "outcome": "ran", "why": "", "hazards": {}, "notes": [],
         "signature": EXPECTED, "timeline": None, "directory": None,

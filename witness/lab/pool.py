@@ -15,7 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Callable, Generic, Iterator, Sequence, TypeVar
 
-from witness.lab import stage
+from witness.lab import performance
 from witness.machine.description import Machine
 from witness.machine.qemu import Settings, die_with_parent
 
@@ -27,7 +27,7 @@ class Job(Generic[T]):
     """A run from a snapshot of a machine. work is called in another process: it and what it returns are pickled."""
 
     machine: Machine
-    work: Callable[[stage.Origin], T]
+    work: Callable[[performance.Origin], T]
     done: Callable[[T], None]  # called here
 
 
@@ -54,7 +54,7 @@ def run_jobs(jobs: Sequence[Job[T]], build: Path, directory: Path, how: Settings
     # The machine with the most to do first, so that no CPU waits for it at the end.
     machines = sorted(waiting, key=lambda machine: -len(waiting[machine]))
     with workers() as pool:
-        boots = {pool.submit(stage.take, m, build, directory / str(i), how): m for i, m in enumerate(machines)}
+        boots = {pool.submit(performance.take, m, build, directory / str(i), how): m for i, m in enumerate(machines)}
         runs: dict[Future[T], Job[T]] = {}
         try:
             while boots or runs:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
-from witness.lab import stage
+from witness.lab import performance
 from witness.lab.experiment import STUMBLES, Experiment, Shown, Trial, Value, conclude, reason
 from witness.lab.observation import Observation
 from witness.lab.pool import Job
@@ -66,9 +66,9 @@ def jobs_of(experiment: Experiment, directory: Path, done: Done) -> list[Job[Pla
     ]
 
 
-def play(id: str, number: int, directory: Path, origin: stage.Origin) -> Played:
+def play(id: str, number: int, directory: Path, origin: performance.Origin) -> Played:
     def perform(trial: Trial, place: Path) -> Performed:
-        run, kept = stage.perform(origin, trial.machine, trial.image, trial.words, trial.points, place)
+        run, kept = performance.perform(origin, trial.machine, trial.image, trial.words, trial.points, place)
         return run, partial(Observation, run, kept, trial.may_kill)
 
     return judged(id, number, directory, perform)

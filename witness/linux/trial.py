@@ -8,20 +8,19 @@ there at each point, as the images of the lab do, but tells texts as well: a rea
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Mapping
 
 from witness.boot.protocol import KERNEL_VERSION
 from witness.evidence import guestlog
 from witness.evidence.case import Before, Case
 from witness.lab.experiment import Trial, Unshown
 from witness.lab.observation import Mark, Observation
-from witness.lab.stage import Stage
-from witness.machine.qemu import AtEntry, Session, Settings, Start, Unusable, configs, run
-from witness.machine.qmp import Wire
+from witness.lab.stage import Dialogue
+from witness.machine.qemu import AtEntry, Session, Settings, Unusable, configs
 from witness.machine.record import Outcome, Run
 from witness.pci.topology import Bdf, Topology
 from witness.report.timeline import IN, OUT, WINDOW, last_words
@@ -74,7 +73,6 @@ class Conversation:
     told: dict[str, list[list[str]]] = field(default_factory=dict)  # by title, each time
     verdicts: list[str] = field(default_factory=list)
     functions: list[tuple[Bdf, bytes]] = field(default_factory=list)  # configuration space, when userspace began
-    kept: dict[str, bytes] = field(default_factory=dict)  # by actions
 
     def take(self, line: str) -> str | None:
         """The point that somebody waits at, if this line tells of one."""
@@ -106,17 +104,12 @@ def perform(trial: Boot, build: Path, directory: Path, how: Settings) -> Seen:
     """Boot, and do at each point what is to be done there."""
     check(build, trial)
     beside = perform(trial.beside, build, directory / "beside", how) if trial.beside else None
-    ours, qemus = socket.socketpair()
-    with ours, qemus:
-        wire = ("-chardev", f"socket,id=com2,fd={qemus.fileno()}", "-serial", "chardev:com2")
-        machine = replace(trial.machine, extra=(*trial.machine.extra, *wire))
-        how = replace(how, timeout=max(how.timeout, TIMEOUT_MIN_S))
-        start = _Performance(trial, build, ours, qemus)
-        record = run(machine, build, directory, trial.words, how, stop_at_jump=False, fds=(qemus.fileno(),), start=start)
+    start = _LinuxDialogue(trial.points, trial, build)
+    record = start.run(trial.machine, build, directory, trial.words, replace(how, timeout=max(how.timeout, TIMEOUT_MIN_S)))
     record.versions["Linux"] = version(build)
     if record.outcome is Outcome.TIMEOUT:
         record.detail += f"; Linux's last point: {start.said.points[-1] if start.said.points else 'none'}{panicked(record)}"
-    return Seen(record, start.said, beside)
+    return Seen(record, start.said, start.kept, beside)
 
 
 def check(build: Path, trial: Boot) -> None:
@@ -141,10 +134,11 @@ def version(build: Path) -> str:
     return found[1] if found else text.partition(" ")[0]
 
 
-class _Performance(Start):
-    def __init__(self, trial: Boot, build: Path, ours: socket.socket, qemus: socket.socket) -> None:
-        self.trial, self.build, self.ours, self.qemus = trial, build, ours, qemus
-        self.said = Conversation()
+@dataclass
+class _LinuxDialogue(Dialogue):
+    trial: Boot
+    build: Path
+    said: Conversation = field(default_factory=Conversation)
 
     def arguments(self, kernel: Path, cmdline: str, directory: Path) -> list[str]:
         arguments = ["-kernel", str(self.build / self.trial.image), "-append"]
@@ -169,24 +163,16 @@ class _Performance(Start):
         return directory / "initrd"
 
     def watch(self, record: Run, session: Session, at_entry: AtEntry | None) -> None:
-        self.qemus.close()  # so that QEMU's end is the end of the conversation
         session.gdb.resume()
-        wire, stage = Wire(self.ours, session.qmp.wire.deadline), Stage(session, kept=self.said.kept)
-        try:
-            while True:
-                said = self.said.take(wire.until(b"\n").decode("utf-8", errors="replace"))
-                if said is None:
-                    continue
-                name, stage.value = point(said)
-                if not self.said.functions:
-                    self.said.functions = configs(session.qmp)
-                action = self.trial.points.get(name)
-                if action:
-                    action(stage)
-                wire.send(b"\n")
-        finally:
-            for connection in stage.open.values():
-                connection.close()
+        self.converse(session)
+
+    def hear(self, session: Session, line: str) -> tuple[str, int] | None:
+        said = self.said.take(line)
+        if said is None:
+            return None
+        if not self.said.functions:
+            self.said.functions = configs(session.qmp)
+        return point(said)
 
     def ended(self, record: Run, status: int) -> tuple[Outcome, str]:
         verdict = self.said.verdicts[-1] if self.said.verdicts else ""
@@ -213,8 +199,8 @@ def last_line(record: Run) -> str:
 class Seen(Observation):
     """What a judge sees: the lab's view of the trace, and what Linux told."""
 
-    def __init__(self, record: Run, said: Conversation, beside: Seen | None = None) -> None:
-        self.run, self.said, self.kept, self.beside = record, said, said.kept, beside
+    def __init__(self, record: Run, said: Conversation, kept: Mapping[str, bytes] = {}, beside: Seen | None = None) -> None:
+        self.run, self.said, self.kept, self.beside = record, said, kept, beside
         self.landed = []
         self.case = Case(record, record.events, Before(Topology.of(said.functions), {}, []))
 

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""One trial: a machine set going from its snapshot with the experiment's image in first's place, and the harness at its points.
+
+Under icount the machine's clock counts its instructions, so a device's delay is the same on every host.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Mapping, Sequence
+
+from witness.boot.protocol import E820_RAM, INIT_SIZE, Image, e820
+from witness.lab.stage import MARK, Action, Dialogue, with_com2
+from witness.machine.description import Machine
+from witness.machine.firmware import Firmware
+from witness.machine.plug import plug
+from witness.machine.qemu import AtEntry, Session, Settings, Start, Unusable
+from witness.machine.record import Entry, Run
+from witness.machine.snapshot import Snapshot, give_cmdline, give_initrd, params, write, write_params
+
+# 64 ns an instruction: firmware boots fastest with it (2.3 s; QEMU 7.2), and edu's 100 ms pass in 20 ms of the host's time.
+ICOUNT = ("-icount", "shift=6,sleep=off")
+
+# QEMU 7.2: "State blocked by non-migratable device". (edu has no state either, but does not say so: see snapshot.py.) Behind a port
+# one is plugged into the machine that the snapshot gives; elsewhere it takes a boot for each run.
+UNMIGRATABLE = {"nvme"}
+
+IMAGES = "claims"  # in the build
+ARCHIVE = "next.cpio"
+
+
+def settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    given = Settings.of(environment)
+    if given.accel != "tcg":
+        raise Unusable(f"ACCEL={given.accel}: the lab counts the machine's instructions, which only tcg can")
+    return replace(given, flags=(*ICOUNT, *given.flags))
+
+
+@dataclass(frozen=True)
+class ColdBoot(Start):
+    """Where no snapshot can be: each run boots."""
+
+    build: Path
+    settings: Settings
+
+
+Origin = Snapshot | ColdBoot
+
+
+def take(machine: Machine, build: Path, directory: Path, how: Settings) -> Origin:
+    """What the runs on this machine begin from: the machine at its first image's entry, where QEMU can keep it."""
+    machine, _ = _unplugged(machine)
+    if models(machine) & UNMIGRATABLE:
+        return ColdBoot(build, how)
+    directory.mkdir(parents=True, exist_ok=True)
+    return Snapshot.take(with_com2(machine, "-serial", "null"), build, directory, how)
+
+
+def models(machine: Machine) -> set[str]:
+    """The device models that the machine's command line names."""
+    arguments = machine.arguments(Path(), Firmware(Path("OVMF.fd"), None))
+    return {value.partition(",")[0] for option, value in zip(arguments, arguments[1:]) if option == "-device"}
+
+
+def _unplugged(machine: Machine) -> tuple[Machine, list[str]]:
+    """The machine without the devices that are plugged in later, and these."""
+    late = [device for device in machine.devices if device.partition(",")[0] in UNMIGRATABLE and ",bus=" in device]
+    return replace(machine, devices=tuple(device for device in machine.devices if device not in late)), late
+
+
+def perform(
+    origin: Origin, machine: Machine, image: str, words: str, points: Mapping[str, Action], directory: Path
+) -> tuple[Run, dict[str, bytes]]:
+    """Let the machine go on with this image where first is entered, and do at each of its points what is to be done there.
+
+    Returns the run, and what the actions have kept.
+    """
+    machine, plugged = _unplugged(machine)
+    folder = origin.build / IMAGES
+    start = _ImageDialogue(points, origin, plugged, Image.load(image, folder / f"{image}.bin"), words, folder / ARCHIVE)
+    return start.run(machine, origin.build, directory, words, origin.settings), start.kept
+
+
+@dataclass
+class _ImageDialogue(Dialogue):
+    origin: Origin
+    plugged: Sequence[str]
+    image: Image
+    words: str
+    archive: Path
+
+    def arguments(self, kernel: Path, cmdline: str, directory: Path) -> list[str]:
+        return self.origin.arguments(kernel, "", directory)
+
+    def begin(self, session: Session) -> None:
+        self.origin.begin(session)
+
+    def watch(self, record: Run, session: Session, at_entry: AtEntry | None) -> None:
+        if isinstance(self.origin, ColdBoot):
+            super().watch(record, session, self._give)
+        else:
+            entry = replace(plug(session, self.origin.entry, self.plugged), stop=None)
+            record.entries.append(entry)
+            self._give(session, entry)
+            session.gdb.resume()
+        self.converse(session)
+
+    def hear(self, session: Session, line: str) -> tuple[str, int] | None:
+        name, _, value = line.partition(" ")
+        return None if name.startswith(MARK) else (name, int(value, 16))
+
+    def _give(self, session: Session, entry: Entry) -> None:
+        """What first's place holds from here on, and what it is handed. What follows the image has to be free RAM, too."""
+        needed = range(entry.load_address, entry.load_address + self.image.init_size)
+        ram = [addresses for addresses, kind in e820(params(session, entry)) if kind == E820_RAM]
+        if not any(r.start <= needed.start and needed.stop <= r.stop for r in ram):
+            raise Unusable(f"{self.image.name}: {self.image.init_size} bytes at {needed.start:#x} are not all RAM")
+        write(session, entry.load_address, self.image.payload)
+        write_params(session, entry, INIT_SIZE, self.image.init_size.to_bytes(4, "little"))
+        give_cmdline(session, entry, self.words)
+        give_initrd(session, entry, self.archive.read_bytes())
