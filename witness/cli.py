@@ -15,6 +15,7 @@ from witness.bench import bench
 from witness.judge.engine import Result, Verdict
 from witness.judge.rules import judge
 from witness.lab import lab, soak
+from witness.evidence import guestlog
 from witness.lab.rounds import REPEAT_MAX
 from witness.linux import diff, linux
 from witness.machine.description import REFERENCE
@@ -30,7 +31,7 @@ KEEP, DISABLE = "keep-msi", "disable-msi"
 CONTROL = {"out-signature": Result.PASS, "load": Result.PASS, "window-intx": Result.FAIL}
 
 
-class Parser(argparse.ArgumentParser):
+class OneLineParser(argparse.ArgumentParser):
     """One line and exit code 2, without the usage text."""
 
     def error(self, message: str) -> NoReturn:
@@ -38,9 +39,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = Parser(prog="handoff", description="Run a hand-off under QEMU and judge it from QEMU's own trace.")
+    parser = OneLineParser(prog="handoff", description="Run a hand-off under QEMU and judge it from QEMU's own trace.")
     names = "run|compare|judge|bench|soak|lab|linux|linux-diff"
-    commands = parser.add_subparsers(dest="command", required=True, metavar=names, parser_class=Parser)
+    commands = parser.add_subparsers(dest="command", required=True, metavar=names, parser_class=OneLineParser)
     for name, action, text in (
         ("run", _run, "boot the chain, tell the story, print the verdicts"),
         ("compare", _compare, "the same load under keep-msi and disable-msi, side by side"),
@@ -97,7 +98,7 @@ def _judge(options: argparse.Namespace) -> Outcome:
 
 def _tell(record: Run) -> Outcome:
     verdicts = judge(record)
-    _print(report.versions(record), "", *report.story(record), "", *report.ending(record), *report.table(verdicts))
+    _print(report.versions(record), "", *guestlog.story(record.log), "", *report.ending(record), *report.table(verdicts))
     _print("", report.command(record), "", f"log, trace, RAM: {record.directory}/", report.result(record, verdicts))
     return report.exit_code(record, verdicts)
 

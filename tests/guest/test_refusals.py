@@ -22,9 +22,9 @@ from tests.guest.conftest import BUILD, Boot, failures, log_has, run_to
 from witness.boot.protocol import E820_ENTRIES, E820_TABLE, Image
 from witness.evidence.case import Case
 from witness.machine.description import Content, Disk, Machine
-from witness.machine.qemu import Session, configs
+from witness.machine.qemu import AtEntry, Session, configs
 from witness.machine.record import Entry, Outcome, Run
-from witness.machine.snapshot import Change, Snapshot, give_cmdline, give_initrd, initrd, write_params
+from witness.machine.snapshot import Snapshot, give_cmdline, give_initrd, initrd, write_params
 from witness.pci.registers import PCI_COMMAND, PCI_COMMAND_MASTER
 from witness.pci.topology import Bdf
 from witness.trace.events import ConfigWrite, RunState
@@ -67,7 +67,7 @@ class Attempt:
     lines: list[int]  # in the log
 
 
-def attempt(snapshot: Snapshot, change: Change | None = None, cmdline: str = "") -> Attempt:
+def attempt(snapshot: Snapshot, change: AtEntry | None = None, cmdline: str = "") -> Attempt:
     seen: list[dict[Bdf, bytes]] = []
     lines: list[int] = []
 
@@ -105,15 +105,15 @@ def assert_no_device_was_touched(tried: Attempt) -> None:
     assert not [str(bdf) for bdf, config in after.items() if not config[PCI_COMMAND] & PCI_COMMAND_MASTER]
 
 
-def gives(files: dict[str, bytes]) -> Change:
+def gives(files: dict[str, bytes]) -> AtEntry:
     return lambda session, entry: give_initrd(session, entry, newc.checked(files))
 
 
-def gives_raw(archive: bytes) -> Change:
+def gives_raw(archive: bytes) -> AtEntry:
     return lambda session, entry: give_initrd(session, entry, archive)
 
 
-def second(offset: int, *data: int) -> Change:
+def second(offset: int, *data: int) -> AtEntry:
     """An archive with an image in which these bytes are others, and whose digest is right."""
     return gives({"second/image": SECOND[:offset] + bytes(data) + SECOND[offset + len(data):]})
 
@@ -145,7 +145,7 @@ def test_twin_one_that_was_placed_is_the_one_that_was_given(snapshot: Snapshot) 
 # --- the image ---
 
 
-HEADER_CASES: list[tuple[str, Change, str]] = [
+HEADER_CASES: list[tuple[str, AtEntry, str]] = [
     ("boot-flag", second(BOOT_FLAG, 0), "image second refused: no 0xaa55 at 0x1fe: not a boot protocol image"),
     ("magic", second(MAGIC, *b"HdrZ"), 'image second refused: no "HdrS" at 0x202: not a boot protocol image'),
     ("protocol", second(VERSION, 0x0B, 2), "image second refused: boot protocol 0x020b, the 64-bit entry needs 0x020c or later"),
@@ -167,7 +167,7 @@ HEADER_CASES: list[tuple[str, Change, str]] = [
 
 
 @pytest.mark.parametrize("change, line", [case[1:] for case in HEADER_CASES], ids=[case[0] for case in HEADER_CASES])
-def test_an_image_that_cannot_be_entered(snapshot: Snapshot, change: Change, line: str) -> None:
+def test_an_image_that_cannot_be_entered(snapshot: Snapshot, change: AtEntry, line: str) -> None:
     assert_refused(attempt(snapshot, change), line)
 
 

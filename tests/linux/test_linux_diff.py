@@ -28,9 +28,9 @@ def hand_overs(shutdown: str) -> tuple[Seen, Case]:
     return diff.hand_overs(BUILD, f"handoff.shutdown={shutdown}", Settings.of(os.environ))
 
 
-def told(theirs: Seen, ours: Case, bdf: Bdf) -> tuple[diff.Told, diff.Told]:
+def told(theirs: Seen, ours: Case, bdf: Bdf) -> tuple[diff.PhaseWrites, diff.PhaseWrites]:
     start, stop = theirs.mark("loaded").line, theirs.mark("userspace", 1).line
-    return diff.told(theirs.case, bdf, start, stop), diff.told(ours, bdf, diff.loaded(ours), ours.end + 1)
+    return diff.phase_writes(theirs.case, bdf, start, stop), diff.phase_writes(ours, bdf, diff.loaded(ours), ours.end + 1)
 
 
 def given(shutdown: str, bdf: Bdf) -> set[Reason]:
@@ -38,7 +38,7 @@ def given(shutdown: str, bdf: Bdf) -> set[Reason]:
     theirs, ours = hand_overs(shutdown)
     left, right = told(theirs, ours, bdf)
     known = [reason for reason in REASONS if reason.applies(Environment(ours.name(bdf), shutdown))]
-    rows = {phase: list(diff.aligned(left.phases[phase], right.phases[phase])) for phase in diff.PHASES}
+    rows = {phase: list(diff.paired(left.phases[phase], right.phases[phase])) for phase in diff.PHASES}
     return {reason for phase in diff.PHASES for _, reason in diff.explained(phase, rows[phase], known) if reason}
 
 

@@ -21,9 +21,9 @@ from tests.guest.test_refusals import (
 from witness.boot.protocol import E820_ENTRIES, E820_RAM, E820_TABLE, e820
 from witness.evidence.case import Case
 from witness.linux.trial import INITRD, LINUX, console
-from witness.machine.qemu import Session
+from witness.machine.qemu import AtEntry, Session
 from witness.machine.record import Entry
-from witness.machine.snapshot import Change, Snapshot, give_cmdline, give_initrd, params, write_params
+from witness.machine.snapshot import Snapshot, give_cmdline, give_initrd, params, write_params
 
 KERNEL = (BUILD / LINUX).read_bytes()
 ARCHIVE = (BUILD / INITRD).read_bytes()
@@ -41,16 +41,16 @@ def snapshot() -> Snapshot:
     return Snapshot.take(MACHINE, BUILD, WHERE.with_name(f"{WHERE.name}-linux"))
 
 
-def gives(kernel: bytes = KERNEL, initrd: bytes = ARCHIVE) -> Change:
+def gives(kernel: bytes = KERNEL, initrd: bytes = ARCHIVE) -> AtEntry:
     return lambda session, entry: give_initrd(session, entry, newc.checked({"linux/image": kernel, "linux/initrd": initrd}))
 
 
-def kernel(offset: int, *data: int) -> Change:
+def kernel(offset: int, *data: int) -> AtEntry:
     """With these bytes of its setup header, and a digest that is right."""
     return gives(KERNEL[:offset] + bytes(data) + KERNEL[offset + len(data):])
 
 
-def leaves(mib: int) -> Change:
+def leaves(mib: int) -> AtEntry:
     """Of the machine's memory: what first needs for itself, and so much in one piece behind."""
 
     def change(session: Session, entry: Entry) -> None:
@@ -64,7 +64,7 @@ def leaves(mib: int) -> Change:
     return change
 
 
-def told(text: str, change: Change = gives()) -> Change:
+def told(text: str, change: AtEntry = gives()) -> AtEntry:
     """Linux's part of the command line, which may be longer than our loader would take it."""
 
     def both(session: Session, entry: Entry) -> None:
@@ -77,7 +77,7 @@ def told(text: str, change: Change = gives()) -> Change:
 TAKES_255 = kernel(CMDLINE_SIZE, *u32(255))
 NO_IMAGE = "image linux refused: no 0xaa55 at 0x1fe: not a boot protocol image"
 
-CASES: dict[str, tuple[Change, str]] = {
+CASES: dict[str, tuple[AtEntry, str]] = {
     "an-elf-file": (gives((BUILD / "first.elf").read_bytes()), NO_IMAGE),
     "an-initrd": (gives(ARCHIVE), NO_IMAGE),
     "a-boot-sector": (kernel(MAGIC, *bytes(4)), 'image linux refused: no "HdrS" at 0x202: not a boot protocol image'),
@@ -93,11 +93,11 @@ CASES: dict[str, tuple[Change, str]] = {
 
 
 @pytest.mark.parametrize("change, line", CASES.values(), ids=CASES)
-def test_a_linux_that_cannot_be_started(snapshot: Snapshot, change: Change, line: str) -> None:
+def test_a_linux_that_cannot_be_started(snapshot: Snapshot, change: AtEntry, line: str) -> None:
     assert_refused(attempt(snapshot, change, CMDLINE), f"first  {line}", image="linux")
 
 
-TWINS: dict[str, Change] = {
+TWINS: dict[str, AtEntry] = {
     "undamaged": gives(),
     "enough-memory": leaves((NEEDED >> 20) + 60),
     "a-command-line-that-just-fits": told(f"console=ttyS0 panic=-1 {2024 * 'x'}"),
@@ -106,7 +106,7 @@ TWINS: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("change", TWINS.values(), ids=TWINS)
-def test_twin_one_that_can_be_is_entered(snapshot: Snapshot, change: Change) -> None:
+def test_twin_one_that_can_be_is_entered(snapshot: Snapshot, change: AtEntry) -> None:
     record = snapshot.run(WHERE, CMDLINE, change)
     assert not log_has(record, "refused") and record.log[-1].startswith("first  jump to linux@"), record.log
     assert Case(record).hops  # and Linux clears bus masters, too, as it resets the machine

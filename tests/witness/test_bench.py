@@ -18,7 +18,7 @@ from tests.witness.scene import (
 )  # fmt: skip
 
 from witness.bench.boot import boot_row, empty_application
-from witness.bench.config import Access, accesses, capability_list, entry_line, enumeration, only_hop, out_accesses, within
+from witness.bench.config import ConfigAccess, accesses, capability_list, entry_line, enumeration, in_lines, only_hop, out_accesses
 from witness.bench.handoff import breakdown, enumeration_rows, shutdown_row, size_row, spread_row, stamped, steps_by_trace
 from witness.evidence.case import Case
 from witness.pci.topology import Bdf
@@ -48,9 +48,9 @@ def look(bdf: Bdf) -> list[str]:
 def test_an_access_has_function_width_and_whether_anybody_answered() -> None:
     lines = [*config_read(EDU, 4, 0x407), *config_write(EDU, 4, 0x403), *config_read(ABSENT, 0, 0xFFFFFFFF, 4)]
     assert list(accesses(lines)) == [
-        Access(2, EDU, 4, 2, 0x407, False, True),
-        Access(3, EDU, 4, 2, 0x403, True, True),
-        Access(5, ABSENT, 0, 4, 0xFFFFFFFF, False, False),
+        ConfigAccess(2, EDU, 4, 2, 0x407, False, True),
+        ConfigAccess(3, EDU, 4, 2, 0x403, True, True),
+        ConfigAccess(5, ABSENT, 0, 4, 0xFFFFFFFF, False, False),
     ]
 
 
@@ -83,7 +83,7 @@ def told(scene: Scene) -> Scene:
     return scene
 
 
-def found(scene: Scene) -> tuple[Case, list[Access]]:
+def found(scene: Scene) -> tuple[Case, list[ConfigAccess]]:
     case = Case(scene.run())
     return case, list(accesses((scene.directory / "trace.log").read_text().splitlines()))
 
@@ -97,7 +97,7 @@ def test_out_phase_is_the_walk_and_nothing_else(told: Scene) -> None:
 def test_enumeration_ends_with_the_last_look(told: Scene) -> None:
     case, all = found(told)
     hop = only_hop(case)
-    reads = enumeration(within(all, range(entry_line(case, hop), hop.inward.start)))
+    reads = enumeration(in_lines(all, range(entry_line(case, hop), hop.inward.start)))
     assert [a.bdf for a in reads] == [*NAMES, *MESSAGES, ABSENT]
     reads_row, nobody = enumeration_rows(reads)
     assert reads_row.measured.startswith("1.75 (7 for 4 functions")
@@ -141,8 +141,8 @@ def test_a_looping_list_ends() -> None:
 # --- judgements ---
 
 
-def access(bdf: Bdf = EDU, offset: int = COMMAND, size: int = 2, write: bool = False) -> Access:
-    return Access(1, bdf, offset, size, 0, write, True)
+def access(bdf: Bdf = EDU, offset: int = COMMAND, size: int = 2, write: bool = False) -> ConfigAccess:
+    return ConfigAccess(1, bdf, offset, size, 0, write, True)
 
 
 MODEST = [access(), access(write=True), access(VIRTIO)]
@@ -157,7 +157,7 @@ def test_shutdown_within_budget() -> None:
     [access(), access(write=True), access(BEHIND, size=4), access(BEHIND, CONTROL, write=True)],
     ids=["a second read", "a second write", "32 bits", "another register"],
 )
-def test_shutdown_over_budget(more: Access) -> None:
+def test_shutdown_over_budget(more: ConfigAccess) -> None:
     assert shutdown_row([*MODEST, more]).holds is False
 
 

@@ -16,8 +16,8 @@ import pytest
 from tests.witness.scene import EDU, NAMES, TABLE, VECTOR, VIRTIO, Scene, config_write, memory_write, msi
 from tests.witness.test_bench import ENTERED, config_read
 from witness.bench import bench, linux as bench_linux
-from witness.bench.beside import RATIO_MIN, WHY_IN, WHY_OUT, attributed, blackout_row, breakdown, to_msix_off
-from witness.bench.config import Access, Counts, Layout, accesses, grouped, linux_line, only_hop
+from witness.bench.beside import RATIO_MIN, WHY_IN, WHY_OUT, attributed, ratio_row, medians, to_msix_off
+from witness.bench.config import ConfigAccess, Counts, Layout, accesses, grouped, linux_line, only_hop
 from witness.bench.handoff import Bench, first_done
 from witness.bench.linux import OURS, PAIRS, STEPS, THEIRS, Pair, blackout, counted_between, hand_off
 from witness.evidence.case import Case
@@ -189,8 +189,8 @@ def test_a_pair_without_linux_takes_none() -> None:
 CAPABLE = {0x34: 0x40, 0x40: 0x5011, 0x50: 0x0009, 0x100: 0x14810001}
 
 
-def at(offset: int, write: bool = False, size: int = 2, hit: bool = True) -> Access:
-    return Access(1, EDU, offset, size, 0, write, hit)
+def at(offset: int, write: bool = False, size: int = 2, hit: bool = True) -> ConfigAccess:
+    return ConfigAccess(1, EDU, offset, size, 0, write, hit)
 
 
 @pytest.mark.parametrize(
@@ -248,13 +248,13 @@ def each(ours: float, theirs: float) -> dict[Pair, list[dict[str, float]]]:
 
 
 def test_blackout_within_its_budget_and_not() -> None:
-    assert blackout_row(each(10, 10.1 * RATIO_MIN)).holds
-    assert blackout_row(each(10, 9.9 * RATIO_MIN)).holds is False
+    assert ratio_row(each(10, 10.1 * RATIO_MIN)).holds
+    assert ratio_row(each(10, 9.9 * RATIO_MIN)).holds is False
 
 
 def test_steps_add_up() -> None:
     assert to_msix_off(each(10, 3000)[PAIRS[1]][0]) == pytest.approx(1200)
-    table = breakdown(each(10, 3000), dict.fromkeys(STEPS, 1_000_000))
+    table = medians(each(10, 3000), dict.fromkeys(STEPS, 1_000_000))
     assert table[-2] == ["all of it", "10.0", "3000.0", "5000"]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from witness.lab.experiment import Role, Shown, Trial, Unshown, Value, Verdict, at_least, conclude, exactly, reason
+from witness.lab.experiment import Conclusion, Role, Shown, Trial, Unshown, Value, at_least, conclude, exactly, reason
 from witness.lab.lab import Choice, check_devices
 from witness.lab.performance import models
 from witness.lab.rounds import differences
@@ -29,17 +29,17 @@ CLAIM, CONTROL, CURE = (shown(role) for role in Role)
 @pytest.mark.parametrize(
     "trials, verdict",
     [
-        ([CLAIM, CONTROL], Verdict.HOLDS),
-        ([CLAIM, CONTROL, CURE], Verdict.HOLDS),
-        ([shown(Role.CLAIM, agrees=False), CONTROL], Verdict.REFUTED),
-        ([CLAIM, CONTROL, shown(Role.CURE, agrees=False)], Verdict.REFUTED),
-        ([CLAIM, shown(Role.CONTROL, agrees=False)], Verdict.NOT_SHOWN),
-        ([shown(Role.CLAIM, agrees=False), shown(Role.CONTROL, agrees=False)], Verdict.NOT_SHOWN),
-        ([CLAIM, shown(Role.CONTROL, why="point armed was not reached")], Verdict.COULD_NOT_RUN),
-        ([shown(Role.CLAIM, agrees=False, why="QEMU died"), CONTROL], Verdict.COULD_NOT_RUN),
+        ([CLAIM, CONTROL], Conclusion.HOLDS),
+        ([CLAIM, CONTROL, CURE], Conclusion.HOLDS),
+        ([shown(Role.CLAIM, agrees=False), CONTROL], Conclusion.REFUTED),
+        ([CLAIM, CONTROL, shown(Role.CURE, agrees=False)], Conclusion.REFUTED),
+        ([CLAIM, shown(Role.CONTROL, agrees=False)], Conclusion.NOT_SHOWN),
+        ([shown(Role.CLAIM, agrees=False), shown(Role.CONTROL, agrees=False)], Conclusion.NOT_SHOWN),
+        ([CLAIM, shown(Role.CONTROL, why="point armed was not reached")], Conclusion.COULD_NOT_RUN),
+        ([shown(Role.CLAIM, agrees=False, why="QEMU died"), CONTROL], Conclusion.COULD_NOT_RUN),
     ],
 )
-def test_verdict(trials: list[Shown], verdict: Verdict) -> None:
+def test_verdict(trials: list[Shown], verdict: Conclusion) -> None:
     assert conclude(trials) is verdict
 
 

@@ -21,7 +21,7 @@ from witness.lab import matrix
 from witness.lab.devices import DEVICES
 from witness.lab.dma import UNIT, Given, hits
 from witness.lab.lab import Choice
-from witness.lab.matrix import EXPECTED, HAZARDS, Cell, Found, cells, described
+from witness.lab.matrix import EXPECTED, HAZARDS, Cell, CellJudge, cells, described
 from witness.lab.observation import Observation
 from witness.lab.rounds import differences, unknown
 from witness.machine.qemu import Unusable
@@ -39,7 +39,7 @@ def mark(name: str, value: int = 0) -> list[str]:
     return [memory_write("serial", 0x2F8, character, 1) for character in f"{name} {value:#x}\n".encode()]
 
 
-def found(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Found:
+def found(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> CellJudge:
     """Of edu, whose neighbour is the one behind the bridge."""
     pattern = b"\x11" * len(CANARY)
     monkeypatch.setattr(matrix, "CANARY", CANARY)
@@ -56,7 +56,7 @@ def found(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Found:
     scene.after_step("jump", *mark("entered"))
     scene.before_step("reset", *mark("init"))
     kept = {"before": bytes(scene.before[DMA.start:DMA.stop]), "params": bytes(scene.before[PARAMS:PARAMS + BOOT_PARAMS_SIZE])}
-    return Found(Observation(scene.run(), kept), EDU, BEHIND)
+    return CellJudge(Observation(scene.run(), kept), EDU, BEHIND)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tests.witness.scene import BEHIND, BRIDGE, COMMAND, EDU, VIRTIO, Scene, con
 from witness import cli
 from witness.evidence.case import Case
 from witness.linux import diff
-from witness.linux.diff import INIT, OUT, PHASES, PROBE, WINDOW, Told
+from witness.linux.diff import INIT, OUT, PHASES, PROBE, WINDOW, PhaseWrites
 from witness.linux.reasons import REASONS, Environment, Reason, Side
 from witness.linux.writes import Write
 from witness.machine.qemu import Unusable
@@ -49,10 +49,10 @@ def other(tmp_path: Path) -> Scene:
     return scene
 
 
-def told(scene: Scene, bdf: Bdf = VIRTIO) -> Told:
+def told(scene: Scene, bdf: Bdf = VIRTIO) -> PhaseWrites:
     """From where the work is given that stays in flight."""
     case = Case(scene.run())
-    return diff.told(case, bdf, case.hops[0].out.start - 1, case.end + 1)
+    return diff.phase_writes(case, bdf, case.hops[0].out.start - 1, case.end + 1)
 
 
 def compared(left: Scene, right: Scene, bdf: Bdf = VIRTIO, reasons: Sequence[Reason] = ()) -> tuple[list[str], list[str]]:
@@ -179,12 +179,12 @@ def reason(side: Side, writes: str, **more: Any) -> Reason:
     return Reason(side, "out", writes, where="here", why="so", **more)
 
 
-def rows(*names: str, side: Side = Side.OURS) -> list[diff.Row]:
+def rows(*names: str, side: Side = Side.OURS) -> list[diff.WritePair]:
     writes = [Write(number, name, "") for number, name in enumerate(names)]
-    return [diff.Row(write, None) if side is Side.LINUX else diff.Row(None, write) for write in writes]
+    return [diff.WritePair(write, None) if side is Side.LINUX else diff.WritePair(None, write) for write in writes]
 
 
-def parts(found: Sequence[diff.Row], *reasons: Reason) -> list[tuple[int, bool]]:
+def parts(found: Sequence[diff.WritePair], *reasons: Reason) -> list[tuple[int, bool]]:
     return [(len(part), why is not None) for part, why in diff.explained("out", found, reasons)]
 
 

@@ -147,7 +147,7 @@ def test_timeline_begins_anew_at_each_point_and_each_hand_over(
     hop = SimpleNamespace(out=range(25, 30), window=range(30, 40), inward=range(40, 40))
     changes = [SimpleNamespace(line=given, master_set=True, msi_enabled=False)] if given else []
     found.case = cast(Case, SimpleNamespace(hops=[hop], entry_lines=entered, end=39, changes=lambda lines: changes))
-    monkeypatch.setattr("witness.linux.trial.last_words", lambda case: [word] if word else [])
+    monkeypatch.setattr("witness.linux.trial.last_lines", lambda case: [word] if word else [])
     assert found.phases == phases
 
 

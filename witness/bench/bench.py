@@ -25,7 +25,7 @@ from witness.linux.trial import FIRST, INITRD, LINUX, version
 from witness.machine.qemu import Settings
 from witness.machine.record import Outcome
 from witness.report import text as report
-from witness.report.budget import Row, aligned, judged
+from witness.report.budget import Row, aligned, budget_lines
 
 HAND_OFFS = 5  # runs by the host's clock; their median counts
 
@@ -60,7 +60,7 @@ def measure(build: Path, cmdline: str, settings: Settings) -> tuple[Outcome, lis
     if theirs:
         columns, linux_instructions = theirs.result()
         each = {pair: [one.ms(bench_linux.blackout(one.case, pair)) for one in found] for pair, found in runs.items()}
-        rows.append(bench_beside.blackout_row(each))
+        rows.append(bench_beside.ratio_row(each))
         tables += bench_beside.tables(counted, columns, each, linux_instructions, build)
         facts["linux"] = {
             "version": version(build),
@@ -70,7 +70,7 @@ def measure(build: Path, cmdline: str, settings: Settings) -> tuple[Outcome, lis
         }
     facts["rows"] = [asdict(row) for row in rows]
     (bench.directory / "results.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    lines = [report.versions(counted.case.run) + (f", Linux {version(build)}" if theirs else ""), "", *judged(rows)]
+    lines = [report.versions(counted.case.run) + (f", Linux {version(build)}" if theirs else ""), "", *budget_lines(rows)]
     for table in tables:
         lines += ["", *aligned(table)]
     over = [row.what for row in rows if row.holds is False]

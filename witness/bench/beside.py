@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Iterable, Mapping, Sequence
 
-from witness.bench.config import Access, Counts, Layout, by_function, grouped
+from witness.bench.config import ConfigAccess, Counts, Layout, by_function, grouped
 from witness.bench.handoff import Counted
 from witness.bench.linux import PAIRS, STEPS, Columns, Pair
 from witness.linux.trial import INITRD, LINUX
@@ -29,7 +29,7 @@ def to_msix_off(steps: Mapping[str, float]) -> float:
     return sum(steps[name] for name in STEPS[:2])
 
 
-def blackout_row(each: Each) -> Row:
+def ratio_row(each: Each) -> Row:
     """The budget is a ratio of two times on this host."""
     ours, theirs = (median(map(total, each[pair])) for pair in PAIRS[:2])
     return Row(
@@ -46,7 +46,7 @@ def beside(counted: Counted, columns: Columns, each: Each, instructions: Mapping
     functions = counted.functions
     rows = [["beside Linux", "ours", "Linux", "ratio"]]
 
-    def accesses_row(what: str, ours: Iterable[Access], theirs: Iterable[Access], write: bool) -> None:
+    def accesses_row(what: str, ours: Iterable[ConfigAccess], theirs: Iterable[ConfigAccess], write: bool) -> None:
         a, b = (sum(access.hit and access.write is write for access in found) / functions for found in (ours, theirs))
         rows.append([what, f"{a:.3g}", f"{b:.3g}", ratio(a, b)])
 
@@ -69,7 +69,7 @@ def beside(counted: Counted, columns: Columns, each: Each, instructions: Mapping
     return rows
 
 
-def breakdown(each: Each, instructions: Mapping[str, int]) -> list[list[str]]:
+def medians(each: Each, instructions: Mapping[str, int]) -> list[list[str]]:
     """Medians of milliseconds; instructions are those of Linux to Linux."""
     rows = [["blackout, ms: from the last bus-master clear", *map(str, each), f"{PAIRS[1]}, k instructions"]]
     for name in STEPS:
@@ -118,7 +118,7 @@ WHY_IN = {
 }
 
 
-def layouts(topology: Topology, found: Iterable[Access]) -> dict[Bdf, Layout]:
+def layouts(topology: Topology, found: Iterable[ConfigAccess]) -> dict[Bdf, Layout]:
     """Of each function, from its own configuration space; the extended one from what it answered to whoever asked."""
     answers: dict[Bdf, dict[int, int]] = {}
     for access in found:
@@ -154,7 +154,7 @@ def tables(
     )}  # fmt: skip
     return [
         beside(counted, columns, each, instructions, build),
-        breakdown(each, instructions),
+        medians(each, instructions),
         attributed("shutdown: all functions, reads + writes", *groups["out"], WHY_OUT),
         attributed("before any driver: all functions, reads + writes", *groups["in"], WHY_IN),
         [[f"Linux's built-in drivers, before the disk's module: {drivers(columns)}"]],

@@ -24,7 +24,7 @@ PCI_EXT_CAP_START = 0x100
 
 
 @dataclass(frozen=True)
-class Access:
+class ConfigAccess:
     line: int
     bdf: Bdf
     offset: int
@@ -43,9 +43,9 @@ _ACCESS = re.compile(
 )
 
 
-def accesses(lines: Iterable[str]) -> Iterator[Access]:
+def accesses(lines: Iterable[str]) -> Iterator[ConfigAccess]:
     """What went through the ECAM window and CF8/CFC. A function that answers says so: behind a write, in front of a read."""
-    held: Access | None = None
+    held: ConfigAccess | None = None
     answered = False
     index = 0
     for number, text in enumerate(lines, 1):
@@ -59,7 +59,7 @@ def accesses(lines: Iterable[str]) -> Iterator[Access]:
                 index = value if write and size == 4 else index
             elif match[5] == WINDOW or index & ENABLE:
                 bdf, offset = _in_window(address) if match[5] == WINDOW else _by_index(index, address)
-                access = Access(number, bdf, offset, size, value, write, answered)
+                access = ConfigAccess(number, bdf, offset, size, value, write, answered)
                 if write:
                     held = access
                 else:
@@ -110,24 +110,24 @@ def linux_line(case: Case, hop: Hop, outgoing_linux: bool) -> int:
     return min(looks)
 
 
-def within(found: Iterable[Access], lines: range) -> list[Access]:
+def in_lines(found: Iterable[ConfigAccess], lines: range) -> list[ConfigAccess]:
     return [access for access in found if access.line in lines]
 
 
-def out_accesses(case: Case, found: Iterable[Access]) -> list[Access]:
+def out_accesses(case: Case, found: Iterable[ConfigAccess]) -> list[ConfigAccess]:
     """What an outgoing image of ours does to configuration space once it drives nothing any more."""
     hop = only_hop(case)
-    return within(found, range(case.quiet_from(hop), entry_line(case, hop)))
+    return in_lines(found, range(case.quiet_from(hop), entry_line(case, hop)))
 
 
-def enumeration(reads: Sequence[Access]) -> list[Access]:
+def enumeration(reads: Sequence[ConfigAccess]) -> list[ConfigAccess]:
     """From the first look for a function to the last: only a scan reads both halves of the vendor and device ID at once."""
     looks = [access.line for access in reads if access.offset == 0 and access.size == 4 and not access.write]
     return [access for access in reads if looks[0] <= access.line <= looks[-1]] if looks else []
 
 
-def by_function(found: Iterable[Access]) -> dict[Bdf, list[Access]]:
-    functions: dict[Bdf, list[Access]] = {}
+def by_function(found: Iterable[ConfigAccess]) -> dict[Bdf, list[ConfigAccess]]:
+    functions: dict[Bdf, list[ConfigAccess]] = {}
     for access in found:
         if access.hit:
             functions.setdefault(access.bdf, []).append(access)
@@ -175,7 +175,7 @@ class Layout:
         self.header = (*HEADER, *(TYPE_1 if bridge else TYPE_0))
         self.capabilities = capability_list(answers)
 
-    def group(self, access: Access) -> str:
+    def group(self, access: ConfigAccess) -> str:
         """A register before all capabilities, or between them, is the device's own."""
         if access.offset < PCI_STD_HEADER_SIZEOF:
             return next(name for end, name in self.header if access.offset < end)
@@ -197,7 +197,7 @@ class Counts:
         return self.reads + self.writes
 
 
-def grouped(found: Iterable[Access], layouts: Mapping[Bdf, Layout]) -> dict[str, Counts]:
+def grouped(found: Iterable[ConfigAccess], layouts: Mapping[Bdf, Layout]) -> dict[str, Counts]:
     """How often each group of registers was read and written, of all functions together."""
     reads, writes = Counter[str](), Counter[str]()
     widths: dict[str, set[int]] = {}
@@ -209,5 +209,5 @@ def grouped(found: Iterable[Access], layouts: Mapping[Bdf, Layout]) -> dict[str,
     return {group: Counts(reads[group], writes[group], tuple(sorted(widths[group]))) for group in widths}
 
 
-def command_only(found: Iterable[Access]) -> bool:
+def command_only(found: Iterable[ConfigAccess]) -> bool:
     return all((access.offset, access.size) == (PCI_COMMAND, 2) for access in found)

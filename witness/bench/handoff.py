@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 from typing import Iterable, Iterator, Mapping, Sequence
 
 from witness.bench.config import (
-    READS, Access, accesses, by_function, capability_list, command_only, entry_line, enumeration, only_hop, out_accesses, within,
+    READS, ConfigAccess, accesses, by_function, capability_list, command_only, entry_line, enumeration, in_lines, only_hop,
+    out_accesses,
 )  # fmt: skip
 from witness.boot.protocol import Image
 from witness.evidence.case import Case
@@ -48,12 +49,12 @@ ICOUNT = ("-icount", "shift=6,sleep=off,rr=record,rrfile={}", "-rtc", "base=2020
 # --- configuration accesses ---
 
 
-def shutdown_row(out: list[Access]) -> Row:
+def shutdown_row(out: list[ConfigAccess]) -> Row:
     functions = by_function(out)
     reads, writes = ([a for a in out if a.hit and a.write is write] for write in (False, True))
     widths = sorted({f"{8 * a.size} bits at 0x{a.offset:02x}" for a in out if a.hit})
 
-    def modest(of_one: list[Access]) -> bool:
+    def modest(of_one: list[ConfigAccess]) -> bool:
         return command_only(of_one) and sum(a.write for a in of_one) <= 1 and sum(not a.write for a in of_one) <= 1
 
     return Row(
@@ -65,7 +66,7 @@ def shutdown_row(out: list[Access]) -> Row:
     )
 
 
-def enumeration_rows(found: list[Access]) -> Iterator[Row]:
+def enumeration_rows(found: list[ConfigAccess]) -> Iterator[Row]:
     functions = by_function(found)
     caps = sum(len(capability_list({a.offset: a.value for a in of_one})) for of_one in functions.values())
     reads = sum(map(len, functions.values()))
@@ -77,13 +78,13 @@ def enumeration_rows(found: list[Access]) -> Iterator[Row]:
     yield Row("enumeration: reads that nobody answers", f"{len(found) - reads} (the bus scan)")
 
 
-def _each(things: Sequence[object], functions: dict[Bdf, list[Access]]) -> str:
+def _each(things: Sequence[object], functions: dict[Bdf, list[ConfigAccess]]) -> str:
     return f"{len(things) / max(1, len(functions)):.3g}"
 
 
 # --- where a hand-off's time goes ---
 
-Mark = tuple[str, str]
+ImageSymbol = tuple[str, str]
 
 # A step of the blackout, and the function (image, symbol) whose entry ends it. The first begins where the walk over all
 # functions is over.
@@ -227,7 +228,7 @@ class Bench:
         """One run under icount, stopped at each mark."""
         marks = [WALK, BEGIN, *((image, symbol) for _, image, symbol in STEPS)]
         addresses = {mark: address_of(self.build, *mark) for mark in marks}
-        counts: dict[Mark, int] = {}
+        counts: dict[ImageSymbol, int] = {}
 
         def follow(session: Session, _: Entry) -> None:
             for mark, address in addresses.items():
@@ -245,7 +246,7 @@ class Bench:
         with (record.directory / "trace.log").open(encoding="utf-8", errors="replace") as lines:
             found = list(accesses(lines))
         hop = only_hop(case)
-        return Counted(case, counts, out_accesses(case, found), within(found, range(entry_line(case, hop), hop.inward.start)))
+        return Counted(case, counts, out_accesses(case, found), in_lines(found, range(entry_line(case, hop), hop.inward.start)))
 
     def timed(self) -> Timed:
         """One run by the host's clock."""
@@ -258,12 +259,12 @@ class Bench:
 @dataclass(frozen=True)
 class Counted:
     case: Case
-    counts: dict[Mark, int]  # instructions since power-on
-    out: list[Access]
-    inward: list[Access]  # before the first driver
+    counts: dict[ImageSymbol, int]  # instructions since power-on
+    out: list[ConfigAccess]
+    inward: list[ConfigAccess]  # before the first driver
 
     @property
-    def enumerated(self) -> list[Access]:
+    def enumerated(self) -> list[ConfigAccess]:
         return enumeration(self.inward)
 
     def steps(self) -> dict[str, int]:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Callable, Mapping, Sequence
 
-from witness.bench.config import READS, Access, accesses, entry_line, linux_line, only_hop, within
+from witness.bench.config import READS, ConfigAccess, accesses, entry_line, in_lines, linux_line, only_hop
 from witness.bench.handoff import DISKS, MACHINE, STAMPS, Bench, Timed, first_done, in_memory, stamp
 from witness.evidence.case import Case
 from witness.lab.experiment import Role, Value
@@ -92,9 +92,9 @@ def blackout(case: Case, pair: Pair) -> dict[str, range]:
 class Columns:
     """Linux's own hand-off to itself, every access of it."""
 
-    out: list[Access]  # from kexec -e to the next kernel
-    inward: list[Access]  # before the first driver
-    drivers: list[Access]  # from there to the disk's driver, which is a module
+    out: list[ConfigAccess]  # from kexec -e to the next kernel
+    inward: list[ConfigAccess]  # before the first driver
+    drivers: list[ConfigAccess]  # from there to the disk's driver, which is a module
 
 
 def counted(bench: Bench) -> tuple[Columns, dict[str, int]]:
@@ -116,9 +116,9 @@ def followed(bench: Bench, directory: Path) -> tuple[Seen, Columns]:
         found = [access for access in accesses(lines) if access.line > seen.mark("loaded").line]
     modules = min(a.line for a in found if a.bdf in DISKS and a.line > hop.inward.start)
     return seen, Columns(
-        within(found, range(begins)),
-        within(found, range(begins, hop.inward.start)),
-        within(found, range(hop.inward.start, modules)),
+        in_lines(found, range(begins)),
+        in_lines(found, range(begins, hop.inward.start)),
+        in_lines(found, range(hop.inward.start, modules)),
     )
 
 

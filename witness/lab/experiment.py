@@ -29,7 +29,7 @@ class Role(str, Enum):
     CURE = "cure"  # of a limit: what a kernel does about it
 
 
-class Verdict(str, Enum):
+class Conclusion(str, Enum):
     HOLDS = "holds"
     REFUTED = "refuted"
     NOT_SHOWN = "not shown"  # a control does not come out
@@ -94,7 +94,7 @@ class Experiment:
     provoked_by: str  # how the device is brought into the situation
     reading: str  # what it means for whoever writes a kernel
     trials: tuple[Trial, ...]
-    verdict: Verdict = Verdict.HOLDS  # as known; tests compare
+    verdict: Conclusion = Conclusion.HOLDS  # as known; tests compare
     id: str = ""  # of its file
 
 
@@ -111,13 +111,13 @@ class Shown:
         return not self.why and all(value.agrees for value in self.values)
 
 
-def conclude(shown: Iterable[Shown]) -> Verdict:
+def conclude(shown: Iterable[Shown]) -> Conclusion:
     shown = list(shown)
     if any(s.why for s in shown):
-        return Verdict.COULD_NOT_RUN
+        return Conclusion.COULD_NOT_RUN
     if not all(s.agrees for s in shown if s.trial.role is Role.CONTROL):
-        return Verdict.NOT_SHOWN
-    return Verdict.HOLDS if all(s.agrees for s in shown) else Verdict.REFUTED
+        return Conclusion.NOT_SHOWN
+    return Conclusion.HOLDS if all(s.agrees for s in shown) else Conclusion.REFUTED
 
 
 def load(file: Path) -> Experiment:

@@ -13,7 +13,7 @@ from witness.lab import matrix, performance
 from witness.lab.devices import DEVICES
 from witness.lab.experiment import Experiment, experiments
 from witness.lab.pool import Job, run_jobs
-from witness.lab.rounds import Rounds, Say, Tally
+from witness.lab.rounds import Progress, Rounds, Say
 from witness.lab.trials import jobs_of
 from witness.machine.description import Machine
 from witness.machine.qemu import Settings, Unusable
@@ -65,12 +65,12 @@ def lab(build: Path, only: str, repeat: int, environment: Mapping[str, str], say
 
 def measure(build: Path, directory: Path, choice: Choice, how: Settings, say: Say) -> dict[str, Any]:
     """Everything once."""
-    tally = Tally(len(choice.experiments), say)
+    progress = Progress(len(choice.experiments), say)
     cells: list[dict[str, Any]] = []
 
     def cell_done(result: dict[str, Any], of: Mapping[str, str]) -> None:
         cells.append(result)
-        tally.versions |= of
+        progress.versions |= of
         if result["outcome"] != "ran":
             say(f"matrix: {'/'.join(place(result))}: {result['outcome']}: {result['why']}")
         if len(cells) % PROGRESS == 0 or len(cells) == len(choice.cells):
@@ -78,11 +78,11 @@ def measure(build: Path, directory: Path, choice: Choice, how: Settings, say: Sa
 
     jobs: list[Job[Any]] = []
     for experiment in choice.experiments.values():
-        jobs += jobs_of(experiment, directory, tally.done)
+        jobs += jobs_of(experiment, directory, progress.done)
     jobs += matrix.jobs_of(choice.cells, directory, cell_done)
     run_jobs(jobs, build, directory / "snapshots", how)
-    experiments = [tally.found[id] for id in choice.experiments]
-    return {"versions": tally.versions, "experiments": experiments, "matrix": matrix.described(cells) if cells else None}
+    experiments = [progress.found[id] for id in choice.experiments]
+    return {"versions": progress.versions, "experiments": experiments, "matrix": matrix.described(cells) if cells else None}
 
 
 def check_devices(how: Settings, machines: Iterable[Machine]) -> None:

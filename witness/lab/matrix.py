@@ -120,7 +120,7 @@ def play(cell: Cell, directory: Path, keep: bool, origin: performance.Origin) ->
         result |= {"outcome": "QEMU died", "why": said[-1] if said else run.detail, "hazards": {HAZARDS[-1]: 1}}
     else:
         try:
-            found = Found(Observation(run, kept), device.bdf)
+            found = CellJudge(Observation(run, kept), device.bdf)
             result |= {"hazards": found.hazards(), "notes": found.notes, "signature": found.signature(cell)}
             if keep:
                 result["timeline"] = asdict(found.timeline())
@@ -151,7 +151,7 @@ def _entered(device: Device, at: Stage) -> None:
     device.resume(at)
 
 
-class Part(Ram):
+class RamPiece(Ram):
     """A piece of RAM as it was."""
 
     def __init__(self, start: int, content: bytes) -> None:
@@ -164,7 +164,7 @@ class Part(Ram):
         return self._content[start:stop]
 
 
-class Found:
+class CellJudge:
     """What happened in a cell."""
 
     def __init__(self, seen: Observation, bdf: Bdf, neighbour: Bdf = NEIGHBOUR) -> None:
@@ -180,7 +180,7 @@ class Found:
         # The device itself: from the next kernel's first write to it on.
         self.owned = min((write.line for write in seen.writes_to(bdf, range(entered, end))), default=end)
         self.entered, self.end = entered, end
-        self.before = Part(seen.mark("shutdown").value, seen.kept["before"])
+        self.before = RamPiece(seen.mark("shutdown").value, seen.kept["before"])
         self.after = seen.run.ram_after()
         self.memory = e820(seen.kept["params"])
         if not any(kind == E820_RAM and CANARY[0] in extent and CANARY[-1] in extent for extent, kind in self.memory):

@@ -20,7 +20,7 @@ Say = Callable[..., None]
 
 
 @dataclass
-class Tally:
+class Progress:
     """The experiments that have ended, and a line of each."""
 
     expected: int

@@ -15,10 +15,11 @@ import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable, Iterator, Mapping, Sequence
+from typing import Iterator, Mapping, Sequence
 
 from witness.evidence.case import Case
 from witness.lab.experiment import Role
+from witness.lab.rounds import Say
 from witness.lab.trials import HEAVY
 from witness.linux.reasons import REASONS, Environment, Reason, Side
 from witness.linux.trial import INITRD, LINUX, Boot, Seen, perform
@@ -57,8 +58,6 @@ SHUTDOWNS, STARTUP = ("keep-msi", "disable-msi"), "disable-msi"
 # Our images' log goes to the debug console; here they say that the next image is in memory, as Linux's kexec -l has it.
 DEBUG_CONSOLE, LOADED = "isa-debugcon", " next image "
 
-Say = Callable[..., None]
-
 
 def machine() -> Machine:
     """The reference machine, with room for Linux. Without ioeventfd a disk is notified where the trace sees it."""
@@ -71,7 +70,7 @@ def _notified(disk: Disk) -> Disk:
 
 
 @dataclass(frozen=True)
-class Told:
+class PhaseWrites:
     """What one side told the function, by phase, and how often it read configuration space meanwhile."""
 
     phases: Mapping[str, list[Write]]
@@ -79,7 +78,7 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Row:
+class WritePair:
     """One line of the two columns. Of two writes that mean the same, the values may differ."""
 
     left: Write | None
@@ -152,8 +151,8 @@ def compare(theirs: Seen, ours: Case, bdf: Bdf, exact: bool) -> Difference:
             known = " ".join(map(str, sorted(case.topology.functions)))
             raise Unusable(f"FUNCTION={bdf}: the machine has no such function, there are {known}")
     lines, unknown = difference(
-        told(theirs.case, bdf, theirs.mark("loaded").line, theirs.mark("userspace", 1).line),
-        told(ours, bdf, loaded(ours), ours.end + 1),
+        phase_writes(theirs.case, bdf, theirs.mark("loaded").line, theirs.mark("userspace", 1).line),
+        phase_writes(ours, bdf, loaded(ours), ours.end + 1),
         Environment(ours.name(bdf), ours.shutdown),
         exact,
     )
@@ -183,7 +182,7 @@ def loaded(case: Case) -> int:
     raise Unusable(f"our log does not say:{LOADED}")
 
 
-def told(case: Case, bdf: Bdf, start: int, stop: int) -> Told:
+def phase_writes(case: Case, bdf: Bdf, start: int, stop: int) -> PhaseWrites:
     """From line start, where everything is at work and the next image in memory, to where the next kernel has come up."""
     hop = next((hop for hop in case.handed_over if hop.window.start > start), None)
     if hop is None:
@@ -193,25 +192,25 @@ def told(case: Case, bdf: Bdf, start: int, stop: int) -> Told:
     driven = next((e.line for e in own if isinstance(e, MmioWrite) and e.line >= entered), hop.inward.start)
     edges = (start, hop.window.start, entered, min(driven, hop.inward.start), stop)
     ranges = {phase: range(*edge) for phase, edge in zip(PHASES, zip(edges, edges[1:]))}
-    return Told(
+    return PhaseWrites(
         {phase: writes(case, bdf, lines) for phase, lines in ranges.items()},
         {phase: sum(isinstance(e, ConfigRead) and e.line in lines for e in own) for phase, lines in ranges.items()},
     )
 
 
-def aligned(left: Sequence[Write], right: Sequence[Write]) -> Iterator[Row]:
+def paired(left: Sequence[Write], right: Sequence[Write]) -> Iterator[WritePair]:
     """By what the writes mean. Where both differ, first what only Linux does."""
     a, b = [write.what for write in left], [write.what for write in right]
     for tag, i, i_stop, j, j_stop in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         if tag == "equal":
-            yield from map(Row, left[i:i_stop], right[j:j_stop])
+            yield from map(WritePair, left[i:i_stop], right[j:j_stop])
         else:
-            yield from (Row(write, None) for write in left[i:i_stop])
-            yield from (Row(None, write) for write in right[j:j_stop])
+            yield from (WritePair(write, None) for write in left[i:i_stop])
+            yield from (WritePair(None, write) for write in right[j:j_stop])
 
 
 def difference(
-    linux: Told, ours: Told, environment: Environment, exact: bool, reasons: Sequence[Reason] = REASONS
+    linux: PhaseWrites, ours: PhaseWrites, environment: Environment, exact: bool, reasons: Sequence[Reason] = REASONS
 ) -> tuple[list[str], list[str]]:
     """The two columns, and what there is no reason for."""
     known = [reason for reason in reasons if reason.applies(environment)]
@@ -220,7 +219,7 @@ def difference(
     given: set[Reason] = set()
     for phase in PHASES:
         lines += ["", f"{phase}: {UNTIL[phase]}"]
-        rows = list(aligned(linux.phases[phase], ours.phases[phase]))
+        rows = list(paired(linux.phases[phase], ours.phases[phase]))
         lines += [] if rows else ["  (nothing on either side)"]
         for part, reason in explained(phase, rows, known):
             lines += [_columns(row, exact).rstrip() for row in part]
@@ -235,7 +234,9 @@ def difference(
     return lines, unknown
 
 
-def explained(phase: str, rows: Sequence[Row], reasons: Sequence[Reason]) -> Iterator[tuple[Sequence[Row], Reason | None]]:
+def explained(
+    phase: str, rows: Sequence[WritePair], reasons: Sequence[Reason]
+) -> Iterator[tuple[Sequence[WritePair], Reason | None]]:
     """The rows, in parts that have one reason each. A reason is for the longest row of differences that it knows, each time
     that it may."""
     left = {reason: reason.times for reason in reasons}
@@ -256,7 +257,7 @@ def explained(phase: str, rows: Sequence[Row], reasons: Sequence[Reason]) -> Ite
         at += count
 
 
-def _what(row: Row) -> str:
+def _what(row: WritePair) -> str:
     """As reasons know it: with the values where it is these that differ."""
     if row.left and row.right:
         return f"{row.left.what} {row.left.value} | {row.right.value}"
@@ -265,7 +266,7 @@ def _what(row: Row) -> str:
     return write.what
 
 
-def _columns(row: Row, exact: bool) -> str:
+def _columns(row: WritePair, exact: bool) -> str:
     left, right = (write.shown(exact) if write else "" for write in (row.left, row.right))
     return f"{left:{COLUMN}} {row.sign} {right}"
 

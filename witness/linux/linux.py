@@ -10,9 +10,9 @@ from typing import Any, Callable, Mapping
 from witness.lab.experiment import Experiment, experiments
 from witness.lab.lab import check_devices
 from witness.lab.pool import workers
-from witness.lab.rounds import Rounds, Say, Tally
+from witness.lab.rounds import Progress, Rounds, Say
 from witness.lab.trials import Performed, Played, gather, judged
-from witness.linux.trial import Boot, check, perform, version
+from witness.linux.trial import Boot, check_built, perform, version
 from witness.machine.qemu import Settings, Unusable
 from witness.machine.record import Outcome
 
@@ -30,7 +30,7 @@ def linux(build: Path, only: str, repeat: int, environment: Mapping[str, str], s
     trials = [trial for experiment in chosen.values() for trial in experiment.trials]
     for trial in trials:
         assert isinstance(trial, Boot)
-        check(build, trial)
+        check_built(build, trial)
     check_devices(how, [trial.machine for trial in trials])
     directory = build / "linux" / "runs"
     rounds = Rounds(lambda: measure(build, directory, chosen, how, say), repeat, directory, DOCUMENT, not only, say)
@@ -50,8 +50,8 @@ def choose(only: str) -> dict[str, Experiment]:
 def measure(build: Path, directory: Path, chosen: Mapping[str, Experiment], how: Settings, say: Say) -> dict[str, Any]:
     """Every trial once, as many at a time as there are CPUs."""
     directory.mkdir(parents=True, exist_ok=True)
-    tally = Tally(len(chosen), say, versions={"Linux": version(build)})
-    ended: dict[str, Callable[[int, Played], None]] = {id: gather(experiment, tally.done) for id, experiment in chosen.items()}
+    progress = Progress(len(chosen), say, versions={"Linux": version(build)})
+    ended: dict[str, Callable[[int, Played], None]] = {id: gather(experiment, progress.done) for id, experiment in chosen.items()}
     with workers() as pool:
         runs: dict[Future[Played], tuple[str, int]] = {
             pool.submit(play, id, number, build, directory, how): (id, number)
@@ -61,7 +61,7 @@ def measure(build: Path, directory: Path, chosen: Mapping[str, Experiment], how:
         for future in as_completed(runs):
             id, number = runs[future]
             ended[id](number, future.result())
-    return {"versions": tally.versions, "experiments": [tally.found[id] for id in chosen], "matrix": None}
+    return {"versions": progress.versions, "experiments": [progress.found[id] for id in chosen], "matrix": None}
 
 
 def play(id: str, number: int, build: Path, directory: Path, how: Settings) -> Played:

@@ -23,7 +23,7 @@ from witness.lab.stage import Dialogue
 from witness.machine.qemu import AtEntry, Session, Settings, Unusable, configs
 from witness.machine.record import Outcome, Run
 from witness.pci.topology import Bdf, Topology
-from witness.report.timeline import IN, OUT, WINDOW, last_words
+from witness.report.timeline import IN, OUT, WINDOW, last_lines
 from witness.trace.events import MmioWrite
 
 # In the build: what firmware starts.
@@ -102,7 +102,7 @@ def point(said: str) -> tuple[str, int]:
 
 def perform(trial: Boot, build: Path, directory: Path, how: Settings) -> Seen:
     """Boot, and do at each point what is to be done there."""
-    check(build, trial)
+    check_built(build, trial)
     beside = perform(trial.beside, build, directory / "beside", how) if trial.beside else None
     start = _LinuxDialogue(trial.points, trial, build)
     record = start.run(trial.machine, build, directory, trial.words, replace(how, timeout=max(how.timeout, TIMEOUT_MIN_S)))
@@ -112,7 +112,7 @@ def perform(trial: Boot, build: Path, directory: Path, how: Settings) -> Seen:
     return Seen(record, start.said, start.kept, beside)
 
 
-def check(build: Path, trial: Boot) -> None:
+def check_built(build: Path, trial: Boot) -> None:
     """Whether all is built that it takes."""
     for name in (LINUX, INITRD, trial.image, *trial.files):
         if not (build / name).is_file():
@@ -241,7 +241,7 @@ class Seen(Observation):
     @property
     def phases(self) -> list[tuple[int, str]]:
         """The points of Linux, and those of each hand-over."""
-        case, left = self.case, last_words(self.case)
+        case, left = self.case, last_lines(self.case)
         kernels = [*case.entry_lines.values(), *left]
         # A Linux that powers off clears bus master, too, and nobody comes after it.
         hops = [hop for hop in case.hops if max(kernels, default=0) >= hop.out.start]

@@ -19,7 +19,7 @@ from witness.trace.state import Change
 
 NOTIFY_REGION = "virtio-pci-notify"
 
-Access = Union[ConfigRead, ConfigWrite, MmioWrite]
+FunctionEvent = Union[ConfigRead, ConfigWrite, MmioWrite]
 
 # In the place of addresses, vectors, and a driver's data.
 VARIES = "<- …"
@@ -61,6 +61,20 @@ BITS = {
     Register.MSIX: {0x8000: "MSI-X", 0x4000: "mask all"},
 }
 
+RegisterNames = Mapping[int, tuple[str, Union[int, Mapping[int, str]]]]
+
+COMMON: RegisterNames = {
+}  # fmt: skip
+
+EDU: RegisterNames = {
+}  # fmt: skip
+AHCI: RegisterNames = {
+}
+
+REGIONS: Mapping[str, tuple[int, RegisterNames]] = {
+}  # fmt: skip
+UNNAMED: RegisterNames = {}
+
 ALL_ONES, ROM_FLAGS = 0xFFFFFFFF, 0x7FF  # a ROM BAR's low bits are no address
 TABLE = {0: "address", 4: "address, upper half", 8: "data", TABLE_CONTROL: "control"}
 
@@ -89,9 +103,9 @@ class Write:
 
 
 @lru_cache(maxsize=4)
-def accesses(case: Case) -> Mapping[Bdf, list[Access]]:
+def accesses(case: Case) -> Mapping[Bdf, list[FunctionEvent]]:
     """What each function was told, and asked in its configuration space."""
-    found: dict[Bdf, list[Access]] = defaultdict(list)
+    found: dict[Bdf, list[FunctionEvent]] = defaultdict(list)
     for event in case.events:
         if isinstance(event, (ConfigRead, ConfigWrite)):
             found[event.bdf].append(event)

@@ -15,7 +15,6 @@ import shlex
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
 
 from witness.boot.protocol import (
     BOOT_PARAMS_SIZE, CMDLINE_SIZE, CMD_LINE_PTR, E820_RAM, EXT_CMD_LINE_PTR, EXT_RAMDISK_IMAGE, INIT_SIZE, PAGE, RAMDISK_IMAGE,
@@ -38,8 +37,6 @@ IGNORE_SHARED = [{"capability": "x-ignore-shared", "state": True}]
 # Of configuration space, what firmware sets up: BARs, expansion ROM, Interrupt Line; last the command register, which enables them.
 # A zero in the status register's half changes nothing.
 HEADER_BY_FIRMWARE = (*range(0x10, 0x28, 4), 0x30, 0x3C, 0x04)
-
-Change = Callable[[Session, Entry], None]
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class Snapshot(Start):
         self,
         directory: Path,
         cmdline: str = "",
-        change: Change | None = None,
+        change: AtEntry | None = None,
         stop_at_jump: bool = True,
         at_entry: AtEntry | None = None,
     ) -> Run:

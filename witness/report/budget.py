@@ -18,7 +18,7 @@ class Row:
     holds: bool | None = None
 
 
-def judged(rows: Sequence[Row]) -> list[str]:
+def budget_lines(rows: Sequence[Row]) -> list[str]:
     table = [["", "what", "measured", "budget", "limit"]]
     return aligned(table + [[_judgement(row), row.what, row.measured, row.budget, row.limit] for row in rows])
 

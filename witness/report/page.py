@@ -62,7 +62,7 @@ LINUX = Subject(
 
 
 @dataclass(frozen=True)
-class Mark:
+class Column:
     """A column of the drawing."""
 
     x: float
@@ -86,7 +86,7 @@ class Span:
 
 
 @dataclass
-class Row:
+class DrawnRow:
     """A lane, or the heading of those that belong together."""
 
     y: int
@@ -102,8 +102,8 @@ class Row:
 class Drawing:
     width: float
     height: int
-    marks: list[Mark]
-    rows: list[Row]
+    columns: list[Column]
+    rows: list[DrawnRow]
 
 
 def write_page(results: Mapping[str, Any], path: Path) -> None:
@@ -141,13 +141,13 @@ def draw(timeline: Timeline) -> Drawing:
     edges = _edges(timeline)
     rows, y = [], AXIS
     for group, lanes in groupby(timeline.lanes, key=lambda lane: lane.name.partition(": ")[0]):
-        rows.append(Row(y, HEADING, "group", group))
+        rows.append(DrawnRow(y, HEADING, "group", group))
         y += HEADING
         for lane in lanes:
             rows.append(_row(lane, y, edges))
             y += ROW
-    marks = [Mark(x, stop - x, tick) for x, stop, tick in zip(edges, edges[1:], timeline.ticks)]
-    return Drawing(edges[-1], y + 1, marks, rows)
+    columns = [Column(x, stop - x, tick) for x, stop, tick in zip(edges, edges[1:], timeline.ticks)]
+    return Drawing(edges[-1], y + 1, columns, rows)
 
 
 def _edges(timeline: Timeline) -> list[float]:
@@ -171,8 +171,8 @@ def _spans(points: Sequence[Point], size: int) -> list[tuple[Point, int]]:
     return list(zip(points, [*(point.at for point in points[1:]), size]))
 
 
-def _row(lane: Lane, y: int, edges: list[float]) -> Row:
-    row = Row(y, ROW, lane.kind, lane.name.partition(": ")[2])
+def _row(lane: Lane, y: int, edges: list[float]) -> DrawnRow:
+    row = DrawnRow(y, ROW, lane.kind, lane.name.partition(": ")[2])
     if lane.kind == "level":
         row.path = _level(lane.points, y, edges)
     elif lane.kind == "text":

@@ -22,10 +22,6 @@ def versions(run: Run) -> str:
     return ", ".join(f"{name} {run.versions.get(name, 'unknown')}" for name in ("git", "QEMU", "OVMF"))
 
 
-def story(run: Run) -> list[str]:
-    return guestlog.story(run.log)
-
-
 def table(verdicts: Sequence[Verdict]) -> list[str]:
     """A line for each; where a run did not come far, one line for all that cannot be judged."""
     open = [v for v in verdicts if v.result is Result.UNJUDGED]

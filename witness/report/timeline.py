@@ -3,9 +3,9 @@
 
 The trace's line numbers are the only clock, so the axis has no scale: one tick is one event, or some that belong together. It
 begins where the first image is entered. In the out phase and in the window each change has a tick of its own. What a kernel does
-while it drives its devices before is one tick, unless it is little. Everywhere else a part that has too many ticks becomes coarser,
+while it drives its devices before is one tick, unless it is little. Everywhere else a phase with too many ticks becomes coarser,
 the largest first, until there are TICKS_MAX at most: a tick for all that is done to one function at a stretch, then one for the
-whole part.
+whole phase.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Timeline:
 
 
 @dataclass(frozen=True)
-class Wire:
+class Track:
     """A lane to be; in the order of the page."""
 
     rank: tuple[int, ...]
@@ -89,8 +89,8 @@ class Wire:
     kind: Kind
 
 
-PHASE, IMAGE = Wire((0, 0), "handoff: phase", "text"), Wire((0, 1), "handoff: image", "text")
-LANDED = Wire((4,), "memory: DMA landed", "pulse")
+PHASE, IMAGE = Track((0, 0), "handoff: phase", "text"), Track((0, 1), "handoff: image", "text")
+LANDED = Track((4,), "memory: DMA landed", "pulse")
 
 # The bits of a function that have a lane, in this order, and what they are called there.
 BITS = (
@@ -106,7 +106,7 @@ class Signal:
     """One thing that happened."""
 
     line: int
-    wire: Wire
+    track: Track
     value: int | str
     text: str
     noun: str  # what to count it as
@@ -114,13 +114,13 @@ class Signal:
 
 
 class Detail(IntEnum):
-    """How fine a part is shown."""
+    """How fine a phase is shown."""
 
     EACH, FUNCTION, WHOLE = range(3)
 
 
 @dataclass
-class Part:
+class Phase:
     """A phase with what happened in it."""
 
     line: int
@@ -145,13 +145,13 @@ def timeline(case: Case, marks: Sequence[tuple[int, str]] = (), landed: Sequence
     starts = _phases(case, begin, marks)
     signals = sorted(_signals(case, begin, landed, {} if marks else case.entry_lines), key=lambda signal: signal.line)
     signals = _of_functions_that_matter(case, begin, signals)
-    parts = []
+    phases = []
     for (line, name), (until, _) in pairwise([*starts, (case.end + 1, "")]):
-        parts.append(Part(line, name, [signal for signal in signals if line <= signal.line < until]))
-        if name in (FIRMWARE, DRIVING) and len(parts[-1].groups()) > LITTLE:
-            parts[-1].detail = Detail.WHOLE
-    _coarsen(parts)
-    return _drawn(case, parts, begin)
+        phases.append(Phase(line, name, [signal for signal in signals if line <= signal.line < until]))
+        if name in (FIRMWARE, DRIVING) and len(phases[-1].groups()) > LITTLE:
+            phases[-1].detail = Detail.WHOLE
+    _coarsen(phases)
+    return _drawn(case, phases, begin)
 
 
 def _phases(case: Case, begin: int, marks: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
@@ -170,7 +170,7 @@ def _phases(case: Case, begin: int, marks: Sequence[tuple[int, str]]) -> list[tu
     return found if found and found[0][0] == begin else [first, *found]
 
 
-def last_words(case: Case) -> list[int]:
+def last_lines(case: Case) -> list[int]:
     """Of each image that was entered. What comes behind may be a kernel's that shows no entry."""
     edges = [*sorted(case.entry_lines.values()), case.end + 1]
     words = ([e.line for e in case.within(MmioWrite, range(*span)) if e.region == DEBUGCON] for span in pairwise(edges))
@@ -191,12 +191,12 @@ def _signals(case: Case, begin: int, landed: Iterable[Landed], entries: Mapping[
     for message in case.within(Msi, lines):
         who = sender(message)
         name = case.name(who) if who else IO_APIC if message.data & 0xFF in inputs else UNKNOWN
-        wire = Wire((1, *(who or Bdf(256, 0, len(name))), len(BITS)), f"{name}: messages", "pulse")
+        track = Track((1, *(who or Bdf(256, 0, len(name))), len(BITS)), f"{name}: messages", "pulse")
         vector = f"0x{message.data & 0xFF:02x}"
-        yield Signal(message.line, wire, vector, f"{name}: message, vector {vector}", "message", name)
+        yield Signal(message.line, track, vector, f"{name}: message, vector {vector}", "message", name)
     for interrupt in case.within(PicInterrupt, lines):
-        wire = Wire((3, interrupt.irq), f"8259: IRQ {interrupt.irq} taken", "pulse")
-        yield Signal(interrupt.line, wire, 1, f"IRQ {interrupt.irq} taken", "interrupt")
+        track = Track((3, interrupt.irq), f"8259: IRQ {interrupt.irq} taken", "pulse")
+        yield Signal(interrupt.line, track, 1, f"IRQ {interrupt.irq} taken", "interrupt")
     for line, text in landed:
         yield Signal(line, LANDED, text, f"DMA landed: {text}", "landing")
 
@@ -215,9 +215,9 @@ def _register_signals(case: Case, begin: int) -> Iterator[Signal]:
             if last[bdf, register, mask] == value:
                 continue
             last[bdf, register, mask] = value
-            wire = Wire((1, *bdf, index), f"{case.name(bdf)}: {word}", "level")
+            track = Track((1, *bdf, index), f"{case.name(bdf)}: {word}", "level")
             text = f"{case.name(bdf)}: {word} {'on' if value else 'off'}"
-            yield Signal(line, wire, value, text, "register change", case.name(bdf))
+            yield Signal(line, track, value, text, "register change", case.name(bdf))
 
 
 def _bit(case: Case, bdf: Bdf, register: Register, mask: int, line: int) -> int:
@@ -233,13 +233,13 @@ def _line_signals(case: Case, begin: int) -> Iterator[Signal]:
         last[event.gsi] = event.level
         if event.line >= begin:
             name = f"{'GSI' if event.gsi >= PCI_GSI else 'IRQ'} {event.gsi}"
-            wire = Wire((2, event.gsi), f"INTx: {name}", "level")
-            yield Signal(event.line, wire, event.level, f"{name} {'up' if event.level else 'down'}", "interrupt line edge")
+            track = Track((2, event.gsi), f"INTx: {name}", "level")
+            yield Signal(event.line, track, event.level, f"{name} {'up' if event.level else 'down'}", "interrupt line edge")
 
 
 def _senders(case: Case) -> Callable[[Msi], Bdf | None]:
     """Whose message it is: what the kernel that was entered last has programmed counts, then what the one before it has."""
-    edges = sorted({0, *case.entry_lines.values(), *(line + 1 for line in last_words(case)), case.end + 1})
+    edges = sorted({0, *case.entry_lines.values(), *(line + 1 for line in last_lines(case)), case.end + 1})
     enabled = {change.bdf for change in case.history.changes if change.register in ENABLE}
     able = [function for bdf, function in sorted(case.topology.functions.items()) if bdf in enabled]
     spans = [range(start, stop) for start, stop in pairwise(edges) if start < stop]
@@ -278,7 +278,7 @@ def _of_functions_that_matter(case: Case, begin: int, signals: list[Signal]) -> 
     """Without those of functions that nobody drives: nothing of theirs but bus master changes, and nobody writes to them."""
     writes = case.within(MmioWrite, range(begin, case.end + 1))
     owners = {case.bars.owner(write.address, write.line) for write in writes}
-    driven = {signal.function for signal in signals if not signal.wire.name.endswith(": BM")}
+    driven = {signal.function for signal in signals if not signal.track.name.endswith(": BM")}
     driven |= {case.name(bdf) for bdf in owners if bdf}
     return [signal for signal in signals if not signal.function or signal.function in driven]
 
@@ -286,13 +286,13 @@ def _of_functions_that_matter(case: Case, begin: int, signals: list[Signal]) -> 
 # --- ticks ---
 
 
-def _coarsen(parts: list[Part]) -> None:
-    """The largest part first, the out phase and the window last."""
-    while sum(max(1, len(part.groups())) for part in parts) > TICKS_MAX:
-        fine = [part for part in parts if part.detail < Detail.WHOLE and len(part.groups()) > 1]
+def _coarsen(phases: list[Phase]) -> None:
+    """The largest phase first, the out phase and the window last."""
+    while sum(max(1, len(phase.groups())) for phase in phases) > TICKS_MAX:
+        fine = [phase for phase in phases if phase.detail < Detail.WHOLE and len(phase.groups()) > 1]
         if not fine:
             return
-        largest = max(fine, key=lambda part: (part.name not in (OUT, WINDOW), len(part.groups())))
+        largest = max(fine, key=lambda phase: (phase.name not in (OUT, WINDOW), len(phase.groups())))
         largest.detail = Detail(largest.detail + 1)
 
 
@@ -301,7 +301,7 @@ def _alike(signals: list[Signal]) -> list[list[Signal]]:
     found: list[list[Signal]] = []
     for signal in signals:
         last = found[-1][-1] if found else None
-        again = last and signal.wire.kind == "pulse" and (last.wire, last.value) == (signal.wire, signal.value)
+        again = last and signal.track.kind == "pulse" and (last.track, last.value) == (signal.track, signal.value)
         if last and (again or last.line == signal.line):
             found[-1].append(signal)
         else:
@@ -314,8 +314,8 @@ def _stretches(signals: list[Signal]) -> list[list[Signal]]:
     found: list[list[Signal]] = []
     current = ""
     for signal in signals:
-        entry = signal.wire is IMAGE
-        if not found or entry or found[-1][-1].wire is IMAGE or current and signal.function not in ("", current):
+        entry = signal.track is IMAGE
+        if not found or entry or found[-1][-1].track is IMAGE or current and signal.function not in ("", current):
             found.append([])
             current = ""
         found[-1].append(signal)
@@ -328,8 +328,8 @@ def _text(signals: list[Signal]) -> str:
     texts = Counter(signal.text for signal in signals)
     if len(texts) <= 4:
         return "; ".join(_times(text, count) for text, count in texts.items())
-    told = [signal.text for signal in signals if signal.wire is IMAGE]
-    nouns = Counter(signal.noun for signal in signals if signal.wire is not IMAGE)
+    told = [signal.text for signal in signals if signal.track is IMAGE]
+    nouns = Counter(signal.noun for signal in signals if signal.track is not IMAGE)
     functions = sorted({signal.function for signal in signals} - {""})
     who = functions[0] if len(functions) == 1 else f"{len(functions)} functions"
     counted = ", ".join(_counted(noun, count) for noun, count in nouns.items())
@@ -344,39 +344,39 @@ def _times(text: str, count: int) -> str:
     return text if count == 1 else f"{text} ×{count}"
 
 
-def _drawn(case: Case, parts: list[Part], begin: int) -> Timeline:
+def _drawn(case: Case, phases: list[Phase], begin: int) -> Timeline:
     ticks: list[Tick] = []
-    points: dict[Wire, list[Point]] = {PHASE: []}
-    level: dict[Wire, int] = {}
-    for part in parts:
-        points[PHASE].append(Point(len(ticks), part.name))
-        groups = part.groups()
+    points: dict[Track, list[Point]] = {PHASE: []}
+    level: dict[Track, int] = {}
+    for phase in phases:
+        points[PHASE].append(Point(len(ticks), phase.name))
+        groups = phase.groups()
         if not groups:
-            ticks.append(Tick(part.line, f"{part.name} begins"))
+            ticks.append(Tick(phase.line, f"{phase.name} begins"))
         for group in groups:
-            for wire, signals in _by_wire(group):
-                points.setdefault(wire, []).extend(_points(wire, signals, len(ticks), level))
+            for track, signals in _by_track(group):
+                points.setdefault(track, []).extend(_points(track, signals, len(ticks), level))
             ticks.append(Tick(group[0].line, _text(group)))
     ticks.append(Tick(case.end, "the trace ends"))
     lanes = []
-    for wire, found in sorted(points.items(), key=lambda item: item[0].rank):
-        if wire.kind == "level" and found[0].at > 0:
+    for track, found in sorted(points.items(), key=lambda item: item[0].rank):
+        if track.kind == "level" and found[0].at > 0:
             found = [Point(0, 1 - int(found[0].value)), *found]  # the first is a change
-        lanes.append(Lane(wire.name, wire.kind, found))
+        lanes.append(Lane(track.name, track.kind, found))
     return Timeline(ticks, lanes)
 
 
-def _by_wire(signals: list[Signal]) -> Iterator[tuple[Wire, list[Signal]]]:
-    ordered = sorted(signals, key=lambda signal: signal.wire.rank)
-    return ((wire, list(of_wire)) for wire, of_wire in groupby(ordered, key=lambda signal: signal.wire))
+def _by_track(signals: list[Signal]) -> Iterator[tuple[Track, list[Signal]]]:
+    ordered = sorted(signals, key=lambda signal: signal.track.rank)
+    return ((track, list(of_track)) for track, of_track in groupby(ordered, key=lambda signal: signal.track))
 
 
-def _points(wire: Wire, signals: list[Signal], at: int, level: dict[Wire, int]) -> list[Point]:
+def _points(track: Track, signals: list[Signal], at: int, level: dict[Track, int]) -> list[Point]:
     """What some signals of one lane come to at one tick."""
     values = [signal.value for signal in signals]
-    if wire.kind == "text":
+    if track.kind == "text":
         return [Point(at, values[-1])]
-    if wire.kind == "level":
+    if track.kind == "level":
         before, after = 1 - int(values[0]), int(values[-1])
         return [Point(at, 1 - before), Point(at, after)] if before == after else [Point(at, after)]
     if all(isinstance(value, int) for value in values):
