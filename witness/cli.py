@@ -177,7 +177,6 @@ def _number(text: str, what: str, most: int) -> int:
 
 
 def _patch() -> list[str]:
-    return subprocess.run(["tools/patch"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
     """The difference between the two policies, which is the patch."""
     return subprocess.run(["tools/patch"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
 
