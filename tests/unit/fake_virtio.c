@@ -159,7 +159,7 @@ static void common_write(struct fake_virtio *v, u64 offset, u32 value)
 		break;
 	case 12:
 		check_status(v, DRIVER, FEATURES_OK, "features are accepted");
-		assert_in_range(v->select[1], 0, 1);
+		assert_uint_in_range(v->select[1], 0, 1);
 		v->accepted &= ~(0xffffffffULL << 32 * v->select[1]);
 		v->accepted |= (u64)value << 32 * v->select[1];
 		break;
@@ -332,7 +332,7 @@ static u32 transmit(struct fake_virtio *v, u16 head)
 		if (!(d->flags & F_NEXT))
 			break;
 	}
-	assert_in_range(v->sent_size, FAKE_NET_HEADER + 60, sizeof(v->sent));
+	assert_uint_in_range(v->sent_size, FAKE_NET_HEADER + 60, sizeof(v->sent));
 	assert_memory_equal(v->sent, header, sizeof(header));
 	v->writes++;
 	return 0;

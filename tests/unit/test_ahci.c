@@ -439,7 +439,7 @@ static unsigned int in_flight(void)
 
 static void assert_took(u32 begun, double ms, unsigned int looks)
 {
-	assert_in_range(fake_x86.pm_timer - begun, (u32)(ms * TICKS_MS) - 1, (u32)(ms * TICKS_MS) + looks * fake_x86.pm_step);
+	assert_uint_in_range(fake_x86.pm_timer - begun, (u32)(ms * TICKS_MS) - 1, (u32)(ms * TICKS_MS) + looks * fake_x86.pm_step);
 }
 
 static void assert_nothing_runs(void)
@@ -648,7 +648,7 @@ static void what_it_cannot_reach_is_not_given_to_it(void **state)
 	assert_nothing_runs();
 	dma.base = (u64)(uintptr_t)mmap(NULL, DMA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
 	dma.used = 0;
-	assert_in_range(dma.base, 1, UINT32_MAX);
+	assert_uint_in_range(dma.base, 1, UINT32_MAX);
 	assert_int_equal(bring_up(), OK);
 	assert_int_equal(work(), OK);
 	munmap((void *)(uintptr_t)dma.base, DMA);

@@ -119,7 +119,7 @@ static void a_loop_ends_with_one_line(void **state)
 		for (unsigned int j = 0; j < 2; j++)
 			fn->cfg[loops[i][j] + 1] = loops[i][j + 1];
 		fn->cfg[0x41] = loops[i][1];
-		assert_in_range(walk(), 3, (0x100 - 0x40) / 4);
+		assert_uint_in_range(walk(), 3, (0x100 - 0x40) / 4);
 		assert_one_line("0000:00:01.0 capability list loops");
 	}
 }

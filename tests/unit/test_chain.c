@@ -270,7 +270,7 @@ static void a_preferred_place_that_is_taken_is_not_insisted_upon(void **state)
 	assert_int_equal(memmap_mark(&memmap, base + 3 * MIB, 5 * MIB, E820_RESERVED), OK);
 	assert_int_equal(chain_prepare(&chain, "second", "", &world), OK);
 	assert_true(regions_are_sound(&chain));
-	assert_in_range(chain.load_address, base + USED_SIZE, base + 2 * MIB - 0xa000);
+	assert_uint_in_range(chain.load_address, base + USED_SIZE, base + 2 * MIB - 0xa000);
 }
 
 static void an_empty_initrd_is_none(void **state)

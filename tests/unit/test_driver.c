@@ -52,7 +52,8 @@ static void what_is_there_already_is_not_awaited(void **state)
 	(void)state;
 	assert_int_equal(driver_await(dev, "thing", &count, 3, 1000000), OK);
 	assert_int_equal(driver_await(dev, "thing", &count, 2, 0), OK);
-	assert_in_range(fake_x86.pm_timer - looks, 0, 2 * fake_x86.pm_step); /* each wait has looked at the clock once at most */
+	/* Each wait has looked at the clock once at most. */
+	assert_uint_in_range(fake_x86.pm_timer - looks, 0, 2 * fake_x86.pm_step);
 	assert_int_equal(fake_log_lines(), 0);
 }
 
@@ -64,7 +65,7 @@ static void what_never_comes_ends_with_a_line(void **state)
 	assert_int_equal(driver_await(dev, "completed thing", &count, 4, 250000), ERR_TIMEOUT);
 	assert_one_line("0000:01:00.0 some: no completed thing within 250 ms, 1 of 4");
 	/* 250 ms of the PM timer's 3.579545 MHz, and no more than the looks that the clock itself takes. */
-	assert_in_range(fake_x86.pm_timer - begun, 894886, 894886 + 3 * fake_x86.pm_step);
+	assert_uint_in_range(fake_x86.pm_timer - begun, 894886, 894886 + 3 * fake_x86.pm_step);
 }
 
 static void what_comes_in_time_is_no_timeout(void **state)
@@ -114,7 +115,7 @@ static void a_register_is_read_until_its_bits_are_as_wanted_and_no_longer(void *
 	/* The twin: they never are. */
 	begun = fake_x86.pm_timer;
 	assert_int_equal(poll_values(stays, 1), ERR_TIMEOUT);
-	assert_in_range(fake_x86.pm_timer - begun, 894886, 894886 + 3 * fake_x86.pm_step);
+	assert_uint_in_range(fake_x86.pm_timer - begun, 894886, 894886 + 3 * fake_x86.pm_step);
 	assert_one_line("0000:01:00.0 some: not so within 250 ms, 0xf2");
 }
 

@@ -472,7 +472,7 @@ static void each_wait_is_given_up_when_its_time_is_up(void **state)
 		left_running();
 		*rows[i].fault = true;
 		assert_int_equal(dev->driver->reset(dev), ERR_TIMEOUT);
-		assert_in_range(fake_x86.pm_timer - begun, rows[i].ms * 3579UL, rows[i].ms * 3580UL + 40 * fake_x86.pm_step);
+		assert_uint_in_range(fake_x86.pm_timer - begun, rows[i].ms * 3579UL, rows[i].ms * 3580UL + 40 * fake_x86.pm_step);
 		assert_one_line(rows[i].said);
 		/* The twin. */
 		fake_log_start();
@@ -507,7 +507,7 @@ static void one_that_goes_has_not_done_its_work(void **state)
 		s = bring_up();
 		s = s == OK ? work() : s;
 	} while (s != OK || !fake_log_has("10.0.2.2 is at"));
-	assert_in_range(n, 50, 500);
+	assert_uint_in_range(n, 50, 500);
 }
 
 static void without_registers_it_is_refused_with_a_line(void **state)

@@ -185,7 +185,7 @@ static void only_the_buses_of_the_access_are_asked(void **state)
 	fake_bridge(fake, PCI_BDF(0x40, 3, 0), 0x10, 0x10);
 	assert_found(PCI_BDF(0x40, 1, 0), PCI_BDF(0x40, 2, 0), PCI_BDF(0x40, 3, 0));
 	for (unsigned int i = 0; i < fake->logged; i++)
-		assert_in_range(PCI_BUS(fake->log[i].bdf), 0x40, 0x41);
+		assert_uint_in_range(PCI_BUS(fake->log[i].bdf), 0x40, 0x41);
 }
 
 static void every_function_of_a_multifunction_device_is_found(void **state)

@@ -179,7 +179,7 @@ static void what_goes_on_sending_ends_bounded_and_with_a_line(void **state)
 	(void)state;
 	fake_lapic.irr[0x65] = true;
 	fake_lapic.storm = 0x65;
-	assert_in_range(drain(), 1, 512);
+	assert_uint_in_range(drain(), 1, 512);
 	assert_one_line("something goes on sending");
 }
 
@@ -202,7 +202,7 @@ static void an_interrupt_is_handled_counted_and_acknowledged_once(void **state)
 	(void)state;
 	assert_int_equal(lapic_init(map), OK);
 	assert_int_equal(one_vector(handled, &calls, &vector), OK);
-	assert_in_range(vector, VECTOR_MSI, VECTOR_MSI_LAST);
+	assert_uint_in_range(vector, VECTOR_MSI, VECTOR_MSI_LAST);
 	calls = 0;
 	before = vector_count(vector);
 	fake_x86.irq_on = true;
@@ -267,7 +267,7 @@ static void vectors_are_handed_out_once_each_until_none_is_left(void **state)
 	(void)state;
 	while ((s = one_vector(handled, NULL, &vector)) == OK) {
 		assert_false(given[vector]);
-		assert_in_range(vector, 0x40, 0xdf);
+		assert_uint_in_range(vector, 0x40, 0xdf);
 		given[vector] = true;
 	}
 	assert_int_equal(s, ERR_RANGE);

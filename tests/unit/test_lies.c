@@ -289,7 +289,7 @@ static void capabilities_over_each_other_do_no_harm_elsewhere(void **state)
 		pci_apply_backward(&pci, &shutdown_disable_msi);
 		for (unsigned int j = 0; j < fake->logged; j++)
 			if (fake->log[j].kind == FAKE_CFG_WRITE && fake->log[j].where != PCI_COMMAND)
-				assert_in_range(fake->log[j].where, 0x40, 0xff);
+				assert_uint_in_range(fake->log[j].where, 0x40, 0xff);
 		assert_int_equal(fake_get(fn, PCI_COMMAND, 2) & PCI_COMMAND_MASTER, 0);
 	}
 }

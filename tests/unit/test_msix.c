@@ -269,7 +269,7 @@ static void a_table_is_used_where_it_is_wholly_in_a_memory_bar(void **state)
 			const struct fake_access *a = &fake->log[j];
 
 			if (a->kind == FAKE_MEM_WRITE || a->kind == FAKE_MEM_READ)
-				assert_in_range(a->where, table, table + 16 * p->entries - 4);
+				assert_uint_in_range(a->where, table, table + 16 * p->entries - 4);
 			else if (s != OK)
 				assert_false(a->kind == FAKE_CFG_WRITE && a->where >= CAP);
 		}

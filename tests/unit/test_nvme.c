@@ -420,7 +420,7 @@ static void one_that_does_not_turn_off_is_given_up_when_its_time_is_up(void **st
 		nvme.waits = NEVER;
 		begun = fake_x86.pm_timer;
 		assert_int_equal(dev->driver->reset(dev), ERR_TIMEOUT);
-		assert_in_range(fake_x86.pm_timer - begun, rows[i].ms * 3579UL, ticks + 3 * fake_x86.pm_step);
+		assert_uint_in_range(fake_x86.pm_timer - begun, rows[i].ms * 3579UL, ticks + 3 * fake_x86.pm_step);
 		snprintf(said, sizeof(said), "0000:00:06.0 nvme: not reset within %u ms, status 0x1", rows[i].ms);
 		assert_one_line(said);
 		/* The twin: it is, just in time. */
@@ -583,7 +583,7 @@ static void one_that_is_never_ready_is_given_up_with_a_line(void **state)
 	nvme.waits = NEVER;
 	begun = fake_x86.pm_timer;
 	assert_int_equal(dev->driver->probe(dev, &env), ERR_TIMEOUT);
-	assert_in_range(fake_x86.pm_timer - begun, 500 * 3579, 500 * 3580 + 5 * fake_x86.pm_step);
+	assert_uint_in_range(fake_x86.pm_timer - begun, 500 * 3579, 500 * 3580 + 5 * fake_x86.pm_step);
 	assert_true(fake_log_has("0000:00:06.0 nvme: not ready within 500 ms, status 0x0"));
 }
 
@@ -598,7 +598,7 @@ static void one_that_fails_instead_of_getting_ready_is_given_up_at_once(void **s
 	nvme.csts = 2;
 	begun = fake_x86.pm_timer;
 	assert_int_equal(dev->driver->probe(dev, &env), ERR_TIMEOUT);
-	assert_in_range(fake_x86.pm_timer - begun, 0, 5 * fake_x86.pm_step);
+	assert_uint_in_range(fake_x86.pm_timer - begun, 0, 5 * fake_x86.pm_step);
 	assert_true(fake_log_has("0000:00:06.0 nvme: not ready within 500 ms, status 0x2"));
 	/* Nor is one ready that says both. */
 	nvme.cc = 0;

@@ -292,7 +292,7 @@ static void it_takes_no_more_memory_than_it_says(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(starts); i++) {
 		b.dma.used = starts[i];
 		assert_int_equal(virtio_bench_bring_up(&b), OK);
-		assert_in_range(b.dma.used - starts[i], 1, driver_of(b.dev)->dma);
+		assert_uint_in_range(b.dma.used - starts[i], 1, driver_of(b.dev)->dma);
 		again(state);
 	}
 }
@@ -324,7 +324,7 @@ static void a_message_before_its_queue_is_set_up_changes_nothing(void **state)
 	vector_forget_strays();
 	assert_int_equal(virtio_bench_bring_up(&b), OK);
 	b.fake->watch = NULL;
-	assert_in_range(fake_lapic.delivered, 10, UINT32_MAX);
+	assert_uint_in_range(fake_lapic.delivered, 10, UINT32_MAX);
 	assert_int_equal(fake_lapic.eois, fake_lapic.delivered);
 	assert_int_equal(vector_strays(), 0);
 	assert_int_equal(fake_writes(b.fake), writes);
