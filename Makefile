@@ -181,7 +181,7 @@ clean:
 	$(Q)rm -rf $(O)
 
 include $(wildcard make/*.mk) tests/unit/unit.mk
-# One after the other: each may call the package manager.
+# One after the other: each may call the package manager, and make gives the terminal to one of them only.
 setup-run: | setup-build
 setup-lab: | setup-run
 setup-linux: | setup-lab
@@ -191,6 +191,7 @@ setup-lint: | setup-fuzz
 setup-test-browser: | setup-test
 setup-image: | setup-run
 $(IMAGE_OBJ) $(EFI_OBJ) $(HEADERS) $(IMAGES:%=$(O)/image/images/%.o): | setup-build
-unit: | setup-test
+# Alone it needs little; what stands beside it on the command line needs the others.
+unit: | $(if $(filter-out unit,$(MAKECMDGOALS)),setup-test,setup-unit)
 
 -include $(shell find $(O)/image $(O)/efi -name '*.d' 2>/dev/null)

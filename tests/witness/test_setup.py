@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Claim: what tools/setup fetches for `make linux` is all there or nothing is, it installs nothing, and what it cannot do it says
-in one line, with exit status 2.
+in one line, with exit status 2. A target needs no packages but its own.
 
 It could be false where a fetch breaks off, where package lists are missing or older than the archive, and on other systems. A
 made-up apt-get stands in for the archive: each test has the programs of a directory of its own, and no others.
@@ -99,7 +99,10 @@ class World:
         (self.directory / name).unlink()
 
     def fetch(self, **environment: str) -> subprocess.CompletedProcess[str]:
-        command = [str(ROOT / "tools" / "setup"), "--fetch", str(self.packages)]
+        return self.setup("--fetch", str(self.packages), **environment)
+
+    def setup(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [str(ROOT / "tools" / "setup"), *arguments]
         known = {"PATH": str(self.programs), "WORLD": str(self.directory), "O": str(self.build)}
         return subprocess.run(
             command, env=known | environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60
@@ -261,3 +264,24 @@ def test_doctor_knows_whether_there_is_a_linux(world: World, doctor: Callable[[]
     shutil.rmtree(world.build)
     (world.programs / "apt-get").unlink()
     assert "make linux needs apt-get" in doctor()
+
+
+@pytest.mark.parametrize("target, packages", [
+    ("unit", "gcc binutils"),
+    ("build", "gcc binutils cpio"),
+    ("run", "gcc binutils cpio qemu-system-x86"),
+    ("image", "gcc binutils cpio mtools"),
+])
+def test_a_target_needs_its_own_packages(world: World, target: str, packages: str) -> None:
+    """Of those with commands in /usr/bin: the world has none of these, but this machine's headers and libraries."""
+    ended = world.setup(target, NO_INSTALL="1")
+    assert (ended.returncode, ended.stderr) == (
+        2, f"setup: make {target} needs packages that are missing: apt-get install --no-install-recommends {packages}\n")
+
+
+@pytest.mark.parametrize("goals, first", [(["unit"], "unit"), (["unit", "lint"], "build"), (["test"], "build")])
+def test_make_begins_with_what_its_goals_need(goals: list[str], first: str, tmp_path: Path) -> None:
+    """Only `make unit` alone does without what builds the images. Of several setups, one waits for the other."""
+    planned = subprocess.run(["make", "-n", f"O={tmp_path}", *goals], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    setups = [line.split()[-1] for line in planned.splitlines() if "tools/setup " in line]
+    assert setups[0] == first and ("unit" in setups) == (goals == ["unit"])
