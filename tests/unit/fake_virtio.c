@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "tests/unit/fake_virtio.h"
 
-#include "lib/time.h"
 #include "tests/unit/fake_irq.h"
 #include "tests/unit/fake_x86.h"
 #include "tests/unit/unit.h"
@@ -28,8 +27,6 @@ static const u8 widths[56] = {
 #define CONFIG		  0x2000
 #define NOTIFY		  0x3000
 #define NOTIFY_OFF(queue) (3 + 2 * (queue)) /* times the multiplier of 4 */
-
-#define PM_TIMER	  0x708 /* of fake_virtio_clock */
 
 /* 5.1.2, 5.1.3 */
 #define RECEIVE	   0
@@ -443,39 +440,6 @@ void fake_virtio_receive(struct fake_virtio *v, const u8 *frame, u32 size, u32 s
 	fake_virtio_used(v, RECEIVE, head, said);
 }
 
-/* --- the clock --- */
-
-static struct fake_virtio *ticking;
-
-/* Whoever asks for the time holds interrupts off meanwhile (lib/time.c); what happens, happens just before. */
-static u32 timer_in(u16 port, unsigned int size)
-{
-	bool in_handler = fake_i8259.pic[0].isr || fake_i8259.pic[1].isr, before = fake_x86.irq_on;
-	u32 now = fake_x86.pm_timer;
-
-	assert_int_equal(port, PM_TIMER);
-	assert_int_equal(size, 4);
-	fake_x86.pm_timer += fake_x86.pm_step;
-	if (ticking && !in_handler) {
-		fake_x86.irq_on = true;
-		ticking->tick(ticking, ++ticking->looks);
-		fake_x86.irq_on = before;
-	}
-	return now;
-}
-
-void fake_virtio_clock(struct fake_virtio *v, void (*tick)(struct fake_virtio *v, unsigned int looks))
-{
-	static const struct fake_ports ports = { PM_TIMER, PM_TIMER, timer_in, NULL };
-
-	ticking = NULL;
-	fake_x86_claim(&ports);
-	time_init(PM_TIMER);
-	v->tick = tick;
-	v->looks = 0;
-	ticking = v;
-}
-
 /* --- checks --- */
 
 bool fake_virtio_status_is(const struct fake_virtio *v, const u8 *want, size_t n)
@@ -600,8 +564,6 @@ struct fake_virtio *fake_virtio_new(struct fake_pci *fake, u16 bdf, enum fake_vi
 
 void fake_virtio_free(struct fake_virtio *v)
 {
-	if (ticking == v)
-		ticking = NULL;
 	free(v->disk);
 	free(v);
 }

@@ -70,8 +70,6 @@ struct fake_virtio {
 	bool line_held;	      /* another device keeps the line up */
 	bool corrupt;	      /* one bit of what is read is another */
 
-	void (*tick)(struct fake_virtio *v, unsigned int looks);
-	unsigned int looks;
 	unsigned int reads, writes, flushes; /* requests done; a frame sent is a write, bytes of entropy are a read */
 };
 
@@ -95,9 +93,6 @@ void fake_virtio_receive(struct fake_virtio *v, const u8 *frame, u32 size, u32 s
 u16 fake_virtio_available(const struct fake_virtio *v, unsigned int queue);
 /* The address in a descriptor. */
 u64 fake_virtio_buffer(const struct fake_virtio *v, unsigned int queue, unsigned int descriptor);
-
-/* From here on the clock calls tick at each look: what happens while somebody waits. After fake_x86_reset. */
-void fake_virtio_clock(struct fake_virtio *v, void (*tick)(struct fake_virtio *v, unsigned int looks));
 
 /* --- checks over the access log --- */
 

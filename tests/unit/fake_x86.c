@@ -24,6 +24,22 @@ void fake_x86_claim(const struct fake_ports *ports)
 	claims[claimed++] = ports;
 }
 
+void fake_x86_tick(void (*tick)(unsigned int looks))
+{
+	fake_x86.tick = tick;
+	fake_x86.looks = 0;
+}
+
+/* Whoever asks for the time holds interrupts off meanwhile (lib/time.c); what happens, happens just before. */
+static void look(void)
+{
+	if (!fake_x86.tick || !fake_x86.irq_held)
+		return;
+	fake_x86.irq_on = true;
+	fake_x86.tick(++fake_x86.looks);
+	fake_x86.irq_on = false;
+}
+
 static const struct fake_ports *owner(u16 port)
 {
 	for (unsigned int i = 0; i < claimed; i++)
@@ -45,6 +61,7 @@ u32 x86_in(u16 port, unsigned int size)
 
 	if (port == FAKE_PM_TIMER) {
 		assert_int_equal(size, 4);
+		look();
 		value = fake_x86.pm_timer;
 		fake_x86.pm_timer += fake_x86.pm_step;
 		if (fake_x86.pm_reads)
@@ -132,6 +149,7 @@ u64 x86_irq_save(void)
 {
 	u64 flags = fake_x86.irq_on ? FLAGS_IF : 0;
 
+	fake_x86.irq_held = fake_x86.irq_on;
 	fake_x86.irq_on = false;
 	return flags;
 }

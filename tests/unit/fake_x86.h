@@ -5,8 +5,8 @@
 #include "lib/x86.h"
 
 /*
- * Stands where lib/x86.c stands in an image. Ports and MSRs belong to the models that claimed them; an access to anything else fails
- * the test. The PM timer advances with each read, so that bounded waits expire without time passing.
+ * Stands where lib/x86.c stands in an image. Ports and MSRs belong to the models that claimed them; an access to anything else
+ * fails the test. The PM timer advances with each read, so that bounded waits expire without time passing.
  */
 #define FAKE_PM_TIMER 0x608
 
@@ -33,10 +33,13 @@ struct fake_io {
 	}
 
 extern struct fake_x86 {
-	bool irq_on; /* IF */
+	bool irq_on;   /* IF */
+	bool irq_held; /* IF when x86_irq_save was last called: of who looks at the clock */
 	u32 pm_timer;
 	u32 pm_step;
-	volatile u32 *pm_reads; /* counts the reads, where set: what happens while somebody waits */
+	volatile u32 *pm_reads; /* counts the reads, where set */
+	void (*tick)(unsigned int looks);
+	unsigned int looks;
 	struct x86_cpuid cpuid_1;
 	u64 (*rdmsr)(u32 msr);
 	void (*wrmsr)(u32 msr, u64 value);
@@ -47,6 +50,12 @@ extern struct fake_x86 {
 
 void fake_x86_reset(void);
 void fake_x86_claim(const struct fake_ports *ports);
+
+/*
+ * What happens while somebody waits: before each of his looks at the clock, the first of which is 1, unless he holds interrupts
+ * off.
+ */
+void fake_x86_tick(void (*tick)(unsigned int looks));
 
 /* Whether all port accesses were these, in order. */
 bool fake_io_is(const struct fake_io *want, size_t n);

@@ -11,38 +11,40 @@
 #include "drivers/virtio/blk.h"
 #include "drivers/virtio/pattern.h"
 #include "irq/i8259.h"
+#include "tests/unit/driver_bench.h"
 #include "tests/unit/fake_irq.h"
+#include "tests/unit/fake_virtio.h"
+#include "tests/unit/fake_x86.h"
 #include "tests/unit/unit.h"
-#include "tests/unit/virtio_bench.h"
 
-static struct virtio_bench bench;
+static struct driver_bench b;
 static struct fake_virtio *device;
-static struct pci_dev *dev;
 
 static int begin(void **state)
 {
 	(void)state;
-	virtio_bench_begin(&bench, FAKE_BLK, &virtio_blk_driver);
-	device = bench.device;
-	dev = bench.dev;
+	driver_bench_begin(&b);
+	device = fake_virtio_new(b.fake, BENCH_BDF, FAKE_BLK);
+	driver_bench_attach(&b, &virtio_blk_driver);
 	return 0;
 }
 
 static int end(void **state)
 {
 	(void)state;
-	virtio_bench_end(&bench);
+	driver_bench_end(&b);
+	fake_virtio_free(device);
 	return 0;
 }
 
 static enum status bring_up(void)
 {
-	return virtio_bench_bring_up(&bench);
+	return driver_bench_bring_up(&b);
 }
 
 static enum status work(bool write)
 {
-	return virtio_bench_work(&bench, write);
+	return driver_bench_work(&b, write);
 }
 
 static void a_free_disk_is_written_read_back_and_left_with_the_pattern(void **state)
@@ -72,7 +74,7 @@ static void a_free_disk_is_written_read_back_and_left_with_the_pattern(void **st
 	for (size_t i = PATTERN_SECTORS * 512; i < FAKE_DISK_SECTORS * 512; i++)
 		assert_int_equal(device->disk[i], 0);
 	/* Whoever comes next finds it, and writes nothing. */
-	fake_log_start();
+	driver_bench_renew(&b);
 	assert_int_equal(bring_up(), OK);
 	assert_int_equal(work(false), OK);
 	assert_true(fake_log_has("pattern read, every byte matches"));
@@ -188,21 +190,21 @@ static void a_request_that_fails_is_an_error(void **state)
 }
 
 /* Within a chain, the last slot's, none, and slot 0's in the lower half of a number that is none; while the driver waits. */
-static void ghosts(struct fake_virtio *v, unsigned int looks)
+static void ghosts(unsigned int looks)
 {
 	static const u32 heads[] = { 1, 7 * 3, 0xffff, 0x10000 };
 
 	for (size_t i = 0; looks == 2 && i < ARRAY_SIZE(heads); i++)
-		fake_virtio_used(v, 0, heads[i], 0);
+		fake_virtio_used(device, 0, heads[i], 0);
 }
 
-static void ghosts_and_then_the_requests(struct fake_virtio *v, unsigned int looks)
+static void ghosts_and_then_the_requests(unsigned int looks)
 {
-	ghosts(v, looks);
+	ghosts(looks);
 	if (looks < 4)
 		return;
-	v->hold = false;
-	fake_virtio_run(v);
+	device->hold = false;
+	fake_virtio_run(device);
 }
 
 /* A chain that was never made available is no completion: it would end the wait for another. */
@@ -211,7 +213,7 @@ static void a_completion_that_nobody_asked_for_is_not_counted(void **state)
 	(void)state;
 	assert_int_equal(bring_up(), OK);
 	device->hold = true;
-	fake_virtio_clock(device, ghosts);
+	fake_x86_tick(ghosts);
 	assert_int_equal(work(true), ERR_TIMEOUT);
 	assert_one_line("no completed request within 5000 ms, 0 of 1");
 	/* The twin: with the real ones behind them everything goes on. */
@@ -219,13 +221,13 @@ static void a_completion_that_nobody_asked_for_is_not_counted(void **state)
 	begin(state);
 	assert_int_equal(bring_up(), OK);
 	device->hold = true;
-	fake_virtio_clock(device, ghosts_and_then_the_requests);
+	fake_x86_tick(ghosts_and_then_the_requests);
 	assert_int_equal(work(true), OK);
 }
 
 static void without_msix_intx_does_it(void **state)
 {
-	u8 line = virtio_bench_intx(&bench);
+	u8 line = driver_bench_intx(&b);
 	char said[32];
 
 	(void)state;
@@ -241,7 +243,7 @@ static void without_msix_intx_does_it(void **state)
 /* A shared line: another device's interrupt is counted by the line, and not by this driver. */
 static void anothers_interrupt_on_the_line_is_not_counted(void **state)
 {
-	u8 line = virtio_bench_intx(&bench);
+	u8 line = driver_bench_intx(&b);
 	char said[64];
 
 	(void)state;
@@ -261,14 +263,14 @@ static void armed_requests_are_in_flight_until_they_land(void **state)
 	assert_int_equal(work(true), OK);
 	device->hold = true;
 	device->queue[0].notified = 0;
-	assert_int_equal(driver_of(dev)->in_flight(dev), 0);
-	assert_int_equal(driver_of(dev)->arm(dev), OK);
+	assert_int_equal(driver_bench_in_flight(&b), 0);
+	assert_int_equal(driver_bench_arm(&b), OK);
 	assert_int_equal(device->queue[0].notified, 1);
-	assert_int_equal(driver_of(dev)->in_flight(dev), 8);
+	assert_int_equal(driver_bench_in_flight(&b), 8);
 	device->reads = 0;
 	fake_virtio_run(device);
 	assert_int_equal(device->reads, 8);
-	assert_int_equal(driver_of(dev)->in_flight(dev), 0);
+	assert_int_equal(driver_bench_in_flight(&b), 0);
 	assert_int_equal(device->writes, 1); /* armed requests are reads: what lands is told from what was there */
 }
 
@@ -279,10 +281,10 @@ static void a_small_queue_takes_as_many_requests_as_it_has_room_for(void **state
 	assert_int_equal(bring_up(), OK);
 	assert_int_equal(work(true), OK);
 	device->hold = true;
-	assert_int_equal(driver_of(dev)->arm(dev), OK);
-	assert_int_equal(driver_of(dev)->in_flight(dev), 2); /* three descriptors each */
+	assert_int_equal(driver_bench_arm(&b), OK);
+	assert_int_equal(driver_bench_in_flight(&b), 2); /* three descriptors each */
 	fake_virtio_run(device);
-	assert_int_equal(driver_of(dev)->in_flight(dev), 0);
+	assert_int_equal(driver_bench_in_flight(&b), 0);
 }
 
 /* With fewer than three descriptors no request can ever be made. */

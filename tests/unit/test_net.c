@@ -12,9 +12,11 @@
  */
 #include "drivers/virtio/net.h"
 #include "irq/i8259.h"
+#include "tests/unit/driver_bench.h"
 #include "tests/unit/fake_irq.h"
+#include "tests/unit/fake_virtio.h"
+#include "tests/unit/fake_x86.h"
 #include "tests/unit/unit.h"
-#include "tests/unit/virtio_bench.h"
 
 #define RX	0
 #define TX	1
@@ -51,34 +53,34 @@ static const u8 reply[42] = {
 	0x00, 0x00, 0x00, 0x00,				/* tpa */
 };
 
-static struct virtio_bench bench;
+static struct driver_bench b;
 static struct fake_virtio *device;
-static struct pci_dev *dev;
 
 static int begin(void **state)
 {
 	(void)state;
-	virtio_bench_begin(&bench, FAKE_NET, &virtio_net_driver);
-	device = bench.device;
-	dev = bench.dev;
+	driver_bench_begin(&b);
+	device = fake_virtio_new(b.fake, BENCH_BDF, FAKE_NET);
+	driver_bench_attach(&b, &virtio_net_driver);
 	return 0;
 }
 
 static int end(void **state)
 {
 	(void)state;
-	virtio_bench_end(&bench);
+	driver_bench_end(&b);
+	fake_virtio_free(device);
 	return 0;
 }
 
 static enum status bring_up(void)
 {
-	return virtio_bench_bring_up(&bench);
+	return driver_bench_bring_up(&b);
 }
 
 static enum status work(void)
 {
-	return virtio_bench_work(&bench, false);
+	return driver_bench_work(&b, false);
 }
 
 static void answer(struct fake_virtio *v)
@@ -127,7 +129,7 @@ static void buffers_are_offered_before_a_frame_can_come(void **state)
 {
 	(void)state;
 	offered_before = false;
-	bench.fake->watch = watch;
+	b.fake->watch = watch;
 	assert_int_equal(bring_up(), OK);
 	assert_true(offered_before);
 	assert_true(all_buffers_offered());
@@ -179,7 +181,7 @@ static void a_small_queue_gets_as_many_buffers_as_it_has_room_for(void **state)
 	device->queue_max = 4;
 	assert_int_equal(bring_up(), OK);
 	assert_int_equal(fake_virtio_available(device, RX), 4);
-	assert_int_equal(driver_of(dev)->in_flight(dev), 4);
+	assert_int_equal(driver_bench_in_flight(&b), 4);
 	fake_virtio_used(device, RX, 4, 60); /* a buffer that is not there */
 	assert_int_equal(fake_virtio_available(device, RX), 4);
 	device->peer = answer;
@@ -238,10 +240,10 @@ static void with_the_link_down_nothing_is_sent(void **state)
 	assert_int_equal(bring_up(), OK);
 	assert_int_equal(work(), OK);
 	assert_one_line("0000:00:05.0 virtio-net: 52:54:00:12:34:56 link down");
-	assert_int_equal(driver_of(dev)->arm(dev), OK);
+	assert_int_equal(driver_bench_arm(&b), OK);
 	assert_int_equal(device->writes, 0);
 	assert_int_equal(device->queue[TX].notified, 0);
-	assert_int_equal(driver_of(dev)->in_flight(dev), BUFFERS);
+	assert_int_equal(driver_bench_in_flight(&b), BUFFERS);
 }
 
 /* 5.1.4.2: without the feature the link is up, and there is no such field: the device fails the test if it is read. */
@@ -337,12 +339,12 @@ static void a_buffer_that_was_never_offered_is_not_looked_at(void **state)
 }
 
 /* While the driver waits for the frame of descriptor 0. */
-static void ghosts(struct fake_virtio *v, unsigned int looks)
+static void ghosts(unsigned int looks)
 {
 	static const u32 ids[] = { 1, 31, 0xffff, 0x10000 };
 
 	for (size_t i = 0; looks == 2 && i < ARRAY_SIZE(ids); i++)
-		fake_virtio_used(v, TX, ids[i], 0);
+		fake_virtio_used(device, TX, ids[i], 0);
 }
 
 static void a_frame_that_was_never_sent_is_not_counted(void **state)
@@ -351,13 +353,13 @@ static void a_frame_that_was_never_sent_is_not_counted(void **state)
 	assert_int_equal(bring_up(), OK);
 	fake_virtio_used(device, TX, 0, 0);
 	device->hold = true;
-	fake_virtio_clock(device, ghosts);
+	fake_x86_tick(ghosts);
 	assert_int_equal(work(), ERR_TIMEOUT);
 	assert_one_line("0000:00:05.0 virtio-net: no transmitted frame within 1000 ms, 0 of 1");
-	assert_int_equal(driver_of(dev)->in_flight(dev), BUFFERS + 1);
+	assert_int_equal(driver_bench_in_flight(&b), BUFFERS + 1);
 	fake_virtio_run(device);
 	fake_virtio_used(device, TX, 0, 0); /* and once more than it was */
-	assert_int_equal(driver_of(dev)->in_flight(dev), BUFFERS);
+	assert_int_equal(driver_bench_in_flight(&b), BUFFERS);
 	device->hold = false;
 	fake_log_start();
 	assert_int_equal(work(), OK);
@@ -367,30 +369,30 @@ static void a_frame_that_was_never_sent_is_not_counted(void **state)
 /* --- interrupts --- */
 
 /* The driver has seen neither when it begins to wait; the answer is there before the frame has come back, and after. */
-static void the_answer_before_the_frame(struct fake_virtio *v, unsigned int looks)
+static void the_answer_before_the_frame(unsigned int looks)
 {
 	if (looks == 3)
-		answer(v);
+		answer(device);
 	if (looks == 6)
-		fake_virtio_run(v);
+		fake_virtio_run(device);
 }
 
-static void the_frame_before_the_answer(struct fake_virtio *v, unsigned int looks)
+static void the_frame_before_the_answer(unsigned int looks)
 {
 	if (looks == 3)
-		fake_virtio_run(v);
+		fake_virtio_run(device);
 	if (looks == 9)
-		answer(v);
+		answer(device);
 }
 
 static void frame_and_answer_come_in_either_order(void **state)
 {
-	void (*const orders[])(struct fake_virtio *, unsigned int) = { the_answer_before_the_frame, the_frame_before_the_answer };
+	void (*const orders[])(unsigned int) = { the_answer_before_the_frame, the_frame_before_the_answer };
 
 	for (size_t i = 0; i < ARRAY_SIZE(orders); i++) {
 		assert_int_equal(bring_up(), OK);
 		device->hold = true;
-		fake_virtio_clock(device, orders[i]);
+		fake_x86_tick(orders[i]);
 		assert_int_equal(work(), OK);
 		assert_int_equal(fake_log_lines(), 2);
 		assert_true(fake_log_has(": 1 frames out, 1 in"));
@@ -424,7 +426,7 @@ static void answer_with_the_only_interrupt(struct fake_virtio *v)
 /* One line for both: whichever queue raised it, both are looked at. */
 static void without_msix_one_line_serves_both_queues(void **state)
 {
-	u8 line = virtio_bench_intx(&bench);
+	u8 line = driver_bench_intx(&b);
 	char said[64];
 
 	(void)state;
@@ -460,11 +462,11 @@ static void without_msix_one_line_serves_both_queues(void **state)
 /* A table of one entry; INTx disabled, as a kernel leaves it that used MSI-X all the same. */
 static void with_too_few_vectors_intx_does_it(void **state)
 {
-	u8 line = virtio_bench_line(&bench);
+	u8 line = driver_bench_line(&b);
 	char said[64];
 
 	(void)state;
-	dev->found.msix_flags = 0;
+	b.dev->found.msix_flags = 0;
 	fake_set(device->fn, FAKE_BLK_MSIX + 2, 2, 0);
 	fake_set(device->fn, PCI_COMMAND, 2, 0x0407);
 	device->peer = answer;
@@ -479,8 +481,8 @@ static void with_too_few_vectors_intx_does_it(void **state)
 	assert_true(fake_log_has(IS_AT));
 	assert_int_equal(fake_i8259.taken[line], 2);
 	assert_int_equal(fake_lapic.delivered, 0);
-	for (unsigned int i = 0; i < bench.fake->logged; i++) { /* MSI-X stays as it is */
-		const struct fake_access *a = &bench.fake->log[i];
+	for (unsigned int i = 0; i < b.fake->logged; i++) { /* MSI-X stays as it is */
+		const struct fake_access *a = &b.fake->log[i];
 
 		assert_false(fake_is_write(a) && a->kind == FAKE_CFG_WRITE && a->where == FAKE_BLK_MSIX + 2);
 		assert_false(a->kind != FAKE_CFG_READ && a->kind != FAKE_CFG_WRITE && a->where - FAKE_BLK_MSIX_BAR < 0x1000);
@@ -514,19 +516,19 @@ static void buffers_and_one_more_frame_are_in_flight(void **state)
 	device->peer = answer;
 	assert_int_equal(bring_up(), OK);
 	assert_int_equal(work(), OK);
-	assert_int_equal(driver_of(dev)->in_flight(dev), BUFFERS);
+	assert_int_equal(driver_bench_in_flight(&b), BUFFERS);
 	device->hold = true;
-	assert_int_equal(driver_of(dev)->arm(dev), OK);
-	assert_int_equal(driver_of(dev)->arm(dev), OK); /* one is enough */
+	assert_int_equal(driver_bench_arm(&b), OK);
+	assert_int_equal(driver_bench_arm(&b), OK); /* one is enough */
 	assert_int_equal(fake_virtio_available(device, TX), 1);
-	assert_int_equal(driver_of(dev)->in_flight(dev), BUFFERS + 1);
+	assert_int_equal(driver_bench_in_flight(&b), BUFFERS + 1);
 	fake_virtio_run(device);
 	assert_int_equal(device->writes, 2);
 	assert_memory_equal(device->sent, probe, sizeof(probe));
-	assert_int_equal(driver_of(dev)->in_flight(dev), BUFFERS);
+	assert_int_equal(driver_bench_in_flight(&b), BUFFERS);
 	assert_true(all_buffers_offered());
-	assert_int_equal(driver_of(dev)->arm(dev), OK); /* and goes out again */
-	assert_int_equal(driver_of(dev)->in_flight(dev), BUFFERS + 1);
+	assert_int_equal(driver_bench_arm(&b), OK); /* and goes out again */
+	assert_int_equal(driver_bench_in_flight(&b), BUFFERS + 1);
 }
 
 int main(void)

@@ -9,38 +9,40 @@
  */
 #include "drivers/virtio/rng.h"
 #include "irq/i8259.h"
+#include "tests/unit/driver_bench.h"
 #include "tests/unit/fake_irq.h"
+#include "tests/unit/fake_virtio.h"
+#include "tests/unit/fake_x86.h"
 #include "tests/unit/unit.h"
-#include "tests/unit/virtio_bench.h"
 
-static struct virtio_bench bench;
+static struct driver_bench b;
 static struct fake_virtio *device;
-static struct pci_dev *dev;
 
 static int begin(void **state)
 {
 	(void)state;
-	virtio_bench_begin(&bench, FAKE_RNG, &virtio_rng_driver);
-	device = bench.device;
-	dev = bench.dev;
+	driver_bench_begin(&b);
+	device = fake_virtio_new(b.fake, BENCH_BDF, FAKE_RNG);
+	driver_bench_attach(&b, &virtio_rng_driver);
 	return 0;
 }
 
 static int end(void **state)
 {
 	(void)state;
-	virtio_bench_end(&bench);
+	driver_bench_end(&b);
+	fake_virtio_free(device);
 	return 0;
 }
 
 static enum status bring_up(void)
 {
-	return virtio_bench_bring_up(&bench);
+	return driver_bench_bring_up(&b);
 }
 
 static enum status work(void)
 {
-	return virtio_bench_work(&bench, false);
+	return driver_bench_work(&b, false);
 }
 
 static void random_bytes_come_by_an_interrupt(void **state)
@@ -60,7 +62,7 @@ static void random_bytes_come_by_an_interrupt(void **state)
 
 static void without_msix_intx_does_it(void **state)
 {
-	u8 line = virtio_bench_intx(&bench);
+	u8 line = driver_bench_intx(&b);
 	char said[64];
 
 	(void)state;
@@ -126,19 +128,19 @@ static void what_lies_beyond_the_buffer_is_no_news(void **state)
 }
 
 /* Slots that were not asked, none, and slot 0's number in the lower half of one that is none. */
-static void ghosts(struct fake_virtio *v, unsigned int looks)
+static void ghosts(unsigned int looks)
 {
 	static const u32 heads[] = { 1, 3, 4, 31, 0xffff, 0x10000 };
 
 	for (size_t i = 0; looks == 2 && i < ARRAY_SIZE(heads); i++)
-		fake_virtio_used(v, 0, heads[i], 64);
+		fake_virtio_used(device, 0, heads[i], 64);
 }
 
-static void ghosts_and_then_the_request(struct fake_virtio *v, unsigned int looks)
+static void ghosts_and_then_the_request(unsigned int looks)
 {
-	ghosts(v, looks);
+	ghosts(looks);
 	if (looks == 4)
-		fake_virtio_run(v);
+		fake_virtio_run(device);
 }
 
 static void a_completion_that_nobody_asked_for_is_not_counted(void **state)
@@ -146,15 +148,15 @@ static void a_completion_that_nobody_asked_for_is_not_counted(void **state)
 	(void)state;
 	assert_int_equal(bring_up(), OK);
 	device->hold = true;
-	fake_virtio_clock(device, ghosts);
+	fake_x86_tick(ghosts);
 	assert_int_equal(work(), ERR_TIMEOUT);
 	assert_one_line("0000:00:05.0 virtio-rng: no completed request within 5000 ms, 0 of 1");
-	assert_int_equal(driver_of(dev)->in_flight(dev), 1);
+	assert_int_equal(driver_bench_in_flight(&b), 1);
 	end(state);
 	begin(state);
 	assert_int_equal(bring_up(), OK);
 	device->hold = true;
-	fake_virtio_clock(device, ghosts_and_then_the_request);
+	fake_x86_tick(ghosts_and_then_the_request);
 	assert_int_equal(work(), OK);
 	assert_true(fake_log_has(": 1 requests, 7 interrupts, 64 random bytes"));
 }
@@ -180,17 +182,17 @@ static void armed_requests_are_in_flight_until_they_land(void **state)
 	device->hold = true;
 	device->queue[0].notified = 0;
 	device->reads = 0;
-	assert_int_equal(driver_of(dev)->in_flight(dev), 0);
-	assert_int_equal(driver_of(dev)->arm(dev), OK);
+	assert_int_equal(driver_bench_in_flight(&b), 0);
+	assert_int_equal(driver_bench_arm(&b), OK);
 	assert_int_equal(device->queue[0].notified, 1);
 	assert_int_equal(fake_virtio_available(device, 0), 4);
-	assert_int_equal(driver_of(dev)->in_flight(dev), 4);
+	assert_int_equal(driver_bench_in_flight(&b), 4);
 	for (unsigned int i = 0; i < 4; i++) /* what lands is told from what was there */
 		for (unsigned int j = 0; j < 64; j++)
 			assert_int_equal(((const u8 *)(uintptr_t)fake_virtio_buffer(device, 0, i))[j], 0x5c);
 	fake_virtio_run(device);
 	assert_int_equal(device->reads, 4);
-	assert_int_equal(driver_of(dev)->in_flight(dev), 0);
+	assert_int_equal(driver_bench_in_flight(&b), 0);
 }
 
 static void a_small_queue_takes_as_many_requests_as_it_has_room_for(void **state)
@@ -200,14 +202,14 @@ static void a_small_queue_takes_as_many_requests_as_it_has_room_for(void **state
 		assert_int_equal(bring_up(), OK);
 		assert_int_equal(work(), OK);
 		device->hold = true;
-		assert_int_equal(driver_of(dev)->arm(dev), OK);
-		assert_int_equal(driver_of(dev)->in_flight(dev), size);
+		assert_int_equal(driver_bench_arm(&b), OK);
+		assert_int_equal(driver_bench_in_flight(&b), size);
 		assert_int_equal(fake_virtio_available(device, 0), size);
 		/* A slot that is not there completes nothing. */
 		fake_virtio_used(device, 0, size, 64);
-		assert_int_equal(driver_of(dev)->in_flight(dev), size);
+		assert_int_equal(driver_bench_in_flight(&b), size);
 		fake_virtio_run(device);
-		assert_int_equal(driver_of(dev)->in_flight(dev), 0);
+		assert_int_equal(driver_bench_in_flight(&b), 0);
 		end(state);
 		begin(state);
 	}

@@ -11,55 +11,31 @@
 #include "drivers/virtio/blk.h"
 #include "drivers/virtio/pci.h"
 #include "drivers/virtio/queue.h"
-#include "irq/lapic.h"
-#include "lib/time.h"
-#include "tests/unit/fake_irq.h"
+#include "tests/unit/driver_bench.h"
 #include "tests/unit/fake_virtio.h"
-#include "tests/unit/fake_x86.h"
 #include "tests/unit/unit.h"
 
-#define BDF	  PCI_BDF(0, 5, 0)
 #define VERSION_1 (1ULL << 32)
 #define BLK_FLUSH (1ULL << 9)
 
-static struct fake_pci *fake;
+static struct driver_bench b;
 static struct fake_virtio *device;
-static struct fake_devs devs;
-static struct pci_dev *dev;
 static struct virtio_pci v;
-static struct arena dma;
-
-static enum status no_map(u64 address, u64 size)
-{
-	(void)address;
-	(void)size;
-	return OK;
-}
 
 static int begin(void **state)
 {
 	(void)state;
-	fake_log_start();
-	fake_x86_reset();
-	fake_lapic_start();
-	assert_int_equal(lapic_init(no_map), OK);
-	time_init(FAKE_PM_TIMER);
-	fake = fake_pci_new();
-	device = fake_virtio_new(fake, BDF, FAKE_BLK);
-	fake_enumerate(fake, &devs);
-	dev = devs.dev;
-	dev->driver = &virtio_blk_driver.pci;
-	fake_sized(fake, dev);
-	dma = (struct arena){ (u64)(uintptr_t)calloc(1, 65536), 65536, 0 };
+	driver_bench_begin(&b);
+	device = fake_virtio_new(b.fake, BENCH_BDF, FAKE_BLK);
+	driver_bench_attach(&b, &virtio_blk_driver);
 	return 0;
 }
 
 static int end(void **state)
 {
 	(void)state;
-	free((void *)(uintptr_t)dma.base);
+	driver_bench_end(&b);
 	fake_virtio_free(device);
-	fake_pci_free(fake);
 	return 0;
 }
 
@@ -68,24 +44,24 @@ static int end(void **state)
 static void the_structures_are_where_the_capabilities_say(void **state)
 {
 	(void)state;
-	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	assert_int_equal(virtio_pci_find(&v, b.dev), OK);
 	assert_int_equal(v.common, FAKE_BLK_BAR);
 	assert_int_equal(v.isr, FAKE_BLK_BAR + 0x1000);
 	assert_int_equal(v.config, FAKE_BLK_BAR + 0x2000);
 	assert_int_equal(v.config_length, 0x1000);
 	assert_int_equal(v.notify, FAKE_BLK_BAR + 0x3000);
 	assert_int_equal(v.notify_multiplier, 4);
-	assert_no_writes(fake); /* memory was on already */
+	assert_no_writes(b.fake); /* memory was on already */
 }
 
 static void memory_is_switched_on_and_nothing_else(void **state)
 {
-	static const struct fake_access want[] = { CFG_W16(BDF, PCI_COMMAND, 0x0402) };
+	static const struct fake_access want[] = { CFG_W16(BENCH_BDF, PCI_COMMAND, 0x0402) };
 
 	(void)state;
 	fake_set(device->fn, PCI_COMMAND, 2, 0x0400);
-	assert_int_equal(virtio_pci_find(&v, dev), OK);
-	assert_writes(fake, want);
+	assert_int_equal(virtio_pci_find(&v, b.dev), OK);
+	assert_writes(b.fake, want);
 }
 
 /* 4.1.4.1: of several of one type the driver takes the first that it can use. */
@@ -96,7 +72,7 @@ static void of_two_capabilities_of_a_type_the_first_counts(void **state)
 	fake_set(device->fn, 0xb3, 1, 1);
 	fake_set(device->fn, 0xb4, 1, 4);
 	fake_set(device->fn, 0xb8, 4, 0x800);
-	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	assert_int_equal(virtio_pci_find(&v, b.dev), OK);
 	assert_int_equal(v.common, FAKE_BLK_BAR);
 }
 
@@ -106,7 +82,7 @@ static void a_transport_without_a_structure_is_absent(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(caps); i++) {
 		fake_set(device->fn, caps[i] + 3, 1, 9);
-		assert_int_equal(virtio_pci_find(&v, dev), ERR_ABSENT);
+		assert_int_equal(virtio_pci_find(&v, b.dev), ERR_ABSENT);
 		assert_one_line("virtio-blk: no modern transport");
 		end(state);
 		begin(state);
@@ -122,7 +98,7 @@ static void a_capability_that_points_nowhere_is_absent_with_a_line(void **state)
 		fake_set(device->fn, PCI_BASE_ADDRESS_0, 4, 0xc001);
 		fake_set(device->fn, 0x24, 4, 0); /* BAR 4 below 4 GiB, so that "BAR 5" is 0 */
 		fake_set(device->fn, 0x44, 1, bars[i]);
-		assert_int_equal(virtio_pci_find(&v, dev), ERR_ABSENT);
+		assert_int_equal(virtio_pci_find(&v, b.dev), ERR_ABSENT);
 		assert_one_line("which is no assigned memory BAR");
 		end(state);
 		begin(state);
@@ -132,8 +108,8 @@ static void a_capability_that_points_nowhere_is_absent_with_a_line(void **state)
 static void a_structure_that_cannot_be_mapped_is_an_error(void **state)
 {
 	(void)state;
-	fake->map_fails = true;
-	assert_int_not_equal(virtio_pci_find(&v, dev), OK);
+	b.fake->map_fails = true;
+	assert_int_not_equal(virtio_pci_find(&v, b.dev), OK);
 }
 
 /* 4.1.4: 16 bytes, 20 with the multiplier. */
@@ -143,8 +119,8 @@ static void a_capability_that_does_not_fit_below_0x100_is_not_read(void **state)
 	fake_cap(device->fn, 0xfc, PCI_CAP_ID_VNDR);
 	fake_set(device->fn, 0xff, 1, 1);
 	fake_set(device->fn, 0x43, 1, 9); /* and no other is of that type */
-	fake->access.cfg_size = 256;
-	assert_int_equal(virtio_pci_find(&v, dev), ERR_ABSENT);
+	b.fake->access.cfg_size = 256;
+	assert_int_equal(virtio_pci_find(&v, b.dev), ERR_ABSENT);
 	/* At 0xf0 the notification's multiplier alone would be outside; at 0xec it is the last thing inside. */
 	for (u8 pos = 0xec; pos <= 0xf0; pos += 4) {
 		end(state);
@@ -152,8 +128,8 @@ static void a_capability_that_does_not_fit_below_0x100_is_not_read(void **state)
 		fake_cap(device->fn, pos, PCI_CAP_ID_VNDR);
 		memcpy(device->fn->cfg + pos + 2, device->fn->cfg + 0x72, 18);
 		fake_set(device->fn, 0x73, 1, 9);
-		fake->access.cfg_size = 256;
-		assert_int_equal(virtio_pci_find(&v, dev), pos == 0xec ? OK : ERR_ABSENT);
+		b.fake->access.cfg_size = 256;
+		assert_int_equal(virtio_pci_find(&v, b.dev), pos == 0xec ? OK : ERR_ABSENT);
 		if (pos == 0xec)
 			assert_int_equal(v.notify_multiplier, 4);
 	}
@@ -173,7 +149,7 @@ static void a_structure_that_is_too_short_is_refused(void **state)
 		char line[64];
 
 		fake_set(device->fn, rows[i].cap + 12, 4, rows[i].length);
-		assert_int_equal(virtio_pci_find(&v, dev), ERR_ABSENT);
+		assert_int_equal(virtio_pci_find(&v, b.dev), ERR_ABSENT);
 		snprintf(line, sizeof(line), "capability 0x%x has %u bytes, its type needs", rows[i].cap, rows[i].length);
 		assert_one_line(line);
 		end(state);
@@ -184,11 +160,11 @@ static void a_structure_that_is_too_short_is_refused(void **state)
 	fake_set(device->fn, 0x50 + 12, 4, 1);
 	fake_set(device->fn, 0x70 + 12, 4, 2);
 	fake_set(device->fn, 0x60 + 12, 4, 1);
-	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	assert_int_equal(virtio_pci_find(&v, b.dev), OK);
 	assert_int_equal(v.config_length, 1);
 	assert_int_equal(v.notify_length, 2);
 	fake_set(device->fn, 0x63, 1, 9); /* and none at all is no lie */
-	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	assert_int_equal(virtio_pci_find(&v, b.dev), OK);
 	assert_int_equal(v.config_length, 0);
 }
 
@@ -197,7 +173,7 @@ static void a_structure_that_is_too_short_is_refused(void **state)
 static void a_reset_waits_until_the_device_says_0(void **state)
 {
 	(void)state;
-	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	assert_int_equal(virtio_pci_find(&v, b.dev), OK);
 	device->status = 0x0f;
 	device->reset_reads = 5;
 	assert_int_equal(virtio_reset(&v), OK);
@@ -209,7 +185,7 @@ static void a_reset_waits_until_the_device_says_0(void **state)
 static void a_reset_that_is_never_done_is_given_up_with_a_line(void **state)
 {
 	(void)state;
-	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	assert_int_equal(virtio_pci_find(&v, b.dev), OK);
 	device->status = 0x0f;
 	device->reset_reads = 0xff;
 	assert_int_equal(virtio_reset(&v), ERR_TIMEOUT);
@@ -222,11 +198,11 @@ static void a_driver_says_which_status_it_found(void **state)
 {
 	(void)state;
 	device->status = 0x0b;
-	assert_int_equal(virtio_pci_reset(dev), OK);
+	assert_int_equal(virtio_pci_reset(b.dev), OK);
 	assert_one_line("pci 0000:00:05.0 virtio status 0x0b before the reset");
 	assert_int_equal(device->status, 0);
 	fake_log_start();
-	assert_int_equal(virtio_pci_reset(dev), OK);
+	assert_int_equal(virtio_pci_reset(b.dev), OK);
 	assert_one_line("pci 0000:00:05.0 virtio status 0x00 before the reset");
 }
 
@@ -234,7 +210,7 @@ static void a_driver_says_which_status_it_found(void **state)
 static void a_reset_of_a_device_that_has_gone_ends(void **state)
 {
 	(void)state;
-	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	assert_int_equal(virtio_pci_find(&v, b.dev), OK);
 	device->fn->answers = 0;
 	assert_int_equal(virtio_reset(&v), ERR_TIMEOUT);
 	assert_one_line("status 0xff");
@@ -247,7 +223,7 @@ static void negotiation_follows_the_standards_order(void **state)
 	u64 accepted;
 
 	(void)state;
-	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	assert_int_equal(virtio_pci_find(&v, b.dev), OK);
 	assert_int_equal(virtio_negotiate(&v, BLK_FLUSH | 1ULL << 5, &accepted), OK);
 	assert_status_written(device, 0x01, 0x03, 0x0b);
 	assert_int_equal(accepted, VERSION_1 | BLK_FLUSH); /* RO was wanted and not offered, others offered and not wanted */
@@ -264,7 +240,7 @@ static void access_platform_is_accepted_where_it_is_offered(void **state)
 
 	(void)state;
 	device->features |= 1ULL << 33;
-	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	assert_int_equal(virtio_pci_find(&v, b.dev), OK);
 	assert_int_equal(virtio_negotiate(&v, 0, &accepted), OK);
 	assert_int_equal(device->accepted, VERSION_1 | 1ULL << 33);
 }
@@ -274,7 +250,7 @@ static void features_that_the_device_refuses_are_an_error(void **state)
 	u64 accepted;
 
 	(void)state;
-	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	assert_int_equal(virtio_pci_find(&v, b.dev), OK);
 	device->refuse_features = true;
 	assert_int_equal(virtio_negotiate(&v, BLK_FLUSH, &accepted), ERR_IO);
 	assert_one_line("virtio-blk: features 0x100000200 refused");
@@ -287,7 +263,7 @@ static void a_device_without_version_1_is_refused(void **state)
 	u64 accepted;
 
 	(void)state;
-	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	assert_int_equal(virtio_pci_find(&v, b.dev), OK);
 	device->features &= ~VERSION_1;
 	assert_int_equal(virtio_negotiate(&v, 0, &accepted), ERR_IO);
 	assert_one_line("refused");
@@ -300,9 +276,9 @@ static enum status make_queue(struct virtqueue *q, u16 vector)
 {
 	u64 accepted;
 
-	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	assert_int_equal(virtio_pci_find(&v, b.dev), OK);
 	assert_int_equal(virtio_negotiate(&v, 0, &accepted), OK);
-	return virtqueue_init(q, &v, 0, vector, &dma);
+	return virtqueue_init(q, &v, 0, vector, &b.dma);
 }
 
 /* The three areas lie in DMA memory, aligned (2.7), and apart. */
@@ -313,7 +289,7 @@ static bool rings_are_sound(u16 size)
 	for (unsigned int i = 0; i < 3; i++) {
 		u64 start = device->queue[0].ring[i];
 
-		if (start % align[i] || start < dma.base || start + sizes[i] > dma.base + dma.used)
+		if (start % align[i] || start < b.dma.base || start + sizes[i] > b.dma.base + b.dma.used)
 			return false;
 		for (unsigned int j = 0; j < i; j++)
 			if (start < device->queue[0].ring[j] + sizes[j] && device->queue[0].ring[j] < start + sizes[i])
@@ -398,14 +374,14 @@ static void a_queue_without_memory_is_an_error(void **state)
 	struct virtqueue q;
 
 	for (size_t i = 0; i < ARRAY_SIZE(left); i++) {
-		dma.used = 0;
-		dma.size = left[i];
+		b.dma.used = 0;
+		b.dma.size = left[i];
 		assert_int_equal(make_queue(&q, 0), ERR_RANGE);
 		assert_int_equal(device->queue[0].enable, 0);
 		end(state);
 		begin(state);
 	}
-	dma.size = 512 + 70 + 2 + 262; /* the twin */
+	b.dma.size = 512 + 70 + 2 + 262; /* the twin */
 	assert_int_equal(make_queue(&q, 0), OK);
 }
 
@@ -439,7 +415,7 @@ static void from_a_queue_that_is_not_set_up_nothing_is_taken(void **state)
 
 	(void)state;
 	assert_false(virtqueue_take(&none, &head, &written));
-	dma.size = 16 * VIRTQUEUE_SIZE_MAX; /* room for the descriptors, no more */
+	b.dma.size = 16 * VIRTQUEUE_SIZE_MAX; /* room for the descriptors, no more */
 	assert_int_equal(make_queue(&q, 0), ERR_RANGE);
 	assert_int_equal(q.size, VIRTQUEUE_SIZE_MAX);
 	assert_false(virtqueue_take(&q, &head, &written));
@@ -490,7 +466,7 @@ static void an_interrupt_is_the_devices_where_isr_says_so(void **state)
 	static const u8 values[] = { 1, 2, 3, 0 };
 
 	(void)state;
-	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	assert_int_equal(virtio_pci_find(&v, b.dev), OK);
 	for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
 		device->isr = values[i];
 		assert_int_equal(virtio_interrupted(&v), values[i] != 0);
@@ -501,16 +477,16 @@ static void an_interrupt_is_the_devices_where_isr_says_so(void **state)
 	device->fn->answers = 0;
 	assert_false(virtio_interrupted(&v));
 	v.irq.message = true;
-	fake_forget(fake);
+	fake_forget(b.fake);
 	assert_true(virtio_interrupted(&v));
-	assert_int_equal(fake->logged, 0);
+	assert_int_equal(b.fake->logged, 0);
 }
 
 static void as_many_vectors_as_handlers_are_taken(void **state)
 {
 	(void)state;
 	for (unsigned int count = 1; count <= 2; count++) {
-		assert_int_equal(virtio_pci_find(&v, dev), OK);
+		assert_int_equal(virtio_pci_find(&v, b.dev), OK);
 		assert_int_equal(virtio_queue_vector(&v, count - 1), 0xffff); /* not yet */
 		assert_int_equal(virtio_connect_msix(&v, two_handlers, count, NULL), OK);
 		assert_true(v.irq.message);
@@ -531,8 +507,8 @@ static void as_many_vectors_as_handlers_are_taken(void **state)
 static void without_msix_no_vector_is_taken(void **state)
 {
 	(void)state;
-	dev->msix = 0;
-	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	b.dev->msix = 0;
+	assert_int_equal(virtio_pci_find(&v, b.dev), OK);
 	assert_int_equal(virtio_connect_msix(&v, two_handlers, 2, NULL), OK);
 	assert_false(v.irq.message);
 	assert_int_equal(virtio_queue_vector(&v, 1), 0xffff);
@@ -543,12 +519,12 @@ static void without_msix_no_vector_is_taken(void **state)
 static void with_fewer_vectors_than_handlers_none_is_taken(void **state)
 {
 	(void)state;
-	dev->found.msix_flags = 0; /* one entry */
-	assert_int_equal(virtio_pci_find(&v, dev), OK);
+	b.dev->found.msix_flags = 0; /* one entry */
+	assert_int_equal(virtio_pci_find(&v, b.dev), OK);
 	assert_int_equal(virtio_connect_msix(&v, two_handlers, 2, NULL), OK);
 	assert_false(v.irq.message);
 	assert_int_equal(virtio_queue_vector(&v, 0), 0xffff);
-	assert_no_writes(fake);
+	assert_no_writes(b.fake);
 	assert_int_equal(fake_log_lines(), 0);
 	assert_int_equal(virtio_connect_msix(&v, two_handlers, 1, NULL), OK); /* the twin */
 	assert_true(v.irq.message);

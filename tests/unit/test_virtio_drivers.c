@@ -14,10 +14,11 @@
 #include "drivers/virtio/rng.h"
 #include "irq/i8259.h"
 #include "irq/vector.h"
+#include "tests/unit/driver_bench.h"
 #include "tests/unit/fake_irq.h"
+#include "tests/unit/fake_virtio.h"
 #include "tests/unit/fake_x86.h"
 #include "tests/unit/unit.h"
-#include "tests/unit/virtio_bench.h"
 
 static const struct row {
 	enum fake_virtio_type type;
@@ -32,20 +33,24 @@ static const struct row {
 	{ FAKE_RNG, 0x1005, &virtio_rng_driver, "virtio-rng: no completed request within 5000 ms, 0 of 1", 0, 0 },
 };
 
-static struct virtio_bench b;
+static struct driver_bench b;
+static struct fake_virtio *device;
 
 static int begin(void **state)
 {
 	const struct row *row = *state;
 
-	virtio_bench_begin(&b, row->type, row->driver);
+	driver_bench_begin(&b);
+	device = fake_virtio_new(b.fake, BENCH_BDF, row->type);
+	driver_bench_attach(&b, row->driver);
 	return 0;
 }
 
 static int end(void **state)
 {
 	(void)state;
-	virtio_bench_end(&b);
+	driver_bench_end(&b);
+	fake_virtio_free(device);
 	return 0;
 }
 
@@ -71,11 +76,11 @@ static void modern_and_transitional_devices_are_its_own(void **state)
 static void reset_writes_status_0_and_touches_no_bus_master(void **state)
 {
 	(void)state;
-	b.device->status = 0x0f;
-	fake_set(b.device->fn, PCI_COMMAND, 2, 0x0003);
-	assert_int_equal(b.dev->driver->reset(b.dev), OK);
-	assert_int_equal(b.device->status, 0);
-	assert_int_equal(fake_get(b.device->fn, PCI_COMMAND, 2), 0x0003);
+	device->status = 0x0f;
+	fake_set(device->fn, PCI_COMMAND, 2, 0x0003);
+	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(device->status, 0);
+	assert_int_equal(fake_get(device->fn, PCI_COMMAND, 2), 0x0003);
 	assert_int_equal(fake_writes(b.fake), 1);
 }
 
@@ -105,39 +110,39 @@ static void with_msix_the_order_is_the_standards(void **state)
 	struct fake_access *ok, *enable, swap;
 
 	(void)state;
-	assert_int_equal(virtio_bench_bring_up(&b), OK);
-	assert_status_written(b.device, 0x00, 0x01, 0x03, 0x0b, 0x0f);
-	assert_true(fake_virtio_in_order(b.device));
-	for (unsigned int i = 0; i < b.device->queues; i++)
-		assert_int_equal(b.device->queue[i].vector, i);
+	assert_int_equal(driver_bench_bring_up(&b), OK);
+	assert_status_written(device, 0x00, 0x01, 0x03, 0x0b, 0x0f);
+	assert_true(fake_virtio_in_order(device));
+	for (unsigned int i = 0; i < device->queues; i++)
+		assert_int_equal(device->queue[i].vector, i);
 	/* The twins: without each of the accesses that it takes; and with DRIVER_OK a step too early. */
 	for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
 		struct fake_access *a = logged(needed[i].kind, needed[i].where, needed[i].value), saved = *a;
 
 		a->kind = FAKE_CFG_READ;
-		assert_false(fake_virtio_in_order(b.device));
+		assert_false(fake_virtio_in_order(device));
 		*a = saved;
 	}
 	ok = logged(FAKE_MEM_WRITE, FAKE_VIRTIO_STATUS, 0x0f);
 	enable = logged(FAKE_MEM_WRITE, FAKE_BLK_BAR + 28, 1);
 	swap = *ok, *ok = *enable, *enable = swap;
-	assert_false(fake_virtio_in_order(b.device));
-	assert_false(fake_virtio_status_is(b.device, (const u8[]){ 0x00, 0x01, 0x03, 0x0f, 0x0b }, 5));
+	assert_false(fake_virtio_in_order(device));
+	assert_false(fake_virtio_status_is(device, (const u8[]){ 0x00, 0x01, 0x03, 0x0f, 0x0b }, 5));
 }
 
 /* As a kernel that used MSI-X leaves it, with INTx disabled: it would not come. */
 static void without_msix_intx_does_it(void **state)
 {
-	u8 line = virtio_bench_intx(&b);
+	u8 line = driver_bench_intx(&b);
 
 	(void)state;
-	fake_set(b.device->fn, PCI_COMMAND, 2, 0x0407);
-	assert_int_equal(virtio_bench_bring_up(&b), OK);
-	assert_true(fake_virtio_in_order(b.device));
-	assert_int_equal(fake_get(b.device->fn, PCI_COMMAND, 2), 0x0007);
-	for (unsigned int i = 0; i < b.device->queues; i++)
-		assert_int_equal(b.device->queue[i].vector, 0xffff);
-	assert_int_equal(virtio_bench_work(&b, false), OK);
+	fake_set(device->fn, PCI_COMMAND, 2, 0x0407);
+	assert_int_equal(driver_bench_bring_up(&b), OK);
+	assert_true(fake_virtio_in_order(device));
+	assert_int_equal(fake_get(device->fn, PCI_COMMAND, 2), 0x0007);
+	for (unsigned int i = 0; i < device->queues; i++)
+		assert_int_equal(device->queue[i].vector, 0xffff);
+	assert_int_equal(driver_bench_work(&b, false), OK);
 	assert_int_equal(fake_lapic.delivered, 0);
 	assert_true(fake_i8259.taken[line] > 0);
 	assert_false(i8259_given_up(line));
@@ -151,11 +156,11 @@ static void without_msix_and_without_a_line_there_is_no_driving(void **state)
 	static const u8 lines[] = { 0, 0xff };
 
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
-		fake_set(b.device->fn, PCI_INTERRUPT_LINE, 1, lines[i]);
+		fake_set(device->fn, PCI_INTERRUPT_LINE, 1, lines[i]);
 		b.dev->msix = 0;
-		assert_int_equal(virtio_bench_bring_up(&b), ERR_ABSENT);
+		assert_int_equal(driver_bench_bring_up(&b), ERR_ABSENT);
 		assert_last_line("INTx unavailable, Interrupt Line");
-		assert_false(b.device->status & 0x04);
+		assert_false(device->status & 0x04);
 		again(state);
 	}
 }
@@ -163,9 +168,9 @@ static void without_msix_and_without_a_line_there_is_no_driving(void **state)
 static void a_device_that_will_not_be_reset_is_reported(void **state)
 {
 	(void)state;
-	b.device->status = 0x0f;
-	b.device->reset_reads = 0xff;
-	assert_int_equal(virtio_bench_bring_up(&b), ERR_TIMEOUT);
+	device->status = 0x0f;
+	device->reset_reads = 0xff;
+	assert_int_equal(driver_bench_bring_up(&b), ERR_TIMEOUT);
 	assert_last_line(": reset not done");
 }
 
@@ -173,8 +178,8 @@ static void a_device_that_will_not_be_reset_is_reported(void **state)
 static void a_device_without_a_transport_is_not_touched(void **state)
 {
 	(void)state;
-	fake_set(b.device->fn, 0x43, 1, 9);
-	assert_int_equal(b.dev->driver->reset(b.dev), ERR_ABSENT);
+	fake_set(device->fn, 0x43, 1, 9);
+	assert_int_equal(driver_bench_reset(&b), ERR_ABSENT);
 	assert_one_line("no modern transport");
 	for (unsigned int i = 0; i < b.fake->logged; i++)
 		assert_int_equal(b.fake->log[i].kind, FAKE_CFG_READ);
@@ -199,15 +204,15 @@ static void configuration_that_is_too_short_is_refused_unread(void **state)
 		bool enough = length >= row->config && lengths[i];
 		char line[80];
 
-		fake_set(b.device->fn, 0x6c, 4, length);
+		fake_set(device->fn, 0x6c, 4, length);
 		if (lengths[i] == UINT32_MAX)
-			fake_set(b.device->fn, 0x63, 1, 9);
+			fake_set(device->fn, 0x63, 1, 9);
 		snprintf(line, sizeof(line), "0000:00:05.0 %s: %s", row->driver->pci.name,
 			 lengths[i] ? "no device configuration" : "capability 0x60 has 0 bytes, its type needs 1");
-		assert_int_equal(virtio_bench_bring_up(&b), enough ? OK : ERR_ABSENT);
+		assert_int_equal(driver_bench_bring_up(&b), enough ? OK : ERR_ABSENT);
 		if (!enough) {
 			assert_last_line(line);
-			assert_int_equal(b.device->status, 0);
+			assert_int_equal(device->status, 0);
 		}
 		assert_int_equal(configuration_was_read(), enough && row->config);
 		again(state);
@@ -220,17 +225,17 @@ static void a_device_that_will_not_is_reported(void **state)
 	static const char *const lines[] = { "refused", "got 0xffff", "no modern transport", "has 3 entries" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
-		unsigned int last = b.device->queues - 1;
+		unsigned int last = device->queues - 1;
 
-		b.device->refuse_features = i == 0;
-		b.device->refuse_vector = i == 1 ? (u8)(1U << last) : 0;
+		device->refuse_features = i == 0;
+		device->refuse_vector = i == 1 ? (u8)(1U << last) : 0;
 		if (i == 2)
-			fake_set(b.device->fn, 0x43, 1, 9);
+			fake_set(device->fn, 0x43, 1, 9);
 		if (i == 3)
-			b.device->queue[last].size = 3;
+			device->queue[last].size = 3;
 		assert_int_not_equal(b.dev->driver->probe(b.dev, &b.env), OK);
 		assert_true(fake_log_has(lines[i]));
-		assert_false(b.device->status & 0x04); /* DRIVER_OK is not given to what was refused */
+		assert_false(device->status & 0x04); /* DRIVER_OK is not given to what was refused */
 		again(state);
 	}
 }
@@ -242,11 +247,11 @@ static unsigned int places(u64 *offset, unsigned int room)
 {
 	unsigned int n = 0;
 
-	for (unsigned int i = 0; i < b.device->queues; i++) {
-		const struct fake_queue *q = &b.device->queue[i];
+	for (unsigned int i = 0; i < device->queues; i++) {
+		const struct fake_queue *q = &device->queue[i];
 
 		for (unsigned int j = 0; j < 3U + q->size; j++) {
-			u64 address = j < 3 ? q->ring[j] : fake_virtio_buffer(b.device, i, j - 3);
+			u64 address = j < 3 ? q->ring[j] : fake_virtio_buffer(device, i, j - 3);
 
 			assert_true(n < room);
 			if (address)
@@ -261,12 +266,12 @@ static void wherever_memory_runs_out_the_device_is_not_started(void **state)
 	u64 offset[64], used;
 	unsigned int n;
 
-	assert_int_equal(virtio_bench_bring_up(&b), OK);
+	assert_int_equal(driver_bench_bring_up(&b), OK);
 	used = b.dma.used;
-	assert_int_equal(virtio_bench_work(&b, false), OK);
-	assert_int_equal(driver_of(b.dev)->arm(b.dev), OK);
+	assert_int_equal(driver_bench_work(&b, false), OK);
+	assert_int_equal(driver_bench_arm(&b), OK);
 	n = places(offset, ARRAY_SIZE(offset));
-	assert_true(n > 3 * b.device->queues);
+	assert_true(n > 3 * device->queues);
 	assert_int_equal(b.dma.used, used); /* whatever it takes it takes before */
 	for (unsigned int i = 0; i <= n; i++) {
 		again(state);
@@ -275,13 +280,13 @@ static void wherever_memory_runs_out_the_device_is_not_started(void **state)
 			b.dma.size = offset[i];
 		else
 			b.heap.size = 0;
-		assert_int_equal(virtio_bench_bring_up(&b), ERR_RANGE);
+		assert_int_equal(driver_bench_bring_up(&b), ERR_RANGE);
 		assert_true(fake_log_has("memory: "));
-		assert_false(b.device->status & 0x04);
+		assert_false(device->status & 0x04);
 	}
 	again(state); /* the twin: exactly enough */
 	b.dma.size = used;
-	assert_int_equal(virtio_bench_bring_up(&b), OK);
+	assert_int_equal(driver_bench_bring_up(&b), OK);
 }
 
 /* The kernel adds these figures up and reserves as much, wherever the pieces then come to lie. */
@@ -291,7 +296,8 @@ static void it_takes_no_more_memory_than_it_says(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(starts); i++) {
 		b.dma.used = starts[i];
-		assert_int_equal(virtio_bench_bring_up(&b), OK);
+		b.dma.size += starts[i];
+		assert_int_equal(driver_bench_bring_up(&b), OK);
 		assert_uint_in_range(b.dma.used - starts[i], 1, driver_of(b.dev)->dma);
 		again(state);
 	}
@@ -302,11 +308,11 @@ static void it_takes_no_more_memory_than_it_says(void **state)
 static void every_entry_sends(struct fake_pci *fake, const struct fake_access *access)
 {
 	(void)access;
-	if (b.device->status & 0x04)
+	if (device->status & 0x04)
 		return;
 	fake->watch = NULL; /* not from within the handlers */
 	for (unsigned int i = 0; i < FAKE_BLK_VECTORS; i++)
-		fake_virtio_message(b.device, i);
+		fake_virtio_message(device, i);
 	fake->watch = every_entry_sends;
 }
 
@@ -315,22 +321,22 @@ static void a_message_before_its_queue_is_set_up_changes_nothing(void **state)
 {
 	unsigned int writes, in_flight;
 
-	assert_int_equal(virtio_bench_bring_up(&b), OK); /* the twin: without one */
+	assert_int_equal(driver_bench_bring_up(&b), OK); /* the twin: without one */
 	assert_int_equal(fake_lapic.delivered, 0);
 	writes = fake_writes(b.fake);
-	in_flight = driver_of(b.dev)->in_flight(b.dev);
+	in_flight = driver_bench_in_flight(&b);
 	again(state);
 	b.fake->watch = every_entry_sends;
 	vector_forget_strays();
-	assert_int_equal(virtio_bench_bring_up(&b), OK);
+	assert_int_equal(driver_bench_bring_up(&b), OK);
 	b.fake->watch = NULL;
 	assert_uint_in_range(fake_lapic.delivered, 10, UINT32_MAX);
 	assert_int_equal(fake_lapic.eois, fake_lapic.delivered);
 	assert_int_equal(vector_strays(), 0);
 	assert_int_equal(fake_writes(b.fake), writes);
-	assert_true(fake_virtio_in_order(b.device));
-	assert_int_equal(driver_of(b.dev)->in_flight(b.dev), in_flight);
-	assert_int_equal(virtio_bench_work(&b, true), OK);
+	assert_true(fake_virtio_in_order(device));
+	assert_int_equal(driver_bench_in_flight(&b), in_flight);
+	assert_int_equal(driver_bench_work(&b, true), OK);
 }
 
 /* Memory for the descriptors alone: the queue has its size, and no used ring. */
@@ -340,13 +346,13 @@ static void a_message_for_a_queue_that_could_not_be_set_up_changes_nothing(void 
 
 	(void)state;
 	b.dma.size = 16 * VIRTQUEUE_SIZE_MAX;
-	assert_int_equal(virtio_bench_bring_up(&b), ERR_RANGE);
+	assert_int_equal(driver_bench_bring_up(&b), ERR_RANGE);
 	accesses = b.fake->logged;
-	fake_virtio_message(b.device, 0);
+	fake_virtio_message(device, 0);
 	assert_int_equal(fake_lapic.delivered, 1);
 	assert_int_equal(fake_lapic.eois, 1);
 	assert_int_equal(b.fake->logged, accesses);
-	assert_int_equal(driver_of(b.dev)->in_flight(b.dev), 0);
+	assert_int_equal(driver_bench_in_flight(&b), 0);
 }
 
 /*
@@ -355,22 +361,22 @@ static void a_message_for_a_queue_that_could_not_be_set_up_changes_nothing(void 
  */
 static unsigned int landed_after(const struct row *row, unsigned int more)
 {
-	const struct fake_queue *q = &b.device->queue[row->queue];
+	const struct fake_queue *q = &device->queue[row->queue];
 	unsigned int in_flight;
 
-	assert_int_equal(virtio_bench_bring_up(&b), OK);
-	b.device->hold = true;
-	assert_int_equal(driver_of(b.dev)->arm(b.dev), OK);
-	in_flight = driver_of(b.dev)->in_flight(b.dev);
-	b.device->silent = true;
+	assert_int_equal(driver_bench_bring_up(&b), OK);
+	device->hold = true;
+	assert_int_equal(driver_bench_arm(&b), OK);
+	in_flight = driver_bench_in_flight(&b);
+	device->silent = true;
 	for (unsigned int i = 0; i < q->size + more; i++)
-		fake_virtio_used(b.device, row->queue, 0xffff, 0);
-	b.device->silent = false;
-	fake_virtio_message(b.device, q->vector);
-	assert_int_equal(driver_of(b.dev)->in_flight(b.dev), in_flight);
+		fake_virtio_used(device, row->queue, 0xffff, 0);
+	device->silent = false;
+	fake_virtio_message(device, q->vector);
+	assert_int_equal(driver_bench_in_flight(&b), in_flight);
 	((u16 *)(uintptr_t)q->ring[2])[1]--;
-	fake_virtio_used(b.device, row->queue, 0, 0);
-	return in_flight - driver_of(b.dev)->in_flight(b.dev);
+	fake_virtio_used(device, row->queue, 0, 0);
+	return in_flight - driver_bench_in_flight(&b);
 }
 
 static void a_used_ring_that_runs_away_is_followed_for_one_round(void **state)
@@ -386,9 +392,9 @@ static void what_never_completes_is_given_up_with_a_line(void **state)
 {
 	const struct row *row = *state;
 
-	assert_int_equal(virtio_bench_bring_up(&b), OK);
-	b.device->silent = true;
-	assert_int_equal(virtio_bench_work(&b, true), ERR_TIMEOUT);
+	assert_int_equal(driver_bench_bring_up(&b), OK);
+	device->silent = true;
+	assert_int_equal(driver_bench_work(&b, true), ERR_TIMEOUT);
 	assert_one_line(row->awaited);
 }
 
@@ -396,40 +402,40 @@ static void without_bus_master_nothing_completes(void **state)
 {
 	const struct row *row = *state;
 
-	assert_int_equal(virtio_bench_bring_up(&b), OK);
+	assert_int_equal(driver_bench_bring_up(&b), OK);
 	pci_clear_master(b.dev);
 	fake_log_start();
-	assert_int_equal(virtio_bench_work(&b, true), ERR_TIMEOUT);
+	assert_int_equal(driver_bench_work(&b, true), ERR_TIMEOUT);
 	assert_one_line(row->awaited);
-	assert_int_equal(b.device->reads + b.device->writes, 0);
+	assert_int_equal(device->reads + device->writes, 0);
 }
 
-static void completes_later(struct fake_virtio *v, unsigned int looks)
+static void completes_later(unsigned int looks)
 {
 	if (looks % 3 == 0)
-		fake_virtio_run(v);
+		fake_virtio_run(device);
 }
 
 /* Else as everywhere: what completes at once has completed before anybody waits. */
 static void what_completes_while_it_is_awaited_counts(void **state)
 {
 	(void)state;
-	assert_int_equal(virtio_bench_bring_up(&b), OK);
-	b.device->hold = true;
-	fake_virtio_clock(b.device, completes_later);
-	assert_int_equal(virtio_bench_work(&b, true), OK);
-	assert_true(b.device->reads + b.device->writes > 0);
+	assert_int_equal(driver_bench_bring_up(&b), OK);
+	device->hold = true;
+	fake_x86_tick(completes_later);
+	assert_int_equal(driver_bench_work(&b, true), OK);
+	assert_true(device->reads + device->writes > 0);
 }
 
 /* ISR says 0: the interrupt is another device's, which nobody serves. */
 static void anothers_interrupt_on_the_line_is_not_its_own(void **state)
 {
-	u8 line = virtio_bench_intx(&b);
+	u8 line = driver_bench_intx(&b);
 
 	(void)state;
-	assert_int_equal(virtio_bench_bring_up(&b), OK);
+	assert_int_equal(driver_bench_bring_up(&b), OK);
 	fake_x86.pm_step = 0;
-	b.device->line_held = true;
+	device->line_held = true;
 	fake_irq_line(line, true);
 	assert_true(i8259_given_up(line));
 }
@@ -437,11 +443,11 @@ static void anothers_interrupt_on_the_line_is_not_its_own(void **state)
 /* It reads all ones, ISR as well. */
 static void a_device_that_has_gone_claims_no_interrupt(void **state)
 {
-	u8 line = virtio_bench_intx(&b);
+	u8 line = driver_bench_intx(&b);
 
 	(void)state;
-	assert_int_equal(virtio_bench_bring_up(&b), OK);
-	b.device->fn->answers = 0;
+	assert_int_equal(driver_bench_bring_up(&b), OK);
+	device->fn->answers = 0;
 	fake_x86.pm_step = 0;
 	fake_irq_line(line, true);
 	assert_true(i8259_given_up(line));
