@@ -437,26 +437,17 @@ void kernel_startup(struct kernel *kernel)
 	log_line("startup %s: on %u of %u functions", kernel->startup->name, ours(&kernel->pci), kernel->pci.count);
 }
 
-/* A function is of no use behind a bridge that lets nothing through and is not ours to change. */
-static bool reachable(const struct pci_dev *dev)
-{
-	for (const struct pci_dev *b = dev->bridge; b; b = b->bridge) {
-		if (!b->hands_off || b->found.command & PCI_COMMAND_MASTER)
-			continue;
-		driver_line(dev, "bridge " PCI_FMT " above has bus master off and is not ours", PCI_ARGS(b));
-		return false;
-	}
-	return true;
-}
-
 /* Behind the reset: what the previous kernel left running has ended, so bus master may let the device reach memory again. */
 static enum status bring_up(struct kernel *kernel, struct pci_dev *dev, bool write)
 {
+	const struct pci_dev *closed = pci_closed_bridge(dev);
 	struct driver_env env = { &kernel->heap, &kernel->dma };
 	enum status s;
 
-	if (!reachable(dev))
+	if (closed) {
+		driver_line(dev, "bridge " PCI_FMT " above has bus master off and is not ours", PCI_ARGS(closed));
 		return ERR_ABSENT;
+	}
 	pci_set_master(dev);
 	s = dev->driver->probe(dev, &env);
 	if (s == OK)

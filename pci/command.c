@@ -27,6 +27,15 @@ void pci_set_master(struct pci_dev *dev)
 	update(dev, 0, PCI_COMMAND_MASTER, "set bus master");
 }
 
+const struct pci_dev *pci_closed_bridge(const struct pci_dev *dev)
+{
+	const struct pci_dev *bridge = dev->bridge;
+
+	while (bridge && (!bridge->hands_off || bridge->found.command & PCI_COMMAND_MASTER))
+		bridge = bridge->bridge;
+	return bridge;
+}
+
 void pci_clear_master(struct pci_dev *dev)
 {
 	update(dev, PCI_COMMAND_MASTER, 0, "clear bus master");

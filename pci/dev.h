@@ -130,6 +130,7 @@ void pci_mem_write64_lo_hi(const struct pci_dev *dev, u64 address, u64 value);
 
 /* --- command.c: the only writer of the command register. 16 bits; no write when nothing changes or the function is gone --- */
 void pci_set_master(struct pci_dev *dev); /* upstream bridges first: without them the function's requests go nowhere */
+const struct pci_dev *pci_closed_bridge(const struct pci_dev *dev); /* above it, off and not ours to set; NULL: there is none */
 void pci_clear_master(struct pci_dev *dev);
 void pci_enable_memory(struct pci_dev *dev);
 bool pci_disable_memory(struct pci_dev *dev); /* whether it was on */

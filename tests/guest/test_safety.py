@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import dataclasses
 
-from tests.guest.conftest import Boot, log_has, run_to
+import pytest
+from tests.guest.conftest import Boot, log_has, run_to, write_config
+
 from witness.evidence.case import Case
 from witness.machine.description import Machine
 from witness.machine.qemu import Session
 from witness.machine.record import Entry, Run
+from witness.pci.registers import PCI_COMMAND
 from witness.pci.topology import Bdf
 from witness.trace.events import ConfigWrite
 
@@ -47,4 +50,25 @@ def test_only_the_named_function_is_written_to(boot: Boot) -> None:
 def test_twin_in_qemu_every_function_is(boot: Boot) -> None:
     record = boot(machine=MACHINE)
     assert written(record) == set(Case(record).topology.functions)
+    assert log_has(record, "GUEST: pass")
+
+
+# --- a bridge that is not named ---
+
+BRIDGE, BEHIND = Bdf.parse("00:06.0"), Bdf.parse("01:00.0")
+MSI_CONTROL = 0x42  # of edu
+CLOSED = f"0000:{BEHIND} edu: bridge 0000:{BRIDGE} above has bus master off and is not ours"
+
+
+def close_bridge(session: Session, entry: Entry) -> None:
+    write_config(session, BRIDGE, PCI_COMMAND, bytes((0x03, 0x01)))
+
+
+@pytest.mark.parametrize("named, driven", [(f"{BEHIND}", False), (f"{BRIDGE},{BEHIND}", True)], ids=["closed", "opened"])
+def test_what_is_behind_a_closed_bridge_is_driven_where_the_bridge_may_be_opened(named: str, driven: bool, boot: Boot) -> None:
+    record = boot(cmdline=f"handoff.next= handoff.allow={named}", at_entry=close_bridge)
+    case = Case(record)
+    writes = case.within(ConfigWrite, range(case.entry_lines["first"], case.end + 1))
+    assert any((write.bdf, write.offset) == (BEHIND, MSI_CONTROL) for write in writes) is driven
+    assert log_has(record, CLOSED) is not driven
     assert log_has(record, "GUEST: pass")

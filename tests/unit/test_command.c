@@ -114,6 +114,32 @@ static void a_bridge_that_is_not_ours_is_passed_over(void **state)
 	assert_writes(fake, want);
 }
 
+/* Whether the kernel may set bus master of the bridge above, and of the one above that; whether they were found with it on. */
+static const struct pci_dev *closed(bool ours, bool on, bool ours_above, bool on_above)
+{
+	struct pci_dev *bridge = fake_dev(&devs, TREE_BRIDGE), *above = fake_dev(&devs, TREE_PLAIN);
+
+	bridge->bridge = above;
+	bridge->hands_off = !ours;
+	bridge->found.command = on ? 0x0007 : 0x0003;
+	above->hands_off = !ours_above;
+	above->found.command = on_above ? 0x0007 : 0x0003;
+	return pci_closed_bridge(edu);
+}
+
+static void a_bridge_is_closed_where_it_is_off_and_not_ours(void **state)
+{
+	(void)state;
+	assert_ptr_equal(closed(false, false, true, true), fake_dev(&devs, TREE_BRIDGE));
+	assert_ptr_equal(closed(true, true, false, false), fake_dev(&devs, TREE_PLAIN));
+	assert_ptr_equal(closed(false, true, false, false), fake_dev(&devs, TREE_PLAIN));
+	assert_ptr_equal(closed(true, false, false, false), fake_dev(&devs, TREE_PLAIN));
+	/* The twins: what is off is ours, what is not ours is on; and nothing is above. */
+	assert_null(closed(true, false, false, true));
+	assert_null(closed(false, true, true, false));
+	assert_null(pci_closed_bridge(fake_dev(&devs, TREE_PLAIN)));
+}
+
 static void clearing_bus_master_leaves_the_bridge_alone(void **state)
 {
 	(void)state;
@@ -164,6 +190,7 @@ int main(void)
 		T(a_function_that_goes_between_read_and_write_harms_nobody),
 		T(bus_master_is_set_upstream_first),
 		T(a_bridge_that_is_not_ours_is_passed_over),
+		T(a_bridge_is_closed_where_it_is_off_and_not_ours),
 		T(clearing_bus_master_leaves_the_bridge_alone),
 		T(memory_and_intx_have_their_bits),
 		T(a_bit_that_is_stuck_costs_one_write),

@@ -160,6 +160,31 @@ static void a_text_that_lies_about_its_length_is_ignored(void **state)
 	assert_int_equal(ram.used, LOG_RAM_SIZE);
 }
 
+/* Of the earlier image's text what fits is there, and what was cut off is told as a loss. */
+static void a_text_that_is_cut_is_told(void **state)
+{
+	static struct log_ram earlier = { .used = LOG_RAM_SIZE };
+
+	(void)state;
+	memset(earlier.text, 'e', LOG_RAM_SIZE);
+	log_hold();
+	log_line("x");
+	log_adopt(&earlier);
+	log_release();
+	assert_int_equal(strspn(sunk, "e"), LOG_RAM_SIZE - strlen("first  x\n"));
+	assert_non_null(strstr(sunk, "efirst  x\n"));
+	assert_non_null(strstr(sunk, "1 lines lost"));
+	/* The twin: it fits to the last byte. */
+	begin(state);
+	earlier.used = LOG_RAM_SIZE - (u32)strlen("first  x\n");
+	log_hold();
+	log_line("x");
+	log_adopt(&earlier);
+	log_release();
+	assert_int_equal(sunk_size, LOG_RAM_SIZE);
+	assert_null(strstr(sunk, "lost"));
+}
+
 static void lines_that_find_no_room_are_counted_and_told(void **state)
 {
 	unsigned int kept = 0;
@@ -206,6 +231,7 @@ int main(void)
 		T(the_earlier_images_lines_come_first),
 		T(the_earlier_images_lines_come_first_also_when_adopted_late),
 		T(a_text_that_lies_about_its_length_is_ignored),
+		T(a_text_that_is_cut_is_told),
 		T(lines_that_find_no_room_are_counted_and_told),
 		T(lines_that_the_earlier_image_lost_are_told),
 	};
