@@ -4,6 +4,19 @@
 #include "lib/log.h"
 #include "lib/x86.h"
 
+/*
+ * Configuration space can be reached in two ways.
+ *
+ * CF8/CFC, configuration mechanism #1 (PCI 3.2.2.3.2): the address of a doubleword goes to one port, its bytes are then at another.
+ * It reaches 256 bytes a function, in segment 0, by two accesses between which no other may come.
+ *
+ * ECAM (PCIe 7.2.2): 4 KiB of memory a function, at bus << 20 | device << 15 | function << 12. One access is enough, and the
+ * extended space is in reach. Its base comes from firmware (ACPI's MCFG) and can be wrong. CF8/CFC is always at the same place, so
+ * pci_ecam_agrees compares the two.
+ *
+ * Both keep the width of an access, because the function sees it: 32 bits at Command write Status, too.
+ */
+
 #define CF8_ADDRESS 0xcf8
 #define CF8_DATA    0xcfc
 #define CF8_ENABLE  0x80000000U

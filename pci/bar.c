@@ -1,6 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "pci/dev.h"
 
+/*
+ * Base Address Registers (PCIe 7.5.1.2.1): a function decodes a range of memory, or of I/O ports, at the address that its register
+ * holds. Firmware assigns the addresses. The low bits are read-only flags: I/O or memory; 32 bits, or 64 with the next register for
+ * the upper half; prefetchable.
+ *
+ * The register does not say how large the range is. A range is a power of two and aligned to itself, so the address bits below its
+ * size are wired to 0: of what reads back after ones were written, the lowest address bit that is set is the size. While it holds
+ * ones the register is an address, too, so decoding is off meanwhile, and stays off where the old value does not come back.
+ *
+ * Linux asks every BAR at enumeration (__pci_read_base). Here a BAR is asked when something is said to lie in it, by a capability
+ * or by a driver, and only once: what lies outside would be the registers of another device.
+ */
+
 /* A BAR's register, or two of them. */
 struct bar {
 	u16 reg;
