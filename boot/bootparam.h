@@ -77,9 +77,9 @@ enum e820_type {
 	E820_UNUSABLE = 5,
 	E820_PMEM = 7,
 	/*
-	 * Ours, in the range that ACPI 6.4 leaves to OEMs (15, address range types): the outgoing kernel's DMA buffers. Data of a request that was
-	 * already submitted may land there until the device has been reset. Whoever does not know the type must treat it as
-	 * reserved, as Linux does; an image of this project gives it back once it has reset the devices.
+	 * Ours, in the range that ACPI 6.4 leaves to OEMs (15, address range types): the outgoing kernel's DMA buffers. Data of a
+	 * request that was already submitted may land there until the device has been reset. Whoever does not know the type must
+	 * treat it as reserved, as Linux does; an image of this project gives it back once it has reset the devices.
 	 */
 	E820_DMA = 0xf0504349,
 };
@@ -167,8 +167,8 @@ struct setup_data {
 #define SETUP_HANDOFF 0x50434948 /* ours: what one image of this project tells the next (images/kernel.c) */
 
 /*
- * The first node of a type, len bytes long; NULL where there is none. map makes memory readable, or says that there is none: what the list
- * says of itself is not to be trusted, and where it loops it ends.
+ * The first node of a type, len bytes long; NULL where there is none. map makes memory readable, or says that there is none: what
+ * the list says of itself is not to be trusted, and where it loops it ends.
  */
 typedef enum status (*boot_map)(u64 start, u64 size);
 const struct setup_data *boot_find_setup_data(const struct boot_params *bp, u32 type, u32 len, boot_map map);

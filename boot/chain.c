@@ -44,8 +44,8 @@ static enum status find_checked(const struct chain_world *world, const char *pat
 }
 
 /*
- * Takes memory for a region: at or above the preferred address if there is room. Ours run anywhere else, too; a foreign kernel that is
- * placed below moves itself up there, over whatever it finds (boot.rst, init_size).
+ * Takes memory for a region: at or above the preferred address if there is room. Ours run anywhere else, too; a foreign kernel that
+ * is placed below moves itself up there, over whatever it finds (boot.rst, init_size).
  */
 static enum status take(struct chain *chain, const struct chain_world *world, struct chain_region region, u64 preferred, u64 align)
 {

@@ -53,17 +53,20 @@ struct chain {
 
 /*
  * Finds NAME/image (and NAME/initrd) in the archive, checks them against the archive's SHA256SUMS and by image_check, takes memory
- * for them, and makes boot_params and the command line. rest is what follows in handoff.next: each of these must be in the archive, too.
- * An image of this project gets the archive on and the command line with handoff.next=rest; a foreign one gets its own initrd and what
- * follows ` -- `. No device is touched and nothing is written to the
- * memory that was taken. On failure one line says why, and the memory map is as before.
+ * for them, and makes boot_params and the command line. rest is what follows in handoff.next: each of these must be in the archive,
+ * too. An image of this project gets the archive on and the command line with handoff.next=rest; a foreign one gets its own initrd
+ * and what follows ` -- `. No device is touched and nothing is written to the memory that was taken. On failure one line says why,
+ * and the memory map is as before.
  */
 enum status chain_prepare(struct chain *chain, const char *name, const char *rest, const struct chain_world *world);
 
 /* Copies every region into place, but for what is skipped of it. */
 void chain_place(const struct chain *chain);
 
-/* Hashes every region where it now is, behind what was skipped of it. ERR_INVALID after a line that names the region and both digests. */
+/*
+ * Hashes every region where it now is, behind what was skipped of it. ERR_INVALID after a line that names the region and both
+ * digests.
+ */
 enum status chain_verify(const struct chain *chain);
 
 #endif

@@ -13,8 +13,8 @@ struct cpio_file {
 };
 
 /*
- * Finds a file by its full path, such as "second/image". ERR_ABSENT, silently, when the archive is well-formed up to its trailer and
- * does not hold it; ERR_INVALID, after one line with the offset, when it is cut or malformed before the file was found.
+ * Finds a file by its full path, such as "second/image". ERR_ABSENT, silently, when the archive is well-formed up to its trailer
+ * and does not hold it; ERR_INVALID, after one line with the offset, when it is cut or malformed before the file was found.
  */
 enum status cpio_find(const void *archive, u64 size, const char *path, struct cpio_file *out);
 

@@ -3,7 +3,8 @@
  * The file's first KiB: the setup header of the Linux/x86 boot protocol (Documentation/x86/boot.rst). kexec, and our own loader,
  * read it; only a BIOS-style loader such as `qemu -kernel` would run the 16-bit entry, and gets told how to start the image.
  *
- * IMAGE_NAME comes from the Makefile. The addresses come from linker.ld; the loaded part is linked at LOAD_START, what is here below it.
+ * IMAGE_NAME comes from the Makefile. The addresses come from linker.ld; the loaded part is linked at LOAD_START, what is here
+ * below it.
  */
 #define SETUP_SIZE	1024
 #define LOAD_START	4096
@@ -104,7 +105,10 @@ hint16:	.ascii	HINT
 
 	.section .head, "ax", @progbits
 	.code32
-	/* 32-bit entry, at +0: ESI = boot_params, flat segments, paging off, no stack: boot_params.scratch (0x1e4) serves for one call. */
+	/*
+	 * 32-bit entry, at +0: ESI = boot_params, flat segments, paging off, no stack: boot_params.scratch (0x1e4) serves for one
+	 * call.
+	 */
 head:
 	lea	0x1e8(%esi), %esp
 	call	1f
@@ -114,8 +118,8 @@ head:
 hint32:	.ascii	HINT
 
 	/*
-	 * 64-bit entry, at +0x200: RSI = boot_params, CS 0x10, DS/ES/SS 0x18, IF=0, paging on with at least the image, boot_params and
-	 * the command line mapped at their own addresses. CR4, PAT, IDT and the stack are whatever they are (kexec leaves CR4 =
+	 * 64-bit entry, at +0x200: RSI = boot_params, CS 0x10, DS/ES/SS 0x18, IF=0, paging on with at least the image, boot_params
+	 * and the command line mapped at their own addresses. CR4, PAT, IDT and the stack are whatever they are (kexec leaves CR4 =
 	 * PAE and no IDT).
 	 */
 	.org	0x200
@@ -137,8 +141,9 @@ entry64:
 	rep stosq
 
 	/*
-	 * static-pie: apply the relative relocations, of which the Makefile lets no other kind through. They are packed (gABI, SHT_RELR):
-	 * an even entry is the address of a word to relocate, an odd one says by its bits 1 to 63 which of the 63 words after are, too.
+	 * static-pie: apply the relative relocations, of which the Makefile lets no other kind through. They are packed (gABI,
+	 * SHT_RELR): an even entry is the address of a word to relocate, an odd one says by its bits 1 to 63 which of the 63 words
+	 * after are, too.
 	 */
 	lea	head-LOAD_START(%rip), %rdx	/* the load bias */
 	lea	relr_start(%rip), %rsi

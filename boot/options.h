@@ -6,8 +6,8 @@
 #include "lib/types.h"
 
 /*
- * `handoff.NAME=VALUE` words of a kernel command line. Other words belong to somebody else and pass through unread; so does all that
- * follows the first word `--`: it is the whole command line of a foreign image.
+ * `handoff.NAME=VALUE` words of a kernel command line. Other words belong to somebody else and pass through unread; so does all
+ * that follows the first word `--`: it is the whole command line of a foreign image.
  */
 #define OPTIONS_PREFIX	  "handoff."
 #define OPTIONS_VALUE_MAX 255
@@ -28,9 +28,9 @@ enum status options_parse(const char *cmdline, const struct option *table, size_
 const char *options_foreign(const char *cmdline);
 
 /*
- * A list is comma-separated items, each NAME or NAME*COUNT, which stands for NAME so many times. Checked are the length of each name, 1 to
- * OPTIONS_ITEM_MAX, and each count, 1 to OPTIONS_COUNT_MAX. An empty list is fine. ERR_INVALID after one line that names the option and
- * the list.
+ * A list is comma-separated items, each NAME or NAME*COUNT, which stands for NAME so many times. Checked are the length of each
+ * name, 1 to OPTIONS_ITEM_MAX, and each count, 1 to OPTIONS_COUNT_MAX. An empty list is fine. ERR_INVALID after one line that names
+ * the option and the list.
  */
 #define OPTIONS_ITEM_MAX     63
 #define OPTIONS_COUNT_MAX    999999
@@ -41,8 +41,8 @@ enum status options_check_list(const char *name, const char *list);
 bool options_next(const char **at, char *name);
 
 /*
- * Takes the head off a list that was checked: "second,linux" gives head "second" and leaves "linux"; "second*3" leaves "second*2". False
- * when the list is empty. head has OPTIONS_ITEM_MAX + 1 bytes.
+ * Takes the head off a list that was checked: "second,linux" gives head "second" and leaves "linux"; "second*3" leaves "second*2".
+ * False when the list is empty. head has OPTIONS_ITEM_MAX + 1 bytes.
  */
 bool options_take(char *list, char *head);
 

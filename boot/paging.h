@@ -6,9 +6,9 @@
 #include "lib/types.h"
 
 /*
- * Own page tables: identity, 2 MiB pages, and only what was asked for, so that a stray pointer faults instead of reading a device. The
- * page at 0 is among them only where something that we were given lies there.
- * Whoever entered us mapped no MMIO (kexec) or everything (firmware); neither is relied upon once paging_init has returned.
+ * Own page tables: identity, 2 MiB pages, and only what was asked for, so that a stray pointer faults instead of reading a device.
+ * The page at 0 is among them only where something that we were given lies there. Whoever entered us mapped no MMIO (kexec) or
+ * everything (firmware); neither is relied upon once paging_init has returned.
  */
 enum paging_cache {
 	PAGING_CACHED,	 /* RAM and tables */
@@ -18,7 +18,10 @@ enum paging_cache {
 /* Makes tables that map [start, start + size), the image itself, and switches to them; keeps 4- or 5-level paging as found. */
 enum status paging_init(u64 start, u64 size);
 
-/* Maps more. What is mapped already keeps its kind. ERR_RANGE, after one line, past the CPU's address width (47 bits at most) or when the tables are used up. */
+/*
+ * Maps more. What is mapped already keeps its kind. ERR_RANGE, after one line, past the CPU's address width (47 bits at most) or
+ * when the tables are used up.
+ */
 enum status paging_map(u64 start, u64 size, enum paging_cache cache);
 
 #endif

@@ -344,7 +344,10 @@ static bool overlaps(const struct kernel *kernel, const struct acpi_ecam *e)
 	return false;
 }
 
-/* What MCFG says is tried against the memory map (map_mmio) and, where that is possible, against CF8/CFC, before a write goes there. */
+/*
+ * What MCFG says is tried against the memory map (map_mmio) and, where that is possible, against CF8/CFC, before a write goes
+ * there.
+ */
 static bool open_ecam(struct kernel *kernel, const struct acpi_ecam *e, const struct pci_access *cf8)
 {
 	struct pci_access *access = &kernel->access[kernel->accesses];
@@ -464,7 +467,9 @@ static void fail(struct kernel *kernel, const struct pci_dev *dev, enum status s
 	kernel->failed = true;
 }
 
-/* True when no request of the previous kernel's can be under way: the device has been reset, or nobody had it and it cannot begin. */
+/*
+ * True when no request of the previous kernel's can be under way: the device has been reset, or nobody had it and it cannot begin.
+ */
 static bool drive(struct kernel *kernel, struct pci_dev *dev, bool write)
 {
 	enum status reset = kernel->interrupts ? dev->driver->reset(dev) : ERR_ABSENT;
@@ -539,8 +544,8 @@ void kernel_arm(struct kernel *kernel)
 	if (kernel->chain.image.ours)
 		log_hold(); /* nobody else would print it; and a line takes longer than all that a policy does to a function */
 	/*
-	 * In the order of the walk that follows: of devices that share a line, the one that the next kernel meets last is ready first.
-	 * Drivers in their own order, because edu's 100 ms are counting from here.
+	 * In the order of the walk that follows: of devices that share a line, the one that the next kernel meets last is ready
+	 * first. Drivers in their own order, because edu's 100 ms are counting from here.
 	 */
 	for (const struct driver *const *driver = drivers; *driver; driver++)
 		for (unsigned int i = kernel->pci.count; i-- > 0;) {

@@ -10,8 +10,8 @@
 #include "pci/dev.h"
 
 /*
- * What first and second have in common: a kernel that is entered by the boot protocol, drives PCI devices, and hands them over. Each
- * function is a chapter of the story that images/first.c and images/second.c tell; each says in the log what it found and did.
+ * What first and second have in common: a kernel that is entered by the boot protocol, drives PCI devices, and hands them over.
+ * Each function is a chapter of the story that images/first.c and images/second.c tell; each says in the log what it found and did.
  */
 struct kernel {
 	const char *name;
@@ -45,8 +45,8 @@ struct kernel {
 };
 
 /*
- * Console, IDT, options, memory map, ACPI, time, local APIC and 8259. default_next: what handoff.next is where the command line does
- * not say. Does not return when it cannot go on, such as for an option that it does not know.
+ * Console, IDT, options, memory map, ACPI, time, local APIC and 8259. default_next: what handoff.next is where the command line
+ * does not say. Does not return when it cannot go on, such as for an option that it does not know.
  */
 void kernel_start(struct kernel *kernel, const char *name, const char *default_next, const struct boot_params *params);
 
@@ -60,8 +60,8 @@ void kernel_startup(struct kernel *kernel);
 void kernel_drive(struct kernel *kernel, bool write);
 
 /*
- * Takes the head of handoff.next, checks that image completely and makes it ready to be placed; no device is touched. False when the
- * list is empty, or when the image is refused: the kernel goes on as it is.
+ * Takes the head of handoff.next, checks that image completely and makes it ready to be placed; no device is touched. False when
+ * the list is empty, or when the image is refused: the kernel goes on as it is.
  */
 bool kernel_prepare_next(struct kernel *kernel);
 

@@ -6,8 +6,8 @@
 
 /*
  * Which functions this kernel may write to. In QEMU all of them; anywhere else none but those that handoff.allow names, because a
- * machine's other devices belong to somebody. handoff.scope=bound leaves out those without a driver here; Linux at kexec leaves out what
- * no driver of its own ever enabled, and has one for bridges.
+ * machine's other devices belong to somebody. handoff.scope=bound leaves out those without a driver here; Linux at kexec leaves out
+ * what no driver of its own ever enabled, and has one for bridges.
  */
 
 /* Whether a comma-separated list such as "0000:00:03.0,00:04.0" names the function. */

@@ -9,7 +9,9 @@ trap_stubs:
 	.endr
 
 trap_common:
-	/* The CPU aligned the stack to 16 bytes and pushed 5 words, or 6 with an error code; where it had none, 0 gets its place. */
+	/*
+	 * The CPU aligned the stack to 16 bytes and pushed 5 words, or 6 with an error code; where it had none, 0 gets its place.
+	 */
 	test	$8, %spl
 	jnz	1f
 	push	(%rsp)

@@ -5,8 +5,8 @@
 #include "irq/vector.h"
 
 /*
- * INTx, by way of the two 8259s: the one routing that needs no AML interpreter, because firmware leaves it programmed and writes the
- * input that it chose into each function's Interrupt Line.
+ * INTx, by way of the two 8259s: the one routing that needs no AML interpreter, because firmware leaves it programmed and writes
+ * the input that it chose into each function's Interrupt Line.
  */
 
 #define I8259_LINES 16
@@ -20,7 +20,10 @@ void i8259_init(void);
  */
 enum status i8259_request(u8 line, irq_handler handler, void *context);
 
-/* Takes a handler off its line again; the line is masked when it was the last. A function that goes on with MSI has none on its line. */
+/*
+ * Takes a handler off its line again; the line is masked when it was the last. A function that goes on with MSI has none on its
+ * line.
+ */
 void i8259_release(u8 line, irq_handler handler, void *context);
 
 /* Whether it was given up because nobody cared. */

@@ -19,8 +19,8 @@ void idt_init(void);
 void trap_dispatch(const struct trap_frame *frame);
 
 /*
- * Prints vector, error code, RIP, CR2 and the return addresses that the frame pointers lead to, then whatever the log still holds in
- * RAM, and ends the run without a verdict: a guest that faults has crashed.
+ * Prints vector, error code, RIP, CR2 and the return addresses that the frame pointers lead to, then whatever the log still holds
+ * in RAM, and ends the run without a verdict: a guest that faults has crashed.
  */
 _Noreturn void fault_die(const struct trap_frame *frame);
 

@@ -21,7 +21,9 @@ const char *lapic_mode(void); /* "xAPIC" or "x2APIC" */
 u32 lapic_id(void);
 void lapic_eoi(void);
 
-/* Whether the local APIC delivered it and awaits its end. What it passes on of the 8259's (ExtINT) never is (SDM Vol. 3, 10.8.1). */
+/*
+ * Whether the local APIC delivered it and awaits its end. What it passes on of the 8259's (ExtINT) never is (SDM Vol. 3, 10.8.1).
+ */
 bool lapic_in_service(u8 vector);
 
 /* The same of any vector; and whether one was accepted that has not been delivered. */

@@ -14,8 +14,8 @@
 typedef bool (*irq_handler)(void *context);
 
 /*
- * Takes count vectors for a device's messages, a power of two: they begin at a multiple of count, as MSI wants it, and have a handler
- * each. ERR_RANGE, after one line, when there is no room.
+ * Takes count vectors for a device's messages, a power of two: they begin at a multiple of count, as MSI wants it, and have a
+ * handler each. ERR_RANGE, after one line, when there is no room.
  */
 enum status vector_alloc(const irq_handler *handlers, unsigned int count, void *context, u8 *first);
 

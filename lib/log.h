@@ -7,9 +7,9 @@
 #include <stdarg.h>
 
 /*
- * The log: one fact a line, `<tag, padded to 6> <text>`. It goes to a sink at once, or into RAM while it is held. It is held from the
- * moment the load is armed to the next image's first I/O, because a character costs more than a configuration cycle and because what
- * happens there should be the handoff and nothing else.
+ * The log: one fact a line, `<tag, padded to 6> <text>`. It goes to a sink at once, or into RAM while it is held. It is held from
+ * the moment the load is armed to the next image's first I/O, because a character costs more than a configuration cycle and because
+ * what happens there should be the handoff and nothing else.
  *
  * The held text outlives the jump: it stands in a struct log_ram that the next image finds in the chain of setup_data.
  */

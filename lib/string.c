@@ -2,8 +2,8 @@
 #include "lib/string.h"
 
 /*
- * String instructions and not loops: gcc would turn a loop into a call of the very function that it stands in. By words first, because
- * an emulated CPU takes them one at a time.
+ * String instructions and not loops: gcc would turn a loop into a call of the very function that it stands in. By words first,
+ * because an emulated CPU takes them one at a time.
  */
 void *memcpy(void *restrict dst, const void *restrict src, size_t n)
 {

@@ -5,8 +5,8 @@
 #include "lib/types.h"
 
 /*
- * Every wait is bounded, and bounded in real time: by the ACPI PM timer (ACPI 6.4, 4.8.3.3), 3.579545 MHz and at least 24 bits wide.
- * Where the tables name none, or one that stands still, by counter 2 of the 8254, which every PC has.
+ * Every wait is bounded, and bounded in real time: by the ACPI PM timer (ACPI 6.4, 4.8.3.3), 3.579545 MHz and at least 24 bits
+ * wide. Where the tables name none, or one that stands still, by counter 2 of the 8254, which every PC has.
  */
 
 /* port: the PM timer's I/O port from the FADT, or 0 for none. */

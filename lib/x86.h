@@ -27,7 +27,9 @@ struct x86_cpuid x86_cpuid(u32 leaf);
 void x86_irq_enable(void);
 void x86_irq_disable(void);
 
-/* Clears IF and returns RFLAGS as they were; puts IF back. For what an interrupt handler shares with the code that it interrupts. */
+/*
+ * Clears IF and returns RFLAGS as they were; puts IF back. For what an interrupt handler shares with the code that it interrupts.
+ */
 u64 x86_irq_save(void);
 void x86_irq_restore(u64 flags);
 

@@ -48,9 +48,9 @@ enum status pci_access_ecam(struct pci_access *access, enum status (*map)(u64 ad
 			    u8 first_bus, u8 last_bus);
 
 /*
- * Whether ECAM shows on its first bus the functions that CF8/CFC shows there; after one line if not. Firmware's word for where ECAM is can
- * be wrong, and what is read and written there would be somebody else's registers (FreeBSD asks the same, pcie_cfgregopen). True where
- * CF8/CFC shows nothing: a machine may be without.
+ * Whether ECAM shows on its first bus the functions that CF8/CFC shows there; after one line if not. Firmware's word for where ECAM
+ * is can be wrong, and what is read and written there would be somebody else's registers (FreeBSD asks the same, pcie_cfgregopen).
+ * True where CF8/CFC shows nothing: a machine may be without.
  */
 bool pci_ecam_agrees(const struct pci_access *ecam, const struct pci_access *cf8);
 

@@ -2,8 +2,9 @@
 #include "pci/dev.h"
 
 /*
- * 16 bits: a 32-bit write would write Status back, whose error bits are write-1-to-clear. A function that is gone reads all ones, and
- * what is written to it then is noise. No read-back: a configuration write is non-posted, and the next kernel's report is the proof.
+ * 16 bits: a 32-bit write would write Status back, whose error bits are write-1-to-clear. A function that is gone reads all ones,
+ * and what is written to it then is noise. No read-back: a configuration write is non-posted, and the next kernel's report is the
+ * proof.
  */
 static bool update(struct pci_dev *dev, u16 clear, u16 set, const char *why)
 {

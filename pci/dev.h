@@ -146,7 +146,9 @@ void pci_intx(struct pci_dev *dev, bool enable);
  */
 void pci_flush_posted(const struct pci_dev *dev);
 
-/* Waits until every read of its own was answered (Transactions Pending is off). Bounded; one line on expiry. PCIe functions only. */
+/*
+ * Waits until every read of its own was answered (Transactions Pending is off). Bounded; one line on expiry. PCIe functions only.
+ */
 void pci_wait_for_pending_transaction(const struct pci_dev *dev);
 
 /* --- msi.c, msix.c --- */
@@ -191,7 +193,7 @@ void pci_msix_mask(struct pci_dev *dev);
 struct pci_policy {
 	const char *name;
 	void (*apply)(struct pci_dev *dev);
-	bool clears_master; /* of every function that it is applied to; else the next kernel may find it on, and nothing went wrong */
+	bool clears_master; /* of every function that it is applied to; else it is no fault if the next kernel finds it on */
 };
 
 /*

@@ -64,7 +64,10 @@ enum status pci_enable_msix(struct pci_dev *dev, const struct msi_message *messa
 	if (s != OK)
 		return s;
 
-	/* Enabled and masked as a whole first: some devices want MSI-X on before the table is touched (Linux, msix_capability_init). */
+	/*
+	 * Enabled and masked as a whole first: some devices want MSI-X on before the table is touched (Linux,
+	 * msix_capability_init).
+	 */
 	masked = flags | PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL;
 	write_flags(dev, flags, masked, "enable MSI-X, all masked");
 	for (unsigned int i = 0; i < count; i++) {

@@ -284,7 +284,9 @@ static enum status convert(const u8 *map, UINTN size, UINTN stride, struct e820_
 	return s == OK ? memmap_to_e820(&memmap, e820, max, count) : s;
 }
 
-/* Any event handler may change the map between GetMemoryMap and ExitBootServices; the key then is stale and both are tried again. */
+/*
+ * Any event handler may change the map between GetMemoryMap and ExitBootServices; the key then is stale and both are tried again.
+ */
 #define EXIT_TRIES 16
 
 enum status firmware_exit(struct e820_entry *e820, unsigned int max, unsigned int *count)

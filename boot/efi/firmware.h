@@ -21,9 +21,9 @@ void firmware_write(const char *text, size_t n);
 enum status firmware_section(const char *name, const void **data, u64 *size);
 
 /*
- * The command line that we were started with, in ASCII: the shell's arguments without the program's name, else LoadOptions. ERR_ABSENT
- * when there was none, or when LoadOptions do not begin as text: boot entries may carry anything. ERR_INVALID, after one line, when
- * text goes on with what is not printable ASCII, or does not fit.
+ * The command line that we were started with, in ASCII: the shell's arguments without the program's name, else LoadOptions.
+ * ERR_ABSENT when there was none, or when LoadOptions do not begin as text: boot entries may carry anything. ERR_INVALID, after one
+ * line, when text goes on with what is not printable ASCII, or does not fit.
  */
 enum status firmware_options(char *buf, size_t size);
 
@@ -33,14 +33,14 @@ u64 firmware_rsdp(void); /* 0 where the configuration table has none */
 void firmware_screen(struct screen_info *screen);
 
 /*
- * Memory that survives ExitBootServices: at `preferred` if that is free and not 0, else anywhere. code: it will be executed, which some
- * firmware allows in EfiLoaderCode only. ERR_RANGE after one line.
+ * Memory that survives ExitBootServices: at `preferred` if that is free and not 0, else anywhere. code: it will be executed, which
+ * some firmware allows in EfiLoaderCode only. ERR_RANGE after one line.
  */
 enum status firmware_allocate(const char *what, bool code, u64 size, u64 align, u64 preferred, u64 *address);
 
 /*
- * Ends boot services and says what memory there is then: at most max entries. ERR_STATE after one line when the firmware refuses: it
- * may have ended part of itself, so nothing may be asked of it again and nobody can return to it.
+ * Ends boot services and says what memory there is then: at most max entries. ERR_STATE after one line when the firmware refuses:
+ * it may have ended part of itself, so nothing may be asked of it again and nobody can return to it.
  */
 enum status firmware_exit(struct e820_entry *e820, unsigned int max, unsigned int *count);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * handoff.efi: carries the whole chain in its own PE sections, as a unified kernel image does (.linux, .initrd, .cmdline), places the
- * first image, and enters it by the 64-bit boot protocol with the final memory map.
+ * handoff.efi: carries the whole chain in its own PE sections, as a unified kernel image does (.linux, .initrd, .cmdline), places
+ * the first image, and enters it by the 64-bit boot protocol with the final memory map.
  */
 #include "boot/efi/firmware.h"
 #include "boot/image.h"
@@ -54,7 +54,9 @@ static enum status load(void)
 	s = image_check(&image, "first", file, size, x86_la57());
 	if (s != OK)
 		return s;
-	/* The initrd stays where it is: our own sections are RAM to the next kernel, and boot_params says that this part is taken. */
+	/*
+	 * The initrd stays where it is: our own sections are RAM to the next kernel, and boot_params says that this part is taken.
+	 */
 	if (firmware_section(".initrd", &initrd, &request.ramdisk_size) == OK)
 		request.ramdisk = (u64)(uintptr_t)initrd;
 	s = firmware_allocate("the image", true, image.memory_size, image.alignment, image.preferred, &request.load_address);
