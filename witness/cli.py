@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import NoReturn, Sequence
 
 from witness.bench import bench
+from witness.evidence import guestlog
 from witness.judge.engine import Result, Verdict
 from witness.judge.rules import judge
 from witness.lab import lab, soak
-from witness.evidence import guestlog
-from witness.lab.rounds import REPEAT_MAX
+from witness.lab.rounds import REPEAT_MAX, Order
 from witness.linux import diff, linux
 from witness.machine.description import REFERENCE
 from witness.machine.qemu import Settings, Unusable, built_in, run
@@ -151,11 +151,15 @@ def _soak(options: argparse.Namespace) -> Outcome:
 
 
 def _lab(options: argparse.Namespace) -> Outcome:
-    return lab.lab(options.build, options.only, options.repeat, os.environ, _print, options.document)
+    return lab.lab(_order(options))
 
 
 def _linux(options: argparse.Namespace) -> Outcome:
-    return linux.linux(options.build, options.only, options.repeat, os.environ, _print, options.document)
+    return linux.linux(_order(options))
+
+
+def _order(options: argparse.Namespace) -> Order:
+    return Order(options.build, options.only, options.repeat, os.environ, _print, options.document)
 
 
 def _linux_diff(options: argparse.Namespace) -> Outcome:

@@ -10,21 +10,19 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from witness.lab import performance
 from witness.lab.experiment import Experiment, Role, experiments
 from witness.lab.lab import DOCUMENT, Choice, measure
+from witness.report.results import Facts
 from witness.report.table import markdown
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHECKLIST = ROOT / "docs" / "checklist.md"
 BUILD = Path(os.environ.get("O") or ROOT / "build")
 IDS = list(experiments())
-
-Results = dict[str, Any]
 
 
 def sampled(experiment: Experiment) -> Experiment:
@@ -34,17 +32,17 @@ def sampled(experiment: Experiment) -> Experiment:
 
 
 @pytest.fixture(scope="module")
-def results() -> Results:
+def results() -> Facts:
     choice = Choice({id: sampled(experiment) for id, experiment in experiments().items()}, [])
     return measure(BUILD, BUILD / "test" / "lab", choice, performance.settings(), lambda *lines: None)
 
 
 @pytest.fixture
-def result(results: Results, id: str) -> Results:
+def result(results: Facts, id: str) -> Facts:
     return next(e for e in results["experiments"] if e["id"] == id)
 
 
-def disagreeing(result: Results, roles: set[str]) -> list[str]:
+def disagreeing(result: Facts, roles: set[str]) -> list[str]:
     """The trials of these roles that do not come out, with what each measured otherwise."""
     return [
         f"{case['name']}: {case['why'] or [value for value in case['values'] if not value['agrees']]}"
@@ -54,22 +52,22 @@ def disagreeing(result: Results, roles: set[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("id", IDS)
-def test_opposite_happens_in_each_control(result: Results) -> None:
+def test_opposite_happens_in_each_control(result: Facts) -> None:
     assert any(case["role"] == "control" for case in result["cases"])
     assert disagreeing(result, {"control"}) == []
 
 
 @pytest.mark.parametrize("id", IDS)
-def test_verdict_is_the_known_one(result: Results) -> None:
+def test_verdict_is_the_known_one(result: Facts) -> None:
     assert result["verdict"] == result["known"], disagreeing(result, {"claim", "control", "cure"})
 
 
 @pytest.mark.parametrize("id", IDS)
-def test_each_trial_measured_something(result: Results) -> None:
+def test_each_trial_measured_something(result: Facts) -> None:
     assert all(case["values"] for case in result["cases"])
 
 
-def test_document_has_every_verdict(results: Results) -> None:
+def test_document_has_every_verdict(results: Facts) -> None:
     """And nobody else's: each experiment's line is there once, with its reading."""
     rows = [line for line in markdown(results).splitlines() if line.startswith("| **")]
     assert len(rows) == len(IDS)

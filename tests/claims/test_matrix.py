@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,6 +20,7 @@ from witness.lab.devices import DEVICES
 from witness.lab.lab import DOCUMENT, Choice, measure
 from witness.lab.matrix import Cell
 from witness.lab.rounds import unknown
+from witness.report.results import Facts
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = Path(os.environ.get("O") or ROOT / "build")
@@ -30,8 +30,6 @@ SAMPLED = ("virtio-blk", "edu", "ich9-ahci")
 # Policies in and devices take turns.
 OTHERS = [Cell(out, inward, device) for out, inward, device in zip(list(OUT)[2:], cycle(reversed(IN)), cycle(reversed(SAMPLED)))]
 SAMPLE = [*(Cell(out, "disable-msi", device) for out in REFERENCES for device in SAMPLED), *OTHERS]
-
-Facts = dict[str, Any]
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from witness.linux.reasons import REASONS, Environment, Reason
 from witness.linux.trial import Seen
 from witness.machine.qemu import Settings
 from witness.pci.topology import Bdf
+from witness.report.document import made
 
 BUILD = Path(os.environ.get("O") or diff.DOCUMENT.parent.parent / "build")
 
@@ -83,5 +84,4 @@ def test_the_document_is_what_comes_out() -> None:
     """But for the line of the versions."""
     theirs, ours = hand_overs("keep-msi")
     found = diff.compare(theirs, ours, Bdf.parse(diff.FUNCTION), exact=False)
-    made = diff.DOCUMENT.read_text(encoding="utf-8").partition(diff.BEGIN)[2].partition(diff.END)[0].splitlines()
-    assert made[2:] == diff.made(found).splitlines()[2:-1]
+    assert made(diff.DOCUMENT.read_text(encoding="utf-8")).split("\n")[2:-1] == found.text.split("\n")[1:]

@@ -61,13 +61,13 @@ def test_judge_that_stumbles_says_where() -> None:
 
 
 def test_choice() -> None:
-    assert list(Choice.of("c01").experiments) == ["c01"]
-    assert len(Choice.of("").experiments) > 1
+    assert list(Choice.of(["c01"]).experiments) == ["c01"]
+    assert len(Choice.of([]).experiments) > 1
 
 
 def test_unknown_experiment_is_named_beside_those_that_there_are() -> None:
     with pytest.raises(Unusable, match=r"^ONLY=c01,c99: no experiment c99, there are c01 .*$"):
-        Choice.of("c01,c99")
+        Choice.of(["c01", "c99"])
 
 
 def test_devices_of_a_machine() -> None:

@@ -26,7 +26,8 @@ from witness.lab.observation import Observation
 from witness.lab.rounds import differences, unknown
 from witness.machine.qemu import Unusable
 from witness.pci.topology import Bdf
-from witness.report.table import BEGIN, END, express_cell, known_cells, words, written
+from witness.report.document import BEGIN, END, with_made
+from witness.report.table import express_cell, known_cells, markdown, words
 
 CANARY = range(0x3B000, 0x3C000)
 SOFT = "coffee".encode()
@@ -175,9 +176,9 @@ def test_cells_of_a_pattern() -> None:
     assert len(cells()) == len(SHUTDOWN) * len(STARTUP) * len(DEVICES)
     assert cells("keep-msi/none/edu") == [Cell("keep-msi", "none", "edu")]
     assert cells("*/none/virtio-*") == [cell for cell in cells() if cell.inward == "none" and cell.device.startswith("virtio-")]
-    assert set(Choice.of("c01,keep-msi/none/edu,keep-msi/*/edu").cells) == set(cells("keep-msi/*/edu"))
-    assert (Choice.of("matrix").cells, Choice.of("matrix").experiments) == (cells(), {})
-    assert (Choice.of("c01").cells, Choice.of("").cells) == ([], cells())
+    assert set(Choice.of(["c01", "keep-msi/none/edu", "keep-msi/*/edu"]).cells) == set(cells("keep-msi/*/edu"))
+    assert (Choice.of(["matrix"]).cells, Choice.of(["matrix"]).experiments) == (cells(), {})
+    assert (Choice.of(["c01"]).cells, Choice.of([]).cells) == ([], cells())
 
 
 @pytest.mark.parametrize(
@@ -191,7 +192,7 @@ def test_cells_of_a_pattern() -> None:
 )
 def test_unknown_cell_is_named_beside_those_that_there_are(only: str, line: str) -> None:
     with pytest.raises(Unusable) as error:
-        Choice.of(only)
+        Choice.of([only])
     assert str(error.value).startswith(line) and "\n" not in str(error.value)
 
 
@@ -208,6 +209,10 @@ HUNG = ran("keep-msi", "nvme", outcome="could not run", why="no end after 60 s")
 
 def results(*found: Facts) -> Facts:
     return {"versions": {"QEMU": "7.2"}, "experiments": [], "matrix": described(list(found))}
+
+
+def written(document: str, results: Facts) -> str:
+    return with_made(document, markdown(results))
 
 
 def test_document_holds_what_is_known_of_each_cell() -> None:

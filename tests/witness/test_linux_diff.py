@@ -26,6 +26,7 @@ from witness.linux.writes import Write
 from witness.machine.qemu import Unusable
 from witness.machine.record import Run
 from witness.pci.topology import Bdf
+from witness.report.document import BEGIN, END
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SAID = "first  next image second: 56 KiB\n"
@@ -334,9 +335,9 @@ def test_the_document_is_of_the_default(command: Any, capsys: pytest.CaptureFixt
 
 def test_only_what_is_made_is_replaced(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = tmp_path / "document.md"
-    document.write_text(f"before\n{diff.BEGIN}\nold\n{diff.END}\nbehind\n")
+    document.write_text(f"before\n{BEGIN}\nold\n{END}\nbehind\n")
     monkeypatch.setattr(diff, "DOCUMENT", document)
     assert command("--document") == 0
     text = document.read_text()
-    assert text.startswith(f"before\n{diff.BEGIN}\n") and text.endswith(f"\n{diff.END}\nbehind\n") and "old" not in text
+    assert text.startswith(f"before\n{BEGIN}\n") and text.endswith(f"\n{END}\nbehind\n") and "old" not in text
     assert "reads of its configuration space" not in text

@@ -16,7 +16,8 @@ import pytest
 from tests.witness.scene import memory_write
 
 from witness.evidence.case import Case
-from witness.lab.experiment import Role, Unshown
+from witness.lab.experiment import Role, Unshown, choose, experiments
+from witness.lab.rounds import Order
 from witness.linux import linux
 from witness.linux.trial import DATA, FIRST, INITRD, LINE_CONTROL, LINUX, Boot, Conversation, Seen, perform, point, version
 from witness.machine.description import Machine
@@ -24,6 +25,7 @@ from witness.machine.firmware import Firmware
 from witness.machine.qemu import Settings, Unusable
 from witness.machine.qmp import Wire
 from witness.machine.record import Outcome, Run
+from witness.report.document import BEGIN, END
 
 # What comes first on COM2: OVMF's console, and our loader's line, which has no start of its own.
 FIRMWARE = "\x1b[2J\x1b[01;01H\x1b[=3h\x1b[2J\x1b[01;01H"
@@ -323,7 +325,7 @@ def folder(made: Made, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(linux, "FOLDER", folder)
     monkeypatch.setattr(linux, "DOCUMENT", made.directory / "linux.md")
     monkeypatch.setattr(linux, "check_devices", lambda how, machines: None)
-    (made.directory / "linux.md").write_text("<!-- made from results.json -->\n<!-- end of what is made -->\n")
+    (made.directory / "linux.md").write_text(f"{BEGIN}\n{END}\n")
     return folder
 
 
@@ -332,14 +334,15 @@ def run(made: Made, only: str = "", pages: str = "4", repeat: int = 1, document:
     (made.directory / "OVMF.fd").write_bytes(b"")
     said: list[str] = []
     environment = {"QEMU": str(made.directory / "qemu"), "OVMF_CODE": str(made.directory / "OVMF.fd")}
-    outcome = linux.linux(made.build, only, repeat, environment, lambda *lines: said.extend(lines), document)
-    return outcome, said
+    order = Order(made.build, only, repeat, environment, lambda *lines: said.extend(lines), document)
+    return linux.linux(order), said
 
 
-def test_choice(made: Made, folder: Path) -> None:
-    assert list(linux.choose("")) == ["k91", "k92"] and list(linux.choose("k92")) == ["k92"]
+def test_choice(folder: Path) -> None:
+    known = experiments(folder)
+    assert list(choose(known, [])) == ["k91", "k92"] and list(choose(known, ["k92"])) == ["k92"]
     with pytest.raises(Unusable, match=r"^ONLY=k99,k91: no experiment k99, there are k91 k92$"):
-        linux.choose("k99,k91")
+        choose(known, ["k99", "k91"])
 
 
 def test_one_experiment_as_known(made: Made, folder: Path) -> None:

@@ -7,7 +7,6 @@ on the host: milliseconds are told, only a ratio of two of them is held against 
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +25,7 @@ from witness.machine.qemu import Settings
 from witness.machine.record import Outcome
 from witness.report import text as report
 from witness.report.budget import Row, aligned, budget_lines
+from witness.report.results import write_results
 
 HAND_OFFS = 5  # runs by the host's clock; their median counts
 
@@ -69,7 +69,7 @@ def measure(build: Path, cmdline: str, settings: Settings) -> tuple[Outcome, lis
             "accesses": {name: len(found) for name, found in vars(columns).items()},
         }
     facts["rows"] = [asdict(row) for row in rows]
-    (bench.directory / "results.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    write_results(facts, bench.directory)
     lines = [report.versions(counted.case.run) + (f", Linux {version(build)}" if theirs else ""), "", *budget_lines(rows)]
     for table in tables:
         lines += ["", *aligned(table)]

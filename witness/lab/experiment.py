@@ -17,6 +17,7 @@ from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from witness.lab.stage import Action
 from witness.machine.description import Machine
+from witness.machine.qemu import Unusable
 from witness.report.text import fault
 
 CLAIMS = Path(__file__).resolve().parent.parent.parent / "tests" / "claims"
@@ -130,6 +131,14 @@ def load(file: Path) -> Experiment:
     experiment: Experiment = module.EXPERIMENT
     object.__setattr__(experiment, "id", file.stem[:3])
     return experiment
+
+
+def choose(known: Mapping[str, Experiment], only: Sequence[str], beside: Sequence[str] = ()) -> dict[str, Experiment]:
+    """Those that are named; all where none is. beside: what else may be."""
+    for name in only:
+        if name not in known and name not in beside:
+            raise Unusable(f"ONLY={','.join(only)}: no experiment {name}, there are {' '.join(known)}")
+    return {id: known[id] for id in known if id in only or not only}
 
 
 def experiments(folder: Path = CLAIMS) -> dict[str, Experiment]:

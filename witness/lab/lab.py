@@ -7,17 +7,18 @@ import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterable, Mapping
+from typing import Any, Iterable, Mapping, Sequence
 
 from witness.lab import matrix, performance
 from witness.lab.devices import DEVICES
-from witness.lab.experiment import Experiment, experiments
+from witness.lab.experiment import Experiment, choose, experiments
 from witness.lab.pool import Job, run_jobs
-from witness.lab.rounds import Progress, Rounds, Say
+from witness.lab.rounds import Order, Progress, Rounds, Say
 from witness.lab.trials import jobs_of
 from witness.machine.description import Machine
 from witness.machine.qemu import Settings, Unusable
 from witness.machine.record import Outcome
+from witness.report.results import Facts
 from witness.report.table import place
 
 # What of the matrix is known stands there.
@@ -37,38 +38,28 @@ class Choice:
     cells: list[matrix.Cell]
 
     @classmethod
-    def of(cls, only: str) -> Choice:
-        """only: a comma-separated list, such as "c06,l02", "matrix" or "keep-msi/*/edu"; empty: everything."""
-        known = experiments()
-        names = [name for name in only.split(",") if name]
-        cells = {} if names else dict.fromkeys(matrix.cells())
-        for name in names:
-            if name == MATRIX or "/" in name:
-                cells |= dict.fromkeys(matrix.cells() if name == MATRIX else matrix.cells(name))
-            elif name not in known:
-                raise Unusable(f"ONLY={only}: no experiment {name}, there are {' '.join(known)}, and {MATRIX}")
-        return cls({id: known[id] for id in known if id in names or not names}, list(cells))
+    def of(cls, names: Sequence[str]) -> Choice:
+        """Such as c06, l02, matrix, keep-msi/*/edu; everything where there is none."""
+        patterns = [name for name in names or (MATRIX,) if name == MATRIX or "/" in name]
+        cells = (cell for name in patterns for cell in matrix.cells("*/*/*" if name == MATRIX else name))
+        return cls(choose(experiments(), names, patterns), [*dict.fromkeys(cells)])
 
 
-def lab(build: Path, only: str, repeat: int, environment: Mapping[str, str], say: Say, document: bool = False) -> Outcome:
-    """Run what is chosen, so many times. document: what it shows is what is known from now on."""
-    if document and only:
-        raise Unusable(f"ONLY={only}: the document holds everything")
-    how = performance.settings(environment)
-    choice = Choice.of(only)
+def lab(order: Order) -> Outcome:
+    how = performance.settings(order.environment)
+    choice = Choice.of(order.names)
     machines = [trial.machine for e in choice.experiments.values() for trial in e.trials]
     check_devices(how, [*machines, *(DEVICES[name].machine for name in {cell.device for cell in choice.cells})])
-    directory = build / "lab"
-    rounds = Rounds(lambda: measure(build, directory, choice, how, say), repeat, directory, DOCUMENT, not only, say)
-    return rounds.run(document)
+    directory = order.build / "lab"
+    return Rounds(lambda: measure(order.build, directory, choice, how, order.say), order, directory, DOCUMENT).run()
 
 
-def measure(build: Path, directory: Path, choice: Choice, how: Settings, say: Say) -> dict[str, Any]:
+def measure(build: Path, directory: Path, choice: Choice, how: Settings, say: Say) -> Facts:
     """Everything once."""
     progress = Progress(len(choice.experiments), say)
-    cells: list[dict[str, Any]] = []
+    cells: list[Facts] = []
 
-    def cell_done(result: dict[str, Any], of: Mapping[str, str]) -> None:
+    def cell_done(result: Facts, of: Mapping[str, str]) -> None:
         cells.append(result)
         progress.versions |= of
         if result["outcome"] != "ran":
@@ -81,8 +72,7 @@ def measure(build: Path, directory: Path, choice: Choice, how: Settings, say: Sa
         jobs += jobs_of(experiment, directory, progress.done)
     jobs += matrix.jobs_of(choice.cells, directory, cell_done)
     run_jobs(jobs, build, directory / "snapshots", how)
-    experiments = [progress.found[id] for id in choice.experiments]
-    return {"versions": progress.versions, "experiments": experiments, "matrix": matrix.described(cells) if cells else None}
+    return progress.results(choice.experiments, matrix.described(cells) if cells else None)
 
 
 def check_devices(how: Settings, machines: Iterable[Machine]) -> None:

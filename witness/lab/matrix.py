@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Mapping, Sequence
 
 from witness import devices
 from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, E820_RAM, e820
@@ -30,6 +30,7 @@ from witness.lab.stage import Action, Stage
 from witness.machine.qemu import Unusable
 from witness.machine.record import Outcome, Ram
 from witness.pci.topology import Bdf, Function
+from witness.report.results import Facts
 from witness.report.timeline import Landed, timeline
 from witness.trace.events import ConfigRead, ConfigWrite, Event
 from witness.trace.phases import Hop
@@ -48,8 +49,6 @@ CANARY = range(64 << 20, 96 << 20)
 PATTERN = bytes.fromhex("c0 ff ee 5a 17 ca fe a5") * (len(CANARY) // 8)
 
 EXPECTED = "as expected"  # of a cell's configuration accesses
-
-Facts = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def cells(pattern: str = "*/*/*") -> list[Cell]:
     return [Cell(*place) for place in product(*chosen)]
 
 
-def described(found: list[Facts]) -> Facts:
+def described(found: Sequence[Facts]) -> Facts:
     """As results.json has it."""
     by = {key: {cell[key] for cell in found} for key in ("out", "in", "device")}
     order = {place: number for number, place in enumerate(map(str, cells()))}
@@ -111,7 +110,7 @@ def play(cell: Cell, directory: Path, keep: bool, origin: performance.Origin) ->
         "entered": partial(_entered, device),
     }
     run, kept = performance.perform(origin, device.machine, "out", words, points, place)
-    result: Facts = {
+    result: dict[str, Any] = {
         "out": cell.out, "in": cell.inward, "device": cell.device, "outcome": "ran", "why": "", "hazards": {}, "notes": [],
         "signature": EXPECTED, "timeline": None, "directory": None,
     }  # fmt: skip

@@ -3,20 +3,38 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Iterable, Mapping
 
+from witness.machine.qemu import Unusable
 from witness.machine.record import Outcome
+from witness.report.document import with_made
 from witness.report.page import write_page
+from witness.report.results import Facts, write_results
 from witness.report.table import (
-    VERSIONS, express, express_cell, known_cells, known_rows, place, rows, table, unlike, versions, words, written,
+    VERSIONS, express, express_cell, known_cells, known_rows, markdown, place, rows, table, unlike, versions, words,
 )  # fmt: skip
 
 REPEAT_MAX = 1000
 
 Say = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a command line asks for."""
+
+    build: Path
+    only: str  # names with commas between; empty: everything
+    repeat: int
+    environment: Mapping[str, str]
+    say: Say
+    document: bool = False  # what is shown is what is known from now on
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name in self.only.split(",") if name]
 
 
 @dataclass
@@ -25,59 +43,60 @@ class Progress:
 
     expected: int
     say: Say
-    found: dict[str, dict[str, Any]] = field(default_factory=dict)
+    found: dict[str, Facts] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
-    def done(self, result: dict[str, Any], of: Mapping[str, str]) -> None:
+    def done(self, result: Facts, of: Mapping[str, str]) -> None:
         self.found[result["id"]] = result
         self.versions |= of
         self.say(f"{len(self.found):3} of {self.expected}  {result['id']}  {result['verdict']:13} {result['title']}")
+
+    def results(self, ids: Iterable[str], matrix: Facts | None = None) -> Facts:
+        """As results.json has them."""
+        return {"versions": self.versions, "experiments": [self.found[id] for id in ids], "matrix": matrix}
 
 
 @dataclass(frozen=True)
 class Rounds:
     """measure is called so many times; the table and the page are those of the first."""
 
-    measure: Callable[[], dict[str, Any]]
-    repeat: int
+    measure: Callable[[], Facts]
+    order: Order
     directory: Path  # of the data and the page
     document: Path  # where what is known stands, beside the experiments' own files
-    everything: bool  # is measured: nothing of the document may be otherwise
-    say: Say
 
-    def run(self, write: bool = False) -> Outcome:
-        """write: what it shows is what is known from now on."""
-        outcome = Outcome.PASS
-        first: dict[str, Any] = {}
-        for number in range(self.repeat):
-            results = self.measure()
-            if not first:
-                first = results
-                tell(results, self.directory, self.say)
-                if write:
-                    self.document.write_text(written(self.document.read_text(encoding="utf-8"), results), encoding="utf-8")
-                outcome = self._verdict(results)
-            elif different := differences(first, results):
-                self.say(f"RESULT: FAIL (run {number + 1} of {self.repeat} differs: {different[0]})")
+    def run(self) -> Outcome:
+        repeat, say = self.order.repeat, self.order.say
+        if self.order.document and self.order.only:
+            raise Unusable(f"ONLY={self.order.only}: the document holds everything")
+        first = self.measure()
+        tell(first, self.directory, say)
+        outcome = self._outcome(first)
+        for number in range(1, repeat):
+            if different := differences(first, self.measure()):
+                say(f"RESULT: FAIL (run {number + 1} of {repeat} differs: {different[0]})")
                 return Outcome.FAIL
-        same = f"{self.repeat} times the same, " if self.repeat > 1 else ""
-        self.say(f"RESULT: {outcome.name} ({same}{summary(first)})")
+        same = f"{repeat} times the same, " if repeat > 1 else ""
+        say(f"RESULT: {outcome.name} ({same}{summary(first)})")
         return outcome
 
-    def _verdict(self, results: dict[str, Any]) -> Outcome:
+    def _outcome(self, results: Facts) -> Outcome:
         """Whether everything came out as it is known to."""
         document = self.document.read_text(encoding="utf-8")
+        if self.order.document:
+            document = with_made(document, markdown(results))
+            self.document.write_text(document, encoding="utf-8")
         lines = unknown(results, document)
-        if self.everything and known_rows(document) != rows(results):
+        if not self.order.only and known_rows(document) != rows(results):
             stale = self.document
             lines.append(f"{stale.name} tells otherwise of the experiments than their files: make docs-{stale.stem}")
         if lines:
-            self.say(*(f"not as known: {line}" for line in lines))
+            self.order.say(*(f"not as known: {line}" for line in lines))
         return Outcome.FAIL if lines else Outcome.PASS
 
 
-def tell(results: dict[str, Any], directory: Path, say: Say) -> None:
-    (directory / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+def tell(results: Facts, directory: Path, say: Say) -> None:
+    write_results(results, directory)
     write_page(results, directory / "index.html")
     say("")
     cells = cells_of(results)
@@ -90,11 +109,11 @@ def tell(results: dict[str, Any], directory: Path, say: Say) -> None:
     say("", f"page: {directory}/index.html   data: {directory}/results.json")
 
 
-def cells_of(results: dict[str, Any]) -> list[dict[str, Any]]:
+def cells_of(results: Facts) -> list[Facts]:
     return list(results["matrix"]["cells"]) if results["matrix"] else []
 
 
-def unknown(results: dict[str, Any], document: str) -> list[str]:
+def unknown(results: Facts, document: str) -> list[str]:
     """What did not come out as its file, or the document, has it."""
     lines = [f"{e['id']}: {e['verdict']}, known is {e['known']}" for e in results["experiments"] if e["verdict"] != e["known"]]
     known = known_cells(document)
@@ -107,7 +126,7 @@ def unknown(results: dict[str, Any], document: str) -> list[str]:
     return lines
 
 
-def summary(results: dict[str, Any]) -> str:
+def summary(results: Facts) -> str:
     counts: dict[str, int] = {}
     for e in results["experiments"]:
         counts[e["verdict"]] = counts.get(e["verdict"], 0) + 1
@@ -119,7 +138,7 @@ def summary(results: dict[str, Any]) -> str:
     return f"{said}; {', '.join(f'{name} {version}' for name, version in known.items())}"
 
 
-def substance(results: dict[str, Any]) -> dict[str, Any]:
+def substance(results: Facts) -> dict[str, Any]:
     """What has to be the same each time: all but trace lines, files, and how much more than enough a number is."""
     return {
         f"{e['id']} {case['name']}: {value['what']}": value["expected"] if value["agrees"] else value["measured"]
@@ -133,6 +152,6 @@ def substance(results: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+def differences(one: Facts, other: Facts) -> list[str]:
     a, b = substance(one), substance(other)
     return [f"{what}: {a.get(what)} and {b.get(what)}" for what in sorted(a.keys() | b.keys()) if a.get(what) != b.get(what)]

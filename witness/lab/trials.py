@@ -15,6 +15,7 @@ from witness.lab.experiment import STUMBLES, Experiment, Shown, Trial, Value, co
 from witness.lab.observation import Observation
 from witness.lab.pool import Job
 from witness.machine.record import Run
+from witness.report.results import Facts
 from witness.report.timeline import timeline
 from witness.report.vcd import write_vcd
 
@@ -24,7 +25,7 @@ KINDS = {"c": "claim", "l": "limit", "k": "linux"}
 # What a run leaves beside its trace is of no more use when it has been judged.
 HEAVY = ("ram", "initrd", "files", "*.img", "*.bin")
 
-Done = Callable[[dict[str, Any], Mapping[str, str]], None]
+Done = Callable[[Facts, Mapping[str, str]], None]
 
 # A run, and what a judge sees of it, if it has come to something.
 Performed = tuple[Run, Callable[[], Observation]]
@@ -100,7 +101,7 @@ def judged(id: str, number: int, directory: Path, perform: Callable[[Any, Path],
     return Played(values, why, versions, pictures)
 
 
-def described(experiment: Experiment, played: Sequence[Played]) -> dict[str, Any]:
+def described(experiment: Experiment, played: Sequence[Played]) -> Facts:
     shown = [Shown(trial, result.values, result.why) for trial, result in zip(experiment.trials, played)]
     verdict = conclude(shown)
     return {

@@ -28,13 +28,11 @@ from witness.machine.description import REFERENCE, Disk, Machine
 from witness.machine.qemu import Settings, Unusable, built_in, run
 from witness.machine.record import Outcome, options
 from witness.pci.topology import Bdf
+from witness.report.document import with_made
 from witness.trace.events import ConfigRead, MmioWrite
 
 DOCUMENT = Path(__file__).resolve().parent.parent.parent / "docs" / "linux-diff.md"
 FUNCTION = "00:03.0"  # the disk that first writes
-
-# What stands between these in the document is made; of it, the line of the versions differs from host to host.
-BEGIN, END = "<!-- made by make docs-linux-diff -->", "<!-- end of what make docs-linux-diff made -->"
 
 COLUMN = 53
 WIDTH = 2 * COLUMN + 3
@@ -108,6 +106,11 @@ class Difference:
     def facts(self) -> str:
         return ", ".join(f"{name} {self.versions.get(name, 'unknown')}" for name in ("Linux", "QEMU", "OVMF"))
 
+    @property
+    def text(self) -> str:
+        """For the document."""
+        return "\n".join([self.facts, "", "```", *self.titles, *self.lines, "```"])
+
 
 def linux_diff(build: Path, function: str, cmdline: str, environment: Mapping[str, str], say: Say, document: bool) -> Outcome:
     bdf = parse_function(function)
@@ -116,7 +119,7 @@ def linux_diff(build: Path, function: str, cmdline: str, environment: Mapping[st
     theirs, ours = hand_overs(build, cmdline, Settings.of(environment))
     found = compare(theirs, ours, bdf, exact=not document)
     if document and not found.unknown:
-        DOCUMENT.write_text(written(DOCUMENT.read_text(encoding="utf-8"), made(found)), encoding="utf-8")
+        DOCUMENT.write_text(with_made(DOCUMENT.read_text(encoding="utf-8"), found.text), encoding="utf-8")
     else:
         say(found.facts, "", *found.titles, *found.lines, "")
         say(f"trace: {theirs.run.directory}/trace.log", f"trace: {ours.run.directory}/trace.log")
@@ -269,14 +272,3 @@ def _what(row: WritePair) -> str:
 def _columns(row: WritePair, exact: bool) -> str:
     left, right = (write.shown(exact) if write else "" for write in (row.left, row.right))
     return f"{left:{COLUMN}} {row.sign} {right}"
-
-
-def made(found: Difference) -> str:
-    """For the document."""
-    return "\n".join([BEGIN, found.facts, "", "```", *found.titles, *found.lines, "```", END])
-
-
-def written(document: str, new: str) -> str:
-    """The document with this in place of what was made before."""
-    before, _, rest = document.partition(BEGIN)
-    return before + new + rest.partition(END)[2]

@@ -7,14 +7,13 @@ What comes from a results.json is read as it is: page.py shows the same.
 from __future__ import annotations
 
 import textwrap
-from typing import Any, Iterable, Iterator, Mapping
+from typing import Iterable, Iterator
 
+from witness.report.document import made
+from witness.report.results import Facts
 from witness.report.timeline import Lane, Timeline
 
 WIDTH = 100
-
-# What stands between these in a document is made.
-BEGIN, END = "<!-- made from results.json -->", "<!-- end of what is made -->"
 
 NONE, PAID, NOT_RUN, DIED = ".", "o", "-", "!"
 
@@ -28,9 +27,6 @@ KINDS = {"claim": "Claims", "limit": "Limits", "linux": "Linux"}
 # Of a lane: characters for a tick, at most, and what stands for what.
 COLUMNS_MAX = 8
 LOW, HIGH, SPIKE, PULSE, SINCE = "_", "#", "|", "^", "|"
-
-Facts = Mapping[str, Any]
-
 
 # --- words that the page uses, too ---
 
@@ -203,14 +199,14 @@ def _drawn(lane: Lane, size: int, columns: int) -> str:
 
 def markdown(results: Facts) -> str:
     """For a document: verdicts, readings, kinds of hazards; no number that another run would have otherwise."""
-    lines = [BEGIN, ", ".join(f"{name} {version}" for name, version in versions(results).items() if name != "git"), ""]
+    lines = [", ".join(f"{name} {version}" for name, version in versions(results).items() if name != "git"), ""]
     for kind, word in KINDS.items():
         found = [e for e in results["experiments"] if e["kind"] == kind]
         if found:
             lines += [f"### {word}", "", *_markdown_table((kind, "verdict", "reading"), map(_markdown_row, found)), ""]
     if results["matrix"]:
         lines += _markdown_matrix(results["matrix"])
-    return "\n".join([*lines, END, ""])
+    return "\n".join(lines)
 
 
 def _markdown_row(experiment: Facts) -> Iterator[str]:
@@ -228,12 +224,6 @@ def _markdown_matrix(matrix: Facts) -> list[str]:
     return [*lines, *_markdown_table(("out", "in", *matrix["devices"]), rows), ""]
 
 
-def written(document: str, results: Facts) -> str:
-    """The document with these results in place of those that it has."""
-    before, _, rest = document.partition(BEGIN)
-    return before + markdown(results).rstrip("\n") + rest.partition(END)[2]
-
-
 def rows(results: Facts) -> list[str]:
     """The line of each experiment."""
     return _rows(markdown(results))
@@ -241,17 +231,17 @@ def rows(results: Facts) -> list[str]:
 
 def known_rows(document: str) -> list[str]:
     """Those that a document has."""
-    return _rows(document.partition(BEGIN)[2].partition(END)[0])
+    return _rows(made(document))
 
 
-def _rows(made: str) -> list[str]:
-    return [line for line in made.splitlines() if line.startswith("| **")]
+def _rows(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("| **")]
 
 
 def known_cells(document: str) -> dict[tuple[str, str, str], str]:
     """The words of each cell that a document has."""
-    made = document.partition(BEGIN)[2].partition(END)[0].splitlines()
-    rows = [[field.strip() for field in line.strip("|").split("|")] for line in made if line.startswith("|")]
+    lines = made(document).splitlines()
+    rows = [[field.strip() for field in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     head = next((number for number, row in enumerate(rows) if row[:2] == ["out", "in"]), len(rows))
     cells: dict[tuple[str, str, str], str] = {}
     for row in rows[head + 2:]:
