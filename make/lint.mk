@@ -4,7 +4,7 @@
 
 PYTHON ?= /usr/bin/python3
 CPUS := $(shell nproc)
-LINTS := $(addprefix lint-,rooms headers policies images walkthrough errors format tidy cppcheck shell python mutants spdx)
+LINTS := $(addprefix lint-,rooms layers headers policies images walkthrough errors format tidy cppcheck shell python mutants spdx)
 linted = @printf '  LINT  %s\n' $(@:lint-%=%)
 
 # The files of the tree, committed or not yet; and those of them that are scripts of this interpreter.

@@ -17,7 +17,7 @@ import pytest
 from tests.guest.conftest import Boot, failures, log_has, results
 
 from witness import devices
-from witness.devices import Role, ahci
+from witness.devices import Effect, ahci
 from witness.evidence.case import Case
 from witness.evidence.interrupts import own_messages
 from witness.judge.engine import Result
@@ -60,7 +60,7 @@ def test_a_controller_without_a_disk_is_a_result(record: Run) -> None:
         assert log_has(record, f"{image} 0000:{BUILT_IN} ahci: no drive")
     assert BUILT_IN not in {function.bdf for function, _ in devices.working(case)}
     since = range(case.entry_lines["first"], case.end + 1)
-    assert Role.RESET in map(devices.role, case.writes_to(BUILT_IN, since, ahci.REGION))
+    assert Effect.RESET in map(devices.effect, case.writes_to(BUILT_IN, since, ahci.REGION))
     assert not ahci.ports(case, BUILT_IN, since)
 
 

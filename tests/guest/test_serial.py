@@ -22,12 +22,12 @@ from witness import devices
 from witness.evidence.case import Case
 from witness.judge.engine import Result
 from witness.judge.hazards import unhandled_intx
-from witness.machine.description import Machine, Serial
+from witness.machine.description import Machine, SerialPort
 from witness.machine.record import Outcome, Run
 from witness.pci.topology import Bdf
 from witness.trace.events import PicInterrupt
 
-CONSOLE = Serial("console", 5)  # the last of the three that is shut down
+CONSOLE = SerialPort("console", 5)  # the last of the three that is shut down
 MACHINE = Machine(serials=(CONSOLE,), devices=("edu,addr=0x9", "edu,addr=0xd"))
 CONSOLE_AT, *NEIGHBOURS = THREE = Bdf(0, 5, 0), Bdf(0, 9, 0), Bdf(0, 13, 0)
 GSI = 21

@@ -70,6 +70,7 @@ LATE = "def write():\n    from {} import x\n"
         ("report/text", "_Register = int\n", "1: Register is also at witness/pci/registers.py:1"),
         ("report/text", "REGISTER = 1\ndef f():\n    class Register: pass\n", ""),
         ("judge/rules", 'f.kind == "edu-dma"\n', "1: tests a device's kind: edu-dma"),
+        ("judge/rules", 'write.region == "edu-dma"\n', ""),
         ("judge/rules", 'NAMES = "x", "edu-dma"\nf.name == "edu"\n', ""),
         ("judge/rules", 'KIND = "edu-dma"\nf.kind in ("x", KIND)\n', "2: tests a device's kind: edu-dma"),
         ("judge/rules", 'match kind:\n    case "edu-dma": pass\n', "2: tests a device's kind: edu-dma"),

@@ -12,7 +12,7 @@ import pytest
 from tests.witness.scene import BEHIND, Scene
 
 from witness import devices
-from witness.devices import DeviceModel, Drive, Extent, Landing, Request, Reset, Role
+from witness.devices import DeviceModel, Drive, Effect, Extent, Landing, Request, Reset
 from witness.evidence.case import Case
 from witness.machine.record import Ram
 from witness.pci.topology import Function
@@ -30,8 +30,8 @@ class Mailbox(DeviceModel):
     def matches(self, function: Function) -> bool:
         return function.bdf == BEHIND
 
-    def role(self, write: MmioWrite) -> Role:
-        return Role.RESET if write.region == "edu-mmio" and write.address & 0xFF == 0x64 else Role.OTHER
+    def effect(self, write: MmioWrite) -> Effect:
+        return Effect.RESET if write.region == "edu-mmio" and write.address & 0xFF == 0x64 else Effect.OTHER
 
     def structures(self, case: Case, function: Function, lines: range) -> list[Extent]:
         return [Extent("mailbox", range(0x4000, 0x4010))] if lines.start == 0 else []

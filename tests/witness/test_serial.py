@@ -20,12 +20,12 @@ from witness.evidence.case import Case
 from witness.judge.engine import Result
 from witness.judge.hazards import unhandled_intx
 from witness.judge.rules import judge
-from witness.machine.description import Serial
+from witness.machine.description import SerialPort
 from witness.machine.record import Run
 from witness.pci.topology import Bdf
 from witness.trace.events import MmioWrite, parse
 
-PORT, SERIAL, LINE, IRQ = Bdf(0, 13, 0), Serial("console", 13), 21, 11  # the line is edu's, too
+PORT, SERIAL, LINE, IRQ = Bdf(0, 13, 0), SerialPort("console", 13), 21, 11  # the line is edu's, too
 BASE = 0xC040
 COMMAND = 4
 

@@ -12,7 +12,7 @@ from witness.devices.ahci import Ahci
 from witness.devices.e1000e import E1000e
 from witness.devices.edu import Edu
 from witness.devices.model import (
-    BESIDE, NOWHERE, TELLING, DeviceModel, Drive, Extent, Landing, Load, NetworkModel, Registers, Request, Reset, Role,
+    BESIDE, NOWHERE, TELLING, DeviceModel, Drive, Effect, Extent, Landing, Load, NetworkModel, RegisterNames, Request, Reset,
 )  # fmt: skip
 from witness.devices.nvme import Nvme
 from witness.devices.port import Port
@@ -45,9 +45,9 @@ def working(case: Case) -> list[tuple[Function, DeviceModel]]:
     return [(function, model) for function, model in bound(case) if model.drivable(case, function)]
 
 
-def role(write: MmioWrite) -> Role:
+def effect(write: MmioWrite) -> Effect:
     """What a write into a BAR does, by whoever knows its register."""
-    return next((role for model in MODELS if (role := model.role(write)) is not Role.OTHER), Role.OTHER)
+    return next((effect for model in MODELS if (effect := model.effect(write)) is not Effect.OTHER), Effect.OTHER)
 
 
 def register(write: MmioWrite) -> tuple[int, tuple[str, int | Mapping[int, str]] | None]:
@@ -59,14 +59,14 @@ def register(write: MmioWrite) -> tuple[int, tuple[str, int | Mapping[int, str]]
 
 def begins(write: MmioWrite) -> bool:
     """Whether it tells a device to interrupt."""
-    return role(write) is Role.START
+    return effect(write) is Effect.START
 
 
 def resets(write: MmioWrite) -> bool:
     """Whether it belongs to a reset; of a device without one, to what is done instead."""
     for model in MODELS:
-        what = model.role(write)
-        if what in (Role.RESET, Role.QUIET) or what is Role.ACKNOWLEDGE and model.reset is Reset.ACKNOWLEDGE:
+        what = model.effect(write)
+        if what in (Effect.RESET, Effect.QUIET) or what is Effect.ACKNOWLEDGE and model.reset is Reset.ACKNOWLEDGE:
             return True
     return False
 
@@ -89,7 +89,7 @@ def structures(case: Case, lines: range) -> Iterator[Extent]:
 
 
 __all__ = [
-    "BESIDE", "MODELS", "NOWHERE", "TELLING", "DeviceModel", "Drive",
-    "Extent", "Landing", "Load", "NetworkModel", "Registers", "Request", "Reset", "Role", "begins",
-    "bound", "model_of", "not_driven", "register", "requests", "resets", "role", "structures", "working",
+    "BESIDE", "MODELS", "NOWHERE", "TELLING", "DeviceModel", "Drive", "Effect", "Extent", "Landing", "Load", "NetworkModel",
+    "RegisterNames", "Request", "Reset", "begins", "bound", "effect", "model_of", "not_driven", "register", "requests",
+    "resets", "structures", "working",
 ]  # fmt: skip

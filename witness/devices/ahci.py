@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import Iterator, NamedTuple
 
-from witness.devices.model import DeviceModel, Drive, Extent, Landing, Registers, Request, Role, is_register, wide
+from witness.devices.model import DeviceModel, Drive, Effect, Extent, Landing, RegisterNames, Request, is_register, wide
 from witness.evidence.case import Case
 from witness.evidence.interrupts import interrupted, msi_message
 from witness.machine.description import Sata
@@ -66,7 +66,7 @@ class AtaCommand(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Port:
+class AhciPort:
     """One that is started."""
 
     bdf: Bdf
@@ -107,7 +107,7 @@ class Port:
         return [*found, Landing(range(self.received, self.received + RECEIVED_SIZE), None)]
 
 
-def ports(case: Case, bdf: Bdf, lines: range) -> list[Port]:
+def ports(case: Case, bdf: Bdf, lines: range) -> list[AhciPort]:
     """Those that are started at the end of these lines, if they were so in them."""
     registers: dict[int, int] = {}
     issued: dict[int, list[MmioWrite]] = {}  # by the offset of the port's registers
@@ -125,7 +125,7 @@ def ports(case: Case, bdf: Bdf, lines: range) -> list[Port]:
         elif _of_port(write, PX_CI) and place in issued:
             issued[place].append(write)
     return [
-        Port(
+        AhciPort(
             bdf, (base - PORTS) // (PORT_MASK + 1), tuple(writes), wide(registers, base + PX_CLB), wide(registers, base + PX_FB)
         )
         for base, writes in issued.items()
@@ -144,7 +144,7 @@ def disk_of(case: Case, function: Function) -> Sata | None:
 class Ahci(DeviceModel):
     kind = "ahci"
     regions, mask = (REGION,), BAR_MASK
-    registers: Registers = {
+    registers: RegisterNames = {
         GHC: ("GHC", {0x80000000: "AE", 0x80000001: "AE, HR"}),
         **{PORTS + (PORT_MASK + 1) * n + PX_CMD: (f"P{n}CMD", {0x6: "SUD, POD"}) for n in range(32)},
     }
@@ -155,13 +155,13 @@ class Ahci(DeviceModel):
     def drivable(self, case: Case, function: Function) -> bool:
         return disk_of(case, function) is not None
 
-    def role(self, write: MmioWrite) -> Role:
+    def effect(self, write: MmioWrite) -> Effect:
         """GHC.HR resets the whole controller (10.4.3). Without it and IE no interrupt leaves the controller."""
         if is_register(write, REGION, BAR_MASK, GHC):
-            return Role.RESET if write.value & GHC_HR else Role.OTHER if write.value & GHC_IE else Role.QUIET
+            return Effect.RESET if write.value & GHC_HR else Effect.OTHER if write.value & GHC_IE else Effect.QUIET
         if is_register(write, REGION, BAR_MASK, IS) or _of_port(write, PX_IS):
-            return Role.ACKNOWLEDGE
-        return Role.START if _of_port(write, PX_CI) else Role.OTHER
+            return Effect.ACKNOWLEDGE
+        return Effect.START if _of_port(write, PX_CI) else Effect.OTHER
 
     def structures(self, case: Case, function: Function, lines: range) -> list[Extent]:
         found = ports(case, function.bdf, lines)
@@ -194,7 +194,7 @@ class Ahci(DeviceModel):
 
     def allowed_while_leaving(self, case: Case, function: Function, write: MmioWrite) -> bool:
         """An acknowledgement, if it interrupted since the last command."""
-        if self.role(write) is not Role.ACKNOWLEDGE:
+        if self.effect(write) is not Effect.ACKNOWLEDGE:
             return False
         issued = [w.line for w in case.writes_to(function.bdf, range(write.line), REGION) if _of_port(w, PX_CI)]
         return interrupted(case, function, range(max(issued, default=write.line), write.line))

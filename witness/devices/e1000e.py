@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import Iterator, NamedTuple
 
-from witness.devices.model import Drive, Extent, Landing, NetworkModel, Request, Role, is_register, since_last_but_one, wide
+from witness.devices.model import Drive, Effect, Extent, Landing, NetworkModel, Request, is_register, since_last_but_one, wide
 from witness.evidence.case import Case
 from witness.evidence.interrupts import interrupted
 from witness.machine.record import Ram
@@ -119,18 +119,18 @@ class E1000e(NetworkModel):
     def matches(self, function: Function) -> bool:
         return function.u32(0) == E1000E
 
-    def role(self, write: MmioWrite) -> Role:
+    def effect(self, write: MmioWrite) -> Effect:
         """Before the reset proper, or after it, interrupts are masked, rings and requests stopped. A handler writes the causes
         that it has seen, and offers buffers again."""
         if write.region != REGION:
-            return Role.OTHER
+            return Effect.OTHER
         offset, value = write.address & BAR_MASK, write.value
         if _resets(write):
-            return Role.RESET
+            return Effect.RESET
         stops = offset in (RCTL, TCTL) and not value & ENABLE or offset == CTRL and value & CTRL_GIO_MASTER_DISABLE
         if offset == IMC or stops:
-            return Role.QUIET
-        return {ICR: Role.OFFER, RX + TAIL: Role.OFFER, TX + TAIL: Role.START}.get(offset, Role.OTHER)
+            return Effect.QUIET
+        return {ICR: Effect.OFFER, RX + TAIL: Effect.OFFER, TX + TAIL: Effect.START}.get(offset, Effect.OTHER)
 
     def structures(self, case: Case, function: Function, lines: range) -> list[Extent]:
         return [Extent(f"ring of {ring.bdf}", ring.addresses) for ring in rings(case, function.bdf, lines).values()]
@@ -146,7 +146,7 @@ class E1000e(NetworkModel):
         return int(ring is not None and ring.received(before) == ring.received(after))
 
     def allowed_while_leaving(self, case: Case, function: Function, write: MmioWrite) -> bool:
-        return self.role(write) is Role.OFFER and interrupted(case, function, since_last_but_one(case, function.bdf, write))
+        return self.effect(write) is Effect.OFFER and interrupted(case, function, since_last_but_one(case, function.bdf, write))
 
     def not_driven(self, drive: Drive) -> Iterator[str]:
         """What came in is for the rule about frames."""

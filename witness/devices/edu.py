@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Callable, Iterator
 
 from witness.devices.model import (
-    BESIDE, NOWHERE, DeviceModel, Drive, Extent, Landing, Load, Registers, Request, Reset, Role, is_register,
+    BESIDE, NOWHERE, DeviceModel, Drive, Effect, Extent, Landing, Load, RegisterNames, Request, Reset, is_register,
 )  # fmt: skip
 from witness.evidence.case import Case
 from witness.evidence.interrupts import msi_message
@@ -86,7 +86,7 @@ class Edu(DeviceModel):
     reset = Reset.ACKNOWLEDGE
     load = Load.ANY
     regions, mask = (REGION,), BAR_MASK
-    registers: Registers = {
+    registers: RegisterNames = {
         IRQ_RAISE: ("interrupt raise", {0x001: "ours"}),
         IRQ_ACK: ("interrupt acknowledge", {0x001: "ours", 0x100: "DMA"}),
         DMA_SOURCE: ("DMA source", NOWHERE), DMA_TARGET: ("DMA destination", NOWHERE),
@@ -96,10 +96,10 @@ class Edu(DeviceModel):
     def matches(self, function: Function) -> bool:
         return function.u32(0) == EDU
 
-    def role(self, write: MmioWrite) -> Role:
+    def effect(self, write: MmioWrite) -> Effect:
         if is_register(write, REGION, BAR_MASK, IRQ_RAISE):
-            return Role.START
-        return Role.ACKNOWLEDGE if is_register(write, REGION, BAR_MASK, IRQ_ACK) else Role.OTHER
+            return Effect.START
+        return Effect.ACKNOWLEDGE if is_register(write, REGION, BAR_MASK, IRQ_ACK) else Effect.OTHER
 
     def busy(self, register: Callable[[int, int], int]) -> bool:
         return bool(register(0, DMA_COMMAND) & DMA_RUN)
@@ -119,7 +119,7 @@ class Edu(DeviceModel):
 
     def allowed_while_leaving(self, case: Case, function: Function, write: MmioWrite) -> bool:
         """An acknowledgement, if a message of its own came since its transfer began."""
-        if self.role(write) is not Role.ACKNOWLEDGE:
+        if self.effect(write) is not Effect.ACKNOWLEDGE:
             return False
         started = dmas(case, function.bdf, range(write.line))
         since = range(started[-1].line if started else write.line, write.line)
@@ -128,7 +128,7 @@ class Edu(DeviceModel):
     def not_driven(self, drive: Drive) -> Iterator[str]:
         case, function, lines, bdf = drive.case, drive.function, drive.lines, drive.function.bdf
         message, since = msi_message(case, function, lines)
-        raised = [write.line for write in drive.writes(REGION) if self.role(write) is Role.START]
+        raised = [write.line for write in drive.writes(REGION) if self.effect(write) is Effect.START]
         by_line = [line for line in raised if not case.history.value(bdf, Register.MSI, line) & ENABLE[Register.MSI]]
         if function.interrupt_line is not None and not drive.line_taken(by_line):
             yield "no INTx raised, taken and lowered"

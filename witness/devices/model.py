@@ -27,7 +27,7 @@ class Reset(Enum):
     REGISTER = "register"
 
 
-class Role(Enum):
+class Effect(Enum):
     """What a write into a BAR does."""
 
     RESET = "reset"
@@ -126,7 +126,7 @@ class Drive:
 # What a register's value means, for who compares what two drivers write: words for values; the value itself (TELLING), or beside
 # the name (BESIDE); an address, which differs from run to run (NOWHERE).
 TELLING, BESIDE, NOWHERE = range(3)
-Registers = Mapping[int, tuple[str, Union[int, Mapping[int, str]]]]
+RegisterNames = Mapping[int, tuple[str, Union[int, Mapping[int, str]]]]
 
 
 class DeviceModel(ABC):
@@ -137,7 +137,7 @@ class DeviceModel(ABC):
     load = Load.EACH
     regions: tuple[str, ...] = ()  # QEMU's names of its registers; of virtio's, how they begin
     mask = 0xFFF  # of an address in them: the register
-    registers: Registers = {}
+    registers: RegisterNames = {}
 
     @abstractmethod
     def matches(self, function: Function) -> bool:
@@ -148,7 +148,7 @@ class DeviceModel(ABC):
         return True
 
     @abstractmethod
-    def role(self, write: MmioWrite) -> Role:
+    def effect(self, write: MmioWrite) -> Effect:
         """Of a write into its registers."""
 
     def may_interrupt(self, case: Case, function: Function, line: int) -> bool:

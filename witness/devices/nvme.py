@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import Iterator, NamedTuple
 
-from witness.devices.model import DeviceModel, Drive, Extent, Request, Role, is_register, wide
+from witness.devices.model import DeviceModel, Drive, Effect, Extent, Request, is_register, wide
 from witness.evidence.case import Case
 from witness.evidence.interrupts import msix_table
 from witness.machine.record import Ram
@@ -113,11 +113,11 @@ class Nvme(DeviceModel):
     def matches(self, function: Function) -> bool:
         return function.class_code == NVME_CLASS and function.vendor != VF_VENDOR
 
-    def role(self, write: MmioWrite) -> Role:
+    def effect(self, write: MmioWrite) -> Effect:
         """CC.EN off is a reset (3.7.2)."""
         if is_register(write, REGION, BAR_MASK, CC) and not write.value & CC_EN:
-            return Role.RESET
-        return Role.START if is_register(write, REGION, BAR_MASK, DOORBELL) else Role.OTHER
+            return Effect.RESET
+        return Effect.START if is_register(write, REGION, BAR_MASK, DOORBELL) else Effect.OTHER
 
     def structures(self, case: Case, function: Function, lines: range) -> list[Extent]:
         found = admin(case, function.bdf, lines)

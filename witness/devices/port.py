@@ -6,7 +6,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Iterator
 
-from witness.devices.model import DeviceModel, Drive, Load, Reset, Role
+from witness.devices.model import DeviceModel, Drive, Effect, Load, Reset
 from witness.evidence.case import Case
 from witness.evidence.interrupts import own_messages
 from witness.pci.registers import PCI_EXP_SLTCTL_CCIE, PCI_EXP_SLTCTL_HPIE, Register
@@ -25,8 +25,8 @@ class Port(DeviceModel):
     def matches(self, function: Function) -> bool:
         return bool(function.slot)
 
-    def role(self, write: MmioWrite) -> Role:
-        return Role.OTHER
+    def effect(self, write: MmioWrite) -> Effect:
+        return Effect.OTHER
 
     def may_interrupt(self, case: Case, function: Function, line: int) -> bool:
         """Its events are off but while the port is driven, and come by messages then."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Iterable, Iterator
 
-from witness.devices.model import DeviceModel, Drive, Load, Role, is_register
+from witness.devices.model import DeviceModel, Drive, Effect, Load, is_register
 from witness.evidence.case import Case
 from witness.pci.registers import PCI_COMMAND_MASTER, Register
 from witness.pci.topology import Bdf, Function
@@ -56,12 +56,13 @@ class Serial(DeviceModel):
     def matches(self, function: Function) -> bool:
         return function.u32(0) == PCI_SERIAL
 
-    def role(self, write: MmioWrite) -> Role:
+    def effect(self, write: MmioWrite) -> Effect:
         """The FIFOs are emptied last, when IER is where it belongs, and no interrupt enabled."""
         if not is_register(write, REGION, BAR_MASK, FCR, LCR, IER):
-            return Role.OTHER
-        roles = {(FCR, FCR_CLEAR): Role.RESET, (LCR, LCR_8N1): Role.QUIET, (IER, 0): Role.QUIET, (IER, IER_THRI): Role.START}
-        return roles.get((write.address & BAR_MASK, write.value), Role.OTHER)
+            return Effect.OTHER
+        quiet = dict.fromkeys(((LCR, LCR_8N1), (IER, 0)), Effect.QUIET)
+        effects = quiet | {(FCR, FCR_CLEAR): Effect.RESET, (IER, IER_THRI): Effect.START}
+        return effects.get((write.address & BAR_MASK, write.value), Effect.OTHER)
 
     def may_interrupt(self, case: Case, function: Function, line: int) -> bool:
         return interrupt_enabled(case.writes_to(function.bdf, range(line), REGION))
@@ -74,7 +75,7 @@ class Serial(DeviceModel):
         if drive.function.interrupt_line is None:
             return
         writes = drive.writes(REGION)
-        if not drive.line_taken([write.line for write in writes if self.role(write) is Role.START]):
+        if not drive.line_taken([write.line for write in writes if self.effect(write) is Effect.START]):
             yield "no INTx raised, taken and lowered"
         text = sent(writes)
         if not text:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Iterator, NamedTuple
 
 from witness.devices.model import (
-    BESIDE, NOWHERE, TELLING, DeviceModel, Drive, Extent, Landing, Load, NetworkModel, Registers, Request, Role, since_last_but_one,
-    wide,
+    BESIDE, NOWHERE, TELLING, DeviceModel, Drive, Effect, Extent, Landing, Load, NetworkModel, RegisterNames, Request,
+    since_last_but_one, wide,
 )  # fmt: skip
 from witness.evidence.case import Case
 from witness.evidence.interrupts import interrupted, msix_table
@@ -212,7 +212,7 @@ class Virtio(DeviceModel):
 
     regions, mask = (COMMON_REGION,), COMMON_MASK
     identities: tuple[int, int]  # modern, transitional
-    registers: Registers = {  # 4.1.4.3
+    registers: RegisterNames = {  # 4.1.4.3
         0x00: ("device_feature_select", TELLING), 0x08: ("driver_feature_select", TELLING), 0x0C: ("driver_feature", BESIDE),
         0x10: ("config_msix_vector", BESIDE),
         DEVICE_STATUS: (
@@ -227,10 +227,10 @@ class Virtio(DeviceModel):
     def matches(self, function: Function) -> bool:
         return function.u32(0) in self.identities
 
-    def role(self, write: MmioWrite) -> Role:
+    def effect(self, write: MmioWrite) -> Effect:
         if not write.region.startswith(COMMON_REGION) or write.address & COMMON_MASK != DEVICE_STATUS:
-            return Role.OTHER
-        return Role.START if write.value else Role.RESET
+            return Effect.OTHER
+        return Effect.START if write.value else Effect.RESET
 
     def structures(self, case: Case, function: Function, lines: range) -> list[Extent]:
         found = queues(case, function.bdf, lines)
@@ -300,8 +300,8 @@ class VirtioNet(Virtio, NetworkModel):
     kind = NET
     identities = 0x10411AF4, 0x10001AF4
 
-    def role(self, write: MmioWrite) -> Role:
-        return Role.OFFER if write.region == NET_NOTIFY else super().role(write)
+    def effect(self, write: MmioWrite) -> Effect:
+        return Effect.OFFER if write.region == NET_NOTIFY else super().effect(write)
 
     def unfinished(self, case: Case, function: Function, lines: range, before: Ram, after: Ram) -> int:
         """The one frame that came since: buffers wait for frames as long as they are there."""
@@ -309,7 +309,7 @@ class VirtioNet(Virtio, NetworkModel):
         return sum(before.u16(queue.used + 2) == after.u16(queue.used + 2) for queue in receiving)
 
     def allowed_while_leaving(self, case: Case, function: Function, write: MmioWrite) -> bool:
-        return self.role(write) is Role.OFFER and interrupted(case, function, since_last_but_one(case, function.bdf, write))
+        return self.effect(write) is Effect.OFFER and interrupted(case, function, since_last_but_one(case, function.bdf, write))
 
     def has_traffic(self, drive: Drive, queue: Queue) -> bool:
         """Where nobody answers, no frame comes in; where the network is none of ours, nobody knows."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Iterator
 
 from witness import devices
-from witness.devices import Reset, Role
+from witness.devices import Effect, Reset
 from witness.evidence.case import Case
 from witness.judge import signature
 from witness.judge.engine import Finding, Missing, entered_at, keeps_master, need_trace, started, told
@@ -75,7 +75,7 @@ def reset_comes_before_bus_master(case: Case, hop: Hop) -> Finding | None:
     masters = {c.bdf: c.line for c in reversed(case.changes(lines)) if c.master_set}
     begun: dict[Bdf | None, MmioWrite] = {}
     for write in case.device_writes(lines):
-        if devices.role(write) is not Role.QUIET:
+        if devices.effect(write) is not Effect.QUIET:
             begun.setdefault(case.owner(write), write)
     problems = []
     for bdf in functions:

@@ -16,7 +16,7 @@ from typing import Any
 
 from witness.lab import disk
 from witness.lab.stage import Action, Stage
-from witness.machine.description import E1000E, Content, Disk, Machine, Nic, Sata, Serial
+from witness.machine.description import E1000E, Content, Disk, Machine, Nic, Sata, SerialPort
 from witness.pci.topology import Bdf
 
 MIB = 128
@@ -134,7 +134,7 @@ def _warn(at: Stage) -> None:
 def _machine(*devices: str, **parts: Any) -> Machine:
     # An empty port, for the policy that is about bridges.
     port = "pcie-root-port,id=root,addr=6,chassis=1,hotplug=off"
-    return Machine(mib=MIB, serials=(Serial("neighbour", NEIGHBOUR.device),), devices=(*devices, port), **parts)
+    return Machine(mib=MIB, serials=(SerialPort("neighbour", NEIGHBOUR.device),), devices=(*devices, port), **parts)
 
 
 DEVICES = {

@@ -9,21 +9,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 from witness.lab.disk import disk
-from witness.machine.description import E1000E, Machine, Nic, Rng, Serial
+from witness.machine.description import E1000E, Machine, Nic, Rng, SerialPort
 
 MIB = 128
 
 EDU = Machine(mib=MIB, devices=("edu,addr=5",))
 
 # edu, and on its line a serial port, which is driven first.
-CONSOLE = Machine(mib=MIB, serials=(Serial("console", 5),), devices=("edu,addr=0x9",))
+CONSOLE = Machine(mib=MIB, serials=(SerialPort("console", 5),), devices=("edu,addr=0x9",))
 
 # All on GSI 21: a serial port, below the others and so shut down behind them; edu, AHCI and two virtio disks. The second of these
 # goes on when its bus master is off, as each did in 2015; since QEMU 5.0 a virtio device switches itself off. Without ioeventfd a
 # disk has its requests when the guest's write that offers them has been done.
 SHARED = Machine(
     mib=MIB,
-    serials=(Serial("console", 5),),
+    serials=(SerialPort("console", 5),),
     devices=(
         "edu,addr=0x9",
         "ich9-ahci,id=ahci,addr=0xd",

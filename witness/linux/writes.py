@@ -61,20 +61,6 @@ BITS = {
     Register.MSIX: {0x8000: "MSI-X", 0x4000: "mask all"},
 }
 
-RegisterNames = Mapping[int, tuple[str, Union[int, Mapping[int, str]]]]
-
-COMMON: RegisterNames = {
-}  # fmt: skip
-
-EDU: RegisterNames = {
-}  # fmt: skip
-AHCI: RegisterNames = {
-}
-
-REGIONS: Mapping[str, tuple[int, RegisterNames]] = {
-}  # fmt: skip
-UNNAMED: RegisterNames = {}
-
 ALL_ONES, ROM_FLAGS = 0xFFFFFFFF, 0x7FF  # a ROM BAR's low bits are no address
 TABLE = {0: "address", 4: "address, upper half", 8: "data", TABLE_CONTROL: "control"}
 

@@ -116,7 +116,7 @@ class Rng:
 
 
 @dataclass(frozen=True)
-class Serial:
+class SerialPort:
     """A pci-serial function on the root bus and the file that takes what it sends: firmware's text first, as on any console."""
 
     name: str
@@ -140,7 +140,7 @@ class Machine:
     nics: tuple[Nic, ...] = ()
     rngs: tuple[Rng, ...] = ()
     sata: tuple[Sata, ...] = ()
-    serials: tuple[Serial, ...] = ()
+    serials: tuple[SerialPort, ...] = ()
     devices: tuple[str, ...] = ()  # -device, in order
     extra: tuple[str, ...] = ()
 

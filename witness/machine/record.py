@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Sequence
 
 from witness.boot.protocol import BOOT_PARAMS_SIZE, Image
-from witness.machine.description import Disk, Machine, Nic, Rng, Sata, Serial
+from witness.machine.description import Disk, Machine, Nic, Rng, Sata, SerialPort
 from witness.pci.topology import Bdf
 from witness.trace import events as trace
 
@@ -202,7 +202,7 @@ def _machine(facts: dict[str, Any]) -> Machine:
     nics = tuple(Nic(**nic) for nic in facts.pop("nics"))
     rngs = tuple(Rng(**rng) for rng in facts.pop("rngs"))
     sata = tuple(Sata(**disk) for disk in facts.pop("sata"))
-    serials = tuple(Serial(**serial) for serial in facts.pop("serials"))
+    serials = tuple(SerialPort(**serial) for serial in facts.pop("serials"))
     rest = {key: tuple(v) if isinstance(v, list) else v for key, v in facts.items()}
     return Machine(disks=disks, nics=nics, rngs=rngs, sata=sata, serials=serials, **rest)
 

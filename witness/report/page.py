@@ -30,7 +30,7 @@ SIGNS = {
 
 
 @dataclass(frozen=True)
-class Subject:
+class Topic:
     """What the results are about, in the words of the page."""
 
     title: str
@@ -40,7 +40,7 @@ class Subject:
     has_matrix: bool
 
 
-LAB = Subject(
+LAB = Topic(
     "the lab",
     "The lab: what a hand-off of PCI devices lets loose",
     "Every claim of “PCI/MSI: Don't disable MSI/MSI-X at shutdown” (M. Tsirkin, 2015), and every limit of it, as an experiment on "
@@ -49,7 +49,7 @@ LAB = Subject(
     {"claim": (table.KINDS["claim"], "What the patch says"), "limit": (table.KINDS["limit"], "Where it does not reach")},
     True,
 )
-LINUX = Subject(
+LINUX = Topic(
     "Linux on either side",
     "A real Linux on either side of the hand-off",
     "Debian's unmodified kernel takes over from the images of pci-handoff, and hands over to them, by kexec and after a crash. "
