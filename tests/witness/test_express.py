@@ -97,6 +97,11 @@ def it_is_disabled_in_the_end(s: Scene) -> None:
     s.after_step("again-nvme-io", nvme(0x14, 0x460000))
 
 
+@change()
+def cc_is_written_again_while_it_is_enabled(s: Scene) -> None:
+    s.after_step("again-nvme-submit", nvme(0x14, 0x460001))
+
+
 @change("driven-next")
 def no_message_of_the_admin_queue(s: Scene) -> None:
     s.replace("again-nvme-io", nvme(0x1004, 1))

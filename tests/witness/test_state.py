@@ -39,6 +39,15 @@ def test_a_wide_write_reaches_the_register_in_its_upper_half() -> None:
     assert [(c.register, c.new) for c in h.changes] == [(Register.MSI, 0x81)]
 
 
+def test_a_write_of_unknown_width_reaches_the_register_that_it_hits_and_no_other() -> None:
+    """A 16-bit write to what is below MSI's control, and one to the control itself, each without the access behind it."""
+    for offset, reached in ((CONTROL - 2, []), (CONTROL, [Register.MSI])):
+        found = History(TOPOLOGY.functions)
+        for event in parse(config_write(EDU, offset, 0x81)[1:]):
+            assert isinstance(event, ConfigWrite) and event.size == 0
+            assert [change.register for change in found.apply(event)] == reached
+
+
 def test_values_before_between_and_after() -> None:
     h = history((EDU, COMMAND, 7, 2), (EDU, COMMAND, 3, 2))
     assert [h.value(EDU, Register.COMMAND, line) for line in (0, 2, 3, 4, 5)] == [0, 0, 7, 7, 3]
@@ -91,7 +100,9 @@ def test_where_somebody_has_it_only_those_behind_it_are() -> None:
 
 
 def test_msi_switched_off_and_on_again_is_no_hop() -> None:
-    assert hops(changes(SET, ON, (EDU, CONTROL, 0x80), ON), 20) == []
+    again = SET, ON, (EDU, CONTROL, 0x80), ON
+    assert hops(changes(*again), 20) == []
+    assert hops(changes(*again, OFF, SET), 20) == [Hop(1, range(10, 11), range(11, 12), range(12, 21))]
 
 
 def test_an_address_belongs_to_whoever_maps_it_then() -> None:
