@@ -18,9 +18,10 @@ from tests.witness.scene import (
 )  # fmt: skip
 
 from witness.bench.boot import boot_row, empty_application
-from witness.bench.config import ConfigAccess, accesses, capability_list, entry_line, enumeration, in_lines, only_hop, out_accesses
+from witness.bench.config import ConfigAccess, accesses, entry_line, enumeration, in_lines, only_hop, out_accesses
 from witness.bench.handoff import breakdown, enumeration_rows, shutdown_row, size_row, spread_row, stamped, steps_by_trace
 from witness.evidence.case import Case
+from witness.pci.names import capability_list
 from witness.pci.topology import Bdf
 from witness.report.budget import Row, aligned
 from witness.trace.events import parse

@@ -17,13 +17,14 @@ from tests.witness.scene import EDU, NAMES, TABLE, VECTOR, VIRTIO, Scene, config
 from tests.witness.test_bench import ENTERED, config_read
 from witness.bench import bench, linux as bench_linux
 from witness.bench.beside import RATIO_MIN, WHY_IN, WHY_OUT, attributed, ratio_row, medians, to_msix_off
-from witness.bench.config import ConfigAccess, Counts, Layout, accesses, grouped, linux_line, only_hop
+from witness.bench.config import ConfigAccess, Counts, accesses, grouped, linux_line, only_hop
 from witness.bench.handoff import Bench, first_done
 from witness.bench.linux import OURS, PAIRS, STEPS, THEIRS, Pair, blackout, counted_between, hand_off
 from witness.evidence.case import Case
 from witness.machine.firmware import Firmware
 from witness.machine.qemu import Settings, Unusable
 from witness.machine.record import Outcome
+from witness.pci.names import Layout
 from witness.pci.topology import Bdf
 from witness.report import text as report
 
@@ -210,13 +211,13 @@ def at(offset: int, write: bool = False, size: int = 2, hit: bool = True) -> Con
     ],
 )
 def test_groups(offset: int, type_0: str, type_1: str) -> None:
-    assert (Layout(False, CAPABLE).group(at(offset)), Layout(True, CAPABLE).group(at(offset))) == (type_0, type_1)
+    assert (Layout(False, CAPABLE).group(offset), Layout(True, CAPABLE).group(offset)) == (type_0, type_1)
 
 
 def test_what_no_capability_claims_is_the_devices_own() -> None:
-    assert Layout(False, {}).group(at(0x60)) == "the device's own"
-    assert Layout(False, {}).group(at(0x100)) == "extended space"
-    assert Layout(False, {0x34: 0x80, 0x80: 5}).group(at(0x60)) == "the device's own"
+    assert Layout(False, {}).group(0x60) == "the device's own"
+    assert Layout(False, {}).group(0x100) == "extended space"
+    assert Layout(False, {0x34: 0x80, 0x80: 5}).group(0x60) == "the device's own"
 
 
 def test_nobody_s_answer_is_in_no_group() -> None:

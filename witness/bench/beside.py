@@ -7,10 +7,11 @@ from pathlib import Path
 from statistics import median
 from typing import Iterable, Mapping, Sequence
 
-from witness.bench.config import ConfigAccess, Counts, Layout, by_function, grouped
+from witness.bench.config import ConfigAccess, Counts, by_function, grouped
 from witness.bench.handoff import Counted
 from witness.bench.linux import PAIRS, STEPS, Columns, Pair
 from witness.linux.trial import INITRD, LINUX
+from witness.pci.names import Layout
 from witness.pci.registers import PCI_CAPABILITY_LIST, PCI_HEADER_TYPE, PCI_HEADER_TYPE_BRIDGE
 from witness.pci.topology import Bdf, Topology
 from witness.report.budget import Row, ratio

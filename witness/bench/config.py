@@ -10,17 +10,14 @@ from typing import Iterable, Iterator, Mapping, Sequence
 
 from witness.evidence.case import Case, shows_entry
 from witness.machine.qemu import Unusable
-from witness.pci.registers import (
-    PCI_CAPABILITY_LIST, PCI_CAP_ID_EXP, PCI_CAP_ID_MSI, PCI_CAP_ID_MSIX, PCI_COMMAND, PCI_STD_HEADER_SIZEOF,
-)  # fmt: skip
+from witness.pci.names import Layout
+from witness.pci.registers import PCI_COMMAND
 from witness.pci.topology import Bdf
 from witness.trace.events import ConfigRead, MmioWrite
 from witness.trace.phases import Hop
 
 # The width of a read shows in this trace point alone.
 READS = "memory_region_ops_read"
-
-PCI_EXT_CAP_START = 0x100
 
 
 @dataclass(frozen=True)
@@ -134,56 +131,7 @@ def by_function(found: Iterable[ConfigAccess]) -> dict[Bdf, list[ConfigAccess]]:
     return functions
 
 
-# --- registers ---
-
-# Names of lspci's; of an ID without one the number stays.
-CAPABILITIES = {
-    1: "PM", 9: "vendor's", 0xD: "SSVID", 0x12: "SATA",
-    PCI_CAP_ID_MSI: "MSI", PCI_CAP_ID_EXP: "PCI Express", PCI_CAP_ID_MSIX: "MSI-X",
-}  # fmt: skip
-EXTENDED = {1: "AER", 3: "serial number", 0xB: "vendor's", 0xD: "ACS", 0x1D: "DPC"}
-
-# The header: where each group ends. Type 1's numbers and windows lie where type 0 has further BARs.
-HEADER = (
-    (0x04, "vendor and device ID"), (0x06, "command"), (0x08, "status"), (0x0C, "class, revision"),
-    (0x10, "header type, cache line, latency"),
-)  # fmt: skip
-TYPE_0 = ((0x28, "BAR"), (0x30, "subsystem"), (0x34, "ROM BAR"), (0x38, "capability pointer"), (0x40, "INTx line and pin"))
-TYPE_1 = (
-    (0x18, "BAR"), (0x1C, "bus numbers"), (0x34, "bridge windows"), (0x38, "capability pointer"), (0x3C, "ROM BAR"),
-    (0x3E, "INTx line and pin"), (0x40, "bridge control"),
-)  # fmt: skip
-
-
-def capability_list(answers: Mapping[int, int]) -> dict[int, str]:
-    """The headers by position that these answers (value by offset) lead through, extended ones included."""
-    found: dict[int, str] = {}
-    lists = ((answers.get(PCI_CAPABILITY_LIST, 0) & 0xFC, 0xFF, CAPABILITIES, 8), (PCI_EXT_CAP_START, 0xFFFF, EXTENDED, 20))
-    for position, mask, names, shift in lists:
-        while position in answers and position not in found and position >= PCI_STD_HEADER_SIZEOF:
-            id = answers[position] & mask
-            if answers[position]:  # an extended space without a capability begins with zeros
-                found[position] = names.get(id, f"{id:#x}")
-            position = answers[position] >> shift & 0xFFC
-    return found
-
-
-class Layout:
-    """What lies where in one function's configuration space."""
-
-    def __init__(self, bridge: bool, answers: Mapping[int, int]) -> None:
-        self.header = (*HEADER, *(TYPE_1 if bridge else TYPE_0))
-        self.capabilities = capability_list(answers)
-
-    def group(self, access: ConfigAccess) -> str:
-        """A register before all capabilities, or between them, is the device's own."""
-        if access.offset < PCI_STD_HEADER_SIZEOF:
-            return next(name for end, name in self.header if access.offset < end)
-        begin = PCI_STD_HEADER_SIZEOF if access.offset < PCI_EXT_CAP_START else PCI_EXT_CAP_START
-        position = max((p for p in self.capabilities if begin <= p <= access.offset), default=None)
-        if position is None:
-            return "extended space" if begin == PCI_EXT_CAP_START else "the device's own"
-        return f"{self.capabilities[position]} capability"
+# --- counts ---
 
 
 @dataclass(frozen=True)
@@ -203,7 +151,7 @@ def grouped(found: Iterable[ConfigAccess], layouts: Mapping[Bdf, Layout]) -> dic
     widths: dict[str, set[int]] = {}
     for access in found:
         if access.hit and access.bdf in layouts:
-            group = layouts[access.bdf].group(access)
+            group = layouts[access.bdf].group(access.offset)
             (writes if access.write else reads)[group] += 1
             widths.setdefault(group, set()).add(8 * access.size)
     return {group: Counts(reads[group], writes[group], tuple(sorted(widths[group]))) for group in widths}

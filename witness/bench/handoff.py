@@ -14,14 +14,14 @@ from tempfile import TemporaryDirectory
 from typing import Iterable, Iterator, Mapping, Sequence
 
 from witness.bench.config import (
-    READS, ConfigAccess, accesses, by_function, capability_list, command_only, entry_line, enumeration, in_lines, only_hop,
-    out_accesses,
+    READS, ConfigAccess, accesses, by_function, command_only, entry_line, enumeration, in_lines, only_hop, out_accesses,
 )  # fmt: skip
 from witness.boot.protocol import Image
 from witness.evidence.case import Case
 from witness.machine.description import REFERENCE, Machine
 from witness.machine.qemu import AtEntry, Session, Settings, Unusable, run
 from witness.machine.record import Entry, Outcome, Run
+from witness.pci.names import capability_list
 from witness.pci.registers import Register
 from witness.pci.topology import Bdf
 from witness.report.budget import Row

@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Iterator, Mapping, Union
+from typing import Mapping, Union
 
 from witness import devices
 from witness.devices import BESIDE, NOWHERE, TELLING
 from witness.evidence.case import Case
 from witness.evidence.interrupts import TABLE_CONTROL, TABLE_ENTRY, TABLE_MASK, TABLE_MASKED, TABLE_REGION
-from witness.pci.registers import PCI_CAP_ID_EXP, PCI_CAP_ID_MSI, PCI_MSI_FLAGS_64BIT, Register
+from witness.pci import names
 from witness.pci.topology import Bdf, Function
 from witness.trace.events import CONSOLES, ConfigRead, ConfigWrite, MmioWrite
 from witness.trace.state import Change
@@ -23,43 +23,6 @@ FunctionEvent = Union[ConfigRead, ConfigWrite, MmioWrite]
 
 # In the place of addresses, vectors, and a driver's data.
 VARIES = "<- …"
-
-# --- names, as in Linux's pci_regs.h and the specifications ---
-
-HEADER = {0x06: "status", 0x0C: "cache line size", 0x0D: "latency timer", 0x3C: "interrupt line", 0x3E: "bridge control"}
-BRIDGE = {
-    0x18: "primary bus", 0x19: "secondary bus", 0x1A: "subordinate bus", 0x1B: "secondary latency timer", 0x1C: "I/O window",
-    0x1E: "secondary status", 0x20: "memory window", 0x24: "prefetchable window", 0x28: "prefetchable base, upper half",
-    0x2C: "prefetchable limit, upper half", 0x30: "I/O window, upper halves",
-}  # fmt: skip
-ROM = {0: 0x30, 1: 0x38}  # by header type
-CAPABILITIES: Mapping[int, Mapping[int, str]] = {
-    0x01: {4: "power management control"},
-    PCI_CAP_ID_EXP: {
-        0x08: "device control", 0x0A: "device status", 0x10: "link control", 0x12: "link status", 0x18: "slot control",
-        0x1A: "slot status", 0x1C: "root control", 0x20: "root status", 0x28: "device control 2", 0x30: "link control 2",
-    },
-}  # fmt: skip
-MSI = {
-    False: {4: "msi address", 8: "msi data", 0x0C: "msi mask"},
-    True: {4: "msi address", 8: "msi address, upper half", 0x0C: "msi data", 0x10: "msi mask"},
-}
-EXTENDED = {
-    0x0001: {
-        0x04: "aer uncorrectable status", 0x08: "aer uncorrectable mask", 0x0C: "aer severity", 0x10: "aer correctable status",
-        0x14: "aer correctable mask", 0x18: "aer control", 0x2C: "aer root command", 0x30: "aer root status",
-    },
-    0x000D: {0x06: "acs control"},
-}  # fmt: skip
-EXTENDED_BEGIN = 0x100
-ROUTES = {0x60 + wire: f"PIRQ{letter} route" for wire, letter in zip((0, 1, 2, 3, 8, 9, 10, 11), "ABCDEFGH")}
-LPC = 0x29188086  # ICH9's, which q35 has
-
-BITS = {
-    Register.COMMAND: {0x001: "I/O", 0x002: "memory", 0x004: "bus master", 0x040: "PERR", 0x100: "SERR", 0x400: "INTx Disable"},
-    Register.MSI: {0x0001: "MSI", 0x0070: "more messages"},
-    Register.MSIX: {0x8000: "MSI-X", 0x4000: "mask all"},
-}
 
 ALL_ONES, ROM_FLAGS = 0xFFFFFFFF, 0x7FF  # a ROM BAR's low bits are no address
 TABLE = {0: "address", 4: "address, upper half", 8: "data", TABLE_CONTROL: "control"}
@@ -104,16 +67,16 @@ def accesses(case: Case) -> Mapping[Bdf, list[FunctionEvent]]:
 
 def writes(case: Case, bdf: Bdf, lines: range) -> list[Write]:
     """Those of these lines. Notifications in a row are one: how many there are is the workload's."""
-    names = _Names(case, case.topology.functions[bdf])
+    named = _Names(case, case.topology.functions[bdf])
     changes: dict[int, list[Change]] = defaultdict(list)
     for change in case.changes(lines):
         changes[change.line].append(change)
     found: list[Write] = []
     for event in (event for event in accesses(case)[bdf] if event.line in lines):
         if isinstance(event, ConfigWrite):
-            found.append(names.config(event, changes[event.line]))
+            found.append(named.config(event, changes[event.line]))
         elif isinstance(event, MmioWrite):
-            write = names.memory(event)
+            write = named.memory(event)
             if found and event.region.startswith(NOTIFY_REGION) and found[-1].what == write.what:
                 write = replace(found[-1], times=found.pop().times + 1)
             found.append(write)
@@ -122,23 +85,8 @@ def writes(case: Case, bdf: Bdf, lines: range) -> list[Write]:
 
 class _Names:
     def __init__(self, case: Case, function: Function) -> None:
-        self.function, self.registers = function, dict(HEADER)
-        self.bars: dict[int, str] = {}
-        if function.buses:
-            self.registers |= BRIDGE
-        if function.u32(0) == LPC:
-            self.registers |= ROUTES
-        for number, (_, offsets) in enumerate(function.bars):
-            for half, offset in zip(("", ", upper half"), offsets):
-                self.bars[offset] = f"BAR {(offsets[0] - 0x10) // 4}{half}"
-        self.bars[ROM[bool(function.buses)]] = "ROM BAR"
-        for capability, position in function.capabilities():
-            named = CAPABILITIES.get(capability, {})
-            if capability == PCI_CAP_ID_MSI:
-                named = MSI[bool(function.u16(position + 2) & PCI_MSI_FLAGS_64BIT)]
-            self.registers |= {position + offset: name for offset, name in named.items()}
-        for capability, position in _extended(case, function.bdf):
-            self.registers |= {position + offset: name for offset, name in EXTENDED.get(capability, {}).items()}
+        reads = (access for access in accesses(case)[function.bdf] if isinstance(access, ConfigRead))
+        self.bars, self.registers = names.bars(function), names.registers(function, {read.offset: read.value for read in reads})
 
     def config(self, write: ConfigWrite, changes: list[Change]) -> Write:
         value = f"<- 0x{write.value:0{2 * (write.size or 2)}x}"
@@ -168,18 +116,7 @@ class _Names:
 
 
 def _bits(change: Change) -> str:
-    named = BITS[change.register]
+    named = names.BITS[change.register]
     words = [f"{name} {'on' if change.new & bit else 'off'}" for bit, name in named.items() if (change.old ^ change.new) & bit]
     rest = (change.old ^ change.new) & ~sum(named)
     return ", ".join([*words, *([f"0x{rest:04x} changed"] if rest else [])]) or "as it was"
-
-
-def _extended(case: Case, bdf: Bdf) -> Iterator[tuple[int, int]]:
-    """The extended capabilities: their headers as a kernel read them; the witness reads the first 256 bytes alone."""
-    reads = (access for access in accesses(case)[bdf] if isinstance(access, ConfigRead))
-    heads = {read.offset: read.value for read in reads if read.offset >= EXTENDED_BEGIN}
-    position, seen = EXTENDED_BEGIN, set[int]()
-    while position in heads and position not in seen:
-        seen.add(position)
-        yield heads[position] & 0xFFFF, position
-        position = heads[position] >> 20 & ~3
