@@ -8,25 +8,30 @@ something that did not happen. Provoked by traces made of text; no clock, no QEM
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
+from typing import Callable
 
 import pytest
 
+from tests.witness.documented import BENCH, disagreements
 from tests.witness.scene import EDU, NAMES, TABLE, VECTOR, VIRTIO, Scene, config_write, memory_write, msi
 from tests.witness.test_bench import ENTERED, config_read
-from witness.bench import bench, linux as bench_linux
+from witness.bench import bench, beside as bench_beside, linux as bench_linux
 from witness.bench.beside import RATIO_MIN, WHY_IN, WHY_OUT, attributed, ratio_row, medians, to_msix_off
 from witness.bench.config import ConfigAccess, Counts, accesses, grouped, linux_line, only_hop
 from witness.bench.handoff import Bench, first_done
-from witness.bench.linux import OURS, PAIRS, STEPS, THEIRS, Pair, blackout, counted_between, hand_off
+from witness.bench.linux import OURS, PAIRS, STEPS, THEIRS, Columns, Pair, blackout, counted_between, hand_off
 from witness.evidence.case import Case
+from witness.linux.trial import FIRST, INITRD, LINUX
 from witness.machine.firmware import Firmware
 from witness.machine.qemu import Settings, Unusable
 from witness.machine.record import Outcome
 from witness.pci.names import Layout
 from witness.pci.topology import Bdf
 from witness.report import text as report
+from witness.report.results import Facts
 
 LINUX_TO_LINUX = Pair(THEIRS, THEIRS)
 
@@ -259,40 +264,67 @@ def test_steps_add_up() -> None:
     assert table[-2] == ["all of it", "10.0", "3000.0", "5000"]
 
 
-# --- without Linux ---
+# --- the whole of it, without a machine ---
 
 
-def test_without_linux_the_rest_is_measured_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set-up is what is missing: neither a pass nor a budget that is exceeded."""
+class Stub:
+    case = type("case", (), {"run": type("run", (), {"versions": {"QEMU": "7.2.22"}})})
+    functions = 10
 
-    class Stub:
-        case = type("case", (), {"run": type("run", (), {"versions": {}})})
-        functions = 10
+    def ms(self, _: object) -> dict[str, float]:
+        return {"start": 1.0}
 
-        def ms(self, _: object) -> dict[str, float]:
-            return {"start": 1.0}
+    def steps(self) -> dict[str, int]:
+        return {"place": 1, "verify": 1, "enter": 1}
 
-        def steps(self) -> dict[str, int]:
-            return {"place": 1, "verify": 1, "enter": 1}
+    def costs(self) -> dict[str, int]:
+        return {"enumeration reads": 1}
 
-        def costs(self) -> dict[str, int]:
-            return {}
+
+@pytest.fixture
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Outcome, list[str], Facts]]:
+    """What is told, and results.json."""
 
     def timed(_: object, pair: Pair) -> Stub:
-        assert pair == Pair(OURS, OURS), "there is no Linux"
+        assert pair == Pair(OURS, OURS) or (tmp_path / LINUX).exists()
         return Stub()
 
+    def measure(make_run_s: float, linux: bool = False) -> tuple[Outcome, list[str], Facts]:
+        for name in (LINUX, INITRD, FIRST) if linux else ():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+        monkeypatch.setattr(bench, "boots", lambda *_: (make_run_s, 2.5))
+        outcome, lines = bench.measure(tmp_path, "", Settings(Firmware(Path("OVMF.fd"), None)))
+        return outcome, lines, json.loads((tmp_path / "bench" / "results.json").read_text())
+
     (tmp_path / "bench").mkdir()
-    monkeypatch.setattr(bench, "boots", lambda *_: (3.0, 2.5))
+    monkeypatch.setattr(bench, "version", lambda _: "6.1")
     monkeypatch.setattr(bench_linux, "timed", timed)
+    monkeypatch.setattr(bench_linux, "counted", lambda _: (Columns([], [], []), dict.fromkeys(STEPS, 1)))
+    monkeypatch.setattr(bench_linux, "blackout", lambda *_: {})
+    monkeypatch.setattr(bench_beside, "tables", lambda *_: [])
     monkeypatch.setattr(Bench, "counted", lambda *_: Stub())
     monkeypatch.setattr(bench, "steps_by_trace", lambda _: {})
     monkeypatch.setattr(bench, "_rows", lambda *_: [])
     monkeypatch.setattr(report, "versions", lambda _: "QEMU")
-    outcome, lines = bench.measure(tmp_path, "", Settings(Firmware(Path("OVMF.fd"), None)))
+    return measure
+
+
+def test_without_linux_the_rest_is_measured_and_that_is_said(measured: Callable[..., tuple[Outcome, list[str], Facts]]) -> None:
+    """Set-up is what is missing: neither a pass nor a budget that is exceeded."""
+    outcome, lines, _ = measured(3.0)
     assert outcome is Outcome.SETUP
     assert any("without" in line and "make linux-parts" in line for line in lines)
     assert lines[-1].startswith("RESULT: INCOMPLETE")
-    monkeypatch.setattr(bench, "boots", lambda *_: (30.0, 2.5))
-    outcome, lines = bench.measure(tmp_path, "", Settings(Firmware(Path("OVMF.fd"), None)))
+    outcome, lines, _ = measured(30.0)
     assert outcome is Outcome.SETUP and lines[-1].startswith("RESULT: INCOMPLETE, over budget: make run")
+
+
+def test_results_are_as_documented(measured: Callable[..., tuple[Outcome, list[str], Facts]]) -> None:
+    results = measured(3.0, linux=True)[2]
+    assert disagreements(results, BENCH) == []
+    wrong = {**results, "seconds": {"make run": "3 s"}, "kernel": "6.1", "rows": []}
+    assert disagreements(wrong, BENCH) == [
+        "kernel is not documented", "rows[].budget is not there", "rows[].holds is not there", "rows[].limit is not there",
+        "rows[].measured is not there", "rows[].what is not there", "seconds.* is a string",
+    ]  # fmt: skip

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any, Callable
 
 import pytest
+from tests.witness.documented import EXPERIMENTS, disagreements
 from tests.witness.scene import BEHIND, DATA, DMA, EDU, EDU_TARGET, MESSAGES, PARAMS, VIRTIO, Scene, gsi, memory_write, msi
 
 from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, E820_TABLE
@@ -21,7 +22,7 @@ from witness.lab import matrix
 from witness.lab.devices import DEVICES
 from witness.lab.dma import UNIT, Given, hits
 from witness.lab.lab import Choice
-from witness.lab.matrix import EXPECTED, HAZARDS, Cell, CellJudge, cells, described
+from witness.lab.matrix import EXPECTED, HAZARDS, Cell, CellJudge, blank, cells, described
 from witness.lab.observation import Observation
 from witness.lab.rounds import differences, unknown
 from witness.machine.qemu import Unusable
@@ -197,8 +198,7 @@ def test_unknown_cell_is_named_beside_those_that_there_are(only: str, line: str)
 
 
 def ran(out: str, device: str, **facts: Any) -> Facts:
-    none: Facts = {"outcome": "ran", "why": "", "hazards": {}, "notes": [], "signature": EXPECTED}
-    return {"out": out, "in": "none", "device": device, "timeline": None, "directory": None} | none | facts
+    return blank(Cell(out, "none", device)) | facts
 
 
 STRAY = ran("none", "edu", hazards=dict.fromkeys(HAZARDS, 0) | {"stray MSI": 3, "work lost": 1})
@@ -213,6 +213,12 @@ def results(*found: Facts) -> Facts:
 
 def written(document: str, results: Facts) -> str:
     return with_made(document, markdown(results))
+
+
+def test_matrix_is_as_documented() -> None:
+    assert disagreements(results(STRAY | {"notes": ["MSI 0x40"]}), EXPERIMENTS, under="matrix") == []
+    wrong = disagreements(results(STRAY | {"notes": [1], "kind": "edu"}), EXPERIMENTS, under="matrix")
+    assert wrong == ["matrix.cells[].kind is not documented", "matrix.cells[].notes is a list of integers"]
 
 
 def test_document_holds_what_is_known_of_each_cell() -> None:

@@ -7,12 +7,14 @@ No machine runs but in the last tests, where a made-up QEMU does: it speaks on t
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Callable, cast
 
 import pytest
+from tests.witness.documented import EXPERIMENTS, disagreements
 from tests.witness.scene import memory_write
 
 from witness.evidence.case import Case
@@ -26,6 +28,7 @@ from witness.machine.qemu import Settings, Unusable
 from witness.machine.qmp import Wire
 from witness.machine.record import Outcome, Run
 from witness.report.document import BEGIN, END
+from witness.report.results import SCHEMA
 
 # What comes first on COM2: OVMF's console, and our loader's line, which has no start of its own.
 FIRMWARE = "\x1b[2J\x1b[01;01H\x1b[=3h\x1b[2J\x1b[01;01H"
@@ -351,6 +354,18 @@ def test_one_experiment_as_known(made: Made, folder: Path) -> None:
     assert said[0] == "  1 of 1  k91  holds         Linux counts"
     assert said[-1].startswith("RESULT: PASS (1 holds; ") and said[-1].endswith(", QEMU 7.2.22, OVMF made up, Linux 6.1.9-2)")
     assert (made.build / "linux" / "runs" / "index.html").is_file() and (made.build / "linux" / "runs" / "results.json").is_file()
+
+
+def test_results_are_as_documented(made: Made, folder: Path) -> None:
+    run(made, "k91")
+    results = json.loads((made.build / "linux" / "runs" / "results.json").read_text())
+    assert results["schema"] == SCHEMA and disagreements(results, EXPERIMENTS, under="experiments") == []
+    experiment = results["experiments"][0]
+    del experiment["known"]
+    experiment["cases"][1]["agrees"] = "yes"
+    assert disagreements(results, EXPERIMENTS, under="experiments") == [
+        "experiments[].cases[].agrees is a string", "experiments[].known is not there",
+    ]  # fmt: skip
 
 
 def test_one_experiment_otherwise(made: Made, folder: Path) -> None:

@@ -75,6 +75,14 @@ def cells(pattern: str = "*/*/*") -> list[Cell]:
     return [Cell(*place) for place in product(*chosen)]
 
 
+def blank(cell: Cell) -> dict[str, Any]:
+    """Of one that ran and showed nothing, as results.json has it."""
+    return {
+        "out": cell.out, "in": cell.inward, "device": cell.device, "outcome": "ran", "why": "", "hazards": {}, "notes": [],
+        "signature": EXPECTED, "timeline": None, "directory": None,
+    }  # fmt: skip
+
+
 def described(found: Sequence[Facts]) -> Facts:
     """As results.json has it."""
     by = {key: {cell[key] for cell in found} for key in ("out", "in", "device")}
@@ -110,10 +118,7 @@ def play(cell: Cell, directory: Path, keep: bool, origin: performance.Origin) ->
         "entered": partial(_entered, device),
     }
     run, kept = performance.perform(origin, device.machine, "out", words, points, place)
-    result: dict[str, Any] = {
-        "out": cell.out, "in": cell.inward, "device": cell.device, "outcome": "ran", "why": "", "hazards": {}, "notes": [],
-        "signature": EXPECTED, "timeline": None, "directory": None,
-    }  # fmt: skip
+    result = blank(cell)
     if run.outcome is Outcome.QEMU_DIED:
         said = (place / "qemu.err").read_text(errors="replace").strip().splitlines()
         result |= {"outcome": "QEMU died", "why": said[-1] if said else run.detail, "hazards": {HAZARDS[-1]: 1}}
