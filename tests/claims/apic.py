@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from witness.lab.experiment import Unshown
+from witness.lab.experiment import Unshown, Value, exactly
 from witness.lab.observation import Observation
 from witness.lab.stage import Stage
 
@@ -22,17 +22,22 @@ class Taken(NamedTuple):
     vector: int
 
 
-def look(stage: Stage, name: str) -> None:
-    """Keeps the local APIC as it is now."""
-    stage.kept[name] = stage.monitor("info lapic").encode()
+def look(stage: Stage, name: str, cpu: str = "") -> None:
+    """Keeps the local APIC as it is now, of the first CPU or the one of this number."""
+    stage.kept[name] = stage.monitor(f"info lapic {cpu}").encode()
 
 
-def vectors(seen: Observation, name: str, register: str) -> list[int]:
-    """In a register of the local APIC, as it was kept."""
+def held(what: str, seen: Observation, name: str, expected: int, register: str = IRR) -> Value:
+    """How many vectors there are in a register of the local APIC, as it was kept; the evidence is which."""
+    found = re.search(rf"^{register}\s+(.*)$", kept(seen, name), re.MULTILINE)
+    vectors = re.findall(r"\d+", found[1] if found else "")
+    return exactly(what, len(vectors), expected, " ".join(f"0x{int(vector):02x}" for vector in vectors))
+
+
+def kept(seen: Observation, name: str) -> str:
     if name not in seen.kept:
         raise Unshown(f"nobody looked at the local APIC at {name}")
-    found = re.search(rf"^{register}\s+(.*)$", seen.kept[name].decode(), re.MULTILINE)
-    return [int(vector) for vector in re.findall(r"\d+", found[1] if found else "")]
+    return seen.kept[name].decode()
 
 
 def log_interrupts(stage: Stage) -> None:
@@ -41,7 +46,7 @@ def log_interrupts(stage: Stage) -> None:
 
 
 def taken(seen: Observation, lines: range) -> list[Taken]:
-    """Behind log_interrupts."""
+    """After log_interrupts."""
     with (seen.run.directory / "trace.log").open(encoding="utf-8", errors="replace") as text:
         numbered = ((number, _TAKEN.match(line)) for number, line in enumerate(text, 1) if number in lines)
         found = [Taken(number, int(match[1], 16)) for number, match in numbered if match]

@@ -1,24 +1,52 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""C1: a cleared bus master suppresses MSI and MSI-X."""
+"""C1: a cleared bus master suppresses MSI and MSI-X.
+
+A message is a memory write, and a function whose Bus Master Enable is 0 must not write to memory. The claim is false if a message
+arrives while the sender's bit is 0, or if QEMU only delays it and it arrives when the bit is 1 again.
+
+The image (steps.c) gives one device an event with its bus master off, sets bus master, acknowledges, and gives it another event. A
+failure is a message in a step that must have none. A last step without a message is one, too: a device that never sends shows
+nothing by its silence. In the control bus master stays on, and the same event is a message.
+"""
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Sequence
+
 from tests.claims.devices import AHCI, E1000E, EDU, PORT, Device
-from tests.claims.steps import ACK, CLEAR, MSI, MSIX, RAISE, SET, trial
-from witness.lab.experiment import Experiment, Role, Trial
+from tests.claims.measure import counted, master_on
+from tests.claims.steps import ACK, CLEAR, MSI, MSIX, RAISE, SET, Step, events, parts, requests, trial
+from witness.lab.experiment import Experiment, Role, Trial, Value, exactly
+from witness.lab.observation import Observation
 
 # virtio is not among them: QEMU's switches itself off as a whole.
 SENDERS = (EDU, MSI), (E1000E, MSI), (E1000E, MSIX), (PORT, MSIX)
-SENT = RAISE._replace(messages=1)
+
+# A step, and how many messages arrive from its point to the next.
+Sends = tuple[Step, int]
+
+
+def judge(device: Device, sends: Sequence[Sends], seen: Observation) -> list[Value]:
+    """The messages of each step; before them, that the step did to the device and its bus master what it is called."""
+    found, master, values = parts(seen, [step for step, _ in sends]), True, []
+    for (step, messages), part in zip(sends, found):
+        master = {CLEAR: False, SET: True}.get(step, master)
+        if step is RAISE:
+            values.append(exactly(f"{part.text}: how often", events(seen, device, part.lines), requests(device, master)))
+        if step in (CLEAR, SET, RAISE):
+            values.append(exactly(f"{part.text}: bus master", int(master_on(seen, device.bdf, part.lines.stop)), int(master)))
+        values.append(counted(f"{part.text}: messages", seen.messages(part.lines), messages))
+    return [*values, counted("INTx edges in all", seen.edges(range(found[0].lines.start, found[-1].lines.stop)), 0)]
+
+
+def in_steps(what: str, role: Role, device: Device, by: str, *expected: Sends) -> Trial:
+    return trial(what, role, device, by, [step for step, _ in expected], partial(judge, device, expected))
 
 
 def suppressed(device: Device, by: str) -> Trial:
     """And lost: the device had its event, and its handler never ran. What comes next is sent."""
-    return trial("bus master off", Role.CLAIM, device, by, CLEAR, RAISE, SET, ACK, SENT)
-
-
-def sent(device: Device, by: str) -> Trial:
-    return trial("bus master on", Role.CONTROL, device, by, SENT)
+    return in_steps("bus master off", Role.CLAIM, device, by, (CLEAR, 0), (RAISE, 0), (SET, 0), (ACK, 0), (RAISE, 1))
 
 
 EXPERIMENT = Experiment(
@@ -30,8 +58,8 @@ EXPERIMENT = Experiment(
     "not late: the device believes that it has told, and who waits for the message waits for ever.",
     trials=(
         *(suppressed(*sender) for sender in SENDERS),
-        trial("bus master off", Role.CLAIM, AHCI, MSI, CLEAR, RAISE, SET),
-        *(sent(*sender) for sender in SENDERS),
-        trial("bus master on", Role.CONTROL, AHCI, MSI, RAISE._replace(messages=8)),
+        in_steps("bus master off", Role.CLAIM, AHCI, MSI, (CLEAR, 0), (RAISE, 0), (SET, 0)),
+        *(in_steps("bus master on", Role.CONTROL, *sender, (RAISE, 1)) for sender in SENDERS),
+        in_steps("bus master on", Role.CONTROL, AHCI, MSI, (RAISE, 8)),
     ),
 )

@@ -1,11 +1,23 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""C4: a device that shares the line loses its interrupt, and what it had to say in its shutdown callback."""
+"""C4: a device that shares the line loses its interrupt, and with it the last line of its shutdown callback.
+
+A kernel that disables a line disables it for every device on it. The claim is false if a serial port, on the line of a device whose
+MSI was disabled with work in flight, can still send its text by interrupt in its shutdown callback.
+
+The image is that of C3 (c03_nobody_cared.c): the device with the work has the higher slot, so that the walk shuts it down first,
+and its storm is over when it is the serial port's turn. The port's callback asks for the transmitter's interrupt (IER.THRI) and
+fills the UART in its handler. A failure is a last line that arrives at the other end of the cable. In the controls MSI is kept, or
+the work ends when the serial port has been shut down, and the line arrives.
+"""
 
 from __future__ import annotations
 
-from tests.claims.c03_nobody_cared import DISABLE, KEEP, NOBODY_CARED, trial
+from functools import partial
+
 from tests.claims.devices import AHCI, BLK, SERIAL, SHARED_EDU as EDU
-from witness.lab.experiment import Experiment, Judge, Role, Value, exactly
+from tests.claims.measure import counted
+from tests.claims.shared_line import DISABLE, KEEP, NOBODY_CARED, trial
+from witness.lab.experiment import Experiment, Role, Value, exactly
 from witness.lab.machines import SHARED
 from witness.lab.observation import Observation, at
 
@@ -22,41 +34,26 @@ def last_line(seen: Observation) -> str:
     return sent.partition("\n")[2]
 
 
-def says(line: str) -> Judge:
-    """What comes of the serial port's shutdown callback."""
-
-    def judge(seen: Observation) -> list[Value]:
-        callback = seen.between("walk-on", "walked")
-        writes = seen.writes_to(SERIAL.bdf, callback)
-        asks = [w for w in writes if w.address & 7 == UART_IER and w.value & UART_IER_THRI]
-        bytes_sent = [w for w in writes if w.address & 7 == UART_TX]
-        taken = seen.taken(callback)
-        return [
-            exactly("its callback asks for an interrupt", len(asks), 1, at(asks)),
-            exactly("interrupts of the line meanwhile", "some" if taken else "none", "some" if line else "none", at(taken)),
-            exactly("bytes given to the UART", len(bytes_sent), len(line), at(bytes_sent)),
-            exactly("last line at the other end", last_line(seen).rstrip() or "none", line.rstrip() or "none"),
-        ]
-
-    return judge
-
-
-def interrupts(what: str, seen: Observation, start: str, stop: str, expected: int) -> Value:
-    taken = seen.taken(seen.between(start, stop))
-    return exactly(what, len(taken), expected, at(taken))
+def judge(before: int, line: str, after: int | None, seen: Observation) -> list[Value]:
+    """Interrupts of the line up to the serial port's callback, between the points walk-on and walked; what becomes of the callback;
+    and, where that is asked, interrupts after it."""
+    callback = seen.between("walk-on", "walked")
+    writes, taken = seen.writes_to(SERIAL.bdf, callback), seen.taken(callback)
+    asks = [write for write in writes if write.address & 7 == UART_IER and write.value & UART_IER_THRI]
+    values = [
+        counted("interrupts of the line before", seen.taken(seen.between("armed", "walk-on")), before),
+        counted("its callback asks for an interrupt", asks, 1),
+        exactly("interrupts of the line meanwhile", "some" if taken else "none", "some" if line else "none", at(taken)),
+        counted("bytes given to the UART", [write for write in writes if write.address & 7 == UART_TX], len(line)),
+        exactly("last line at the other end", last_line(seen).rstrip() or "none", line.rstrip() or "none"),
+    ]
+    if after is not None:
+        values.append(counted("interrupts of the line afterwards", seen.taken(seen.between("walked", "end")), after))
+    return values
 
 
-def lost(seen: Observation) -> list[Value]:
-    return [interrupts("interrupts of the line before", seen, "armed", "walk-on", NOBODY_CARED), *says("")(seen)]
-
-
-def kept(seen: Observation) -> list[Value]:
-    return [interrupts("interrupts of the line before", seen, "armed", "walk-on", 0), *says(LINE)(seen)]
-
-
-def just_in_time(seen: Observation) -> list[Value]:
-    return [*kept(seen), interrupts("interrupts of the line afterwards", seen, "walked", "end", NOBODY_CARED)]
-
+LOST, KEPT = partial(judge, NOBODY_CARED, "", None), partial(judge, 0, LINE, None)
+JUST_IN_TIME = partial(judge, 0, LINE, NOBODY_CARED)
 
 GUILTY = (EDU, AHCI, BLK)
 
@@ -69,8 +66,8 @@ EXPERIMENT = Experiment(
     reading="Who disables a device's MSI takes the line from devices that have nothing to do with it. On one CPU there is no race: "
     "while the line storms hardly anything but its handlers runs, and what comes next finds it given up.",
     trials=(
-        *(trial(f"serial, {load.name}'s MSI disabled", Role.CLAIM, load, lost, DISABLE) for load in GUILTY),
-        *(trial(f"serial, {load.name}'s MSI kept", Role.CONTROL, load, kept, KEEP) for load in GUILTY),
-        trial("serial, ich9-ahci's MSI disabled, but its work ends later", Role.CONTROL, AHCI, just_in_time, DISABLE, "walked"),
+        *(trial(f"serial, {load.name}'s MSI disabled", Role.CLAIM, load, LOST, DISABLE) for load in GUILTY),
+        *(trial(f"serial, {load.name}'s MSI kept", Role.CONTROL, load, KEPT, KEEP) for load in GUILTY),
+        trial("serial, ich9-ahci's MSI disabled, but its work ends later", Role.CONTROL, AHCI, JUST_IN_TIME, DISABLE, "walked"),
     ),
 )

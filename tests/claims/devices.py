@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The devices that experiments are about, where they are on their machines, and what holds their work in flight."""
+"""The devices that experiments are about: where they are on their machines, what they have in flight, and what holds it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from witness.lab import disk
 from witness.lab.machines import BRIDGED, LINES, SHARED
+from witness.lab.observation import Observation
 from witness.lab.stage import Stage
 from witness.machine.description import Machine
+from witness.machine.peer import ARP_REQUEST, BROADCAST, GATEWAY, Arp
 from witness.pci.topology import Bdf
 
 
@@ -21,6 +23,8 @@ class Device:
     machine: Machine
     bdf: Bdf
     disk: str = ""
+    requests: int = 1  # that its driver leaves in flight
+    begun: int = 1  # of these, those that end without bus master, too: the device has taken them up
 
     @property
     def gsi(self) -> int:
@@ -34,16 +38,35 @@ class Device:
     def let_go(self, stage: Stage) -> None:
         disk.let_go(stage, self.disk)
 
+    def count_ended(self, stage: Stage) -> int:
+        """Keeps how many reads have ended."""
+        stage.note("ended", disk.reads_ended(stage, self.disk))
+        return int(stage.kept["ended"]) - int(stage.kept["ended before"])
+
+    def ended(self, seen: Observation) -> int:
+        """Reads, between hold and count_ended, by QEMU's account."""
+        return seen.noted("ended") - seen.noted("ended before")
+
 
 EDU = Device("edu", "lab.edu", LINES, Bdf(0, 5, 0))
 E1000E = Device("e1000e", "lab.e1000e", LINES, Bdf(0, 6, 0))
 PORT = Device("pcie-root-port", "lab.pcie-port", LINES, Bdf(0, 7, 0))
 
-# All on one line.
+# All on one line. AHCI works on one command at a time.
 SERIAL = Device("pci-serial", "lab.serial", SHARED, Bdf(0, 5, 0))
 SHARED_EDU = Device("edu", "lab.edu", SHARED, Bdf(0, 9, 0))
-AHCI = Device("ich9-ahci", "lab.ahci", SHARED, Bdf(0, 13, 0), "sata")
-BLK = Device("virtio-blk", "lab.virtio-blk", SHARED, Bdf(0, 17, 0), disk.virtio("vda"))
-BLK_2015 = Device("virtio-blk of 2015", "lab.virtio-blk.1", SHARED, Bdf(0, 21, 0), disk.virtio("vdb"))
+AHCI = Device("ich9-ahci", "lab.ahci", SHARED, Bdf(0, 13, 0), "sata", 8, 1)
+BLK = Device("virtio-blk", "lab.virtio-blk", SHARED, Bdf(0, 17, 0), disk.virtio("vda"), 8, 8)
+BLK_2015 = Device("virtio-blk of 2015", "lab.virtio-blk.1", SHARED, Bdf(0, 21, 0), disk.virtio("vdb"), 8, 8)
 
 NVME = Device("nvme", "lab.nvme", BRIDGED, Bdf(4, 0, 0), "nvme")
+
+# What comes for a network card when the harness says so, by the cable of this name.
+NIC = "nic"
+STATION = bytes.fromhex("0200000000fe")
+FRAME = Arp(BROADCAST, STATION, ARP_REQUEST, STATION, GATEWAY, bytes(6), GATEWAY).frame
+
+
+def frame_comes(stage: Stage) -> None:
+    stage.session.peers[NIC].send(FRAME)
+    stage.pass_through_main_loop()

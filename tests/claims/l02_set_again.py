@@ -1,29 +1,39 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""L2: DMA that a cleared bus master has only held back comes when bus master is set again."""
+"""L2: DMA that a cleared bus master has only held back comes when bus master is set again.
+
+Bus master off pauses a device: what it had begun is still there when the next kernel's driver sets the bit. The limit does not
+exist if memory stays what it is although bus master is set while a transfer is under way, or while a frame waits for a buffer.
+
+The images (out_windows.c or out.c, in_again.c) hand over with an edu's transfer of 100 ms under way, or with a network card's
+buffers in its ring, for which a frame comes after the handoff. The next kernel takes the old kernel's DMA memory into use and sets
+bus master. A failure is memory of that kernel's that was not overwritten, or a frame that is not in the old buffers. In the control
+bus master is never set again, and nothing comes. The cure is to end the work with bus master off: by a reset, or by waiting.
+"""
 
 from __future__ import annotations
 
-from tests.claims.dma import written
-from tests.claims.loaded import FRAME, NIC
-from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, e820
+from functools import partial
+
+from tests.claims.devices import FRAME, NIC, frame_comes
+from tests.claims.dma import inside, keep, landed, memory, show, written
+from tests.claims.measure import changes, counted
+from witness.boot.protocol import E820_DMA
 from witness.devices.edu import all_dmas
 from witness.lab.experiment import Experiment, Judge, Role, Trial, Value, exactly
 from witness.lab.machines import EDU, LINES
-from witness.lab.observation import Observation, at
-from witness.lab.stage import Stage
+from witness.lab.observation import Observation
+from witness.lab.stage import Action, Stage
 from witness.pci.topology import Bdf
-from witness.report.timeline import Landed
 
 NEVER, BEFORE, AFTER = "lab.master=never", "lab.reset=before", "lab.reset=after"
 
 
 def master(seen: Observation, bdf: Bdf, sets: int) -> list[Value]:
-    """What becomes of it when the device has something to do."""
-    changes = [change for change in seen.case.changes(range(seen.mark("armed").line, seen.case.end)) if change.bdf == bdf]
-    cleared, again = [c for c in changes if c.master_cleared], [c for c in changes if c.master_set]
+    """What becomes of it from the point armed on, where the device has something to do."""
+    found = changes(seen, bdf, seen.between("armed"))
     return [
-        exactly("bus master cleared", len(cleared), 1, at(cleared)),
-        exactly("bus master set again", len(again), sets, at(again)),
+        counted("bus master cleared", [change for change in found if change.master_cleared], 1),
+        counted("bus master set again", [change for change in found if change.master_set], sets),
     ]
 
 
@@ -37,20 +47,20 @@ def look(stage: Stage) -> None:
 
 
 def overwritten(sets: int, size: int) -> Judge:
+    """The transfer was begun before the point armed, and no other is; what the run leaves in RAM where it goes to."""
+
     def judge(seen: Observation) -> list[Value]:
         (edu,) = seen.functions("edu")
         *_, last = (dma for dma in all_dmas(seen.case, range(seen.mark("armed").line)) if dma.to_ram)
-        begun = all_dmas(seen.case, seen.between("armed", "end"))
-        now = seen.run.ram_after().read(last.target)
-        words = [now[i:i + len(MINE)] for i in range(0, len(now), len(MINE))]
-        lost = len(MINE) * sum(word != MINE for word in words)
-        if lost:
-            seen.landed.append(Landed(seen.mark("end").line, f"{lost} bytes of edu's"))
+        now = seen.run.ram_after()
+        words = [range(word, word + len(MINE)) for word in last.target[::len(MINE)]]
+        lost = [address for word in words if now.read(word) != MINE for address in word]
+        show(seen, "end", lost, " of edu's")
         return [
             *master(seen, edu, sets),
-            exactly("transfers begun afterwards", len(begun), 0, at(begun)),
+            counted("transfers begun afterwards", all_dmas(seen.case, seen.between("armed", "end")), 0),
             exactly("transfers under way at the end", seen.noted("edu runs"), 0),
-            exactly("bytes of the next kernel's overwritten", lost, size, f"0x{last.target.start:x}, begun in trace {last.line}"),
+            landed("bytes of the next kernel's overwritten", lost, size),
         ]
 
     return judge
@@ -67,37 +77,28 @@ def edu_trial(name: str, role: Role, judge: Judge, *words: str) -> Trial:
 SIZE = sum(map(bool, FRAME)) + 2
 
 
-def answer(stage: Stage) -> None:
-    stage.session.peers[NIC].answering = True
+def answer(yes: bool, stage: Stage) -> None:
+    stage.session.peers[NIC].answering = yes
 
 
-def answer_nobody(stage: Stage) -> None:
-    stage.session.peers[NIC].answering = False
-
-
-def frame_comes(stage: Stage) -> None:
-    stage.kept["boot_params"] = stage.read(stage.value, BOOT_PARAMS_SIZE)
-    stage.session.peers[NIC].send(FRAME)
-    stage.pass_through_main_loop()
+def frame_waits(stage: Stage) -> None:
+    frame_comes(stage)
     stage.keep_ram("before")
 
 
-def keep_after(stage: Stage) -> None:
-    stage.keep_ram("after")
-
-
 def received(sets: int, size: int) -> Judge:
+    """What differs in the last kernel's DMA memory between the points frame and end."""
+
     def judge(seen: Observation) -> list[Value]:
         (nic,) = seen.functions("e1000e")
-        old = [extent for extent, kind in e820(seen.kept["boot_params"]) if kind == E820_DMA]
-        came = [address for address in written(seen, seen.mark("frame").value) if any(address in extent for extent in old)]
+        old = memory(seen, "frame", E820_DMA)
+        came = inside(written(seen, seen.mark("frame").value), old)
         frames = sum(seen.ram("after").read(extent).count(FRAME) for extent in old)
-        if came:
-            seen.landed.append(Landed(seen.mark("end").line, f"{len(came)} bytes of e1000e's"))
+        show(seen, "end", came, " of e1000e's")
         return [
             *master(seen, nic, sets),
             exactly("frames in the last kernel's buffers", frames, int(size > 0)),
-            exactly("bytes written in the last kernel's memory", len(came), size, f"0x{came[0]:x}-0x{came[-1]:x}" if came else ""),
+            landed("bytes written in the last kernel's memory", came, size),
         ]
 
     return judge
@@ -105,7 +106,8 @@ def received(sets: int, size: int) -> Judge:
 
 def nic_trial(name: str, role: Role, judge: Judge, *words: str) -> Trial:
     command_line = " ".join(("handoff.next=in_again", "lab.e1000e", *words))
-    points = {"begun": answer, "driven": answer_nobody, "frame": frame_comes, "end": keep_after}
+    answers: dict[str, Action] = {"begun": partial(answer, True), "driven": partial(answer, False)}
+    points = answers | {"frame": frame_waits, "end": keep("after")}
     return Trial(f"e1000e, {name}", role, LINES, "out", judge, command_line, points)
 
 

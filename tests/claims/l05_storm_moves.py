@@ -1,18 +1,28 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""L5: MSI disabled at init, with INTx enabled and the device at work, moves the storm into the new kernel."""
+"""L5: MSI disabled at init, with INTx enabled and the device at work, moves the storm into the new kernel.
+
+The patch leaves it to the new kernel to disable MSI. Where INTx Disable is clear, that makes of a device at work what disable-msi
+makes of it at shutdown: a device that asserts a line without a handler of its own. The limit does not exist if the line stays low
+after init, or if the other device on it still works.
+
+The images (out_windows.c, in_windows.c) have edu's transfer end between init and the drivers; the first driver is that of a serial
+port on the same line. A failure is another number than one edge, one disabled line after 100000 interrupts, and two devices that
+fail. In the controls INTx Disable was left set, or the new kernel leaves MSI on. The cure is to disable INTx before MSI
+(hardened.c).
+"""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import NamedTuple
 
-from tests.claims.c03_nobody_cared import NOBODY_CARED
-from tests.claims.windows import INTX_DISABLE, OUT, TO_DRIVER, look, not_driven, words
+from tests.claims.measure import counted, master_on, switch
+from tests.claims.shared_line import NOBODY_CARED
+from tests.claims.windows import INTX_DISABLE, OUT, TO_DRIVER, failing, look, words
 from witness.judge.hazards import given_up
 from witness.lab.experiment import Experiment, Role, Trial, Value, exactly
 from witness.lab.machines import CONSOLE
-from witness.lab.observation import Observation, at
-from witness.pci.registers import PCI_COMMAND_MASTER, Register
+from witness.lab.observation import Observation
 from witness.pci.topology import Bdf
 
 EDU, GSI = Bdf(0, 9, 0), 21
@@ -31,21 +41,20 @@ QUIET, STORM = New(), New(edges=1, given_up=1, failing=2)
 
 
 def judge(master: str, new: New, seen: Observation) -> list[Value]:
-    """master: edu's, when its transfer ends."""
+    """master: edu's, when its transfer ends. Counted is from the point init, where the new kernel's policy has been applied, to the
+    point driver; then what the new kernel disables, and which of its drivers fail."""
     lines, driver = seen.between(*TO_DRIVER), seen.mark("driver").line
-    sent, rises = seen.messages(lines), seen.edges(lines)
-    found = seen.register(EDU, Register.COMMAND, lines.start) & PCI_COMMAND_MASTER
     lost = given_up(seen.case, seen.between("init"))
-    taken = seen.taken(range(lines.start, lost[0].line) if lost else lines)
+    storm = range(lines.start, lost[0].line) if lost else lines
     return [
-        exactly("edu's bus master from init on", "on" if found else "off", master, f"trace {lines.start}"),
+        exactly("edu's bus master from init on", switch(master_on(seen, EDU, lines.start)), master, f"trace {lines.start}"),
         exactly("its transfers under way when drivers begin", seen.noted("edu runs"), 0),
-        exactly("messages between", len(sent), new.messages, at(sent)),
-        exactly("INTx edges between", len(rises), new.edges, at(rises)),
+        counted("messages between", seen.messages(lines), new.messages),
+        counted("INTx edges between", seen.edges(lines), new.edges),
         exactly("level of the line when drivers begin", seen.level(GSI, driver), new.edges),
         exactly("lines that the new kernel gives up", len(lost), new.given_up, ", ".join(map(str, lost))),
-        exactly("interrupts up to there", len(taken), NOBODY_CARED * new.given_up, at(taken)),
-        not_driven(seen, new.failing),
+        counted("interrupts up to there", seen.taken(storm), NOBODY_CARED * new.given_up),
+        failing(seen, new.failing),
     ]
 
 

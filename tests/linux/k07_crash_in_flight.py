@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 
-from tests.claims.dma import PAGE
 from tests.linux.kdump import changed_pages, entry_line, lacking, positions, reservation
-from witness.boot.protocol import Image
+from witness.boot.protocol import PAGE, Image
 from witness.devices import Landing
 from witness.devices.virtio import NET_RX, DiskRequest, Queue, in_flight, queues
 from witness.lab import disk

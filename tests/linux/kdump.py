@@ -6,9 +6,8 @@ from __future__ import annotations
 import re
 from typing import Iterator
 
-from tests.claims.dma import PAGE
 from witness import devices
-from witness.boot.protocol import ENTRY_64, Image
+from witness.boot.protocol import ENTRY_64, PAGE, Image
 from witness.devices import edu, nvme
 from witness.devices.virtio import DESC, queues
 from witness.evidence.case import Case
