@@ -1,10 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A kernel shuts down while a device has work in flight, and meets what comes of it before it goes on to the next. On the line that
- * the device would use without messages is a serial port, which says its last line when it is shut down; lab.line=nobody: nobody.
+ * C3: with MSI disabled at shutdown, a device that has work in flight asserts INTx, and the line storms until it is disabled. C4: a
+ * device that shares the line loses its interrupt, and with it the last line of its shutdown callback.
  *
- * On purpose otherwise than a driver does it: with lab.line=owner the device's own handler is on its line although it has messages.
- * With lab.noirqdebug a handler takes for its own what nobody handles, as if nobody counted.
+ * The image is a kernel that shuts down while a device has work in flight, and meets what comes of it before it hands over. On the
+ * line that the device would use without messages is a serial port, which is shut down last and has a line of text to send then;
+ * lab.line=nobody: there is no handler on it. shutdown/disable_msi.c and shutdown/keep_msi.c are taken apart so that the harness
+ * can let the work end before bus master is cleared, or after that.
+ *
+ * On purpose wrong: with lab.line=owner the device's own handler is on its line although the device has messages. With
+ * lab.noirqdebug a handler claims what no handler served, as if the kernel did not count.
+ *
+ * C3 fails if the line does not rise, if it falls by itself, or if the interrupts end before irq/spurious.c has disabled the line;
+ * C4 fails if the serial port's last line arrives after a storm. c03_nobody_cared.py and c04_innocent.py judge.
  */
 #include "boot/start.h"
 #include "drivers/edu/registers.h"

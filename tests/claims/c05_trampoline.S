@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Where a CPU begins that INIT and SIPI have woken (Intel SDM Vol. 3, 8.4.4): in real mode, at the start of a page below 1 MiB, to which
- * this is copied. From there it goes to long mode in one step, by the tables of the CPU that woke it: trampoline_words say where they
- * are, struct words of c05_two_cpus.c.
+ * Where a CPU begins that INIT and SIPI have woken (Intel SDM Vol. 3, 8.4.4): in real mode, at the start of a page below 1 MiB, to
+ * which this is copied. From there it goes to long mode in one step, by the tables of the CPU that woke it: trampoline_words say
+ * where they are, struct words of c05_two_cpus.c.
  */
 #define CR0_ENABLE	0x80000011	/* PG, ET, PE; caches on */
 #define CR4_PAE		0x00000020

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A device whose messages go to the second CPU while its line goes to the first, by way of the 8259. It has an event, and while the
- * second CPU is in the handler another: by then MSI is disabled (lab.disable-msi), as a kernel's core did that did not ask the driver.
- * With lab.flush the driver had waited for its handler before.
+ * C5: the MSI handler and the INTx handler of one device run at the same time.
  *
- * The second CPU takes that message and nothing else.
+ * The device's messages are sent to the second CPU, and its line interrupts the first, by way of the 8259. The device has an event,
+ * and while the second CPU is in the handler it has another: by then MSI is disabled (lab.disable-msi), as by a kernel's core that
+ * did not ask the driver. With lab.flush the driver had waited for its handler before. The second CPU takes that message and no
+ * other interrupt.
+ *
+ * The claim fails if the second event's handler does not begin before the first one's has returned. At the point "handlers" the
+ * harness reads which vector is in service in the local APIC, and which line in the 8259; c05_two_cpus.py judges.
  */
 #include "boot/paging.h"
 #include "boot/start.h"

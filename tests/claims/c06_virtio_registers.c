@@ -1,7 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A driver of a virtio network card sets its vectors a second time, by the legacy interface (virtio 1.2, 4.1.4.10), or with lab.modern by
- * the modern one. On purpose wrong with lab.disable-msix: the PCI core has disabled MSI-X under the driver, which does not know.
+ * C6: the functions of virtio's legacy registers change with MSI-X: what was a vector becomes part of a MAC address.
+ *
+ * The image is the driver of a virtio network card that sets its vectors a second time, by the legacy interface (virtio 1.2,
+ * 4.1.4.10), or with lab.modern by the modern one. With MSI-X enabled the two vector registers are at offset 20 of the legacy
+ * interface; with MSI-X disabled the card's configuration begins there, with its MAC address.
+ *
+ * On purpose wrong with lab.disable-msix: the PCI core has disabled MSI-X under the driver, which does not know.
+ *
+ * The claim fails if the card's address is the same before and after the second time. The harness asks QEMU for it at the points
+ * "up" and "written"; c06_virtio_registers.py judges.
  */
 #include "boot/start.h"
 #include "drivers/arp.h"

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* second's story, chapter by chapter, with the harness between the chapters. */
+/*
+ * second's story, chapter by chapter, with the harness between the chapters: the incoming kernel of each cell of the matrix
+ * (witness/lab/matrix.py), of L1 and of K7.
+ */
 #include "boot/start.h"
 #include "tests/claims/lab.h"
 

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The next kernel of a device that had something to do when its bus master was cleared: an edu with a transfer under way; with
- * lab.e1000e a network card with buffers for frames.
+ * L2: DMA that a cleared bus master has only held back comes when bus master is set again.
  *
- * On purpose wrong: what the last kernel had reserved for its devices is taken into use at once, as by a kernel that was not told. And
- * bus master is set before the device is idle; right is only lab.reset=before, and lab.master=never sets none.
+ * The image is the next kernel of a device that had something to do when its bus master was cleared: an edu with a transfer under
+ * way; with lab.e1000e a network card with buffers for frames, for which one comes at the point "frame".
+ *
+ * On purpose wrong: what the last kernel had reserved for its devices is taken into use at once, as by a kernel that was not told.
+ * And bus master is set before the device is idle; right is only lab.reset=before, and lab.master=never sets none.
+ *
+ * The limit does not exist if this kernel's memory still holds what it wrote there, and the old buffers no frame, although bus
+ * master was set. l02_set_again.py judges, by RAM at the end.
  */
 #include "boot/paging.h"
 #include "boot/start.h"

@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A kernel that opens its interrupts as if nobody had run before it: on purpose without irq/drain.c:irq_drain. No function is touched,
- * nor looked for. There is a handler for the first vector that is handed out, as that of a driver would be.
+ * L3: a message that the local APIC has accepted is delivered to the next kernel, whatever became of its sender.
+ *
+ * The image is that next kernel, and opens its interrupts as if no kernel had run before it: on purpose without
+ * irq/lapic.c:lapic_drain. It touches no function and looks for none. It has a handler for the first vector that is handed out, as
+ * a driver would.
+ *
+ * The limit does not exist if that handler does not run when interrupts are enabled. l03_stale_message.py judges, by QEMU's log of
+ * the CPU's interrupts and by the handler's count in RAM.
  */
 #include "boot/acpi.h"
 #include "boot/paging.h"

@@ -1,9 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A kernel that hands over while one device has work in flight: lab.edu, lab.ahci, lab.virtio-blk, lab.nvme. It has touched no other.
- * Policies are the production ones.
+ * L1: a cleared bus master does not end a virtual disk's DMA that has begun; it lands later, wherever it was to go.
  *
- * On purpose wrong with lab.reserved=no: the next kernel is not told which memory the device may still write to, as by Linux's kexec.
+ * The image is a kernel that hands over while one device has work in flight: lab.edu, lab.ahci, lab.virtio-blk, lab.nvme. It has
+ * touched no other. Policies are the production ones. The harness holds a disk's reads from the point "ready" until the next kernel
+ * has been entered.
+ *
+ * On purpose wrong with lab.reserved=no: the next kernel is not told which memory the device may still write to, as by Linux's
+ * kexec.
+ *
+ * The limit does not exist if no byte of RAM changes after bus master was cleared. l01_in_flight.py judges, by RAM before and after
+ * the reads end under the next kernel.
  */
 #include "boot/start.h"
 #include "lib/string.h"

@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A device has an event while its MSI-X is masked; then MSI-X goes off, as at init, and is enabled for another owner, who has a vector of
- * its own. One image is both owners.
+ * L4: a pending bit outlives MSI-X, and is delivered to whoever enables it next, masked or not.
  *
- * lab.virtio-blk, lab.nvme, lab.pcie-port: the device. lab.mask=entry: the entries are masked, and not the function. lab.quiet: no event.
- * lab.reset: its driver resets the device before it is enabled again. lab.sink: it is enabled for a vector that nobody has, first.
+ * A device has an event while its MSI-X is masked; then MSI-X is disabled, as at init, and enabled for another owner, who has a
+ * vector of its own. One image is both owners.
+ *
+ * lab.virtio-blk, lab.nvme, lab.pcie-port: the device. lab.mask=entry: the entries are masked, and not the function. lab.quiet: no
+ * event, the control. lab.reset: its driver resets the device before it is enabled again. lab.sink: it is enabled for a vector
+ * without a handler first.
  *
  * On purpose wrong with lab.unmasked: enabled as it is, with the entries of before.
+ *
+ * The limit does not exist if the pending bit is clear at the point "enable", or if no message follows it. l04_pending_bit.py
+ * judges, by the device's Pending Bit Array at each point and by the messages in between.
  */
 #include "boot/start.h"
 #include "irq/lapic.h"
@@ -43,8 +49,8 @@ static void mask(void)
 }
 
 /*
- * Requests that are left in flight: a disk's end at the point, by the harness. Or work of whose end its driver is not told, and waits for
- * it in vain, bounded: nvme's command, a port's. Either way the event is the one that the mask keeps.
+ * Requests that are left in flight: a disk's end at the point, by the harness. Or work of whose end its driver is not told, and
+ * waits for it in vain, bounded: nvme's command, a port's. Either way the event is the one that the mask keeps.
  */
 static void begin_work(void)
 {

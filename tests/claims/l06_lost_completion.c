@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Work in flight ends while bus master is off, and its owner goes on as if nothing had been: the driver and its memory are as they were.
- * So one image is both kernels, the one that hands over and the one that takes the device's state as it is. lab.master=kept: bus master
- * is not cleared. lab.reset: behind the wait another kernel's start, and the driver's.
+ * L6: what bus master suppressed is never said again: a kernel that only sets bus master waits for ever.
+ *
+ * Work in flight ends while bus master is off, and its owner continues as if nothing had been: the driver and its memory are as
+ * they were. So one image is both kernels, the one that hands over and the one that takes the device's state as it is.
+ * lab.master=kept: bus master is not cleared, the control. lab.reset: after the wait another kernel's start, and the driver's, the
+ * cure.
  *
  * On purpose wrong: bus master is set again without a reset before it.
+ *
+ * The limit does not exist if a message comes when bus master is set again, or within the second that follows.
+ * l06_lost_completion.py judges, by the messages up to the point "waited" and by what device and RAM hold there.
  */
 #include "boot/start.h"
 #include "tests/claims/lab.h"

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A virtio disk that is given reads to do. Nobody takes interrupts meanwhile. How far it has come, each step behind the one before:
+ * L7: a virtio device's DMA does not pass its bus master bit; clearing that switches the device off, and a reset on again.
+ *
+ * A virtio disk is given reads to do, and no interrupt is taken meanwhile. How far it has come, each step after the one before:
  *
  *   lab.last=setup  a driver has set bus master and set it up
  *   lab.last=clear  bus master was cleared, as by a kernel that shuts down
@@ -9,6 +11,9 @@
  *   lab.last=write  its command register was written, once more without bus master: memory decoding off and on
  *
  * With lab.master=set bus master is set at the end.
+ *
+ * The limit does not exist if a disk at lab.last=again writes nothing and raises no interrupt. l07_virtio.py judges, by RAM before
+ * and after the reads end and by messages and edges from the point "ready" on.
  */
 #include "boot/start.h"
 #include "lib/x86.h"

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A device behind bridges, all with bus master off as an incoming kernel has made them (handoff.startup=hardened), is given a message
- * and DMA to do.
+ * L8: QEMU ignores a bridge's bus master, so a kernel that forgets it is found out on hardware only.
  *
- * On purpose wrong: lab.bridges=off leaves the bridges as they were, lab.master=off the device.
+ * A device behind bridges, all with bus master off as an incoming kernel has made them (handoff.startup=hardened), is given a
+ * message and DMA to do.
+ *
+ * On purpose wrong: lab.bridges=off leaves the bridges as they were, lab.master=off the device: the control.
+ *
+ * The limit does not exist if the message or the data is missing with the bridges' bus master off. l08_bridges.py judges, by the
+ * messages from the point "ready" to the point "ended" and by RAM at both.
  */
 #include "boot/start.h"
 #include "lib/string.h"

@@ -5,11 +5,11 @@
 #include "images/kernel.h"
 
 /*
- * What the images of the experiments share. Each is a composition root as images/first.c is, and may misbehave on purpose: the rooms
- * never do.
+ * What the images of the experiments share. Each is a composition root as images/first.c is, and may misbehave on purpose: the
+ * rooms never do.
  *
- * An experiment is driven, not raced. The image says where it is, and goes on when the harness has done its part there; only the order
- * of events decides. What an image says is never evidence: the trace and RAM are.
+ * An experiment is driven, not raced. The image says where it is, and goes on when the harness has done its part there; only the
+ * order of events decides. What an image says is never evidence: the trace and RAM are.
  */
 
 /* A kernel with its devices found and none of them touched: kernel_start and kernel_find_devices, and the wire to the harness. */
@@ -19,21 +19,27 @@ void lab_start(struct kernel *kernel, const char *name, const char *default_next
 bool lab_has(const struct kernel *kernel, const char *word);
 
 /*
- * Tells the harness "<name> <value in hex>\n" by COM2, and waits for one byte of it. The machine runs meanwhile, so that QEMU does not
- * drain block I/O, as it does whenever it stops. value: what the harness needs there, such as an address; else 0.
+ * Tells the harness "<name> <value in hex>\n" by COM2, and waits for one byte of it. The machine runs meanwhile, so that QEMU does
+ * not drain block I/O, as it does whenever it stops. value: what the harness needs there, such as an address; else 0.
  */
 void lab_point(const char *name, u64 value);
 
-/* The same without waiting: a name for a place in the trace. The machine's clock goes on while an image waits, as long as it takes. */
+/*
+ * The same without waiting: a name for a place in the trace. The machine's clock goes on while an image waits, as long as it takes.
+ */
 void lab_mark(const char *name, u64 value);
 
 /* The n-th function, from 0, that this driver takes. Ends the run as an error where there is none. */
 struct pci_dev *lab_device(struct kernel *kernel, const char *driver, unsigned int n);
 
-/* The one that the command line names, by its driver: "lab.edu", and of several the second "lab.virtio-blk.1". Errors end the run. */
+/*
+ * The one that the command line names, by its driver: "lab.edu", and of several the second "lab.virtio-blk.1". Errors end the run.
+ */
 struct pci_dev *lab_chosen(struct kernel *kernel);
 
-/* Reset, bus master, probe: a device with its driver. _work: and its work, so that its interrupts are set up. Errors end the run. */
+/*
+ * Reset, bus master, probe: a device with its driver. _work: and its work, so that its interrupts are set up. Errors end the run.
+ */
 void lab_probe(struct kernel *kernel, struct pci_dev *dev);
 void lab_work(struct kernel *kernel, struct pci_dev *dev);
 

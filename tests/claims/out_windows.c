@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * first's story, with the window that it opens. Policies and load are the production ones. The next image is in its place before
- * anything is in flight: to copy and to hash it takes longer than edu's transfer, which could then end in no window but the first.
+ * first's story, with the window that it opens: the outgoing kernel of C7 to C10 and L5. Policies and load are the production ones.
  *
- * lab.intx=enabled leaves edu's INTx Disable clear beside MSI, as a kernel does for a device on which the bit does harm (Linux:
- * PCI_DEV_FLAGS_MSI_INTX_DISABLE_BUG).
+ * A window is a part of the handoff in which a device has no owner (windows.h). Everything that is in flight ends in the one that
+ * the command line names. The next image is in its place before anything is in flight: to copy and to hash it takes longer than
+ * edu's transfer, which could then end in no window but the first.
+ *
+ * On purpose with lab.intx=enabled: edu's INTx Disable is left clear beside MSI, as by a kernel for a device on which the bit does
+ * harm (Linux: PCI_DEV_FLAGS_MSI_INTX_DISABLE_BUG).
+ *
+ * What a failure looks like is different for each: c07_kexec_problem.py to c10_crash.py and l05_storm_moves.py say which messages,
+ * edges, requests and bytes the window must have, and which it must not.
  */
 #include "boot/start.h"
 #include "lib/string.h"

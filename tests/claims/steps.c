@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * One device, one kind of interrupt, and what is done to both, step by step as the command line says: lab.e1000e lab.msix
- * lab.clear-master lab.raise. The CPU takes interrupts in the step lab.take and in no other, so that a line stays as the device and
- * configuration space have it. Before each step is a point of the step's name.
+ * C1: a cleared bus master suppresses MSI and MSI-X. C2: it neither suppresses INTx nor lowers a line that is asserted.
  *
- * edu, e1000e, the port and the UART are told to interrupt. A disk does so when a request completes that the harness holds: its
- * driver has it under way, and the harness lets it go at the point.
+ * The image has one device and one kind of interrupt, and takes the steps that its command line names, such as lab.e1000e lab.msix
+ * lab.clear-master lab.raise. Before each step is a point of the step's name. The CPU takes interrupts in the step lab.take and in
+ * no other, so that a line stays as the device and configuration space have it.
+ *
+ * edu, e1000e, the port and the UART are told to interrupt. A disk interrupts when a request completes that the harness holds: its
+ * driver has it under way, and the harness lets it end at the point.
+ *
+ * C1 fails if a message arrives in a step in which the device has its event with bus master off, or if that message arrives later,
+ * when bus master is on again. C2 fails if the line is low after the device has had its event, or after bus master was cleared with
+ * the line high. c01_bus_master.py and c02_intx.py read both off the trace, from each point to the next.
  */
 #include "boot/start.h"
 #include "drivers/edu/registers.h"
