@@ -1,5 +1,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""K1: first hands over to Debian's kernel by the loader that starts second, with MSI and MSI-X on and I/O in flight."""
+"""K1: first hands over to Debian's kernel by the loader that starts second, with MSI and MSI-X on and I/O in flight.
+
+The patch leaves it to the next kernel to disable MSI where it finds it. The claim is that an unmodified Linux does, before it gives
+any function messages or bus master, and that nothing of first's load disturbs it. It is false if Linux does not reach userspace, if
+it warns of what it does not warn of when firmware starts it, if a message or an asserted line of first's devices comes before Linux
+has disabled their messages, or if the disk lacks what first wrote.
+
+first drives the reference machine's devices, leaves requests in flight on them and jumps; userspace tells what Linux found
+(tests/linux/guest/scripts/look). The same kernel on the same machine, started by firmware, is the measure of its warnings. A
+failure is any line below that differs. In the controls first disables MSI, and lines of edu stay asserted until Linux powers off;
+or it shuts nothing down, and Linux takes messages for vectors that it has not given.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +20,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Iterable, Sequence
 
+from tests.claims.measure import counted
+from tests.linux.measure import TRACE_REQUESTS, last_word, messages_of, requests_in_flight
 from witness.boot.protocol import E820_DMA
-from witness.evidence.interrupts import own_messages
-from witness.judge import pattern
-from witness.judge import ram
+from witness.judge import pattern, ram
 from witness.lab.experiment import Experiment, Role, Unshown, Value, exactly
 from witness.lab.observation import at
 from witness.lab.stage import Stage
@@ -20,10 +31,10 @@ from witness.linux.trial import FIRST, LINUX, Boot, Seen
 from witness.machine.description import REFERENCE, Machine
 from witness.pci.registers import Register
 from witness.pci.topology import Bdf
-from witness.trace.events import REQUEST_PATTERNS, BlockRequest, MmioWrite, Msi
+from witness.trace.events import MmioWrite
 
 # With room for Linux, and a trace that tells of the requests that the disks have in their hands.
-MACHINE = replace(REFERENCE, mib=512, extra=tuple(word for name in REQUEST_PATTERNS for word in ("-trace", name)))
+MACHINE = replace(REFERENCE, mib=512, extra=TRACE_REQUESTS)
 TWO_CPUS = replace(MACHINE, extra=(*MACHINE.extra, "-smp", "2"))
 SCREEN = replace(MACHINE, devices=(*MACHINE.devices, "bochs-display,addr=2"))
 
@@ -33,9 +44,6 @@ PACE = ("tsc: ", "clocksource: ", "hrtimer: ", "hpet: Lost ", "APIC calibration 
 
 # Of a message whose vector is nobody's.
 NO_HANDLER = "No irq handler for vector"
-
-# Our images' log by QEMU's name in the trace. Neither firmware nor Linux writes there.
-DEBUGCON = "isa-debugcon"
 
 # The 8259s. An image of ours masks them at its end, when it takes no more interrupts.
 PIC = "pic"
@@ -83,15 +91,18 @@ class World:
     screen: str = "none"
 
 
-def handed_over(left: Left, world: World, seen: Seen) -> list[Value]:
+def judge(left: Left, world: World, seen: Seen) -> list[Value]:
+    """What is on at the jump, where first's last line is in the log; what comes from there to where Linux has disabled the last
+    message, and which registers it has written by then; and what it says of itself."""
     seen.need()
-    case, jump = seen.case, jumped(seen)
+    case, jump = seen.case, last_word(seen)
     masters = case.history.masters(jump)
     after = case.changes(range(jump, case.end + 1))
     taken = next(c.line for c in after if c.master_set or c.msi_enabled)
     off = [c for c in after if c.msi_disabled and c.line < taken]
     window = range(jump, off[-1].line if off else taken)
-    waiting, arriving = (firsts_messages(seen, jump, part) for part in (range(deaf(seen, jump), jump), window))
+    functions = case.topology.functions
+    waiting, arriving = (messages_of(seen, functions, jump, part) for part in (range(deaf(seen, jump), jump), window))
     edges = seen.edges(window)
     asserted = {edge.gsi for edge in edges} | up(seen, jump)
     edus = {gsi for gsi in map(case.topology.gsi, seen.functions("edu")) if gsi is not None}
@@ -100,7 +111,7 @@ def handed_over(left: Left, world: World, seen: Seen) -> list[Value]:
         exactly("messages on at the jump", listed(case.history.signalling(jump)), left.messages),
         exactly(SWITCHED_OFF, listed((c.bdf, c.register) for c in off), left.messages, at(off)),
         whether("messages of first's devices that wait in the local APIC at the jump", len(waiting), left.waiting, at(waiting)),
-        exactly("messages of first's devices from the jump until Linux has switched them off", len(arriving), 0, at(arriving)),
+        counted("messages of first's devices from the jump until Linux has switched them off", arriving, 0),
         exactly("edu's lines asserted at the jump, or until then", lines(asserted & edus), left.asserted, at(edges)),
         exactly("of these, asserted when Linux powers off", lines(up(seen, case.end) & asserted & edus), left.asserted),
         # Where messages were off, a disk's read that ends at the host's pace may assert its line, too.
@@ -112,18 +123,11 @@ def handed_over(left: Left, world: World, seen: Seen) -> list[Value]:
 
 
 def started_cold(world: World, seen: Seen) -> list[Value]:
+    """By firmware: it disables no message, as none is on."""
     seen.need()
     taken = next(c.line for c in seen.case.history.changes if c.msi_enabled)
     off = [c for c in seen.case.changes(range(taken)) if c.msi_disabled]
     return [exactly(SWITCHED_OFF, listed((c.bdf, c.register) for c in off), "none"), *found(world, seen)]
-
-
-def jumped(seen: Seen) -> int:
-    """The last word of an image that hands over."""
-    words = [write.line for write in seen.case.within(MmioWrite, range(seen.case.end)) if write.region == DEBUGCON]
-    if not words:
-        raise Unshown("no image of ours has said a word")
-    return words[-1]
 
 
 def deaf(seen: Seen, jump: int) -> int:
@@ -149,14 +153,8 @@ def lines(gsis: Iterable[int]) -> str:
     return ", ".join(f"GSI {gsi}" for gsi in sorted(gsis)) or "none"
 
 
-def firsts_messages(seen: Seen, jump: int, window: range) -> list[Msi]:
-    """Not those of the I/O APIC and the timer, which QEMU's trace shows alike."""
-    given = set().union(*(own_messages(seen.case, function, range(jump)) for function in seen.case.topology.functions.values()))
-    return [message for message in seen.messages(window) if (message.address, message.data) in given]
-
-
 def in_flight(seen: Seen, jump: int) -> list[Value]:
-    """When the last bus master goes."""
+    """When the last bus master is cleared."""
     hops = [hop for hop in seen.case.hops if jump in hop.window]
     if not hops:
         raise Unshown("first clears bus master of no function before the jump")
@@ -164,13 +162,11 @@ def in_flight(seen: Seen, jump: int) -> list[Value]:
     left_alone = resources(seen, UNKNOWN)
     targets = [landing.addresses for transfer in edus for landing in transfer.writes]
     kept = [target for target in targets if any(target.start in r and target[-1] in r for r in left_alone)]
-    requests: set[int] = set()
-    for event in seen.case.within(BlockRequest, range(hops[0].window.start)):
-        (requests.discard if event.done else requests.add)(event.id)
+    requests = requests_in_flight(seen, hops[0].window.start)
     return [
-        exactly("edu's transfers in flight", len(edus), EDUS, at(edus)),
+        counted("edu's transfers in flight", edus, EDUS),
         exactly("edu's transfers into memory that Linux leaves alone", len(kept), EDUS),
-        whether("disk requests in flight", len(requests), "some", f"{len(requests)} of them"),
+        whether("disk requests in flight", requests, "some", f"{requests} of them"),
     ]
 
 
@@ -258,13 +254,13 @@ def cold_boot(machine: Machine, world: World) -> Boot:
 
 def hand_over(name: str, machine: Machine, through: str = "linux", world: World = World()) -> Boot:
     words = f"handoff.next={through} -- {WORDS}"
-    judge, points = partial(handed_over, Left(), world), {"painted": take_picture}
-    return Boot(name, Role.CLAIM, machine, FIRST, judge, words, points, beside=cold_boot(machine, world))
+    check, points = partial(judge, Left(), world), {"painted": take_picture}
+    return Boot(name, Role.CLAIM, machine, FIRST, check, words, points, beside=cold_boot(machine, world))
 
 
 def otherwise(policy: str, left: Left) -> Boot:
     words = f"handoff.next=linux handoff.shutdown={policy} -- {WORDS}"
-    return Boot(policy, Role.CONTROL, MACHINE, FIRST, partial(handed_over, left, World()), words)
+    return Boot(policy, Role.CONTROL, MACHINE, FIRST, partial(judge, left, World()), words)
 
 
 EXPERIMENT = Experiment(

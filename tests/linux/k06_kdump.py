@@ -1,5 +1,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""K6: Linux has crashed on any of its CPUs, with all devices live; second silences them, and drives them in what it was given."""
+"""K6: Linux has crashed on any of its CPUs, with all devices live; second silences them, and drives them in what it was given.
+
+A crash kernel runs on the CPU that died, in the memory that crashkernel= kept, and no driver's shutdown has run. The claim is that
+second, with startup/hardened.c, silences every function before its first driver begins, and uses nothing but its memory and its
+CPU. It is false if a function is silent already or still loud when a driver begins, if a message is sent to another CPU, or if a
+byte changes, or a device is told of one, outside of what /proc/iomem calls Crash kernel.
+
+Linux (tests/linux/guest/scripts/kdump) panics on a chosen CPU with reads of three disks in flight, and the machine is stopped where
+second is entered. A failure is any other register, address or CPU than the lines below have. In the controls the memory does not
+do, and second must say so before it writes to a device; or Linux hands over by kexec -e, and no function of its drivers has bus
+master on.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +18,15 @@ import re
 from dataclasses import replace
 from functools import partial
 
+from tests.claims.dma import changed_pages
+from tests.claims.measure import counted, messages_on
 from tests.linux.kdump import (
-    CPUS, KERNEL_BEGINS, at_entry, changed_pages, destinations, entry_line, inside, lacking, ram_at_entry, registers, reservation,
-    told_of, watch_entry, writers,
+    CPUS, KERNEL_BEGINS, at_entry, destinations, entry_line, inside, lacking, ram_at_entry, reservation, told_of, watch_entry,
+    writers,
 )  # fmt: skip
+from tests.linux.measure import drivers, names as listed, registers
 from witness import devices
-from witness.boot.protocol import BOOT_PARAMS_SIZE, e820
+from witness.boot.protocol import BOOT_PARAMS_SIZE, CMD_LINE_PTR, e820
 from witness.lab.experiment import Experiment, Judge, Role, Value, at_least, exactly
 from witness.lab.observation import at
 from witness.lab.stage import Action
@@ -27,13 +41,14 @@ from witness.trace.state import Change
 # So that the reservation is below 256 MiB wherever Linux puts it: edu reaches no further.
 MIB = 256
 
-# In boot_params: where the command line is, and its greatest length.
-CMD_LINE_PTR, CMD_LINE_MAX = 0x228, 2048
+CMD_LINE_MAX = 2048  # of second's
 
 # Beside its own second is given all that Linux was.
 LINUXS_WORDS = "-s,--reuse-cmdline,-p"
 
 FILES = ("second.bin", "next.cpio")
+
+names = partial(listed, separator=" ")
 
 
 def machine(cpus: int) -> Machine:
@@ -49,35 +64,29 @@ def machine(cpus: int) -> Machine:
 # --- what second finds ---
 
 
-def masters(seen: Seen, line: int) -> list[Bdf]:
-    return seen.case.history.masters(line)
-
-
-def bound(seen: Seen) -> list[Bdf]:
+def bound(seen: Seen) -> set[Bdf]:
     """The functions that have a driver, by Linux's word."""
-    return [Bdf.parse(line.split()[0]) for line in seen.told("drivers") if len(line.split()) == 2]
+    return {bdf for bdf, driver in drivers(seen).items() if driver}
 
 
-def names(functions: list[Bdf]) -> str:
-    return " ".join(map(str, functions)) or "none"
+def left_on(seen: Seen, line: int) -> str:
+    """Functions that Linux drove and that have bus master on."""
+    return names(bound(seen).intersection(seen.case.history.masters(line)))
 
 
 def found(seen: Seen, line: int) -> str:
     """How many functions have bus master, MSI, MSI-X on, by the trace."""
     signalling = [register for _, register in seen.case.history.signalling(line)]
-    return f"{len(masters(seen, line))} {signalling.count(Register.MSI)} {signalling.count(Register.MSIX)}"
+    return f"{len(seen.case.history.masters(line))} {signalling.count(Register.MSI)} {signalling.count(Register.MSIX)}"
 
 
-def said(seen: Seen) -> str:
-    """The same by second's word."""
-    words = re.compile(r"bus master on for (\d+), MSI on for (\d+), MSI-X on for (\d+)")
-    return next((" ".join(match.groups()) for match in map(words.search, seen.run.log) if match), "nothing")
+# The same by second's word; and who handed over, which tells a panic from kexec -e.
+FOUND = re.compile(r"bus master on for (\d+), MSI on for (\d+), MSI-X on for (\d+)")
+HANDED = re.compile(r"handed by (.+): bus master still on in ")
 
 
-def handed_by(seen: Seen) -> str:
-    """Who handed over, by second's word: it tells a panic from kexec -e."""
-    words = re.compile(r"handed by (.+): bus master still on in ")
-    return next((match[1] for match in map(words.search, seen.run.log) if match), "nobody")
+def said(seen: Seen, pattern: re.Pattern[str]) -> str:
+    return next((" ".join(match.groups()) for match in map(pattern.search, seen.run.log) if match), "nothing")
 
 
 # --- what it does to them ---
@@ -110,11 +119,10 @@ def silenced(seen: Seen, lines: range) -> dict[Bdf, str]:
 def hardened(seen: Seen, bdf: Bdf, line: int) -> str:
     """What it takes to silence a function that was found like this."""
     command = seen.register(bdf, Register.COMMAND, line)
-    on = any(seen.register(bdf, register, line) & ENABLE[register] for register in ENABLE)
     steps = {
         "INTx": not command & PCI_COMMAND_INTX_DISABLE,
         "master": command & PCI_COMMAND_MASTER,
-        "messages": on,
+        "messages": any(messages_on(seen, bdf, register, line) for register in ENABLE),
     }
     return ", ".join(name for name, needed in steps.items() if needed)
 
@@ -142,12 +150,9 @@ def handed(seen: Seen, params: int) -> tuple[list[int], str]:
 # --- judges ---
 
 
-def left_on(seen: Seen, line: int) -> str:
-    """Functions that Linux drove and that have bus master on."""
-    return names([bdf for bdf in masters(seen, line) if bdf in bound(seen)])
-
-
 def crashed(cpu: int, order: str, seen: Seen) -> list[Value]:
+    """At the entry, what second finds; from there to its first driver, what it writes to configuration space; from there to the
+    end, messages and writers; and what differs in RAM between the entry and the end."""
     seen.need(Outcome.PASS, Outcome.FAIL)
     entry, area = entry_line(seen), reservation(seen)
     after = range(entry, seen.case.end + 1)
@@ -164,9 +169,9 @@ def crashed(cpu: int, order: str, seen: Seen) -> list[Value]:
     others = [one for number, one in enumerate(all_cpus) if number != cpu]
     return [
         exactly("functions of Linux's with bus master on", left_on(seen, entry), names(bound(seen)), f"trace {entry}"),
-        exactly("handed over by, by second's word", handed_by(seen), "a crash"),
-        exactly("bus master, MSI, MSI-X on, by second's word", said(seen), found(seen, entry)),
-        exactly("functions with bus master on", len(masters(seen, entry)), len(wanted)),
+        exactly("handed over by, by second's word", said(seen, HANDED), "a crash"),
+        exactly("bus master, MSI, MSI-X on, by second's word", said(seen, FOUND), found(seen, entry)),
+        exactly("functions with bus master on", len(seen.case.history.masters(entry)), len(wanted)),
         exactly("functions not silent before the first driver begins", names(loud), "none", f"trace {entry}-{first}"),
         exactly("functions given bus master before they are reset", names(unreset(seen, range(first, after.stop))), "none"),
         exactly("what the trace and RAM lack of second's drivers' work", lacking(seen), "nothing"),
@@ -191,20 +196,21 @@ def refused(seen: Seen) -> list[Value]:
     pages = changed_pages(ram_at_entry(seen), seen.run.ram_after(), MIB << 20)
     return [
         exactly("memory, by second's word", re.sub(r"\d+", "N", seen.run.log[-2].partition(": ")[2]), "no N KiB free for DMA"),
-        exactly("configuration writes", sum(1 for _ in seen.case.within(ConfigWrite, after)), 0),
-        exactly("writes to devices", len(seen.case.device_writes(after)), 0),
+        counted("configuration writes", list(seen.case.within(ConfigWrite, after)), 0),
+        counted("writes to devices", seen.case.device_writes(after), 0),
         exactly("pages changed outside of the reservation", sum(page not in reservation(seen) for page in pages), 0),
     ]
 
 
 def kexec(seen: Seen) -> list[Value]:
+    """The drivers' shutdown has run, and second is not in the reservation."""
     seen.need()
     entry, area = entry_line(seen), reservation(seen)
     told = list(told_of(seen.case, range(entry, seen.case.end + 1), seen.run.ram_after()))
     return [
         exactly("functions of Linux's with bus master on", left_on(seen, entry), "none", f"trace {entry}"),
-        exactly("handed over by, by second's word", handed_by(seen), "kexec"),
-        exactly("bus master, MSI, MSI-X on, by second's word", said(seen), found(seen, entry)),
+        exactly("handed over by, by second's word", said(seen, HANDED), "kexec"),
+        exactly("bus master, MSI, MSI-X on, by second's word", said(seen, FOUND), found(seen, entry)),
         exactly("pieces of RAM given to devices that are in the reservation", sum(inside(piece, area) for piece in told), 0),
     ]
 

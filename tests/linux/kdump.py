@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A kernel that is entered from a Linux that has crashed: where it was put, which CPU runs it, and what it gives to devices."""
+"""What K6 and K7 share: Linux has crashed, and an image of ours is entered in the memory that was kept for it.
+
+Here are what the harness keeps where it is entered, and what is measured: where it was put, which CPU runs it, what it gives to
+devices. What has to come of it the experiments say.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Iterator
 
+from tests.linux.measure import idle, registers
 from witness import devices
 from witness.boot.protocol import ENTRY_64, PAGE, Image
 from witness.devices import edu, nvme
@@ -22,9 +27,6 @@ MSI_DEST_SHIFT, MSI_DEST_MASK = 12, 0xFF
 
 # An image is recognized by so many bytes of its code.
 CODE = 256
-
-# RAM is compared in pieces of so many bytes, and page by page where they differ.
-CHUNK = 1 << 20
 
 # Half of the address space is the kernel's.
 KERNEL_BEGINS = 0xFFFF_8000_0000_0000
@@ -89,19 +91,11 @@ def reservation(seen: Seen) -> range:
 
 def lacking(seen: Seen) -> str:
     """What must show of the work of the image's drivers since it was entered, and does not."""
-    since, ram = range(entry_line(seen), seen.case.end + 1), seen.run.ram_after()
-    working = (function for function, _ in devices.working(seen.case))
-    found = (f"{one.bdf}: {what}" for one in working for what in devices.not_driven(seen.case, one, since, ram, True))
-    return "; ".join(found) or "nothing"
+    since = range(entry_line(seen), seen.case.end + 1)
+    return "; ".join(f"{bdf}: {what}" for bdf, what in idle(seen, since, seen.run.ram_after())) or "nothing"
 
 
 # --- CPUs ---
-
-
-def registers(told: bytes) -> list[dict[str, int]]:
-    """Of each CPU; HLT is whether it is halted."""
-    texts = told.decode().split("CPU#")[1:]
-    return [{name: int(value, 16) for name, value in re.findall(r"\b([A-Z][A-Z0-9]+) *= *([0-9a-f]+)", text)} for text in texts]
 
 
 def writers(seen: Seen, lines: range) -> list[int]:
@@ -140,13 +134,3 @@ def descriptors(table: int, size: int, ram: Ram) -> Iterator[range]:
 
 def inside(addresses: range, whole: range) -> bool:
     return whole.start <= addresses.start and addresses.stop <= whole.stop
-
-
-def changed_pages(before: Ram, after: Ram, size: int) -> list[int]:
-    """Pages of the first size bytes that differ."""
-    found = []
-    for chunk in range(0, size, CHUNK):
-        old, new = (ram.read(range(chunk, chunk + CHUNK)) for ram in (before, after))
-        if old != new:
-            found += [chunk + at for at in range(0, CHUNK, PAGE) if old[at:at + PAGE] != new[at:at + PAGE]]
-    return found

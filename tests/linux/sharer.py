@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A disk that shares its line with a function that asserts it: tests/linux/guest/scripts/sharer, and what comes of the line."""
+"""What K2 and K3 share: a disk on a line that another function asserts, and Linux's own count of that line.
+
+The disk's work is tests/linux/guest/scripts/sharer. Here are what the harness does at its points, and what is measured. What has to
+come of the line the experiments say.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,11 @@ import re
 import time
 from functools import partial
 
-from witness.lab.experiment import Value, at_least, exactly
-from witness.lab.observation import at
 from witness.lab.stage import Action, Stage
 from witness.linux.trial import Seen
 from witness.pci.registers import PCI_STATUS, PCI_STATUS_INTERRUPT
 from witness.pci.topology import Bdf
-from witness.trace.events import GsiLevel
+from witness.trace.events import GsiLevel, Msi
 
 GSI = 21
 
@@ -79,34 +81,24 @@ def interrupts(seen: Seen, nth: int) -> int:
     return int(seen.told("interrupts", nth)[0].split()[1])
 
 
-def given_up(seen: Seen, stormed: bool) -> list[Value]:
-    """What Linux says of the line."""
-    return [exactly(f'Linux says "{text}"', sum(text in line for line in seen.console), int(stormed)) for text in SENTENCES]
+def says(seen: Seen, sentence: str) -> int:
+    """How often Linux does."""
+    return sum(sentence in line for line in seen.console)
 
 
-def storm(seen: Seen, lines: range, counted: int, stormed: bool, handled: int = 0) -> list[Value]:
-    """What Linux says of the line, and has counted in these lines of the trace; what the I/O APIC sends there."""
-    what, sent = "interrupts of the line that Linux counts", seen.messages(lines, seen.noted("vector"))
-    sends = "interrupts of the line that the I/O APIC sends and Linux does not count"
-    return [
-        *given_up(seen, stormed),
-        at_least(what, counted, NOBODY_CARED) if stormed else exactly(what, counted, handled),
-        exactly(sends, len(sent) - counted, MORE if stormed else 0, at(sent)),
-    ]
+def sent(seen: Seen, lines: range) -> list[Msi]:
+    """What the I/O APIC makes of the line: messages with the vector that Linux has given it."""
+    return seen.messages(lines, seen.noted("vector"))
 
 
-def reads(seen: Seen, stormed: bool, gsi: int = GSI) -> list[Value]:
-    """Of the disk: all end, but where the line was given up none by interrupt."""
-    before, after = stat(seen, BEFORE), stat(seen, AFTER)
-    edges = rises(seen, seen.between("over", "look"), gsi)
-    values = [
-        exactly("then the sharer's reads that end", after[ENDED] - before[ENDED], READS),
-        exactly("of these reads, ended by interrupt", interrupts(seen, AFTER) - interrupts(seen, BEFORE), 0 if stormed else READS),
-        exactly("edges of the sharer's line meanwhile", len(edges), 0 if stormed else READS, at(edges)),
-    ]
-    if stormed:
-        values.append(at_least("milliseconds that these reads take", after[TOOK_MS] - before[TOOK_MS], POLL_MS * (READS - 1)))
-    return values
+class Reads:
+    """The disk's eight, after the line has come to rest."""
+
+    def __init__(self, seen: Seen, gsi: int = GSI) -> None:
+        before, after = stat(seen, BEFORE), stat(seen, AFTER)
+        self.ended, self.took_ms = after[ENDED] - before[ENDED], after[TOOK_MS] - before[TOOK_MS]
+        self.by_interrupt = interrupts(seen, AFTER) - interrupts(seen, BEFORE)
+        self.edges = rises(seen, seen.between("over", "look"), gsi)
 
 
 def stat(seen: Seen, nth: int) -> list[int]:
