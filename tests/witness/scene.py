@@ -11,16 +11,21 @@ from __future__ import annotations
 
 import random
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Callable
 
+import pytest
+
+from witness import devices
 from witness.boot.protocol import E820_DMA, E820_TABLE
+from witness.evidence.case import Case
 from witness.judge import pattern
 from witness.judge.engine import Result
 from witness.judge.rules import judge
 from witness.machine.description import E1000E, VIRTIO_NET, Content, Disk, Machine, Nic, Rng
 from witness.machine.record import Entry, Outcome, Run, ram_file
+from witness.pci.registers import PCI_CAPABILITY_LIST
 from witness.pci.topology import Bdf
 
 VIRTIO, EDU, BRIDGE, BEHIND = (Bdf.parse(text) for text in ("00:03.0", "00:05.0", "00:06.0", "01:00.0"))
@@ -146,11 +151,17 @@ class Scene:
         told = f"first  pci 0000:{bdf} {word} 0x{old:04x} -> 0x{value:04x} (why)"
         self.steps.append(Step(label, config_write(bdf, offset, value), [told]))
 
+    def put(self, data: dict[int, bytes]) -> None:
+        """Into RAM at the jump."""
+        for address, part in data.items():
+            self.before[address:address + len(part)] = part
+
     def step(self, label: str) -> Step:
         return next(step for step in self.steps if step.label == label)
 
-    def drop(self, label: str) -> None:
-        self.steps.remove(self.step(label))
+    def drop(self, *labels: str) -> None:
+        for label in labels:
+            self.steps.remove(self.step(label))
 
     def replace(self, label: str, *lines: str) -> None:
         self.step(label).lines = list(lines)
@@ -158,8 +169,8 @@ class Scene:
     def before_step(self, label: str, *lines: str) -> None:
         self.steps.insert(self.steps.index(self.step(label)), Step("", list(lines)))
 
-    def after_step(self, label: str, *lines: str, told: str = "") -> None:
-        self.steps.insert(self.steps.index(self.step(label)) + 1, Step("", list(lines), [told] if told else []))
+    def after_step(self, label: str, *lines: str, told: str = "", name: str = "") -> None:
+        self.steps.insert(self.steps.index(self.step(label)) + 1, Step(name, list(lines), [told] if told else []))
 
     def size_bar(self, bdf: Bdf, *registers: int) -> None:
         """Before the reset, a driver asks how large a BAR is."""
@@ -232,6 +243,119 @@ class Scene:
 
     def failed(self) -> set[str]:
         return {id for id, result in self.results().items() if result is not Result.PASS}
+
+
+# --- changes to a story, as tests have them in tables ---
+
+Change = Callable[[Scene], object]
+
+
+def cases(table: dict[str, dict[str, Change]]) -> list[object]:
+    """For each set of rules, one word each, the changes to which exactly these object, by what they are."""
+    return [
+        pytest.param(change, set(rules.split()), id=what.replace(" ", "_"))
+        for rules, changes in table.items()
+        for what, change in changes.items()
+    ]
+
+
+def without(*labels: str) -> Change:
+    return lambda s: s.drop(*labels)
+
+
+def instead(label: str, *lines: str) -> Change:
+    return lambda s: s.replace(label, *lines)
+
+
+def before(label: str, *lines: str) -> Change:
+    return lambda s: s.before_step(label, *lines)
+
+
+def after(label: str, *lines: str, told: str = "") -> Change:
+    return lambda s: s.after_step(label, *lines, told=told)
+
+
+def later(label: str, other: str) -> Change:
+    """One step behind another."""
+    return lambda s: s.move_after(label, other)
+
+
+def left_out(label: str, text: str) -> Change:
+    """Of a step the lines that hold a text."""
+    return lambda s: s.replace(label, *(line for line in s.step(label).lines if text not in line))
+
+
+def retold(label: str, old: str, new: str) -> Change:
+    """The guest's log has another word."""
+
+    def change(s: Scene) -> None:
+        s.step(label).told = [line.replace(old, new) for line in s.step(label).told]
+
+    return change
+
+
+def untold(label: str) -> Change:
+    return lambda s: s.step(label).told.clear()
+
+
+def handed(bdf: Bdf, command: int, control: int) -> Change:
+    """What the next image finds in a function's registers."""
+    return lambda s: s.handed.update({bdf: (command, control)})
+
+
+def cpu(**registers: int) -> Change:
+    """What it finds in the CPU's, and in the interrupt controllers'."""
+    return lambda s: s.registers.update(registers)
+
+
+def at_jump(data: dict[int, bytes]) -> Change:
+    """RAM holds this when the next image is entered."""
+    return lambda s: s.put(data)
+
+
+def at_end(data: dict[int, bytes]) -> Change:
+    """The next image and its devices leave this in RAM."""
+    return lambda s: s.second.update(data)
+
+
+def lands(data: dict[int, bytes]) -> Change:
+    """This comes into RAM behind the next image's back."""
+    return lambda s: s.after.update(data)
+
+
+def passed(*frames: bytes) -> Change:
+    """No others between the machine and its peer."""
+    return lambda s: setattr(s, "frames", [*frames])
+
+
+def all_of(*changes: Change) -> Change:
+    return lambda s: [change(s) for change in changes]
+
+
+# --- one device of a story ---
+
+
+def reconfigured(run: Run, bdf: Bdf, changes: dict[int, int]) -> Case:
+    """The same run of a function with other bytes in its configuration."""
+    entries = []
+    for entry in run.entries:
+        config = bytearray(entry.configs[bdf])
+        for offset, value in changes.items():
+            config[offset] = value
+        entries.append(replace(entry, configs=entry.configs | {bdf: bytes(config)}))
+    return Case(replace(run, entries=entries))
+
+
+def without_capabilities(run: Run, bdf: Bdf) -> Case:
+    return reconfigured(run, bdf, {PCI_CAPABILITY_LIST: 0})
+
+
+def complaints(case: Case, bdf: Bdf) -> list[str]:
+    """What the next image has not shown of its driver."""
+    return devices.not_driven(case, case.topology.functions[bdf], case.hops[0].inward, case.run.ram_after(), last=True)
+
+
+# --- QEMU's lines ---
 
 
 def config_write(bdf: Bdf, offset: int, value: int, size: int = 2) -> list[str]:

@@ -12,12 +12,12 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable
 
 import pytest
 from tests.witness.scene import (
     BEHIND, BRIDGE, COMMAND, CONTROL, CONTROL_OFF, DMA, EDU, LINES, MESSAGES, NEW, VIRTIO,
-    Scene, config_write, gsi, handoff, memory_write, msi,
+    Change, Scene, after, all_of, at_end, at_jump, before, cases, complaints, config_write, gsi, handoff, instead, lands, later,
+    memory_write, msi, without, without_capabilities,
 )  # fmt: skip
 
 from witness import devices
@@ -31,6 +31,7 @@ from witness.pci.topology import Bdf
 AHCI = Bdf.parse("00:11.0")
 BAR, MESSAGE, LINE = 0xE1000000, 0x70, 21
 SATA = Sata("sata", AHCI.device, Content.RANDOM, mib=1)
+CONTENT = SATA.original()
 
 # first's command list, FISes, tables and buffers, each of a sector; second's are NEW above them.
 LIST, RECEIVED, TABLES, DATA = 0x6000, 0x6400, 0x6800, 0x5800
@@ -135,15 +136,13 @@ def scene(tmp_path: Path) -> SataScene:
     insert(f"master-{BEHIND}")
     drive(part, "again", NEW)
     insert("again-table")
-    disk = SATA.original()
     ram: dict[int, bytes] = {}
     for slot in (TOLD, TAKEN, WAITING):
         landed = slot != WAITING
         ram |= command(0, slot, ahci.READ_DMA_EXT, slot, 1, SIZE * landed)
-        ram[DATA + SIZE * slot] = disk[SIZE * slot:][:SIZE] if landed else SIZE * CANARY
-    for address, data in ram.items():
-        s.before[address:address + len(data)] = data
-    s.second |= command(NEW, 0, ahci.IDENTIFY, 0, 0, SIZE) | {NEW + DATA: identity(len(disk) // SIZE)}
+        ram[DATA + SIZE * slot] = CONTENT[SIZE * slot:][:SIZE] if landed else SIZE * CANARY
+    s.put(ram)
+    s.second |= command(NEW, 0, ahci.IDENTIFY, 0, 0, SIZE) | {NEW + DATA: identity(len(CONTENT) // SIZE)}
     return s
 
 
@@ -154,241 +153,92 @@ def test_all_hold(scene: SataScene) -> None:
 def test_what_is_driven(scene: SataScene) -> None:
     run = scene.run()
     assert AHCI in {function.bdf for function, _ in devices.working(Case(run))}
-    without = replace(run, machine=replace(run.machine, sata=()))
-    assert AHCI not in {function.bdf for function, _ in devices.working(Case(without))}
-
-
-Change = Callable[[SataScene], None]
-CHANGES: list[object] = []
-
-
-def change(*rules: str) -> Callable[[Change], Change]:
-    def register(function: Change) -> Change:
-        CHANGES.append(pytest.param(function, set(rules), id=function.__name__))
-        return function
-
-    return register
-
-
-# --- it is driven ---
-
-
-@change("driven-next")
-def no_message(s: SataScene) -> None:
-    s.replace("again-ahci-io", *ACKNOWLEDGED)
-
-
-@change("driven-next")
-def a_message_before_the_command(s: SataScene) -> None:
-    s.move_after("again-ahci-issue", "again-ahci-io")
-
-
-@change("driven-next")
-def another_function_s_message(s: SataScene) -> None:
-    s.replace("again-ahci-io", msi(MESSAGES[EDU]), *ACKNOWLEDGED)
-
-
-@change("driven-first")
-def first_has_no_message(s: SataScene) -> None:
-    for label in ("first-ahci-io", "arm-ahci"):
-        s.replace(label, *s.step(label).lines[:1] * (label == "arm-ahci"))
-    s.before[LIST + 4:LIST + 8] = bytes(4)
-
-
-@change("driven-next")
-def its_message_is_not_programmed(s: SataScene) -> None:
-    s.drop("again-ahci-message-4c")
-
-
-@change("driven-next")
-def the_port_is_not_started(s: SataScene) -> None:
-    s.replace("again-ahci-start", port(0x18, 0x16))
-
-
-@change("driven-next")
-def the_port_is_stopped_before_the_command(s: SataScene) -> None:
-    s.before_step("again-ahci-issue", port(0x18, 0x16))
-
-
-@change("driven-next")
-def the_controller_is_reset_in_the_end(s: SataScene) -> None:
-    s.after_step("again-ahci-io", *RESET)
-
-
-@change("driven-next")
-def no_command_is_issued(s: SataScene) -> None:
-    s.drop("again-ahci-issue")
-
-
-@change("driven-next")
-def a_disk_of_another_size(s: SataScene) -> None:
-    s.second[NEW + DATA] = identity(2047)
-
-
-@change("driven-next")
-def a_page_that_is_no_identity(s: SataScene) -> None:
-    s.second[NEW + DATA] = identity(2048, 0xFFFF)
-
-
-@change("driven-next")
-def its_identity_is_elsewhere(s: SataScene) -> None:
-    s.second[NEW + TABLES + 0x80] = struct.pack("<QII", NEW + DATA + SIZE, 0, SIZE - 1)
-
-
-@change("driven-next")
-def another_command(s: SataScene) -> None:
-    s.second |= command(NEW, 0, ahci.READ_DMA_EXT, 0, 1, SIZE)
-
-
-@change("driven-next")
-def another_slot(s: SataScene) -> None:
-    s.replace("again-ahci-issue", port(0x38, 2))
-
-
-# --- reset, load ---
-
-
-@change("reset")
-def it_is_not_reset(s: SataScene) -> None:
-    s.drop("reset-ahci")
-
-
-@change("reset")
-def its_interrupts_are_off_and_no_more(s: SataScene) -> None:
-    s.replace("reset-ahci", RESET[1])
-
-
-@change("reset")
-def it_is_reset_too_late(s: SataScene) -> None:
-    s.move_after("reset-ahci", "master-ahci")
-
-
-@change()
-def it_is_made_to_speak_ahci_first(s: SataScene) -> None:
-    s.replace("reset-ahci", RESET[1], *RESET)
-
-
-@change("reset", "window-device")
-def a_command_before_the_reset(s: SataScene) -> None:
-    s.before_step("reset", port(0x38, 8))
-
-
-@change("load")
-def every_read_was_told_of(s: SataScene) -> None:
-    s.after_step("arm-ahci", msi(MESSAGE), msi(MESSAGE))
-
-
-@change("load")
-def the_disk_has_taken_none(s: SataScene) -> None:
-    s.before[LIST + 32 * TAKEN + 4:LIST + 32 * TAKEN + 8] = bytes(4)
-
-
-@change("load")
-def no_read_is_issued(s: SataScene) -> None:
-    s.drop("arm-ahci")
-
-
-@change("load")
-def what_is_issued_is_no_read(s: SataScene) -> None:
-    for slot in (TOLD, TAKEN, WAITING):
-        s.before[TABLES + 0x100 * slot + 2] = 0x35  # WRITE DMA EXT
-
-
-# --- the out phase, the window ---
-
-
-@change()
-def a_read_that_ends_meanwhile_is_acknowledged(s: SataScene) -> None:
-    s.before_step("out-ahci", *ACKNOWLEDGED)
-
-
-@change("out-device")
-def a_read_is_acknowledged_that_nobody_told_of(s: SataScene) -> None:
-    s.replace("arm-ahci", port(0x38, 0b111))
-    s.before[LIST + 32 * TOLD + 4:LIST + 32 * TOLD + 8] = bytes(4)
-    s.before_step("out-ahci", *ACKNOWLEDGED)
-
-
-@change("out-device", "load")
-def a_command_in_the_out_phase(s: SataScene) -> None:
-    s.before_step("out-ahci", port(0x38, 8))
-
-
-@change("window-msi")
-def its_message_in_the_window(s: SataScene) -> None:
-    s.before_step("jump", msi(MESSAGE))
-
-
-# --- what lands ---
-
-
-@change()
-def the_read_that_waits_lands(s: SataScene) -> None:
-    s.after = {
-        DATA + SIZE * WAITING: SATA.original()[SIZE * WAITING:][:SIZE],
-        LIST + 32 * WAITING + 4: struct.pack("<I", SIZE),
-        RECEIVED + 0x40: b"\x34\x40",
-    }
-
-
-@change("ram")
-def other_bytes_land(s: SataScene) -> None:
-    s.after = {DATA + SIZE * WAITING: SATA.original()[:SIZE]}
-
-
-@change("ram")
-def more_bytes_are_counted(s: SataScene) -> None:
-    s.after = {LIST + 32 * WAITING + 4: struct.pack("<I", SIZE + 1)}
-
-
-@change("ram")
-def a_read_that_had_ended_lands_again(s: SataScene) -> None:
-    s.before[DATA:DATA + SIZE] = SIZE * CANARY
-    s.after = {DATA: SATA.original()[:SIZE]}
-
-
-@change("reserved")
-def a_read_in_flight_goes_where_nobody_knows(s: SataScene) -> None:
-    struct.pack_into("<Q", s.before, TABLES + 0x100 * WAITING + 0x80, DMA.stop - 1)
-
-
-@change()
-def a_read_that_had_ended_may_have_gone_there(s: SataScene) -> None:
-    struct.pack_into("<Q", s.before, TABLES + 0x100 * TOLD + 0x80, DMA.stop)
-
-
-@change("ram", "driven-next")
-def second_takes_reserved_memory_for_its_commands(s: SataScene) -> None:
-    s.replace("again-ahci-addresses", *addresses(0))
-
-
-@change("disk-kept")
-def the_disk_was_written_to(s: SataScene) -> None:
-    s.sata = SATA.original()[:-1] + b"?"
-
-
-@pytest.mark.parametrize("break_it, rules", CHANGES)
-def test_only_the_named_rules_object(scene: SataScene, break_it: Change, rules: set[str]) -> None:
-    break_it(scene)
+    bare = replace(run, machine=replace(run.machine, sata=()))
+    assert AHCI not in {function.bdf for function, _ in devices.working(Case(bare))}
+
+
+def counted(slot: int, size: int) -> dict[int, bytes]:
+    """The bytes that a command's header says were transferred."""
+    return {LIST + 32 * slot + 4: struct.pack("<I", size)}
+
+
+def target(slot: int, address: int) -> dict[int, bytes]:
+    """Where a command's data go."""
+    return {TABLES + 0x100 * slot + 0x80: struct.pack("<Q", address)}
+
+
+WRITE_DMA_EXT = b"\x35"
+WAITS, NOT_TAKEN = DATA + SIZE * WAITING, counted(TOLD, 0)
+
+CHANGES: dict[str, dict[str, Change]] = {
+    "": {
+        "it is made to speak AHCI first": instead("reset-ahci", RESET[1], *RESET),
+        "a read that ends meanwhile is acknowledged": before("out-ahci", *ACKNOWLEDGED),
+        "the read that waits lands": lands({
+            WAITS: CONTENT[SIZE * WAITING:][:SIZE], **counted(WAITING, SIZE), RECEIVED + 0x40: b"\x34\x40",
+        }),
+        "a read that had ended may have gone there": at_jump(target(TOLD, DMA.stop)),
+    },
+    "driven-first": {
+        "first has no message": all_of(
+            instead("first-ahci-io"), instead("arm-ahci", port(0x38, 0b111)), at_jump(NOT_TAKEN)
+        ),
+    },
+    "driven-next": {
+        "no message": instead("again-ahci-io", *ACKNOWLEDGED),
+        "a message before the command": later("again-ahci-issue", "again-ahci-io"),
+        "another function's message": instead("again-ahci-io", msi(MESSAGES[EDU]), *ACKNOWLEDGED),
+        "its message is not programmed": without("again-ahci-message-4c"),
+        "the port is not started": instead("again-ahci-start", port(0x18, 0x16)),
+        "the port is stopped before the command": before("again-ahci-issue", port(0x18, 0x16)),
+        "the controller is reset in the end": after("again-ahci-io", *RESET),
+        "no command is issued": without("again-ahci-issue"),
+        "a disk of another size": at_end({NEW + DATA: identity(2047)}),
+        "a page that is no identity": at_end({NEW + DATA: identity(2048, 0xFFFF)}),
+        "its identity is elsewhere": at_end({NEW + TABLES + 0x80: struct.pack("<QII", NEW + DATA + SIZE, 0, SIZE - 1)}),
+        "another command": at_end(command(NEW, 0, ahci.READ_DMA_EXT, 0, 1, SIZE)),
+        "another slot": instead("again-ahci-issue", port(0x38, 2)),
+    },
+    "reset": {
+        "it is not reset": without("reset-ahci"),
+        "its interrupts are off and no more": instead("reset-ahci", RESET[1]),
+        "it is reset too late": later("reset-ahci", "master-ahci"),
+    },
+    "reset window-device": {"a command before the reset": before("reset", port(0x38, 8))},
+    "load": {
+        "every read was told of": after("arm-ahci", msi(MESSAGE), msi(MESSAGE)),
+        "the disk has taken none": at_jump(counted(TAKEN, 0)),
+        "no read is issued": without("arm-ahci"),
+        "what is issued is no read": at_jump({TABLES + 0x100 * slot + 2: WRITE_DMA_EXT for slot in (TOLD, TAKEN, WAITING)}),
+    },
+    "out-device": {
+        "a read is acknowledged that nobody told of": all_of(
+            instead("arm-ahci", port(0x38, 0b111)), at_jump(NOT_TAKEN), before("out-ahci", *ACKNOWLEDGED)
+        ),
+    },
+    "out-device load": {"a command in the out phase": before("out-ahci", port(0x38, 8))},
+    "window-msi": {"its message in the window": before("jump", msi(MESSAGE))},
+    "ram": {
+        "other bytes land": lands({WAITS: CONTENT[:SIZE]}),
+        "more bytes are counted": lands(counted(WAITING, SIZE + 1)),
+        "a read that had ended lands again": all_of(at_jump({DATA: SIZE * CANARY}), lands({DATA: CONTENT[:SIZE]})),
+    },
+    "reserved": {"a read in flight goes where nobody knows": at_jump(target(WAITING, DMA.stop - 1))},
+    "ram driven-next": {"second takes reserved memory for its commands": instead("again-ahci-addresses", *addresses(0))},
+    "disk-kept": {"the disk was written to": lambda s: setattr(s, "sata", CONTENT[:-1] + b"?")},
+}
+
+
+@pytest.mark.parametrize("change, rules", cases(CHANGES))
+def test_only_the_named_rules_object(scene: SataScene, change: Change, rules: set[str]) -> None:
+    change(scene)
     assert scene.failed() == rules
 
 
 def test_without_msi_it_has_a_line(scene: SataScene) -> None:
-    for label in ("message-44", "message-48", "message-4c", "on"):
-        scene.drop(f"again-ahci-{label}")
+    scene.drop(*(f"again-ahci-{label}" for label in ("message-44", "message-48", "message-4c", "on")))
     scene.replace("again-ahci-no-intx", *config_write(AHCI, COMMAND, 0x7))
-    scene.replace("again-ahci-io", *ACKNOWLEDGED)
-    assert complaints(scene) == ["no INTx raised, taken and lowered"]
-    scene.replace("again-ahci-io", *gsi(LINE, 1), f"pic_interrupt irq {LINES[EDU][1]} intno 43", *ACKNOWLEDGED, *gsi(LINE, 0))
-    assert complaints(scene) == []
-
-
-def complaints(scene: SataScene) -> list[str]:
-    run = scene.run()
-    entries = []
-    for entry in run.entries:
-        config = bytearray(entry.configs[AHCI])
-        config[0x34] = 0  # no capabilities
-        entries.append(replace(entry, configs=entry.configs | {AHCI: bytes(config)}))
-    case = Case(replace(run, entries=entries))
-    return devices.not_driven(case, case.topology.functions[AHCI], case.hops[0].inward, case.run.ram_after(), last=True)
+    taken = [*gsi(LINE, 1), f"pic_interrupt irq {LINES[EDU][1]} intno 43", *ACKNOWLEDGED, *gsi(LINE, 0)]
+    for lines, found in ((ACKNOWLEDGED, ["no INTx raised, taken and lowered"]), (taken, [])):
+        scene.replace("again-ahci-io", *lines)
+        assert complaints(without_capabilities(scene.run(), AHCI), AHCI) == found

@@ -11,15 +11,14 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 from pathlib import Path
-from typing import Callable
 
 import pytest
 from tests.witness.scene import (
     ADMIN_COMPLETION, ADMIN_SUBMISSION, BRIDGE, COMMAND, CONTROL, DMA, EDU, EDU_TARGET, EXPRESS_OTHERS, IDENTIFIED, MESSAGES, NEW,
-    NVME, OLD_PORT, PORT, SLOT_CAPABILITIES, SLOT_CONTROL, VECTORS, Scene, admin_queues, config_write, edu, edu_dma, gsi, handoff,
-    msi, msix_table, nvme,
+    NVME, OLD_PORT, PORT, SLOT_CAPABILITIES, SLOT_CONTROL, VECTORS,
+    Change, Scene, admin_queues, after, all_of, at_end, at_jump, before, cases, complaints, config_write, edu, edu_dma, gsi,
+    handoff, instead, lands, later, msi, msix_table, nvme, reconfigured, without, without_capabilities,
 )  # fmt: skip
-from tests.witness.test_driving import reconfigured
 
 from witness import devices
 from witness.evidence.case import Case
@@ -62,239 +61,103 @@ def test_what_is_driven(scene: Scene) -> None:
     ],
 )
 def test_what_is_not(scene: Scene, bdf: Bdf, changes: dict[int, int]) -> None:
-    run = scene.run()
-    for offset, value in changes.items():
-        run = reconfigured(run, bdf, offset, value).run
-    assert bdf not in [function.bdf for function, _ in devices.working(Case(run))]
+    assert bdf not in [function.bdf for function, _ in devices.working(reconfigured(scene.run(), bdf, changes))]
 
 
 def test_a_downstream_port_is_driven(scene: Scene) -> None:
-    assert PORT in [function.bdf for function, _ in devices.working(reconfigured(scene.run(), PORT, EXP_FLAGS, 0x62))]
-
-
-Change = Callable[[Scene], None]
-CHANGES: list[object] = []
-
-
-def change(*rules: str) -> Callable[[Change], Change]:
-    def register(function: Change) -> Change:
-        CHANGES.append(pytest.param(function, set(rules), id=function.__name__))
-        return function
-
-    return register
-
-
-# --- nvme is driven ---
-
-
-@change("driven-next")
-def it_is_not_enabled(s: Scene) -> None:
-    s.drop("again-nvme-enable")
-
-
-@change("driven-next")
-def it_is_disabled_in_the_end(s: Scene) -> None:
-    s.after_step("again-nvme-io", nvme(0x14, 0x460000))
-
-
-@change()
-def cc_is_written_again_while_it_is_enabled(s: Scene) -> None:
-    s.after_step("again-nvme-submit", nvme(0x14, 0x460001))
-
-
-@change("driven-next")
-def no_message_of_the_admin_queue(s: Scene) -> None:
-    s.replace("again-nvme-io", nvme(0x1004, 1))
-
-
-@change("driven-next")
-def a_message_before_it_is_enabled(s: Scene) -> None:
-    s.replace("again-nvme-io", nvme(0x1004, 1))
-    s.before_step("again-nvme-enable", msi(VECTORS[NVME][0]))
-
-
-@change("driven-next")
-def another_function_s_message(s: Scene) -> None:
-    s.replace("again-nvme-io", msi(VECTORS[PORT][0]), nvme(0x1004, 1))
-
-
-@change("driven-next")
-def its_table_is_not_written(s: Scene) -> None:
-    s.replace("again-nvme-table", *msix_table(NVME)[:2])
-
-
-@change("driven-next", "agreement")
-def a_message_while_msix_is_off(s: Scene) -> None:
-    s.before_step("again-nvme-enable", *config_write(NVME, CONTROL, 0x0001))
-
-
-@change("driven-first")
-def first_has_identified_nothing(s: Scene) -> None:
-    s.before[IDENTIFIED:IDENTIFIED + 2] = bytes(2)
-
-
-@change("driven-next")
-def what_is_identified_is_of_another_vendor(s: Scene) -> None:
-    s.second[NEW + IDENTIFIED] = struct.pack("<H", 0x8086)
-
-
-@change("driven-next")
-def what_is_identified_is_in_another_page(s: Scene) -> None:
-    s.second[NEW + ADMIN_SUBMISSION] = struct.pack("<BxH20xQ32x", 6, 1, NEW + IDENTIFIED + 0x40)
-
-
-@change("driven-next")
-def another_command_is_submitted(s: Scene) -> None:
-    s.second[NEW + ADMIN_SUBMISSION] = struct.pack("<BxH20xQ32x", 2, 1, NEW + IDENTIFIED)
-
-
-@change("driven-next")
-def no_command_is_submitted(s: Scene) -> None:
-    s.drop("again-nvme-submit")
-
-
-@change("driven-next")
-def no_command_is_completed(s: Scene) -> None:
-    s.second[NEW + ADMIN_COMPLETION] = bytes(16)
-
-
-@change("driven-next")
-def the_command_fails(s: Scene) -> None:
-    s.second[NEW + ADMIN_COMPLETION] = struct.pack("<12xHH", 1, 2 << 1 | 1)
-
-
-@change("driven-next")
-def the_queues_are_elsewhere(s: Scene) -> None:
-    s.replace("again-nvme-queues", *admin_queues(NEW + 0x1000))
-
-
-# --- ports are driven ---
-
-
-@change("driven-next")
-def a_port_is_given_no_command(s: Scene) -> None:
-    s.drop("again-port-command-1")
-    s.drop("again-port-command-2")
-
-
-@change("driven-next")
-def a_port_is_not_to_tell_of_the_end(s: Scene) -> None:
-    for n in (1, 2):
-        s.replace(f"again-port-command-{n}", *config_write(PORT, SLOT_CONTROL, 0x7D0), msi(VECTORS[PORT][0]))
-
-
-@change("driven-next")
-def the_second_command_is_not_told_of(s: Scene) -> None:
-    s.replace("again-port-command-2", *config_write(PORT, SLOT_CONTROL, 0x7F0))
-
-
-@change("driven-first")
-def first_hears_of_no_command(s: Scene) -> None:
-    for n in (1, 2):
-        s.replace(f"first-old-port-command-{n}", *config_write(OLD_PORT, SLOT_CONTROL, 0x7F0))
-
-
-@change("driven-next")
-def one_port_tells_of_the_other_s_command(s: Scene) -> None:
-    s.replace("again-port-command-1", *config_write(PORT, SLOT_CONTROL, 0x7F0), msi(MESSAGES[OLD_PORT]))
-
-
-@change("driven-next")
-def a_port_s_table_is_not_written(s: Scene) -> None:
-    s.drop("again-port-table")
-
-
-@change("driven-next")
-def a_port_s_message_is_not_programmed(s: Scene) -> None:
-    s.drop("again-old-port-message-4c")
-
-
-@change()
-def a_port_tells_by_its_second_vector(s: Scene) -> None:
-    s.replace("again-old-port-command-1", *config_write(OLD_PORT, SLOT_CONTROL, 0x7F0), msi(MESSAGES[OLD_PORT] + 1))
-
-
-@change("driven-next")
-def a_vector_that_it_was_not_granted(s: Scene) -> None:
-    s.replace("again-old-port-command-1", *config_write(OLD_PORT, SLOT_CONTROL, 0x7F0), msi(MESSAGES[OLD_PORT] + 2))
-
-
-# --- reset, upstream, load ---
-
-
-@change("reset")
-def nvme_is_not_reset(s: Scene) -> None:
-    s.drop(f"reset-{NVME}")
-
-
-@change("reset")
-def nvme_is_reset_too_late(s: Scene) -> None:
-    s.move_after(f"reset-{NVME}", f"master-{NVME}")
-
-
-@change("reset", "window-device")
-def a_doorbell_is_rung_before_the_reset(s: Scene) -> None:
-    s.before_step(f"reset-{NVME}", nvme(0x1000, 2))
-
-
-@pytest.mark.parametrize("bdf, name", [(NVME, "nvme"), (PORT, "port")])
-def test_bus_master_has_to_come_back(scene: Scene, bdf: Bdf, name: str) -> None:
-    scene.drop(f"master-{bdf}")
-    scene.replace(f"again-{name}-no-intx", *config_write(bdf, COMMAND, 0x403))
-    assert scene.failed() == {"upstream", "agreement"}
-
-
-@change("load")
-def no_event_is_asked_for(s: Scene) -> None:
-    s.drop("arm-nvme")
-
-
-@change("load")
-def the_event_has_come(s: Scene) -> None:
-    s.before[ADMIN_COMPLETION + 16:ADMIN_COMPLETION + 32] = struct.pack("<12xHH", 2, 1)
-
-
-@change("load")
-def another_command_is_under_way(s: Scene) -> None:
-    s.before[ADMIN_SUBMISSION + 64] = 2
-
-
-@change("load", "driven-first", "reserved", "ram")
-def more_commands_than_the_queue_shows(s: Scene) -> None:
-    s.replace("arm-nvme", nvme(0x1000, 7), nvme(0x1000, 0))
-
-
-# --- the window ---
-
-
-@change("startup")
-def a_port_is_found_listening(s: Scene) -> None:
-    s.before_step("reset", *config_write(PORT, SLOT_CONTROL, 0x7C0))
-
-
-@change("window-msi")
-def the_message_of_an_event(s: Scene) -> None:
-    s.after_step(f"out-{NVME}", msi(VECTORS[NVME][0]))
-
-
-@change("window-msi")
-def the_second_vector_of_a_port_that_is_cleared(s: Scene) -> None:
-    s.after_step(f"out-{OLD_PORT}", msi(MESSAGES[OLD_PORT] + 1))
-
-
-@change("ram", "driven-next")
-def second_takes_reserved_memory_for_an_admin_queue(s: Scene) -> None:
-    s.replace("again-nvme-queues", *admin_queues(DMA.start - ADMIN_SUBMISSION))
-
-
-@change("ram")
-def a_completion_lands(s: Scene) -> None:
-    s.after = {ADMIN_COMPLETION + 16: struct.pack("<12xHH", 2, 1)}
-
-
-@pytest.mark.parametrize("break_it, rules", CHANGES)
-def test_only_the_named_rules_object(scene: Scene, break_it: Change, rules: set[str]) -> None:
-    break_it(scene)
+    assert PORT in [function.bdf for function, _ in devices.working(reconfigured(scene.run(), PORT, {EXP_FLAGS: 0x62}))]
+
+
+def completed(id: int, status: int = 0) -> bytes:
+    return struct.pack("<12xHH", id, status << 1 | 1)
+
+
+def submitted(opcode: int, data: int) -> dict[int, bytes]:
+    """The first command of second's queue."""
+    return {NEW + ADMIN_SUBMISSION: struct.pack("<BxH20xQ32x", opcode, 1, data)}
+
+
+def commanded(name: str, bdf: Bdf, *lines: str, value: int = 0x7F0) -> Change:
+    """That is all that comes of a command to a port's slot."""
+    return instead(name, *config_write(bdf, SLOT_CONTROL, value), *lines)
+
+
+EVENT = ADMIN_COMPLETION + 16  # the second completion
+PORT_MESSAGE, NVME_MESSAGE = msi(VECTORS[PORT][0]), msi(VECTORS[NVME][0])
+
+CHANGES: dict[str, dict[str, Change]] = {
+    "": {
+        "CC is written again while it is enabled": after("again-nvme-submit", nvme(0x14, 0x460001)),
+        "a port tells by its second vector": commanded("again-old-port-command-1", OLD_PORT, msi(MESSAGES[OLD_PORT] + 1)),
+    },
+    "driven-first": {
+        "first has identified nothing": at_jump({IDENTIFIED: bytes(2)}),
+        "first hears of no command": all_of(*(commanded(f"first-old-port-command-{n}", OLD_PORT) for n in (1, 2))),
+    },
+    "driven-next": {
+        "it is not enabled": without("again-nvme-enable"),
+        "it is disabled in the end": after("again-nvme-io", nvme(0x14, 0x460000)),
+        "no message of the admin queue": instead("again-nvme-io", nvme(0x1004, 1)),
+        "a message before it is enabled": all_of(
+            instead("again-nvme-io", nvme(0x1004, 1)), before("again-nvme-enable", NVME_MESSAGE)
+        ),
+        "another function's message": instead("again-nvme-io", PORT_MESSAGE, nvme(0x1004, 1)),
+        "its table is not written": instead("again-nvme-table", *msix_table(NVME)[:2]),
+        "what is identified is of another vendor": at_end({NEW + IDENTIFIED: struct.pack("<H", 0x8086)}),
+        "what is identified is in another page": at_end(submitted(6, NEW + IDENTIFIED + 0x40)),
+        "another command is submitted": at_end(submitted(2, NEW + IDENTIFIED)),
+        "no command is submitted": without("again-nvme-submit"),
+        "no command is completed": at_end({NEW + ADMIN_COMPLETION: bytes(16)}),
+        "the command fails": at_end({NEW + ADMIN_COMPLETION: completed(1, status=2)}),
+        "the queues are elsewhere": instead("again-nvme-queues", *admin_queues(NEW + 0x1000)),
+        "a port is given no command": without("again-port-command-1", "again-port-command-2"),
+        "a port is not to tell of the end": all_of(
+            *(commanded(f"again-port-command-{n}", PORT, PORT_MESSAGE, value=0x7D0) for n in (1, 2))
+        ),
+        "the second command is not told of": commanded("again-port-command-2", PORT),
+        "one port tells of the other's command": commanded("again-port-command-1", PORT, msi(MESSAGES[OLD_PORT])),
+        "a port's table is not written": without("again-port-table"),
+        "a port's message is not programmed": without("again-old-port-message-4c"),
+        "a vector that it was not granted": commanded("again-old-port-command-1", OLD_PORT, msi(MESSAGES[OLD_PORT] + 2)),
+    },
+    "driven-next agreement": {
+        "a message while MSI-X is off": before("again-nvme-enable", *config_write(NVME, CONTROL, 0x0001)),
+    },
+    "reset": {
+        "nvme is not reset": without(f"reset-{NVME}"),
+        "nvme is reset too late": later(f"reset-{NVME}", f"master-{NVME}"),
+    },
+    "reset window-device": {"a doorbell is rung before the reset": before(f"reset-{NVME}", nvme(0x1000, 2))},
+    "upstream agreement": {
+        f"bus master of {name} does not come back": all_of(
+            without(f"master-{bdf}"), instead(f"again-{name}-no-intx", *config_write(bdf, COMMAND, 0x403))
+        )
+        for bdf, name in ((NVME, "nvme"), (PORT, "port"))
+    },
+    "load": {
+        "no event is asked for": without("arm-nvme"),
+        "the event has come": at_jump({EVENT: completed(2)}),
+        "another command is under way": at_jump({ADMIN_SUBMISSION + 64: b"\2"}),
+    },
+    "load driven-first reserved ram": {
+        "more commands than the queue shows": instead("arm-nvme", nvme(0x1000, 7), nvme(0x1000, 0)),
+    },
+    "startup": {"a port is found listening": before("reset", *config_write(PORT, SLOT_CONTROL, 0x7C0))},
+    "window-msi": {
+        "the message of an event": after(f"out-{NVME}", NVME_MESSAGE),
+        "the second vector of a port that is cleared": after(f"out-{OLD_PORT}", msi(MESSAGES[OLD_PORT] + 1)),
+    },
+    "ram": {"a completion lands": lands({EVENT: completed(2)})},
+    "ram driven-next": {
+        "second takes reserved memory for an admin queue":
+            instead("again-nvme-queues", *admin_queues(DMA.start - ADMIN_SUBMISSION)),
+    },
+}
+
+
+@pytest.mark.parametrize("change, rules", cases(CHANGES))
+def test_only_the_named_rules_object(scene: Scene, change: Change, rules: set[str]) -> None:
+    change(scene)
     assert scene.failed() == rules
 
 
@@ -305,9 +168,7 @@ def test_only_the_named_rules_object(scene: Scene, break_it: Change, rules: set[
 def port_last(scene: Scene) -> Scene:
     """A machine in which nothing is told to a device once the ports are driven: no edu is armed, notifications are not seen."""
     steps = [step for step in scene.steps if step.label.startswith("first-port")]
-    scene.drop("arm-edu")
-    for step in steps:
-        scene.steps.remove(step)
+    scene.drop("arm-edu", *(step.label for step in steps))
     at = scene.steps.index(scene.step("arm-nvme")) + 1
     scene.steps[at:at] = steps
     return scene
@@ -324,8 +185,7 @@ def test_a_write_behind_it_is(port_last: Scene, offset: int) -> None:
 
 
 def test_unmasking_is_the_last_of_driving(port_last: Scene) -> None:
-    for label in ("errors", "command-1", "command-2", "deaf", "completed"):
-        port_last.drop(f"first-port-{label}")
+    port_last.drop(*(f"first-port-{label}" for label in ("errors", "command-1", "command-2", "deaf", "completed")))
     assert port_last.failed() == {"load", "driven-first"}
 
 
@@ -338,21 +198,13 @@ def test_masking_is_not(port_last: Scene) -> None:
 
 
 def test_without_msix_nvme_has_a_line(scene: Scene) -> None:
-    for label in ("again-nvme-table", "again-nvme-masked", "again-nvme-on"):
-        scene.drop(label)
+    scene.drop("again-nvme-table", "again-nvme-masked", "again-nvme-on")
     scene.replace("again-nvme-no-intx", *config_write(NVME, COMMAND, 0x7))
-    scene.replace("again-nvme-io", nvme(0x1004, 1))
-    absent = 0x34, 0  # no capabilities
-    assert complaints(reconfigured(scene.run(), NVME, *absent), NVME) == ["no INTx raised, taken and lowered"]
     taken = [*gsi(22, 1), "pic_interrupt irq 10 intno 42", nvme(0x1004, 1), *gsi(22, 0)]
-    scene.replace("again-nvme-io", *taken)
-    assert complaints(reconfigured(scene.run(), NVME, *absent), NVME) == []
-    scene.replace("again-nvme-io", edu(EDU, 0x60, 1), *taken)
-    assert complaints(reconfigured(scene.run(), NVME, *absent), NVME) == ["no INTx raised, taken and lowered"]
-
-
-def complaints(case: Case, bdf: Bdf) -> list[str]:
-    return devices.not_driven(case, case.topology.functions[bdf], case.hops[0].inward, case.run.ram_after(), last=True)
+    nothing = ["no INTx raised, taken and lowered"]
+    for lines, found in (([nvme(0x1004, 1)], nothing), (taken, []), ([edu(EDU, 0x60, 1), *taken], nothing)):
+        scene.replace("again-nvme-io", *lines)
+        assert complaints(without_capabilities(scene.run(), NVME), NVME) == found
 
 
 def test_the_messages_of_a_block(scene: Scene) -> None:

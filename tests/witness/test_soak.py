@@ -17,7 +17,8 @@ from typing import Callable
 import pytest
 from tests.witness.scene import (
     BEHIND, BRIDGE, COMMAND, CONTROL, EDU, GO, NEW_DESC, NEW_SOURCE, NEW_TARGET, ROUTER, VIRTIO,
-    Scene, Step, config_write, drive, edu, edu_dma, gsi, handoff, memory_write, msi, virtio,
+    Change, Scene, Step, after, before, cases, config_write, drive, edu, edu_dma, gsi, handoff, instead, later, memory_write, msi,
+    retold, untold, virtio, without,
 )  # fmt: skip
 
 from witness import cli
@@ -162,144 +163,59 @@ def test_a_request_counts_at_one_hop(scene: Scene, endure: Endure) -> None:
 # --- one that is not ---
 
 
-def in_the_window(scene: Scene) -> None:
-    scene.after_step("3-image", msi(0x41))
-
-
-def behind_its_own_bus_master(scene: Scene) -> None:
-    scene.after_step(f"3-out-{BEHIND}", msi(0x42))
-
-
-def of_nobody(scene: Scene) -> None:
-    scene.after_step(f"3-{EDU}-msi", msi(0x77))
-
-
-def while_messages_are_off(scene: Scene) -> None:
-    scene.before_step(f"3-{BEHIND}-on", msi(0x42))
-
-
-def lost_message(scene: Scene) -> None:
-    scene.replace(f"3-{EDU}-msi", edu(EDU, 0x60, 1), edu(EDU, 0x64, 1))
-
-
-def lost_end_of_transfer(scene: Scene) -> None:
-    scene.replace(f"3-{BEHIND}-back", *edu_dma(BEHIND, NEW_TARGET + 0x100))
-
-
-def lost_line(scene: Scene) -> None:
-    scene.replace(f"3-{EDU}-intx", edu(EDU, 0x60, 1), edu(EDU, 0x64, 1))
-
-
-def raised_line(scene: Scene) -> None:
-    scene.after_step("3-image", *gsi(21, 1), *gsi(21, 0))
-
-
-def no_transfer(scene: Scene) -> None:
-    for bdf in (EDU, BEHIND):
-        scene.drop(f"3-arm-{bdf}")
-
-
-def transfers_that_have_ended(scene: Scene) -> None:
-    scene.after_step(f"3-arm-{BEHIND}", msi(0x41), msi(0x42))
-
-
-def no_request(scene: Scene) -> None:
-    scene.replace("3-take")
-
-
-def request_that_has_returned(scene: Scene) -> None:
-    scene.after_step("3-take", request(3, done=True))
-
-
-def request_that_is_lost(scene: Scene) -> None:
-    scene.replace("2-image", ENTERED)
-
-
-def config_write_of_nobody(scene: Scene) -> None:
-    scene.after_step(f"3-{EDU}-msi", *config_write(ROUTER, 0x60, 0x0B, 1))
-
-
-def config_write_that_is_new(scene: Scene) -> None:
-    scene.after_step(f"3-{EDU}-msi", *config_write(EDU, 0x3C, 0x0B, 1))
-
-
-def config_write_in_the_window(scene: Scene) -> None:
-    scene.after_step("3-image", *config_write(EDU, 0x3C, 0x0B, 1))
-
-
-def device_in_the_window(scene: Scene) -> None:
-    scene.after_step("3-image", edu(EDU, 0x60, 1))
-
-
-def a_bit_too_many(scene: Scene) -> None:
-    scene.replace(f"3-out-{EDU}", *config_write(EDU, COMMAND, 0x0))
-
-
-def untold_change(scene: Scene) -> None:
-    scene.step(f"3-{EDU}-on").told = []
-
-
-def less_memory(scene: Scene) -> None:
-    scene.step("3-image").told = [line.replace("246", "245") for line in scene.step("3-image").told]
-
-
-def another_word(scene: Scene) -> None:
-    scene.after_step("3-reset", told="second 0000:00:05.0 edu: something new")
-
-
-def fewer_words(scene: Scene) -> None:
-    scene.step("3-jump").told = []
-
-
 def parent_before_child(scene: Scene) -> None:
     child, parent = (scene.step(f"3-out-{bdf}") for bdf in (BEHIND, BRIDGE))
     child.lines, parent.lines = parent.lines, child.lines
 
 
-def bridge_after_what_is_behind_it(scene: Scene) -> None:
-    scene.move_after(f"3-master-{BRIDGE}", f"3-master-{BEHIND}")
+ROUTED = config_write(ROUTER, 0x60, 0x0B, 1)
+EDU_LINE = config_write(EDU, 0x3C, 0x0B, 1)
+NO_ANSWER = [edu(EDU, 0x60, 1), edu(EDU, 0x64, 1)]
+
+CHANGES: dict[str, dict[str, Change]] = {
+    "window-msi messages": {
+        "in the window": after("3-image", msi(0x41)),
+        "behind its own bus master": after(f"3-out-{BEHIND}", msi(0x42)),
+    },
+    "messages": {
+        "of nobody": after(f"3-{EDU}-msi", msi(0x77)),
+        "while messages are off": before(f"3-{BEHIND}-on", msi(0x42)),
+    },
+    "driven-next": {
+        "lost message": instead(f"3-{EDU}-msi", *NO_ANSWER),
+        "lost end of transfer": instead(f"3-{BEHIND}-back", *edu_dma(BEHIND, NEW_TARGET + 0x100)),
+        "lost line": instead(f"3-{EDU}-intx", *NO_ANSWER),
+    },
+    "window-intx": {"raised line": after("3-image", *gsi(21, 1), *gsi(21, 0))},
+    "load": {
+        "no transfer": without(f"3-arm-{EDU}", f"3-arm-{BEHIND}"),
+        "transfers that have ended": after(f"3-arm-{BEHIND}", msi(0x41), msi(0x42)),
+        "no request": instead("3-take"),
+        "request that has returned": after("3-take", request(3, done=True)),
+        "request that is lost": instead("2-image", ENTERED),
+    },
+    "config": {
+        "config write of nobody": after(f"3-{EDU}-msi", *ROUTED),
+        "config write that is new": after(f"3-{EDU}-msi", *EDU_LINE),
+    },
+    "startup": {"config write in the window": after("3-image", *EDU_LINE)},
+    "window-device": {"device in the window": after("3-image", edu(EDU, 0x60, 1))},
+    "out-signature agreement": {"a bit too many": instead(f"3-out-{EDU}", *config_write(EDU, COMMAND, 0x0))},
+    "agreement log": {"untold change": untold(f"3-{EDU}-on")},
+    "log": {
+        "less memory": retold("3-image", "246", "245"),
+        "another word": after("3-reset", told="second 0000:00:05.0 edu: something new"),
+        "fewer words": untold("3-jump"),
+        "failure": after("3-reset", told="second 0000:00:05.0 edu: failed, timeout"),
+    },
+    "out-order agreement": {"parent before child": parent_before_child},
+    "upstream log": {"bridge after what is behind it": later(f"3-master-{BRIDGE}", f"3-master-{BEHIND}")},
+    "reset": {"reset too late": later("3-reset", f"3-master-{VIRTIO}")},
+}
 
 
-def reset_too_late(scene: Scene) -> None:
-    scene.move_after("3-reset", f"3-master-{VIRTIO}")
-
-
-def failure(scene: Scene) -> None:
-    scene.after_step("3-reset", told="second 0000:00:05.0 edu: failed, timeout")
-
-
-@pytest.mark.parametrize(
-    "change, rules",
-    [
-        (in_the_window, {"window-msi", "messages"}),
-        (behind_its_own_bus_master, {"window-msi", "messages"}),
-        (of_nobody, {"messages"}),
-        (while_messages_are_off, {"messages"}),
-        (lost_message, {"driven-next"}),
-        (lost_end_of_transfer, {"driven-next"}),
-        (lost_line, {"driven-next"}),
-        (raised_line, {"window-intx"}),
-        (no_transfer, {"load"}),
-        (transfers_that_have_ended, {"load"}),
-        (no_request, {"load"}),
-        (request_that_has_returned, {"load"}),
-        (request_that_is_lost, {"load"}),
-        (config_write_of_nobody, {"config"}),
-        (config_write_that_is_new, {"config"}),
-        (config_write_in_the_window, {"startup"}),
-        (device_in_the_window, {"window-device"}),
-        (a_bit_too_many, {"out-signature", "agreement"}),
-        (untold_change, {"agreement", "log"}),
-        (less_memory, {"log"}),
-        (another_word, {"log"}),
-        (fewer_words, {"log"}),
-        (parent_before_child, {"out-order", "agreement"}),
-        (bridge_after_what_is_behind_it, {"upstream", "log"}),
-        (reset_too_late, {"reset"}),
-        (failure, {"log"}),
-    ],
-)
-def test_the_hop_is_named(change: Callable[[Scene], None], rules: set[str], scene: Scene, endure: Endure) -> None:
+@pytest.mark.parametrize("change, rules", cases(CHANGES))
+def test_the_hop_is_named(change: Change, rules: set[str], scene: Scene, endure: Endure) -> None:
     change(scene)
     outcome, lines = endure(hang=True)
     assert outcome is Outcome.FAIL
@@ -310,7 +226,7 @@ def test_the_hop_is_named(change: Callable[[Scene], None], rules: set[str], scen
 
 def test_what_is_kept_is_that_hop_and_the_one_before(scene: Scene, endure: Endure) -> None:
     """From the second's window on, up to where the third had ended: where the fourth had taken a bus master."""
-    in_the_window(scene)
+    scene.after_step("3-image", msi(0x41))
     endure()
     lines = [line for step in scene.steps for line in step.lines]
     first, last = line_of(scene, f"2-out-{VIRTIO}") + 3, line_of(scene, f"4-master-{VIRTIO}") + 2
@@ -324,7 +240,7 @@ def line_of(scene: Scene, label: str) -> int:
 
 
 def test_the_first_hop_is_no_model_for_a_function_without_a_driver(scene: Scene, endure: Endure) -> None:
-    scene.after_step(f"again-{EDU}-msi", *config_write(ROUTER, 0x60, 0x0B, 1))
+    scene.after_step(f"again-{EDU}-msi", *ROUTED)
     _, lines = endure()
     assert "hop 1:" in lines
     assert objections(lines) == {"config"}
