@@ -150,6 +150,7 @@ class Bars:
 
     def __init__(self, events: Iterable[Event]) -> None:
         self._maps: list[tuple[range, range, Bdf, int]] = []  # lines, addresses, owner, BAR
+        self._at: dict[int, list[tuple[range, Bdf]]] = {}  # of addresses that were asked for: few are, again and again
         opened: dict[tuple[Bdf, int], BarMap] = {}
         last = 0
         for event in events:
@@ -168,7 +169,9 @@ class Bars:
         self._maps.append((range(bar.line, line), addresses, bar.bdf, bar.bar))
 
     def owner(self, address: int, line: int) -> Bdf | None:
-        for lines, addresses, bdf, _ in self._maps:
-            if address in addresses and line in lines:
+        if address not in self._at:
+            self._at[address] = [(lines, bdf) for lines, addresses, bdf, _ in self._maps if address in addresses]
+        for lines, bdf in self._at[address]:
+            if line in lines:
                 return bdf
         return None
