@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cache
 from pathlib import Path
 
 from witness.machine.firmware import Firmware
@@ -17,6 +18,11 @@ class Content(str, Enum):
 
     ZEROS = "zeros"
     RANDOM = "random"  # the same bytes in every run
+
+
+@cache
+def _noise(name: str, size: int) -> bytes:
+    return random.Random(name).randbytes(size)
 
 
 @dataclass(frozen=True)
@@ -35,13 +41,12 @@ class Disk:
 
     def original(self) -> bytes:
         """What it holds before the run."""
-        size = self.mib << 20
-        return random.Random(self.name).randbytes(size) if self.content == Content.RANDOM else bytes(size)
+        return _noise(self.name, self.mib << 20) if self.content == Content.RANDOM else bytes(self.mib << 20)
 
     def create(self, directory: Path) -> None:
         content = self.original()
         with self.file(directory).open("wb") as file:
-            if any(content):
+            if content.strip(b"\0"):
                 file.write(content)
             file.truncate(len(content))  # zeros take no room
 
@@ -148,6 +153,11 @@ class Machine:
         """Make the files that the machine starts with."""
         for disk in (*self.disks, *self.sata):
             disk.create(directory)
+
+    def models(self) -> set[str]:
+        """The device models that the command line names."""
+        arguments = self.arguments(Path(), Firmware(Path(), None))
+        return {value.partition(",")[0] for option, value in zip(arguments, arguments[1:]) if option == "-device"}
 
     def arguments(self, directory: Path, firmware: Firmware) -> list[str]:
         """Everything but the accelerator, the kernel and its command line.
