@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Iterable, Mapping, Sequence
 
@@ -56,6 +56,7 @@ def lab(order: Order) -> Outcome:
 
 def measure(build: Path, directory: Path, choice: Choice, how: Settings, say: Say) -> Facts:
     """Everything once."""
+    how = replace(how, firmware=how.firmware.without_tpm(directory / "firmware.fd"))
     progress = Progress(len(choice.experiments), say)
     cells: list[Facts] = []
 
@@ -77,7 +78,7 @@ def measure(build: Path, directory: Path, choice: Choice, how: Settings, say: Sa
 
 def check_devices(how: Settings, machines: Iterable[Machine]) -> None:
     """Whether this QEMU has every device that the machines name."""
-    wanted = {device for machine in machines for device in performance.models(machine)}
+    wanted = {device for machine in machines for device in machine.models()}
     try:
         told = subprocess.run([how.qemu, "-device", "help"], check=True, capture_output=True, text=True).stdout
     except OSError as error:
