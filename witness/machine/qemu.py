@@ -353,9 +353,9 @@ def copy_sparse(source: Path, target: Path) -> None:
             except OSError:  # ENXIO: nothing but holes up to the end
                 return
             position = os.lseek(src.fileno(), start, os.SEEK_HOLE)
-            src.seek(start)
             dst.seek(start)
-            dst.write(src.read(position - start))
+            while start < position:
+                start += os.sendfile(dst.fileno(), src.fileno(), start, position - start)
 
 
 def _last_words(session: Session) -> str:
