@@ -11,7 +11,6 @@ import pytest
 
 from witness.lab.experiment import Conclusion, Role, Shown, Trial, Unshown, Value, at_least, conclude, exactly, reason
 from witness.lab.lab import Choice, check_devices
-from witness.lab.performance import models
 from witness.lab.rounds import differences
 from witness.machine.description import Machine
 from witness.machine.firmware import Firmware
@@ -71,7 +70,7 @@ def test_unknown_experiment_is_named_beside_those_that_there_are() -> None:
 
 
 def test_devices_of_a_machine() -> None:
-    assert {"edu", "pcie-root-port"} <= models(Machine(devices=("edu,addr=5", "pcie-root-port,id=root")))
+    assert {"edu", "pcie-root-port"} <= Machine(devices=("edu,addr=5", "pcie-root-port,id=root")).models()
 
 
 def test_device_that_this_qemu_lacks_is_named() -> None:

@@ -14,18 +14,13 @@ from typing import Mapping, Sequence
 from witness.boot.protocol import E820_RAM, INIT_SIZE, Image, e820
 from witness.lab.stage import MARK, Action, Dialogue, with_com2
 from witness.machine.description import Machine
-from witness.machine.firmware import Firmware
 from witness.machine.plug import plug
 from witness.machine.qemu import AtEntry, Session, Settings, Start, Unusable
 from witness.machine.record import Entry, Run
-from witness.machine.snapshot import Snapshot, give_cmdline, give_initrd, params, write, write_params
+from witness.machine.snapshot import UNMIGRATABLE, Snapshot, give_cmdline, give_initrd, params, write, write_params
 
-# 64 ns an instruction: firmware boots fastest with it (2.3 s; QEMU 7.2), and edu's 100 ms pass in 20 ms of the host's time.
+# 64 ns an instruction: firmware boots fastest with it (QEMU 7.2), and edu's 100 ms pass in 20 ms of the host's time.
 ICOUNT = ("-icount", "shift=6,sleep=off")
-
-# QEMU 7.2: "State blocked by non-migratable device". (edu has no state either, but does not say so: see snapshot.py.) Behind a port
-# one is plugged into the machine that the snapshot gives; elsewhere it takes a boot for each run.
-UNMIGRATABLE = {"nvme"}
 
 IMAGES = "claims"  # in the build
 ARCHIVE = "next.cpio"
@@ -52,20 +47,14 @@ Origin = Snapshot | ColdBoot
 def take(machine: Machine, build: Path, directory: Path, how: Settings) -> Origin:
     """What the runs on this machine begin from: the machine at its first image's entry, where QEMU can keep it."""
     machine, _ = _unplugged(machine)
-    if models(machine) & UNMIGRATABLE:
+    if machine.models() & UNMIGRATABLE:
         return ColdBoot(build, how)
     directory.mkdir(parents=True, exist_ok=True)
     return Snapshot.take(with_com2(machine, "-serial", "null"), build, directory, how)
 
 
-def models(machine: Machine) -> set[str]:
-    """The device models that the machine's command line names."""
-    arguments = machine.arguments(Path(), Firmware(Path("OVMF.fd"), None))
-    return {value.partition(",")[0] for option, value in zip(arguments, arguments[1:]) if option == "-device"}
-
-
 def _unplugged(machine: Machine) -> tuple[Machine, list[str]]:
-    """The machine without the devices that are plugged in later, and these."""
+    """The machine without those devices behind a port that no snapshot can have, and these: they are plugged into what it gives."""
     late = [device for device in machine.devices if device.partition(",")[0] in UNMIGRATABLE and ",bus=" in device]
     return replace(machine, devices=tuple(device for device in machine.devices if device not in late)), late
 
