@@ -114,11 +114,11 @@ class Endurance:
         self._tale = Tale(run.directory / "guest.log")
         self._rules: list[Rule | HopRule] = [
             *(rule for rule in RULES if isinstance(rule, HopRule)),
-            Rule("load", "out: work is in flight when bus master goes", self._load),
+            Rule("load", "out: work is in flight when bus master is cleared", self._load),
             Rule("messages", "every message is of a function that may send it", _messages),
             Rule("config", "driving: config writes are the same at every hop", self._config),
             Rule("log", "the guest says the same at every hop, nothing failed", self._log),
-            Rule("agreement", "log and trace tell the same register changes", self._agreement),
+            Rule("agreement", "log and trace show the same register changes", self._agreement),
         ]
 
     def read(self, text: str) -> list[Verdict]:

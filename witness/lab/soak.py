@@ -133,8 +133,8 @@ def _last(endurance: Endurance, ended: Run, count: int) -> list[Verdict]:
     guest = _unless(ended.outcome is Outcome.PASS, ended.detail), ended.detail
     all_of_them = _unless(hops == count, f"{hops} of {count} hops"), f"{hops} hops"
     rules = [
-        Rule("guest", "the guest itself is content", lambda _: guest),
-        Rule("hops", "every image of the chain hands over, once", lambda _: all_of_them),
+        Rule("guest", "guest reports success", lambda _: guest),
+        Rule("hops", "every image hands over exactly once", lambda _: all_of_them),
         Rule("memory", "the memory map does not grow", lambda _: _memory_maps(ended)),
         *(rule for rule in RULES if rule.id in AT_THE_END),
     ]

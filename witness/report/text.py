@@ -84,7 +84,7 @@ def columns(runs: dict[str, tuple[Run, list[Verdict]]]) -> list[str]:
     lines = [row("claim", names)]
     lines += [row(claim, (results[name].get(id, "-") for name in names)) for id, claim in claims.items()]
     found = {name: _hazards(run) for name, (run, _) in runs.items()}
-    lines += ["", row("let loose on the way", names)]
+    lines += ["", row("hazards during the handoff", names)]
     for kind in next(iter(found.values())):
         lines.append(row(kind, (len(found[name][kind]) for name in names)))
     for name in names:
@@ -97,5 +97,5 @@ def _hazards(run: Run) -> dict[str, list[str]]:
     return {
         "stray MSI": [str(msi) for hop in case.hops for msi in hazards.stray_msis(case, hop)],
         "INTx raised and unhandled": [str(line) for hop in case.hops for line in hazards.unhandled_intx(case, hop)],
-        "lines given up by the next kernel": guestlog.nobody_cared(run.log),
+        "IRQ lines disabled by the next kernel": guestlog.nobody_cared(run.log),
     }
