@@ -197,12 +197,12 @@ struct pci_policy {
 };
 
 /*
- * The policies of a room are the rows of one list, `#define ROOM_POLICIES(row) row(...) row(...)`: it declares each, and fills the
- * table of them, which ends with NULL.
+ * The policies of a room are the rows of one list, `#define ROOM_POLICIES(row) row(...) row(...)`: it declares each, counts them,
+ * and fills their table, which ends with NULL.
  */
 #define PCI_POLICY_DECLARE(policy) extern const struct pci_policy policy;
-#define PCI_POLICY_COUNT(policy)   +1
-#define PCI_POLICY_ADDRESS(policy) &policy,
+#define PCI_POLICY_NUMBER(policy)  policy##_number,
+#define PCI_POLICY_ADDRESS(policy) &(policy),
 
 const struct pci_policy *pci_policy_named(const struct pci_policy *const *table, const char *name); /* NULL where there is none */
 

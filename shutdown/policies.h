@@ -21,6 +21,7 @@
 /* clang-format on */
 
 SHUTDOWN_POLICIES(PCI_POLICY_DECLARE)
-extern const struct pci_policy *const shutdown_policies[SHUTDOWN_POLICIES(PCI_POLICY_COUNT) + 1];
+enum { SHUTDOWN_POLICIES(PCI_POLICY_NUMBER) SHUTDOWN_COUNT };
+extern const struct pci_policy *const shutdown_policies[SHUTDOWN_COUNT + 1];
 
 #endif

@@ -16,6 +16,7 @@
 /* clang-format on */
 
 STARTUP_POLICIES(PCI_POLICY_DECLARE)
-extern const struct pci_policy *const startup_policies[STARTUP_POLICIES(PCI_POLICY_COUNT) + 1];
+enum { STARTUP_POLICIES(PCI_POLICY_NUMBER) STARTUP_COUNT };
+extern const struct pci_policy *const startup_policies[STARTUP_COUNT + 1];
 
 #endif

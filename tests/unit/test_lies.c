@@ -470,9 +470,6 @@ static unsigned int accesses_of(u16 bdf)
 	return n;
 }
 
-#define STARTUPS  (ARRAY_SIZE(startup_policies) - 1) /* without the end */
-#define SHUTDOWNS (ARRAY_SIZE(shutdown_policies) - 1)
-
 static bool clears_master(const struct pci_policy *shutdown, const struct pci_dev *dev)
 {
 	return shutdown->clears_master || (shutdown == &shutdown_bridges_only && dev->header_type == PCI_HEADER_TYPE_BRIDGE);
@@ -483,9 +480,9 @@ static void whoever_goes_whenever_it_goes_the_others_are_handled(void **state)
 	unsigned int runs = 0;
 
 	(void)state;
-	for (size_t p = 0; p < STARTUPS * SHUTDOWNS; p++) {
-		const struct pci_policy *startup = startup_policies[p % STARTUPS];
-		const struct pci_policy *shutdown = shutdown_policies[p / STARTUPS];
+	for (size_t p = 0; p < STARTUP_COUNT * SHUTDOWN_COUNT; p++) {
+		const struct pci_policy *startup = startup_policies[p % STARTUP_COUNT];
+		const struct pci_policy *shutdown = shutdown_policies[p / STARTUP_COUNT];
 		struct fake_pci *stayed;
 
 		one_of_each_kind();
@@ -561,16 +558,16 @@ static void a_policy_writes_nothing_to_what_has_gone(void **state)
 {
 	(void)state;
 	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
-		for (size_t p = 0; p < STARTUPS + SHUTDOWNS; p++) {
+		for (size_t p = 0; p < STARTUP_COUNT + SHUTDOWN_COUNT; p++) {
 			for (int n = 0; n < 8; n++) {
 				one_of_each_kind();
 				assert_int_equal(enumerate(FAKE_FNS_MAX), OK);
 				fake_forget(fake);
 				fake_at(fake, kinds[k].bdf)->answers = n;
-				if (p < STARTUPS)
+				if (p < STARTUP_COUNT)
 					pci_apply_forward(&pci, startup_policies[p]);
 				else
-					pci_apply_backward(&pci, shutdown_policies[p - STARTUPS]);
+					pci_apply_backward(&pci, shutdown_policies[p - STARTUP_COUNT]);
 				assert_false(written_once_gone());
 			}
 		}
