@@ -181,7 +181,7 @@ enum status options_check_list(const char *name, const char *list)
 			return ERR_INVALID;
 		}
 		if (!item.count) {
-			log_line("option " OPTIONS_PREFIX "%s=%s: behind * stands no number from 1 to %d", name, list,
+			log_line("option " OPTIONS_PREFIX "%s=%s: count after '*' must be 1 to %d", name, list,
 				 OPTIONS_COUNT_MAX);
 			return ERR_INVALID;
 		}

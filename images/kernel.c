@@ -99,7 +99,7 @@ _Noreturn void kernel_exit(struct kernel *kernel)
 
 	x86_irq_disable();
 	if (strays)
-		log_line("irq: %lu interrupts that nobody had asked for", strays);
+		log_line("irq: %lu unexpected interrupts", strays);
 	if (kernel->failed || interrupts_were_nobodys())
 		leave(kernel, QEMU_EXIT_FAIL, "fail");
 	leave(kernel, QEMU_EXIT_PASS, "pass");
@@ -300,7 +300,7 @@ static void report_kept(const struct kernel *kernel)
 		n += format(list + n, sizeof(list) - n, "%s" PCI_FMT, n ? ", " : "", PCI_ARGS(dev));
 	}
 	if (kept)
-		log_line("handed by %s: bus master still on in %s%s%s", kernel->from->name, list, kept > KEPT_MAX ? ", ..." : "",
+		log_line("inherited from %s: bus master still on in %s%s%s", kernel->from->name, list, kept > KEPT_MAX ? ", ..." : "",
 			 kernel->from->remark);
 }
 
@@ -317,7 +317,7 @@ static void report_found(const struct kernel *kernel)
 		msix += found_msix(dev);
 		pending += !!(dev->found.status & PCI_STATUS_INTERRUPT);
 		if (dev->driver && dev->driver->probe)
-			log_line("handed " PCI_FMT " %s: bus master %s, MSI %s, MSI-X %s, INTx %s%s", PCI_ARGS(dev),
+			log_line("inherited " PCI_FMT " %s: bus master %s, MSI %s, MSI-X %s, INTx %s%s", PCI_ARGS(dev),
 				 dev->driver->name, dev->found.command & PCI_COMMAND_MASTER ? "on" : "off",
 				 !dev->msi	  ? "absent"
 				 : found_msi(dev) ? "on"
@@ -328,7 +328,7 @@ static void report_found(const struct kernel *kernel)
 				 dev->found.command & PCI_COMMAND_INTX_DISABLE ? "disabled" : "enabled",
 				 dev->found.status & PCI_STATUS_INTERRUPT ? ", interrupt pending" : "");
 	}
-	log_line("handed %u functions: bus master on for %u, MSI on for %u, MSI-X on for %u, interrupt pending in %u",
+	log_line("inherited %u functions: bus master on for %u, MSI on for %u, MSI-X on for %u, interrupt pending in %u",
 		 kernel->pci.count, masters, msi, msix, pending);
 	report_kept(kernel);
 }
@@ -530,7 +530,7 @@ bool kernel_prepare_next(struct kernel *kernel)
 	if (!options_take(kernel->options.next, head))
 		return false;
 	if (chain_prepare(chain, head, kernel->options.next, &world) != OK) {
-		log_line("next image %s refused, no device was shut down; %s goes on", head, kernel->name);
+		log_line("next image %s refused, no device was shut down; %s continues", head, kernel->name);
 		kernel->failed = true;
 		return false;
 	}

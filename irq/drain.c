@@ -30,6 +30,6 @@ unsigned int irq_drain(void)
 	taken = (unsigned int)vector_strays();
 	vector_forget_strays();
 	if (holds_any())
-		log_line("irq: the local APIC still has interrupts after %d rounds: something goes on sending", DRAIN_ROUNDS);
+		log_line("irq: the local APIC still has interrupts after %d rounds: a device keeps sending", DRAIN_ROUNDS);
 	return ended + taken;
 }

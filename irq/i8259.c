@@ -97,7 +97,7 @@ enum status i8259_request(u8 line, irq_handler handler, void *context)
 	u64 flags;
 
 	if (line >= I8259_LINES || ELCR_EDGE_ONLY & 1U << line) {
-		log_line("irq %u: not a line that PCI can have", line);
+		log_line("irq %u: edge-only line, not usable by PCI", line);
 		return ERR_RANGE;
 	}
 	l = &lines[line];

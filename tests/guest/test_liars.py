@@ -208,7 +208,7 @@ def test_what_lies_behind_a_bar_is_not_written_to(record: Run) -> None:
 
 def test_a_bus_master_that_cannot_be_cleared_is_named(record: Run) -> None:
     assert [line for line in record.log if "still on" in line] == [
-        f"second handed by an image that cleared it: bus master still on in 0000:{MASTER}"
+        f"second inherited from an image that cleared it: bus master still on in 0000:{MASTER}"
     ]
     verdicts = {verdict.id: verdict for verdict in judge(without(record, cast().keys() - {MASTER}))}
     assert verdicts["handed"].result is Result.FAIL
@@ -227,5 +227,5 @@ def test_nothing_is_written_to_what_has_gone(record: Run, function: Bdf, writes:
 
 def test_what_has_gone_is_not_listed(record: Run) -> None:
     present = len(record.entries[0].configs) - 1
-    assert log_has(record, f"first  handed {present} functions: ")
-    assert log_has(record, f"second handed {present - 3} functions: ")
+    assert log_has(record, f"first  inherited {present} functions: ")
+    assert log_has(record, f"second inherited {present - 3} functions: ")

@@ -85,5 +85,5 @@ def test_every_function_is_found_and_handed_over(boot: Boot, entries: list[tuple
         assert named == [f"{image} {text}" for text in NONSENSE.values()]
         opened = [line for line in record.log if line.startswith(f"{image} PCI segment ")]
         assert opened == [f"{image} PCI segment 0000 buses 00-ff by {means}"]
-        assert log_has(record, f"{image} handed {len(record.entries[0].configs)} functions: ")
+        assert log_has(record, f"{image} inherited {len(record.entries[0].configs)} functions: ")
     assert not failures(record)

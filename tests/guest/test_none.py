@@ -24,7 +24,7 @@ def test_nothing_is_shut_down_and_everything_comes_back(boot: Boot) -> None:
     disabled = {change.bdf for change in case.changes(range(line, case.end)) if change.msi_disabled}
     assert disabled == {function.bdf for function, _ in devices.working(case)}
     assert record.outcome is Outcome.PASS, record.detail
-    assert log_has(record, "second handed 0000:00:05.0 edu: bus master on, MSI on")
+    assert log_has(record, "second inherited 0000:00:05.0 edu: bus master on, MSI on")
 
 
 def test_twin_keep_msi_hands_over_without_bus_master(boot: Boot) -> None:

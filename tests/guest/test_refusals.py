@@ -50,7 +50,7 @@ ALIGNMENT, RELOCATABLE, XLOADFLAGS, CMDLINE_SIZE, INIT_SIZE, HEADER_END = 0x230,
 ENTRY_64 = 0x200
 PAGE = 4096
 
-REFUSED = "first  next image {} refused, no device was shut down; first goes on"
+REFUSED = "first  next image {} refused, no device was shut down; first continues"
 
 
 @pytest.fixture(scope="module")
@@ -308,7 +308,7 @@ OPTION_CASES: list[tuple[str, str, str]] = [
     ("twice", "handoff.next=a handoff.next=b", "option handoff.next: given twice"),
     ("allow", "handoff.allow=00:40.0", 'option handoff.allow: "00:40.0" is not a list of [SSSS:]BB:DD.F'),
     ("empty-item", "handoff.next=a,,b", "option handoff.next=a,,b: an item has 0 characters, 1 to 63 are allowed"),
-    ("no-count", "handoff.next=a*0", "option handoff.next=a*0: behind * stands no number from 1 to "),
+    ("no-count", "handoff.next=a*0", "option handoff.next=a*0: count after '*' must be 1 to "),
     ("long-item", f"handoff.next={64 * 'x'}", "an item has 64 characters, 1 to 63 are allowed"),
     ("long-value", f"handoff.allow={256 * 'x'}", "option handoff.allow: the value has 256 characters, 255 are allowed"),
     ("late", f"{2000 * 'x'} handoff.dry=1", "option handoff.dry=1: unknown, allowed: handoff.shutdown=, "),

@@ -108,7 +108,7 @@ def test_virtual_functions_are_handed_over(boot: Boot) -> None:
         assert found.vendor == handed.vendor == 0xFFFF
         assert (master(found), master(handed)) == (True, False)
         assert (msix(found), msix(handed)) == (vf == vfs[0], False)
-    assert log_has(record, f"first  handed {len(case.topology.functions)} functions")
+    assert log_has(record, f"first  inherited {len(case.topology.functions)} functions")
 
     kept = case.next.configs | {vfs[-1]: case.first.configs[vfs[-1]]}
     twin = dataclasses.replace(record, entries=[case.first, dataclasses.replace(case.next, configs=kept)])

@@ -104,11 +104,11 @@ def test_what_is_unplugged_is_not_missed(boot: Boot, image: str, moment: Callabl
     assert claims_that_fail(record, without(record, UNPLUGGED)) <= {"load"}
     assert not writes_into_the_hole(record, lines[0])
     assert not [line for line in record.log if line.startswith("second ") and any(f"0000:{bdf}" in line for bdf in UNPLUGGED)]
-    assert log_has(record, f"second handed {len(record.entries[0].configs) - len(UNPLUGGED)} functions: ")
+    assert log_has(record, f"second inherited {len(record.entries[0].configs) - len(UNPLUGGED)} functions: ")
 
 
 def test_twin_what_is_not_unplugged_is_handed_over(boot: Boot) -> None:
     record = boot(machine=MACHINE)
     assert not failures(record)
     assert writes_into_the_hole(record, since=0)
-    assert log_has(record, f"second handed {len(record.entries[0].configs)} functions: ")
+    assert log_has(record, f"second inherited {len(record.entries[0].configs)} functions: ")

@@ -82,7 +82,7 @@ def found(seen: Seen, line: int) -> str:
 
 # The same by second's word; and who handed over, which tells a panic from kexec -e.
 FOUND = re.compile(r"bus master on for (\d+), MSI on for (\d+), MSI-X on for (\d+)")
-HANDED = re.compile(r"handed by (.+): bus master still on in ")
+HANDED = re.compile(r"inherited from (.+): bus master still on in ")
 
 
 def said(seen: Seen, pattern: re.Pattern[str]) -> str:

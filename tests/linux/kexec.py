@@ -282,7 +282,7 @@ def accessed(seen: Seen, lines: range) -> set[str]:
 # --- what the image that was entered says and does ---
 
 STILL_ON = re.compile(
-    r"handed by kexec: bus master still on in (.*) \(Linux leaves it on where no driver has enabled the function\)"
+    r"inherited from kexec: bus master still on in (.*) \(Linux leaves it on where no driver has enabled the function\)"
 )
 STATUS_0 = re.compile(r"pci (\S+) virtio status 0x00 before the reset")
 

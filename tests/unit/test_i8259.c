@@ -102,7 +102,7 @@ static void lines_of_isa_devices_are_refused(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
 		fake_log_start();
 		assert_int_equal(i8259_request(lines[i], handler, &a), ERR_RANGE);
-		assert_one_line("not a line that PCI can have");
+		assert_one_line("edge-only line, not usable by PCI");
 	}
 	for (unsigned int line = 0; line < 16; line++)
 		assert_true(fake_irq_masked(line));

@@ -180,7 +180,7 @@ static void what_goes_on_sending_ends_bounded_and_with_a_line(void **state)
 	fake_lapic.irr[0x65] = true;
 	fake_lapic.storm = 0x65;
 	assert_uint_in_range(drain(), 1, 512);
-	assert_one_line("something goes on sending");
+	assert_one_line("a device keeps sending");
 }
 
 /* --- vectors --- */
