@@ -64,7 +64,8 @@ static enum status take(struct chain *chain, const struct chain_world *world, st
 }
 
 /* The command line and the initrd: an image of this project goes on with ours, a foreign one has its own. */
-static enum status give_words(struct chain *chain, const char *rest, const struct chain_world *world, struct boot_request *request)
+static enum status set_cmdline_initrd(struct chain *chain, const char *rest, const struct chain_world *world,
+				      struct boot_request *request)
 {
 	struct chain_region initrd;
 	char path[80];
@@ -152,7 +153,7 @@ static enum status prepare(struct chain *chain, const char *rest, const struct c
 	if (s != OK)
 		return s;
 	chain->load_address = request.load_address = chain->region[0].address;
-	s = give_words(chain, rest, world, &request);
+	s = set_cmdline_initrd(chain, rest, world, &request);
 	if (s != OK)
 		return s;
 	/* Last, because the memory map that it carries must know of all the others; its own page is free RAM to the next kernel. */

@@ -181,8 +181,7 @@ enum status options_check_list(const char *name, const char *list)
 			return ERR_INVALID;
 		}
 		if (!item.count) {
-			log_line("option " OPTIONS_PREFIX "%s=%s: count after '*' must be 1 to %d", name, list,
-				 OPTIONS_COUNT_MAX);
+			log_line("option " OPTIONS_PREFIX "%s=%s: count after '*' must be 1 to %d", name, list, OPTIONS_COUNT_MAX);
 			return ERR_INVALID;
 		}
 		p += item.size;

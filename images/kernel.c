@@ -65,7 +65,7 @@ static enum status map_mmio(u64 start, u64 size)
 
 /* --- the end --- */
 
-static _Noreturn void leave(const struct kernel *kernel, enum qemu_exit code, const char *verdict)
+static _Noreturn void end_run(const struct kernel *kernel, enum qemu_exit code, const char *verdict)
 {
 	struct deadline deadline;
 
@@ -86,32 +86,32 @@ static _Noreturn void leave(const struct kernel *kernel, enum qemu_exit code, co
 /* Messages to nobody's vector, or a line that was given up: a run in which that happened is not a good one. */
 static bool interrupts_were_nobodys(void)
 {
-	bool found = vector_strays();
+	bool found = vector_unexpected_count();
 
 	for (u8 line = 0; line < I8259_LINES; line++)
-		found |= i8259_given_up(line);
+		found |= i8259_line_disabled(line);
 	return found;
 }
 
 _Noreturn void kernel_exit(struct kernel *kernel)
 {
-	u64 strays = vector_strays();
+	u64 strays = vector_unexpected_count();
 
 	x86_irq_disable();
 	if (strays)
 		log_line("irq: %lu unexpected interrupts", strays);
 	if (kernel->failed || interrupts_were_nobodys())
-		leave(kernel, QEMU_EXIT_FAIL, "fail");
-	leave(kernel, QEMU_EXIT_PASS, "pass");
+		end_run(kernel, QEMU_EXIT_FAIL, "fail");
+	end_run(kernel, QEMU_EXIT_PASS, "pass");
 }
 
 /* Where going on makes no sense; the reason is in the log. */
-static _Noreturn void give_up(const struct kernel *kernel, const char *what)
+static _Noreturn void fatal(const struct kernel *kernel, const char *what)
 {
 	char verdict[64];
 
 	format(verdict, sizeof(verdict), "error %s", what);
-	leave(kernel, QEMU_EXIT_ERROR, verdict);
+	end_run(kernel, QEMU_EXIT_ERROR, verdict);
 }
 
 /* --- the beginning --- */
@@ -190,7 +190,7 @@ static enum status take_arena(struct kernel *kernel, struct arena *arena, u64 si
 }
 
 /* Everything that we were given stays ours until we have read it; what we need beside is taken from what is left. */
-static enum status take_memory(struct kernel *kernel)
+static enum status init_memory(struct kernel *kernel)
 {
 	const struct boot_params *p = kernel->params;
 	struct boot_extent image = boot_image_extent();
@@ -226,7 +226,7 @@ static void start_interrupts(struct kernel *kernel)
 	unsigned int stale;
 
 	/* Silent before the drain opens IF, and set up after it: a stale vector may be one that the 8259's lines get here. */
-	i8259_quiet();
+	i8259_mask_all();
 	kernel->interrupts = lapic_init(map_mmio) == OK;
 	if (!kernel->interrupts)
 		return;
@@ -253,9 +253,9 @@ void kernel_start(struct kernel *kernel, const char *name, const char *default_n
 	adopt_handed(kernel);
 	log_line("image %s@0x%lx", name, image.start);
 	if (read_options(kernel, default_next) != OK)
-		give_up(kernel, "options");
-	if (take_memory(kernel) != OK)
-		give_up(kernel, "memory");
+		fatal(kernel, "options");
+	if (init_memory(kernel) != OK)
+		fatal(kernel, "memory");
 	acpi_read(&kernel->acpi, params->acpi_rsdp_addr, map_ram);
 	time_init(kernel->acpi.pm_timer_port);
 	log_line("machine: %s, %lu MiB of memory free, time by %s", kernel->in_qemu ? "QEMU" : "not QEMU",
@@ -275,12 +275,12 @@ static const struct driver *find_driver(const struct pci_dev *dev)
 
 static bool found_msi(const struct pci_dev *dev)
 {
-	return dev->msi && dev->found.msi_flags & PCI_MSI_FLAGS_ENABLE;
+	return dev->msi && dev->inherited.msi_flags & PCI_MSI_FLAGS_ENABLE;
 }
 
 static bool found_msix(const struct pci_dev *dev)
 {
-	return dev->msix && dev->found.msix_flags & PCI_MSIX_FLAGS_ENABLE;
+	return dev->msix && dev->inherited.msix_flags & PCI_MSIX_FLAGS_ENABLE;
 }
 
 /* How many functions are named that kept bus master; bridges of some machines do by design. */
@@ -295,13 +295,13 @@ static void report_kept(const struct kernel *kernel)
 	for (unsigned int i = 0; kernel->from && i < kernel->pci.count; i++) {
 		const struct pci_dev *dev = &kernel->pci.dev[i];
 
-		if (dev->hands_off || !(dev->found.command & PCI_COMMAND_MASTER) || kept++ >= KEPT_MAX)
+		if (dev->read_only || !(dev->inherited.command & PCI_COMMAND_MASTER) || kept++ >= KEPT_MAX)
 			continue;
 		n += format(list + n, sizeof(list) - n, "%s" PCI_FMT, n ? ", " : "", PCI_ARGS(dev));
 	}
 	if (kept)
-		log_line("inherited from %s: bus master still on in %s%s%s", kernel->from->name, list, kept > KEPT_MAX ? ", ..." : "",
-			 kernel->from->remark);
+		log_line("inherited from %s: bus master still on in %s%s%s", kernel->from->name, list,
+			 kept > KEPT_MAX ? ", ..." : "", kernel->from->remark);
 }
 
 /* A line for each function that has a driver, one for all the others. */
@@ -312,21 +312,21 @@ static void report_found(const struct kernel *kernel)
 	for (unsigned int i = 0; i < kernel->pci.count; i++) {
 		const struct pci_dev *dev = &kernel->pci.dev[i];
 
-		masters += !!(dev->found.command & PCI_COMMAND_MASTER);
+		masters += !!(dev->inherited.command & PCI_COMMAND_MASTER);
 		msi += found_msi(dev);
 		msix += found_msix(dev);
-		pending += !!(dev->found.status & PCI_STATUS_INTERRUPT);
+		pending += !!(dev->inherited.status & PCI_STATUS_INTERRUPT);
 		if (dev->driver && dev->driver->probe)
 			log_line("inherited " PCI_FMT " %s: bus master %s, MSI %s, MSI-X %s, INTx %s%s", PCI_ARGS(dev),
-				 dev->driver->name, dev->found.command & PCI_COMMAND_MASTER ? "on" : "off",
+				 dev->driver->name, dev->inherited.command & PCI_COMMAND_MASTER ? "on" : "off",
 				 !dev->msi	  ? "absent"
 				 : found_msi(dev) ? "on"
 						  : "off",
 				 !dev->msix	   ? "absent"
 				 : found_msix(dev) ? "on"
 						   : "off",
-				 dev->found.command & PCI_COMMAND_INTX_DISABLE ? "disabled" : "enabled",
-				 dev->found.status & PCI_STATUS_INTERRUPT ? ", interrupt pending" : "");
+				 dev->inherited.command & PCI_COMMAND_INTX_DISABLE ? "disabled" : "enabled",
+				 dev->inherited.status & PCI_STATUS_INTERRUPT ? ", interrupt pending" : "");
 	}
 	log_line("inherited %u functions: bus master on for %u, MSI on for %u, MSI-X on for %u, interrupt pending in %u",
 		 kernel->pci.count, masters, msi, msix, pending);
@@ -405,7 +405,7 @@ static enum status take_dma(struct kernel *kernel)
 void kernel_find_devices(struct kernel *kernel)
 {
 	if (open_config_space(kernel) != OK)
-		give_up(kernel, "memory");
+		fatal(kernel, "memory");
 	for (unsigned int i = 0; i < kernel->accesses; i++) {
 		const struct pci_access *a = &kernel->access[i];
 
@@ -420,7 +420,7 @@ void kernel_find_devices(struct kernel *kernel)
 	}
 	scope_apply(&kernel->pci, kernel->in_qemu, !strcmp(kernel->options.scope, "bound"), kernel->options.allow);
 	if (take_dma(kernel) != OK)
-		give_up(kernel, "memory");
+		fatal(kernel, "memory");
 	report_found(kernel);
 }
 
@@ -430,7 +430,7 @@ static unsigned int ours(const struct pci *pci)
 	unsigned int n = 0;
 
 	for (unsigned int i = 0; i < pci->count; i++)
-		n += !pci->dev[i].hands_off;
+		n += !pci->dev[i].read_only;
 	return n;
 }
 
@@ -455,7 +455,7 @@ static enum status bring_up(struct kernel *kernel, struct pci_dev *dev, bool wri
 	s = dev->driver->probe(dev, &env);
 	if (s == OK)
 		s = driver_of(dev)->work(dev, write);
-	dev->driven = s == OK;
+	dev->working = s == OK;
 	if (driver_of(dev)->dma)
 		log_release(); /* the first I/O is done: the silence of the handoff is over */
 	return s;
@@ -479,14 +479,14 @@ static bool drive(struct kernel *kernel, struct pci_dev *dev, bool write)
 		fail(kernel, dev, s);
 		pci_intx(dev, false); /* what it may assert, unanswered, would take the line from its neighbours */
 	}
-	return reset == OK || (reset == ERR_ABSENT && !(dev->found.command & PCI_COMMAND_MASTER));
+	return reset == OK || (reset == ERR_ABSENT && !(dev->inherited.command & PCI_COMMAND_MASTER));
 }
 
 static void finish(struct kernel *kernel, struct pci_dev *dev)
 {
-	enum status s = dev->driven && driver_of(dev)->finish ? driver_of(dev)->finish(dev) : OK;
+	enum status s = dev->working && driver_of(dev)->finish ? driver_of(dev)->finish(dev) : OK;
 
-	dev->driven &= s == OK;
+	dev->working &= s == OK;
 	if (s != OK)
 		fail(kernel, dev, s);
 }
@@ -551,13 +551,13 @@ void kernel_arm(struct kernel *kernel)
 		for (unsigned int i = kernel->pci.count; i-- > 0;) {
 			struct pci_dev *dev = &kernel->pci.dev[i];
 
-			if (dev->driven && dev->driver == &(*driver)->pci && (*driver)->arm && (*driver)->arm(dev) != OK)
+			if (dev->working && dev->driver == &(*driver)->pci && (*driver)->arm && (*driver)->arm(dev) != OK)
 				kernel->failed = true;
 		}
 	for (unsigned int i = 0; i < kernel->pci.count; i++) {
 		const struct pci_dev *dev = &kernel->pci.dev[i];
 
-		if (dev->driven && driver_of(dev)->arm)
+		if (dev->working && driver_of(dev)->arm)
 			log_line("load " PCI_FMT " %s: requests in flight: %u", PCI_ARGS(dev), dev->driver->name,
 				 driver_of(dev)->in_flight(dev));
 	}
@@ -569,9 +569,9 @@ void kernel_shutdown(struct kernel *kernel)
 		 kernel->pci.count);
 	pci_apply_backward(&kernel->pci, kernel->shutdown);
 	x86_irq_disable();
-	i8259_quiet();
+	i8259_mask_all();
 	if (kernel->interrupts)
-		lapic_quiet();
+		lapic_disable();
 }
 
 _Noreturn void kernel_jump(struct kernel *kernel)
@@ -582,7 +582,7 @@ _Noreturn void kernel_jump(struct kernel *kernel)
 	handed.cleared = kernel->shutdown->clears_master;
 	chain_place(chain);
 	if (chain_verify(chain) != OK)
-		give_up(kernel, "digest");
+		fatal(kernel, "digest");
 	log_line("jump to %s@0x%lx", chain->name, chain->load_address);
 	image_enter(chain->load_address + SETUP_ENTRY64, chain->params);
 }

@@ -83,6 +83,6 @@ void scope_apply(struct pci *pci, bool in_qemu, bool bound_only, const char *all
 
 		if (!ours)
 			dev->driver = NULL;
-		dev->hands_off = !ours || (bound_only && !dev->driver);
+		dev->read_only = !ours || (bound_only && !dev->driver);
 	}
 }

@@ -16,7 +16,7 @@ bool scope_listed(const char *list, const struct pci_dev *dev);
 /* Checks such a list. ERR_INVALID after one line that names the item that is no BDF. */
 enum status scope_check(const char *list);
 
-/* Sets hands_off of every function, and takes the driver from those that are not ours. */
+/* Sets read_only of every function, and takes the driver from those that are not ours. */
 void scope_apply(struct pci *pci, bool in_qemu, bool bound_only, const char *allow);
 
 #endif

@@ -27,8 +27,8 @@ unsigned int irq_drain(void)
 			x86_irq_window();
 		}
 	}
-	taken = (unsigned int)vector_strays();
-	vector_forget_strays();
+	taken = (unsigned int)vector_unexpected_count();
+	vector_forget_unexpected();
 	if (holds_any())
 		log_line("irq: the local APIC still has interrupts after %d rounds: a device keeps sending", DRAIN_ROUNDS);
 	return ended + taken;

@@ -86,7 +86,7 @@ void i8259_init(void)
 		x86_outb(port + PIC_DATA, i ? CASCADE : 1 << CASCADE);
 		x86_outb(port + PIC_DATA, ICW4_8086);
 	}
-	i8259_quiet();
+	i8259_mask_all();
 	vector_route_8259(serve);
 }
 
@@ -114,7 +114,7 @@ enum status i8259_request(u8 line, irq_handler handler, void *context)
 	elcr = (u16)(x86_inb(ELCR_MASTER) | x86_inb(ELCR_SLAVE) << 8);
 	x86_outb(ELCR_MASTER, (u8)(elcr | bit));
 	x86_outb(ELCR_SLAVE, (u8)((elcr | bit) >> 8));
-	if (!l->spurious.given_up)
+	if (!l->spurious.disabled)
 		mask &= (u16) ~(bit | 1U << CASCADE);
 	write_mask();
 	x86_irq_restore(flags);
@@ -141,12 +141,12 @@ void i8259_release(u8 line, irq_handler handler, void *context)
 	x86_irq_restore(flags);
 }
 
-bool i8259_given_up(u8 line)
+bool i8259_line_disabled(u8 line)
 {
-	return *(volatile bool *)&lines[line].spurious.given_up;
+	return *(volatile bool *)&lines[line].spurious.disabled;
 }
 
-void i8259_quiet(void)
+void i8259_mask_all(void)
 {
 	mask = 0xffff;
 	write_mask();

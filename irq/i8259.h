@@ -27,9 +27,9 @@ enum status i8259_request(u8 line, irq_handler handler, void *context);
 void i8259_release(u8 line, irq_handler handler, void *context);
 
 /* Whether it was given up because nobody cared. */
-bool i8259_given_up(u8 line);
+bool i8259_line_disabled(u8 line);
 
 /* All lines masked, for the jump. */
-void i8259_quiet(void);
+void i8259_mask_all(void);
 
 #endif

@@ -134,7 +134,7 @@ bool lapic_any_requested(void)
 	return any_set(LAPIC_IRR);
 }
 
-void lapic_quiet(void)
+void lapic_disable(void)
 {
 	apic->write(LAPIC_LVT_LINT0, LVT_MASKED);
 	apic->write(LAPIC_SPIV, LAPIC_VECTOR_SPURIOUS);

@@ -31,7 +31,7 @@ bool lapic_any_in_service(void);
 bool lapic_any_requested(void);
 
 /* No interrupt from here on: local sources masked, APIC software-disabled. For the jump. */
-void lapic_quiet(void);
+void lapic_disable(void);
 
 /* The message that delivers a vector to this CPU: fixed, edge, physical destination. ERR_RANGE when its ID needs remapping. */
 enum status lapic_msi_message(u8 vector, struct msi_message *message);

@@ -10,7 +10,7 @@ bool spurious_note(struct spurious *s, bool handled, u64 now_us)
 	if (!s->unhandled || ++s->count < SPURIOUS_WINDOW)
 		return false;
 	s->count = 0;
-	s->given_up = s->unhandled > SPURIOUS_UNHANDLED;
+	s->disabled = s->unhandled > SPURIOUS_UNHANDLED;
 	s->unhandled = 0;
-	return s->given_up;
+	return s->disabled;
 }

@@ -17,7 +17,7 @@ struct spurious {
 	u32 count;
 	u32 unhandled;
 	u64 last_us;
-	bool given_up;
+	bool disabled;
 };
 
 /* Notes one interrupt; true when the line must be given up now. */

@@ -41,12 +41,12 @@ u64 vector_count(u8 vector)
 	return *(volatile u64 *)&vectors[vector].count;
 }
 
-u64 vector_strays(void)
+u64 vector_unexpected_count(void)
 {
 	return *(volatile u64 *)&strays;
 }
 
-void vector_forget_strays(void)
+void vector_forget_unexpected(void)
 {
 	strays = 0;
 }

@@ -26,9 +26,9 @@ void vector_route_8259(line_handler handler);
 /* How often a vector was delivered. */
 u64 vector_count(u8 vector);
 
-/* Interrupts on vectors that nobody had taken, since the last call of vector_forget_strays. */
-u64 vector_strays(void);
-void vector_forget_strays(void);
+/* Interrupts on vectors that nobody had taken, since the last call of vector_forget_unexpected. */
+u64 vector_unexpected_count(void);
+void vector_forget_unexpected(void);
 
 /* Called by the IDT. */
 void vector_dispatch(u8 vector);

@@ -116,7 +116,7 @@ bool pci_ecam_agrees(const struct pci_access *ecam, const struct pci_access *cf8
 		u16 bdf = PCI_BDF(ecam->first_bus, device, 0);
 		u32 want = pci_bus_read_dev_vendor_id(cf8, bdf), found;
 
-		if (pci_is_nobody(want))
+		if (!pci_vendor_id_valid(want))
 			continue;
 		found = pci_bus_read_dev_vendor_id(ecam, bdf);
 		if (found == want)

@@ -39,9 +39,10 @@ struct pci_access {
 #define PCI_DEV(bdf)	      ((unsigned int)(bdf) >> 3 & 0x1f)
 #define PCI_FN(bdf)	      ((unsigned int)(bdf)&7)
 
-/* What stands at a place where there may be no function: all ones then, or zeros where a window has nothing behind it. */
+/* Vendor ID 15..0 and Device ID 31..16, of a place where there may be no function. */
 u32 pci_bus_read_dev_vendor_id(const struct pci_access *access, u16 bdf);
-bool pci_is_nobody(u32 id);
+/* Whether a function responded: all ones are an Unsupported Request, zeros come from a window that decodes to nothing. */
+bool pci_vendor_id_valid(u32 id);
 
 /* The Enhanced Configuration Access Mechanism (PCIe 7.2.2): 4 KiB a function, memory-mapped. base is that of bus 0. */
 enum status pci_access_ecam(struct pci_access *access, enum status (*map)(u64 address, u64 size), u64 base, u16 segment,

@@ -22,7 +22,7 @@ bool pci_next_capability(const struct pci_dev *dev, struct pci_cap *cap)
 	u16 header;
 
 	if (!cap->seen) {
-		if (!(dev->found.status & PCI_STATUS_CAP_LIST))
+		if (!(dev->inherited.status & PCI_STATUS_CAP_LIST))
 			return false;
 		cap->next = pci_read_config_byte(dev, PCI_CAPABILITY_LIST);
 	}

@@ -10,7 +10,7 @@ static bool update(struct pci_dev *dev, u16 clear, u16 set, const char *why)
 {
 	u16 old, new;
 
-	if (dev->hands_off)
+	if (dev->read_only)
 		return false; /* a bridge on the way to a function that is ours */
 	old = pci_read_config_word(dev, PCI_COMMAND);
 	new = (u16)((old & ~clear) | set);
@@ -32,7 +32,7 @@ const struct pci_dev *pci_closed_bridge(const struct pci_dev *dev)
 {
 	const struct pci_dev *bridge = dev->bridge;
 
-	while (bridge && (!bridge->hands_off || bridge->found.command & PCI_COMMAND_MASTER))
+	while (bridge && (!bridge->read_only || bridge->inherited.command & PCI_COMMAND_MASTER))
 		bridge = bridge->bridge;
 	return bridge;
 }

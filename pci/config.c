@@ -6,9 +6,9 @@ u32 pci_bus_read_dev_vendor_id(const struct pci_access *access, u16 bdf)
 	return access->ops->cfg_read(access, bdf, PCI_VENDOR_ID, 4);
 }
 
-bool pci_is_nobody(u32 id)
+bool pci_vendor_id_valid(u32 id)
 {
-	return (id & 0xffff) == 0xffff || !(id & 0xffff);
+	return (id & 0xffff) && (id & 0xffff) != 0xffff;
 }
 
 u8 pci_read_config_byte(const struct pci_dev *dev, u16 reg)

@@ -40,14 +40,14 @@ struct pci_dev {
 	u8 msi; /* capability offsets, 0 where absent */
 	u8 msix;
 	u8 pcie;
-	bool hands_off; /* not ours to write to: see images/scope.h. Policies and drivers pass it over. */
-	bool driven;	/* reset, probed, and it did its work */
-	struct pci_found {
+	bool read_only; /* not ours to write to: see images/scope.h. Policies and drivers pass it over. */
+	bool working;	/* reset, probed, and it did its work */
+	struct pci_inherited {
 		u16 command;
 		u16 status;
 		u16 msi_flags;
 		u16 msix_flags;
-	} found;			/* as handed over: read by the enumeration, before anything was written */
+	} inherited;			/* as handed over: read by the enumeration, before anything was written */
 	u64 bar_size[PCI_STD_NUM_BARS]; /* of the BARs that pci_map_bar or pci_map_io_bar was asked for; 0 before */
 	u64 msix_table;			/* where pci_msix_enable mapped it; 0 before */
 	u16 msix_used;			/* entries that this kernel programmed */

@@ -38,18 +38,18 @@ static unsigned int msi_size(u16 flags)
 static void read_function(struct pci_dev *dev)
 {
 	dev->class = pci_read_config_dword(dev, PCI_CLASS_REVISION) >> 8;
-	dev->found.command = pci_read_config_word(dev, PCI_COMMAND);
-	dev->found.status = pci_read_config_word(dev, PCI_STATUS);
+	dev->inherited.command = pci_read_config_word(dev, PCI_COMMAND);
+	dev->inherited.status = pci_read_config_word(dev, PCI_STATUS);
 	for (struct pci_cap cap = { 0 }; pci_next_capability(dev, &cap);) {
 		if (cap.id == PCI_CAP_ID_EXP && !dev->pcie) {
 			dev->pcie = cap.pos;
 		} else if (cap.id == PCI_CAP_ID_MSI && !dev->msi) {
-			dev->found.msi_flags = pci_read_config_word(dev, cap.pos + PCI_MSI_FLAGS);
-			if (fits(cap.pos, msi_size(dev->found.msi_flags)))
+			dev->inherited.msi_flags = pci_read_config_word(dev, cap.pos + PCI_MSI_FLAGS);
+			if (fits(cap.pos, msi_size(dev->inherited.msi_flags)))
 				dev->msi = cap.pos;
 		} else if (cap.id == PCI_CAP_ID_MSIX && !dev->msix && fits(cap.pos, PCI_CAP_MSIX_SIZEOF)) {
 			dev->msix = cap.pos;
-			dev->found.msix_flags = pci_read_config_word(dev, cap.pos + PCI_MSIX_FLAGS);
+			dev->inherited.msix_flags = pci_read_config_word(dev, cap.pos + PCI_MSIX_FLAGS);
 		}
 	}
 }
@@ -93,7 +93,7 @@ static struct pci_dev *scan_function(struct scan *scan, u16 bdf, struct pci_dev 
 	struct pci_dev found, *dev;
 	u8 header_type;
 
-	if (pci_is_nobody(id))
+	if (!pci_vendor_id_valid(id))
 		return NULL;
 	found = (struct pci_dev){
 		.access = scan->access, .bridge = bridge, .bdf = bdf, .vendor = (u16)id, .device = (u16)(id >> 16)

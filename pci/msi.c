@@ -30,7 +30,7 @@ static bool disable(struct pci_dev *dev)
 
 unsigned int pci_msi_vec_count(const struct pci_dev *dev)
 {
-	return dev->msi ? MIN(1U << ((dev->found.msi_flags & PCI_MSI_FLAGS_QMASK) >> 1), VECTORS_MAX) : 0;
+	return dev->msi ? MIN(1U << ((dev->inherited.msi_flags & PCI_MSI_FLAGS_QMASK) >> 1), VECTORS_MAX) : 0;
 }
 
 static u16 mask_register(const struct pci_dev *dev, u16 flags)
@@ -55,7 +55,7 @@ enum status pci_enable_msi(struct pci_dev *dev, struct msi_message message, unsi
 		return ERR_ABSENT;
 	flags = pci_read_config_word(dev, (u16)(pos + PCI_MSI_FLAGS));
 	/* Its layout is read-only; another one has not been found to fit. */
-	if (flags == 0xffff || (flags ^ dev->found.msi_flags) & (PCI_MSI_FLAGS_64BIT | PCI_MSI_FLAGS_MASKBIT))
+	if (flags == 0xffff || (flags ^ dev->inherited.msi_flags) & (PCI_MSI_FLAGS_64BIT | PCI_MSI_FLAGS_MASKBIT))
 		return ERR_ABSENT;
 	wide = flags & PCI_MSI_FLAGS_64BIT;
 	if ((!wide && message.address >> 32) || message.data >> 16) {
@@ -103,11 +103,11 @@ void pci_msi_mask(struct pci_dev *dev)
 	u16 flags;
 
 	disable(dev);
-	if (!dev->msi || !(dev->found.msi_flags & PCI_MSI_FLAGS_MASKBIT))
+	if (!dev->msi || !(dev->inherited.msi_flags & PCI_MSI_FLAGS_MASKBIT))
 		return;
 	flags = pci_read_config_word(dev, (u16)(dev->msi + PCI_MSI_FLAGS));
 	/* As in pci_enable_msi: another layout is not the function that was found. */
-	if (flags == 0xffff || (flags ^ dev->found.msi_flags) & (PCI_MSI_FLAGS_64BIT | PCI_MSI_FLAGS_MASKBIT))
+	if (flags == 0xffff || (flags ^ dev->inherited.msi_flags) & (PCI_MSI_FLAGS_64BIT | PCI_MSI_FLAGS_MASKBIT))
 		return;
 	pci_write_config_dword(dev, mask_register(dev, flags), all_vectors(dev));
 }

@@ -32,7 +32,7 @@ static void write_entry(const struct pci_dev *dev, unsigned int entry, u32 field
 
 unsigned int pci_msix_vec_count(const struct pci_dev *dev)
 {
-	return dev->msix ? (dev->found.msix_flags & PCI_MSIX_FLAGS_QSIZE) + 1U : 0;
+	return dev->msix ? (dev->inherited.msix_flags & PCI_MSIX_FLAGS_QSIZE) + 1U : 0;
 }
 
 static enum status map_table(struct pci_dev *dev, unsigned int entries)

@@ -24,13 +24,13 @@ void pci_driver_reset(struct pci_dev *dev)
 void pci_apply_forward(struct pci *pci, const struct pci_policy *policy)
 {
 	for (unsigned int i = 0; i < pci->count; i++)
-		if (!pci->dev[i].hands_off)
+		if (!pci->dev[i].read_only)
 			policy->apply(&pci->dev[i]);
 }
 
 void pci_apply_backward(struct pci *pci, const struct pci_policy *policy)
 {
 	for (unsigned int i = pci->count; i-- > 0;)
-		if (!pci->dev[i].hands_off)
+		if (!pci->dev[i].read_only)
 			policy->apply(&pci->dev[i]);
 }

@@ -163,7 +163,7 @@ static enum status work(struct pci_dev *dev, bool write)
 /* A console that cannot say its last line holds nobody up: what is missing is said in the log, and seen at the other end. */
 static void shutdown(struct pci_dev *dev)
 {
-	if (dev->driven)
+	if (dev->working)
 		send(dev, "shutdown", SHUTDOWN_WAIT_US);
 }
 

@@ -54,7 +54,7 @@ _Noreturn void image_main(const struct boot_params *params)
 	log_init("in_undrained", console_write, &log);
 	acpi_read(&acpi, params->acpi_rsdp_addr, map_ram);
 	time_init(acpi.pm_timer_port);
-	i8259_quiet();
+	i8259_mask_all();
 	if (lapic_init(map_mmio) != OK)
 		lab_fail("no interrupts");
 	lab_vector(serve, NULL);

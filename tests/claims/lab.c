@@ -148,7 +148,7 @@ void lab_work(struct kernel *kernel, struct pci_dev *dev)
 	check(driver->work(dev, false), dev, "work");
 	if (driver->finish)
 		check(driver->finish(dev), dev, "work");
-	dev->driven = true;
+	dev->working = true;
 }
 
 void *lab_dma(struct kernel *kernel, u64 size)

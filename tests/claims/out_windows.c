@@ -46,7 +46,7 @@ static void arm_all(const struct kernel *kernel)
 		for (unsigned int i = 0; i < kernel->pci.count; i++) {
 			struct pci_dev *dev = &kernel->pci.dev[i];
 
-			if (dev->driven && !strcmp(dev->driver->name, load->driver))
+			if (dev->working && !strcmp(dev->driver->name, load->driver))
 				arm(dev, load->left);
 		}
 }

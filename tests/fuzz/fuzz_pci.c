@@ -32,7 +32,7 @@ struct settings {
 	u16 legacy : 1; /* 256 bytes a function, as by CF8/CFC */
 	u16 shutdown : 3;
 	u16 maps : 4;  /* how many mappings succeed; 15: all */
-	u8 hands_off;  /* of the functions with these numbers */
+	u8 read_only;  /* of the functions with these numbers */
 	u8 has_driver; /* likewise */
 } __attribute__((packed));
 
@@ -51,7 +51,7 @@ static struct function {
 	bool seen_gone;	       /* the last read said so */
 	u16 changes_at;	       /* a register that differs by this at each read; 0: none */
 	u8 changes_by;
-	bool hands_off;
+	bool read_only;
 	u8 cfg[PCI_CFG_SPACE_EXP_SIZE];
 	u8 fixed[PCI_CFG_SPACE_EXP_SIZE]; /* a bit a bit: ignores writes */
 } functions[FUNCTIONS_MAX];
@@ -161,7 +161,7 @@ static enum owner owner_of(const struct function *f, u16 reg, unsigned int size)
 		return size == 4 ? BAR : NOBODY;
 	for (unsigned int i = 0; i < pci.count; i++) {
 		const struct pci_dev *dev = &pci.dev[i];
-		u16 flags = dev->found.msi_flags;
+		u16 flags = dev->inherited.msi_flags;
 		int msi_size = 10 + (flags & PCI_MSI_FLAGS_64BIT ? 4 : 0) + (flags & PCI_MSI_FLAGS_MASKBIT ? 10 : 0);
 
 		if (dev->bdf != f->bdf)
@@ -181,7 +181,7 @@ static void check_write(const struct function *f, u16 reg, unsigned int size, u3
 {
 	enum owner owner = owner_of(f, reg, size);
 
-	REQUIRE(owner != NOBODY && phase != ENUMERATION && !f->hands_off);
+	REQUIRE(owner != NOBODY && phase != ENUMERATION && !f->read_only);
 	if (owner == BAR) /* it would answer wherever the ones are */
 		REQUIRE(!steady(f) || is_off(f, PCI_COMMAND, decoding));
 	if (phase == USES)
@@ -319,13 +319,13 @@ static void change(struct function *f, const struct record *r)
 
 static void driver_shutdown(struct pci_dev *dev)
 {
-	REQUIRE(!dev->hands_off && phase == SHUTDOWN);
+	REQUIRE(!dev->read_only && phase == SHUTDOWN);
 	shutdowns++;
 }
 
 static enum status driver_reset(struct pci_dev *dev)
 {
-	REQUIRE(!dev->hands_off && phase == SHUTDOWN);
+	REQUIRE(!dev->read_only && phase == SHUTDOWN);
 	resets++;
 	return OK;
 }
@@ -352,7 +352,7 @@ static void use(const struct record *r)
 	if (!pci.count)
 		return;
 	dev = &pci.dev[r->function % pci.count];
-	if (dev->hands_off)
+	if (dev->read_only)
 		return;
 	decoding = PCI_COMMAND_MEMORY;
 	messages[0].address = (u64)(r->value >> 8) << (r->value & 0x80 ? 32 : 8);
@@ -396,7 +396,7 @@ static void check_off(void)
 		const struct function *f = at_bdf[dev->bdf];
 		bool master = promise->master || (promise->bridges && dev->header_type == PCI_HEADER_TYPE_BRIDGE);
 
-		if (f->hands_off || !steady(f))
+		if (f->read_only || !steady(f))
 			continue;
 		REQUIRE(!master || is_off(f, PCI_COMMAND, PCI_COMMAND_MASTER));
 		REQUIRE(!promise->msi || !dev->msi || is_off(f, dev->msi + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE));
@@ -412,9 +412,9 @@ static void run(struct settings settings, const struct record *uses, size_t coun
 		struct pci_dev *dev = &pci.dev[i];
 		struct function *f = at_bdf[dev->bdf];
 
-		dev->hands_off = f->hands_off = settings.hands_off >> (f - functions) % 8 & 1;
+		dev->read_only = f->read_only = settings.read_only >> (f - functions) % 8 & 1;
 		dev->driver = settings.has_driver >> (f - functions) % 8 & 1 ? &driver : NULL;
-		drivers += dev->driver && !dev->hands_off;
+		drivers += dev->driver && !dev->read_only;
 	}
 	phase = STARTUP;
 	promise = &startups[settings.startup % ARRAY_SIZE(startups)];

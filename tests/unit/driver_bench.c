@@ -47,7 +47,7 @@ void driver_bench_attach(struct driver_bench *b, const struct driver *driver)
 	b->dma = arena(b->memory[1], driver->dma);
 	b->env = (struct driver_env){ &b->heap, &b->dma };
 	fake_x86.irq_on = true;
-	vector_forget_strays();
+	vector_forget_unexpected();
 }
 
 void driver_bench_end(struct driver_bench *b)

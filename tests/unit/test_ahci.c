@@ -379,7 +379,7 @@ static int begin(void **state)
 	heap = arena(HEAP);
 	dma = arena(DMA);
 	fake_x86.irq_on = true;
-	vector_forget_strays();
+	vector_forget_unexpected();
 	return 0;
 }
 
@@ -680,7 +680,7 @@ static void identify_is_answered_by_an_interrupt(void **state)
 	assert_true(fake_log_has(": 1 commands, 1 interrupts"));
 	assert_int_equal(hba.commands, 1);
 	assert_int_equal(fake_lapic.delivered, 1);
-	assert_int_equal(vector_strays(), 0);
+	assert_int_equal(vector_unexpected_count(), 0);
 	assert_int_equal(hba.is | hba.port[0].is, 0);
 	assert_true(fake_get(hba.fn, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE);
 }
@@ -750,7 +750,7 @@ static void an_interrupt_without_a_cause_is_not_ours(void **state)
 	fake_forget(fake);
 	fake_i8259.limit = 100000;
 	fake_irq_line(number, true); /* nobody lowers it */
-	assert_true(i8259_given_up(number));
+	assert_true(i8259_line_disabled(number));
 	assert_no_writes(fake);
 	/* The twin: ours is, so that nobody gives up. */
 	again(state);
@@ -759,7 +759,7 @@ static void an_interrupt_without_a_cause_is_not_ours(void **state)
 	for (unsigned int i = 0; i < 100; i++)
 		assert_int_equal(work(), OK);
 	assert_int_equal(fake_i8259.taken[number], 100);
-	assert_false(i8259_given_up(number));
+	assert_false(i8259_line_disabled(number));
 	assert_false(fake_i8259.pic[number / 8].wires >> number % 8 & 1);
 }
 
@@ -773,7 +773,7 @@ static void one_that_cannot_be_quieted_loses_its_line(void **state)
 	hba.stuck = true;
 	work();
 	assert_int_equal(hba.commands, 1);
-	assert_true(i8259_given_up(number));
+	assert_true(i8259_line_disabled(number));
 }
 
 /* All ones are no cause: it has gone. */
@@ -785,7 +785,7 @@ static void one_that_has_gone_did_not_interrupt(void **state)
 	hba.port[0].is = 0xffffffff;
 	hba.is = 0xffffffff;
 	fake_lapic_message(fake_get(hba.fn, MSI + 4, 4), fake_get(hba.fn, MSI + 12, 2));
-	assert_int_equal(vector_strays(), 1);
+	assert_int_equal(vector_unexpected_count(), 1);
 	assert_no_writes(fake);
 }
 
@@ -797,12 +797,12 @@ static void an_interrupt_that_comes_second_is_no_stray(void **state)
 	assert_int_equal(work(), OK);
 	pend(&hba.port[0], DONE);
 	assert_int_equal(fake_lapic.delivered, 2);
-	assert_int_equal(vector_strays(), 0);
+	assert_int_equal(vector_unexpected_count(), 0);
 	assert_int_equal(hba.is | hba.port[0].is, 0);
 	/* Nor when its cause was cleared with the one before: QEMU 7.2 sends one each time, also for a cause that is pending. */
 	fake_lapic_message(fake_get(hba.fn, MSI + 4, 4), fake_get(hba.fn, MSI + 12, 2));
 	assert_int_equal(fake_lapic.delivered, 3);
-	assert_int_equal(vector_strays(), 0);
+	assert_int_equal(vector_unexpected_count(), 0);
 }
 
 static void an_answer_that_is_an_error_or_no_disk_s_is_one(void **state)
@@ -826,7 +826,7 @@ static void an_answer_that_is_an_error_or_no_disk_s_is_one(void **state)
 		hba.fails = rows[i].fails;
 		assert_int_equal(work(), rows[i].want);
 		assert_one_line(rows[i].line);
-		assert_int_equal(vector_strays(), 0);
+		assert_int_equal(vector_unexpected_count(), 0);
 		again(state);
 	}
 }
@@ -862,7 +862,7 @@ static void reads_are_in_flight_until_each_is_told_of(void **state)
 	}
 	assert_false(step(&hba.port[0]));
 	assert_int_equal(fake_lapic.delivered, 9);
-	assert_int_equal(vector_strays(), 0);
+	assert_int_equal(vector_unexpected_count(), 0);
 	free(want);
 }
 
@@ -882,7 +882,7 @@ static void several_may_end_with_one_interrupt(void **state)
 	hba.fails = true; /* and all with an error: the port stops */
 	run();
 	assert_int_equal(in_flight(), 0);
-	assert_int_equal(vector_strays(), 0);
+	assert_int_equal(vector_unexpected_count(), 0);
 }
 
 static void as_many_as_slots_and_sectors_allow(void **state)

@@ -37,7 +37,7 @@ static unsigned int walk(void)
 {
 	unsigned int n = 0;
 
-	dev.found.status = (u16)fake_get(fn, PCI_STATUS, 2);
+	dev.inherited.status = (u16)fake_get(fn, PCI_STATUS, 2);
 	for (struct pci_cap cap = { 0 }; pci_next_capability(&dev, &cap);) {
 		assert_true(n < ARRAY_SIZE(seen));
 		assert_int_equal(cap.id, fn->cfg[cap.pos]);

@@ -109,7 +109,7 @@ static void a_bridge_that_is_not_ours_is_passed_over(void **state)
 	(void)state;
 	set_command(TREE_BRIDGE, 0x0003);
 	set_command(TREE_EDU, 0x0003);
-	fake_dev(&devs, TREE_BRIDGE)->hands_off = true;
+	fake_dev(&devs, TREE_BRIDGE)->read_only = true;
 	pci_set_master(edu);
 	assert_writes(fake, want);
 }
@@ -120,10 +120,10 @@ static const struct pci_dev *closed(bool ours, bool on, bool ours_above, bool on
 	struct pci_dev *bridge = fake_dev(&devs, TREE_BRIDGE), *above = fake_dev(&devs, TREE_PLAIN);
 
 	bridge->bridge = above;
-	bridge->hands_off = !ours;
-	bridge->found.command = on ? 0x0007 : 0x0003;
-	above->hands_off = !ours_above;
-	above->found.command = on_above ? 0x0007 : 0x0003;
+	bridge->read_only = !ours;
+	bridge->inherited.command = on ? 0x0007 : 0x0003;
+	above->read_only = !ours_above;
+	above->inherited.command = on_above ? 0x0007 : 0x0003;
 	return pci_closed_bridge(edu);
 }
 

@@ -340,7 +340,7 @@ static int begin(void **state)
 	heap = arena(HEAP);
 	dma = arena(e1000e_driver.dma);
 	fake_x86.irq_on = true;
-	vector_forget_strays();
+	vector_forget_unexpected();
 	return 0;
 }
 
@@ -573,7 +573,7 @@ static void an_interrupt_without_a_cause_is_not_ours(void **state)
 	fake_forget(fake);
 	fake_i8259.limit = 100000;
 	fake_irq_line(line, true); /* nobody lowers it */
-	assert_true(i8259_given_up(line));
+	assert_true(i8259_line_disabled(line));
 	assert_no_writes(fake);
 	/* The twin: ours is, so that nobody gives up. */
 	again(state);
@@ -581,7 +581,7 @@ static void an_interrupt_without_a_cause_is_not_ours(void **state)
 	assert_int_equal(bring_up(), OK);
 	for (unsigned int i = 0; i < 100; i++)
 		assert_int_equal(work(), OK);
-	assert_false(i8259_given_up(line));
+	assert_false(i8259_line_disabled(line));
 }
 
 /* The vector is not shared: a message that comes when its cause has been served is no stray. */
@@ -592,10 +592,10 @@ static void a_message_that_comes_late_is_ours(void **state)
 	fake_forget(fake);
 	fake_lapic_message(fake_mem_get(nic.table, 0, 4), fake_mem_get(nic.table, 8, 4));
 	assert_no_writes(fake);
-	assert_int_equal(vector_strays(), 0);
+	assert_int_equal(vector_unexpected_count(), 0);
 	/* The twin: one that nobody has. */
 	fake_lapic_message(fake_mem_get(nic.table, 0, 4), 0xee);
-	assert_int_equal(vector_strays(), 1);
+	assert_int_equal(vector_unexpected_count(), 1);
 }
 
 static void a_frame_that_is_not_written_back_was_not_sent(void **state)

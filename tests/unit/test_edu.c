@@ -397,7 +397,7 @@ static void one_that_has_gone_claims_no_interrupt(void **state)
 	edu.fn->answers = 0;
 	fake_x86.pm_step = 0;
 	fake_irq_line(10, true);
-	assert_true(i8259_given_up(10));
+	assert_true(i8259_line_disabled(10));
 }
 
 int main(void)

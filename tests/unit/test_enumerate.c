@@ -130,9 +130,9 @@ static void what_it_tells_is_what_the_registers_say(void **state)
 	assert_int_equal(dev->msi, FAKE_EDU_MSI);
 	assert_int_equal(dev->msix, 0);
 	assert_int_equal(dev->pcie, 0);
-	assert_int_equal(dev->found.command, 0x0507);
-	assert_int_equal(dev->found.status, 0x3010);
-	assert_int_equal(dev->found.msi_flags, 0x0081);
+	assert_int_equal(dev->inherited.command, 0x0507);
+	assert_int_equal(dev->inherited.status, 0x3010);
+	assert_int_equal(dev->inherited.msi_flags, 0x0081);
 }
 
 static void msix_is_told_as_it_was_found(void **state)
@@ -143,7 +143,7 @@ static void msix_is_told_as_it_was_found(void **state)
 	fake_set(fn, FAKE_BLK_MSIX + 2, 2, 0xc001);
 	assert_int_equal(enumerate(4), OK);
 	assert_int_equal(room[0].msix, FAKE_BLK_MSIX);
-	assert_int_equal(room[0].found.msix_flags, 0xc001);
+	assert_int_equal(room[0].inherited.msix_flags, 0xc001);
 	assert_int_equal(room[0].msi, 0);
 }
 

@@ -33,7 +33,7 @@ static int begin(void **state)
 	assert_int_equal(lapic_init(NULL), OK); /* x2APIC: nothing is mapped */
 	fake_i8259_start();
 	i8259_init();
-	vector_forget_strays();
+	vector_forget_unexpected();
 	a = b = (struct device){ 0 };
 	fake_x86.irq_on = true;
 	return 0;
@@ -131,7 +131,7 @@ static void an_interrupt_is_handled_and_ended_once(void **state)
 		a.asserts = false;
 		set_line(lines[i]);
 	}
-	assert_int_equal(vector_strays(), 0);
+	assert_int_equal(vector_unexpected_count(), 0);
 }
 
 /* OVMF and kexec leave ELCR at edge, and a device may have been asserting INTx since long before. */
@@ -211,8 +211,8 @@ static void a_request_that_went_away_is_not_an_interrupt(void **state)
 		fake_irq_glitch(15);
 	}
 	assert_int_equal(a.calls + b.calls, 0);
-	assert_false(i8259_given_up(7) || i8259_given_up(15)); /* there was nothing to be handled */
-	assert_true(all_ended());			       /* the master's cascade was in service, and was ended */
+	assert_false(i8259_line_disabled(7) || i8259_line_disabled(15)); /* there was nothing to be handled */
+	assert_true(all_ended());					 /* the master's cascade was in service, and was ended */
 	/* The twins: real ones on the same lines count. */
 	fake_x86.irq_on = true;
 	raise(&a);
@@ -232,12 +232,12 @@ static void a_message_on_a_lines_vector_is_nobodys_and_acknowledged_where_it_cam
 	assert_int_equal(i8259_request(6, handler, &a), OK);
 	fake_lapic_message(0xfee00000, VECTOR_8259 + 6);
 	assert_int_equal(a.calls, 0);
-	assert_int_equal(vector_strays(), 1);
+	assert_int_equal(vector_unexpected_count(), 1);
 	assert_int_equal(fake_lapic.eois, 1);
 	assert_false(fake_lapic_busy());
 	raise(&a); /* the twin: the line's own interrupt has the same vector, and is ended at the 8259 */
 	assert_int_equal(a.calls, 1);
-	assert_int_equal(vector_strays(), 1);
+	assert_int_equal(vector_unexpected_count(), 1);
 	assert_int_equal(fake_lapic.eois, 1);
 	assert_true(all_ended());
 	i8259_release(6, handler, &a);
@@ -256,7 +256,7 @@ static void a_line_that_nobody_cares_for_is_given_up_after_100000(void **state)
 	assert_int_equal(a.calls, 100000);
 	assert_int_equal(fake_i8259.taken[14], 100000);
 	for (u8 line = 0; line < I8259_LINES; line++)
-		assert_int_equal(i8259_given_up(line), line == 14);
+		assert_int_equal(i8259_line_disabled(line), line == 14);
 	assert_true(fake_irq_masked(14));
 	assert_true(all_ended());
 	assert_one_line("irq 14: nobody cared, 100000 interrupts; line disabled");
@@ -265,9 +265,9 @@ static void a_line_that_nobody_cares_for_is_given_up_after_100000(void **state)
 	assert_int_equal(b.calls, 1);
 	assert_int_equal(i8259_request(14, handler, &b), OK);
 	assert_true(fake_irq_masked(14));
-	i8259_quiet();
+	i8259_mask_all();
 	for (u8 line = 0; line < I8259_LINES; line++)
-		assert_int_equal(i8259_given_up(line), line == 14);
+		assert_int_equal(i8259_line_disabled(line), line == 14);
 	i8259_release(14, handler, &a);
 	i8259_release(14, handler, &b);
 	i8259_release(6, handler, &b);
@@ -277,7 +277,7 @@ static void quiet_masks_every_line(void **state)
 {
 	(void)state;
 	assert_int_equal(i8259_request(3, handler, &a), OK);
-	i8259_quiet();
+	i8259_mask_all();
 	for (unsigned int line = 0; line < 16; line++)
 		assert_true(fake_irq_masked(line));
 	a.line = 3;

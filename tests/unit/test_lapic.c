@@ -33,7 +33,7 @@ static int begin(void **state)
 	fake_log_start();
 	fake_x86_reset();
 	fake_lapic_start();
-	vector_forget_strays();
+	vector_forget_unexpected();
 	mapped = 0;
 	map_result = OK;
 	return 0;
@@ -61,13 +61,13 @@ static void an_enabled_apic_is_set_up(void **state)
 	assert_false(set_up());
 }
 
-/* As lapic_quiet, and kexec, leave it. SDM 10.4.7.2: an LVT cannot be unmasked before the APIC is enabled. */
+/* As lapic_disable, and kexec, leave it. SDM 10.4.7.2: an LVT cannot be unmasked before the APIC is enabled. */
 static void a_software_disabled_apic_is_set_up_as_well(void **state)
 {
 	(void)state;
 	assert_int_equal(lapic_init(map), OK);
 	assert_true(set_up());
-	lapic_quiet();
+	lapic_disable();
 	assert_false(set_up());
 	assert_int_equal(lapic_init(map), OK);
 	assert_true(set_up());
@@ -101,7 +101,7 @@ static void xapic_is_reached_through_its_page(void **state)
 	assert_int_equal(*(u32 *)(void *)(page + 0x360), NMI);
 	lapic_eoi();
 	assert_int_equal(*(u32 *)(void *)(page + 0x0b0), 0);
-	lapic_quiet();
+	lapic_disable();
 	assert_int_equal(*(u32 *)(void *)(page + 0x350) & MASKED, MASKED);
 	assert_int_equal(*(u32 *)(void *)(page + 0x0f0) & 0x100, 0);
 	map_result = ERR_RANGE;
@@ -113,7 +113,7 @@ static void quiet_lets_nothing_through(void **state)
 {
 	(void)state;
 	assert_int_equal(lapic_init(map), OK);
-	lapic_quiet();
+	lapic_disable();
 	for (unsigned int i = 0; i < 6; i++)
 		assert_true(fake_lapic.lvt[i] & MASKED);
 	assert_false(fake_lapic.spiv & 0x100);
@@ -152,7 +152,7 @@ static void what_was_in_service_is_ended_and_what_was_pending_is_taken(void **st
 	assert_false(fake_lapic_busy());
 	assert_int_equal(fake_lapic.delivered, ARRAY_SIZE(pending));
 	assert_int_equal(fake_lapic.eois, ARRAY_SIZE(in_service) + ARRAY_SIZE(pending));
-	assert_int_equal(vector_strays(), 0); /* forgotten: they were no fault of this kernel's devices */
+	assert_int_equal(vector_unexpected_count(), 0); /* forgotten: they were no fault of this kernel's devices */
 	assert_int_equal(fake_log_lines(), 0);
 }
 
@@ -210,7 +210,7 @@ static void an_interrupt_is_handled_counted_and_acknowledged_once(void **state)
 	assert_int_equal(calls, 1);
 	assert_int_equal(vector_count(vector), before + 1);
 	assert_int_equal(fake_lapic.eois, 1);
-	assert_int_equal(vector_strays(), 0);
+	assert_int_equal(vector_unexpected_count(), 0);
 	assert_false(fake_lapic_busy());
 }
 
@@ -224,7 +224,7 @@ static void one_that_nobody_wants_is_a_stray_and_acknowledged_as_well(void **sta
 	fake_x86.irq_on = true;
 	fake_lapic_message(0xfee00000, vector);
 	fake_lapic_message(0xfee00000, 0xe5); /* nobody's */
-	assert_int_equal(vector_strays(), 2);
+	assert_int_equal(vector_unexpected_count(), 2);
 	assert_int_equal(fake_lapic.eois, 2);
 	assert_false(fake_lapic_busy());
 }
@@ -239,7 +239,7 @@ static void the_spurious_vector_is_not_acknowledged(void **state)
 	vector_dispatch(LAPIC_VECTOR_SPURIOUS);
 	assert_int_equal(fake_lapic.eois, 0);
 	assert_int_equal(vector_count(LAPIC_VECTOR_SPURIOUS), before + 1);
-	assert_int_equal(vector_strays(), 0);
+	assert_int_equal(vector_unexpected_count(), 0);
 }
 
 static void a_message_names_this_cpu(void **state)

@@ -105,7 +105,7 @@ static bool list_loops(unsigned int pointer, u64 *places)
 /* Walked, it has these capabilities and no other, in bounded time, with a line if and only if it loops. */
 static bool walk_holds(void)
 {
-	struct pci_dev dev = { .access = &fake->access, .bdf = LIAR, .found.status = PCI_STATUS_CAP_LIST };
+	struct pci_dev dev = { .access = &fake->access, .bdf = LIAR, .inherited.status = PCI_STATUS_CAP_LIST };
 	u64 want, got = 0;
 	bool loops = list_loops(fn->cfg[PCI_CAPABILITY_LIST], &want);
 
@@ -260,9 +260,9 @@ static void of_two_capabilities_of_a_kind_the_first_counts(void **state)
 	fake_set(fn, 0xfe, 2, PCI_MSI_FLAGS_ENABLE);
 	assert_int_equal(enumerate(1), OK);
 	assert_int_equal(room->msi, 0x50);
-	assert_int_equal(room->found.msi_flags, 0x0080);
+	assert_int_equal(room->inherited.msi_flags, 0x0080);
 	assert_int_equal(room->msix, 0x70);
-	assert_int_equal(room->found.msix_flags, 2);
+	assert_int_equal(room->inherited.msix_flags, 2);
 }
 
 /* MSI and MSI-X in every place of one list, over each other, too: nonsense, but bounded nonsense in its own registers. */
@@ -748,7 +748,7 @@ static void a_bus_master_that_cannot_be_cleared_is_what_the_next_kernel_finds(vo
 				live(&startup_disable_msi, shutdown_policies[p]);
 				assert_int_equal(enumerate(FAKE_FNS_MAX), OK);
 				for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-					assert_int_equal(found(kinds[i].bdf)->found.command & PCI_COMMAND_MASTER,
+					assert_int_equal(found(kinds[i].bdf)->inherited.command & PCI_COMMAND_MASTER,
 							 i == k ? PCI_COMMAND_MASTER : 0);
 			}
 		}

@@ -466,7 +466,7 @@ static void with_too_few_vectors_intx_does_it(void **state)
 	char said[64];
 
 	(void)state;
-	b.dev->found.msix_flags = 0;
+	b.dev->inherited.msix_flags = 0;
 	fake_set(device->fn, FAKE_BLK_MSIX + 2, 2, 0);
 	fake_set(device->fn, PCI_COMMAND, 2, 0x0407);
 	device->peer = answer;

@@ -194,13 +194,13 @@ static void enable(u32 value)
 {
 	u32 submission = nvme.aqa & 0xfff, completion = nvme.aqa >> 16, page = value >> 7 & 0xf;
 
-	assert_false(nvme.csts & RDY);					   /* 3.1.3.5: it is off, and not just told so */
-	assert_true(submission && completion);				   /* 3.1.3.8: two entries at the least */
-	assert_true(nvme.asq && nvme.asq % PAGE_SIZE == 0);		   /* 3.1.3.9 */
-	assert_true(nvme.acq && nvme.acq % PAGE_SIZE == 0);		   /* 3.1.3.10 */
+	assert_false(nvme.csts & RDY);						/* 3.1.3.5: it is off, and not just told so */
+	assert_true(submission && completion);					/* 3.1.3.8: two entries at the least */
+	assert_true(nvme.asq && nvme.asq % PAGE_SIZE == 0);			/* 3.1.3.9 */
+	assert_true(nvme.acq && nvme.acq % PAGE_SIZE == 0);			/* 3.1.3.10 */
 	assert_uint_in_range(page, nvme.cap >> 48 & 0xf, nvme.cap >> 52 & 0xf); /* MPS, of MPSMIN to MPSMAX */
-	assert_true((value >> 16 & 0xf) >= 6 && (value >> 20 & 0xf) >= 4); /* 5.17.2.1: no entry is smaller */
-	assert_int_equal(value & ~(CC_EN | 0x780U | 0x00ff0000U), 0);	   /* NVM command set, round robin, no shutdown */
+	assert_true((value >> 16 & 0xf) >= 6 && (value >> 20 & 0xf) >= 4);	/* 5.17.2.1: no entry is smaller */
+	assert_int_equal(value & ~(CC_EN | 0x780U | 0x00ff0000U), 0);		/* NVM command set, round robin, no shutdown */
 	nvme.phase = 1;
 }
 
@@ -619,7 +619,7 @@ static void identify_is_answered_by_an_interrupt(void **state)
 	assert_int_equal(nvme.cq_head, nvme.cq_tail); /* acknowledged */
 	assert_int_equal(fake_lapic.delivered, 1);
 	assert_int_equal(fake_lapic.eois, 1);
-	assert_int_equal(vector_strays(), 0);
+	assert_int_equal(vector_unexpected_count(), 0);
 	assert_true(fake_get(nvme.fn, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE);
 }
 
@@ -666,7 +666,7 @@ static void an_interrupt_without_a_completion_is_not_ours(void **state)
 	fake_forget(b.fake);
 	fake_i8259.limit = 100000;
 	fake_irq_line(line, true); /* nobody lowers it */
-	assert_true(i8259_given_up(line));
+	assert_true(i8259_line_disabled(line));
 	assert_no_writes(b.fake);
 	/* The twin: ours is, so that nobody gives up. */
 	again(state);
@@ -675,7 +675,7 @@ static void an_interrupt_without_a_completion_is_not_ours(void **state)
 	for (unsigned int i = 0; i < 100; i++)
 		assert_int_equal(work(), OK);
 	assert_int_equal(fake_i8259.taken[line], 100);
-	assert_false(i8259_given_up(line));
+	assert_false(i8259_line_disabled(line));
 	assert_false(fake_i8259.pic[line / 8].wires >> line % 8 & 1);
 }
 
@@ -754,7 +754,7 @@ static void the_queues_go_round(void **state)
 		assert_int_equal(work(), OK);
 	assert_true(fake_log_has(": 50 commands, 50 interrupts"));
 	assert_int_equal(nvme.cq_head, 50 % queue_size());
-	assert_int_equal(vector_strays(), 0);
+	assert_int_equal(vector_unexpected_count(), 0);
 	/* The twin: one whose second round looks as old as the first. */
 	again(state);
 	assert_int_equal(bring_up(), OK);
@@ -843,7 +843,7 @@ static void a_queue_full_of_completions_is_left_alone(void **state)
 		size = queue_size();
 		for (unsigned int i = 0; i < before; i++)
 			complete(0, 0);
-		assert_int_equal(vector_strays(), 0);
+		assert_int_equal(vector_unexpected_count(), 0);
 		fake_forget(b.fake);
 		for (unsigned int i = 0; i < size; i++)
 			post(0, 0);
@@ -908,16 +908,16 @@ static void a_message_without_a_completion_is_no_stray(void **state)
 	nvme.pending = true;
 	assert_int_equal(bring_up(), OK);
 	assert_int_equal(fake_lapic.delivered, 1);
-	assert_int_equal(vector_strays(), 0);
+	assert_int_equal(vector_unexpected_count(), 0);
 	address = fake_mem_get(nvme.bar, TABLE, 4);
 	data = fake_mem_get(nvme.bar, TABLE + 8, 4);
 	fake_forget(b.fake);
 	fake_lapic_message(address, data);
-	assert_int_equal(vector_strays(), 0);
+	assert_int_equal(vector_unexpected_count(), 0);
 	assert_no_writes(b.fake);
 	/* The twin: one on the vector behind it, which nobody has. */
 	fake_lapic_message(address, data + 1);
-	assert_int_equal(vector_strays(), 1);
+	assert_int_equal(vector_unexpected_count(), 1);
 }
 
 /* --- what is left in flight --- */

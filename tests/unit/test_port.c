@@ -206,7 +206,7 @@ static int begin_kind(void **state)
 	fake->watch = watch;
 	heap = (struct arena){ (u64)(uintptr_t)malloc(4096), 4096, 0 };
 	fake_x86.irq_on = true;
-	vector_forget_strays();
+	vector_forget_unexpected();
 	return 0;
 }
 
@@ -474,7 +474,7 @@ static void commands_complete_by_message(void **state)
 	assert_writes(fake, want);
 	assert_int_equal(fake_lapic.delivered, 2);
 	assert_int_equal(fake_lapic.eois, 2);
-	assert_int_equal(vector_strays(), 0);
+	assert_int_equal(vector_unexpected_count(), 0);
 	fake_forget(fake);
 	assert_int_equal(driver_of(dev)->finish(dev), OK);
 	assert_writes(fake, finish);
@@ -501,7 +501,7 @@ static void errors_come_by_their_own_vector_where_there_are_two(void **state)
 	error(0x1);
 	assert_int_equal(vector_count(vector + kind->vectors - 1), kind->vectors == 1 ? 3 : 1);
 	assert_int_equal(fake_get(port.fn, ROOT_STATUS, 4), kind->vectors == 1 ? 0 : 0x08000000);
-	assert_int_equal(vector_strays(), 0);
+	assert_int_equal(vector_unexpected_count(), 0);
 	assert_int_equal(driver_of(dev)->finish(dev), OK);
 	assert_true(fake_log_has(" on: 2 commands completed, 1 errors reported"));
 	error(0x1); /* the twin: deaf again */
@@ -579,7 +579,7 @@ static void a_port_that_uses_a_vector_it_was_not_given_is_not_driven_with_a_line
 		} else {
 			assert_int_equal(work(), OK);
 			assert_int_equal(fake_lapic.delivered, 2);
-			assert_int_equal(vector_strays(), 0);
+			assert_int_equal(vector_unexpected_count(), 0);
 		}
 	}
 }
@@ -677,7 +677,7 @@ static void errors_are_counted_and_cleared_and_nothing_else(void **state)
 			assert_writes(fake, want);
 		else
 			assert_no_writes(fake);
-		assert_int_equal(vector_strays(), 0);
+		assert_int_equal(vector_unexpected_count(), 0);
 		assert_int_equal(fake_get(port.fn, SLTSTA, 2), PRESENCE);
 		assert_int_equal(driver_of(dev)->finish(dev), OK);
 		assert_true(fake_log_has(rows[i].heard ? ", 1 errors reported" : ", 0 errors reported"));
@@ -718,7 +718,7 @@ static void two_messages_at_once_are_no_strays(void **state)
 	fake_lapic_deliver();
 	fake_lapic_deliver();
 	assert_int_equal(fake_lapic.delivered, 4);
-	assert_int_equal(vector_strays(), 0);
+	assert_int_equal(vector_unexpected_count(), 0);
 	assert_int_equal(driver_of(dev)->finish(dev), OK);
 	assert_true(fake_log_has(": 3 commands completed, 1 errors reported"));
 }

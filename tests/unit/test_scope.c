@@ -84,7 +84,7 @@ static const char *ours(bool in_qemu, bool bound_only, const char *allow)
 
 	scope_apply(&devs.pci, in_qemu, bound_only, allow);
 	for (size_t i = 0; i < ARRAY_SIZE(bdfs); i++)
-		text[i] = fake_dev(&devs, bdfs[i])->hands_off ? '-' : "BPEV"[i];
+		text[i] = fake_dev(&devs, bdfs[i])->read_only ? '-' : "BPEV"[i];
 	return text;
 }
 

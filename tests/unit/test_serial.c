@@ -215,7 +215,7 @@ static enum status work(void)
 {
 	enum status s = driver_of(dev)->work(dev, false);
 
-	dev->driven = s == OK;
+	dev->working = s == OK;
 	return s;
 }
 
@@ -358,7 +358,7 @@ static void an_interrupt_without_a_cause_is_not_ours(void **state)
 	fake_x86.pm_step = 0;
 	uart.neighbour = true;
 	update();
-	assert_true(i8259_given_up((u8)line));
+	assert_true(i8259_line_disabled((u8)line));
 }
 
 static void one_that_cannot_be_quieted_is_not_served(void **state)
@@ -369,7 +369,7 @@ static void one_that_cannot_be_quieted_is_not_served(void **state)
 	uart.stuck = true;
 	fake_x86.pm_step = 0;
 	update();
-	assert_true(i8259_given_up((u8)line));
+	assert_true(i8259_line_disabled((u8)line));
 	assert_int_equal(uart.bytes, 37); /* and nothing is sent again */
 }
 

@@ -496,7 +496,7 @@ static void what_is_not_ours_is_passed_over(void **state)
 
 	(void)state;
 	calls = 0;
-	edu->hands_off = true;
+	edu->read_only = true;
 	edu->driver = &with_callback;
 	pci_apply_backward(&devs.pci, &shutdown_keep_msi);
 	assert_true(clears_only_bus_master(others, ARRAY_SIZE(others)));

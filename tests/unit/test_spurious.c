@@ -25,7 +25,7 @@ static void the_100000th_unhandled_one_is_the_last(void **state)
 
 	(void)state;
 	assert_int_equal(note(&s, false, 200000, &now), 100000);
-	assert_true(s.given_up);
+	assert_true(s.disabled);
 }
 
 static void more_than_99900_of_100000_are_too_many(void **state)
@@ -48,7 +48,7 @@ static void exactly_99900_of_100000_are_not(void **state)
 	assert_int_equal(note(&s, false, 1, &now), 0);
 	assert_int_equal(note(&s, true, 100, &now), 0);
 	assert_int_equal(note(&s, false, 99899, &now), 0);
-	assert_false(s.given_up);
+	assert_false(s.disabled);
 	/* The next window counts from the beginning. */
 	assert_int_equal(note(&s, false, 200000, &now), 100000);
 }

@@ -209,7 +209,7 @@ static void each_says_what_it_leaves_of_bus_master(void **state)
 static void what_is_not_ours_is_passed_over(void **state)
 {
 	(void)state;
-	fake_dev(&devs, TREE_EDU)->hands_off = true;
+	fake_dev(&devs, TREE_EDU)->read_only = true;
 	for (const struct pci_policy *const *policy = startup_policies; *policy; policy++)
 		pci_apply_forward(&devs.pci, *policy);
 	assert_int_equal(fake_get(fake_at(fake, TREE_EDU), FAKE_EDU_MSI + 2, 2), 0x0081);

@@ -519,7 +519,7 @@ static void without_msix_no_vector_is_taken(void **state)
 static void with_fewer_vectors_than_handlers_none_is_taken(void **state)
 {
 	(void)state;
-	b.dev->found.msix_flags = 0; /* one entry */
+	b.dev->inherited.msix_flags = 0; /* one entry */
 	assert_int_equal(virtio_pci_find(&v, b.dev), OK);
 	assert_int_equal(virtio_connect_msix(&v, two_handlers, 2, NULL), OK);
 	assert_false(v.irq.message);

@@ -145,7 +145,7 @@ static void without_msix_intx_does_it(void **state)
 	assert_int_equal(driver_bench_work(&b, false), OK);
 	assert_int_equal(fake_lapic.delivered, 0);
 	assert_true(fake_i8259.taken[line] > 0);
-	assert_false(i8259_given_up(line));
+	assert_false(i8259_line_disabled(line));
 }
 
 /* Behind what the reset says of the status that it found, where it came to that. */
@@ -327,12 +327,12 @@ static void a_message_before_its_queue_is_set_up_changes_nothing(void **state)
 	in_flight = driver_bench_in_flight(&b);
 	again(state);
 	b.fake->watch = every_entry_sends;
-	vector_forget_strays();
+	vector_forget_unexpected();
 	assert_int_equal(driver_bench_bring_up(&b), OK);
 	b.fake->watch = NULL;
 	assert_uint_in_range(fake_lapic.delivered, 10, UINT32_MAX);
 	assert_int_equal(fake_lapic.eois, fake_lapic.delivered);
-	assert_int_equal(vector_strays(), 0);
+	assert_int_equal(vector_unexpected_count(), 0);
 	assert_int_equal(fake_writes(b.fake), writes);
 	assert_true(fake_virtio_in_order(device));
 	assert_int_equal(driver_bench_in_flight(&b), in_flight);
@@ -437,7 +437,7 @@ static void anothers_interrupt_on_the_line_is_not_its_own(void **state)
 	fake_x86.pm_step = 0;
 	device->line_held = true;
 	fake_irq_line(line, true);
-	assert_true(i8259_given_up(line));
+	assert_true(i8259_line_disabled(line));
 }
 
 /* It reads all ones, ISR as well. */
@@ -450,7 +450,7 @@ static void a_device_that_has_gone_claims_no_interrupt(void **state)
 	device->fn->answers = 0;
 	fake_x86.pm_step = 0;
 	fake_irq_line(line, true);
-	assert_true(i8259_given_up(line));
+	assert_true(i8259_line_disabled(line));
 }
 
 int main(void)

@@ -88,7 +88,7 @@ ImageSymbol = tuple[str, str]
 
 # A step of the blackout, and the function (image, symbol) whose entry ends it. The first begins where the walk over all
 # functions is over.
-BEGIN = ("first", "i8259_quiet")
+BEGIN = ("first", "i8259_mask_all")
 STEPS = (
     ("place", "first", "chain_verify"),
     ("verify", "first", "image_enter"),
