@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# One Makefile for everything; `make help` lists what it makes. Variables: V=1 shows commands, O=dir builds elsewhere,
+# One Makefile for everything; `make help` lists what it makes. Variables: V=1 shows all, O=dir builds elsewhere,
 # CROSS_COMPILE=x86_64-linux-gnu- or CC=clang chooses the compiler, CMDLINE= the options that are built into handoff.efi.
 
 MAKEFLAGS += --no-builtin-rules
@@ -12,7 +12,9 @@ endif
 
 O ?= build
 Q := $(if $(V),,@)
-say = @$(if $(V),:,printf '  %-5s %s\n' $(1) $@)
+# make -s says nothing
+silent = $(findstring s,$(filter-out -%,$(firstword $(MAKEFLAGS))))
+say = @$(if $(V)$(silent),:,printf '  %-5s %s\n' $(1) $@)
 
 ifneq ($(filter default undefined,$(origin CC)),)
 CC := $(CROSS_COMPILE)gcc
@@ -137,7 +139,7 @@ $(O)/handoff.efi: $(O)/loader.elf $(O)/first.bin $(O)/next.cpio $(O)/cmdline
 # --- what they are for ---
 
 # Of the caller, for tools/handoff and the tests.
-export O QEMU OVMF_CODE OVMF_VARS ACCEL TIMEOUT QEMUFLAGS CMDLINE
+export V O QEMU OVMF_CODE OVMF_VARS ACCEL TIMEOUT QEMUFLAGS CMDLINE
 CPUS := $(shell nproc)
 PYTEST = $(PYTHON) -m pytest -q
 
@@ -175,7 +177,7 @@ test-reproducible: $(O)/handoff.efi
 	@cd $(O) && sha256sum handoff.efi first.bin second.bin next.cpio
 
 docs: $(O)/handoff.efi docs-lab docs-linux docs-linux-diff | setup-linux ## what the README and the documents in docs/ show, from real runs
-	+@tools/transcripts README.md docs/bench.md
+	+@tools/transcripts README.md docs/walkthrough.md docs/linux.md docs/bench.md
 
 clean:
 	$(Q)rm -rf $(O)

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import NoReturn, Sequence
 
 from witness.bench import bench
-from witness.evidence import guestlog
-from witness.judge.engine import Result, Verdict
+from witness.judge.engine import Result
 from witness.judge.rules import judge
 from witness.lab import lab, soak
 from witness.lab.rounds import REPEAT_MAX, Order
@@ -27,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 KEEP, DISABLE = "keep-msi", "disable-msi"
 
-# The control: where these do not come out so under disable-msi, the comparison shows nothing about keep-msi.
+# The control: unless these are the results under disable-msi, the comparison shows nothing about keep-msi.
 CONTROL = {"out-signature": Result.PASS, "load": Result.PASS, "window-intx": Result.FAIL}
 
 
@@ -39,21 +38,24 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = OneLineParser(prog="handoff", description="Run a hand-off under QEMU and judge it from QEMU's own trace.")
+    parser = OneLineParser(prog="handoff", description="Run a handoff under QEMU and judge it from QEMU's trace.")
     names = "run|compare|judge|bench|soak|lab|linux|linux-diff"
     commands = parser.add_subparsers(dest="command", required=True, metavar=names, parser_class=OneLineParser)
     for name, action, text in (
-        ("run", _run, "boot the chain, tell the story, print the verdicts"),
-        ("compare", _compare, "the same load under keep-msi and disable-msi, side by side"),
+        ("run", _run, "boot the chain and judge it"),
+        ("compare", _compare, "the same work in flight under keep-msi and disable-msi"),
         ("judge", _judge, "judge a kept run again"),
-        ("bench", _bench, "what it costs, and whether that is within the budgets"),
-        ("soak", _soak, "second after second in one boot, judged hop by hop"),
-        ("lab", _lab, "every claim of the patch, and every limit of it, measured"),
-        ("linux", _linux, "Debian's Linux on either side of the hand-off"),
-        ("linux-diff", _linux_diff, "what Linux tells a function at a hand-off beside what ours tell it"),
+        ("bench", _bench, "what a handoff costs, held against the budgets"),
+        ("soak", _soak, "many handoffs in one boot, each judged"),
+        ("lab", _lab, "every claim of the patch and every limit of it, as experiments"),
+        ("linux", _linux, "Debian's Linux before and after the handoff"),
+        ("linux-diff", _linux_diff, "what Linux writes to a function at a handoff, beside what ours write"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(action=action)
+        if name in ("run", "compare", "judge"):
+            verbose = bool(os.environ.get("V"))
+            command.add_argument("-v", "--verbose", action="store_true", default=verbose, help="the whole report; default: $V")
         if name == "judge":
             command.add_argument("directory", type=Path, help="what a run has left, such as build/run")
             continue
@@ -88,18 +90,16 @@ def _reason(error: Exception) -> str:
 
 
 def _run(options: argparse.Namespace) -> Outcome:
-    record = run(REFERENCE, options.build, options.build / "run", options.cmdline, Settings.of(os.environ))
-    return _tell(record)
+    return _tell(run(REFERENCE, options.build, options.build / "run", options.cmdline, Settings.of(os.environ)), options.verbose)
 
 
 def _judge(options: argparse.Namespace) -> Outcome:
-    return _tell(Run.load(options.directory))
+    return _tell(Run.load(options.directory), options.verbose)
 
 
-def _tell(record: Run) -> Outcome:
+def _tell(record: Run, verbose: bool) -> Outcome:
     verdicts = judge(record)
-    _print(report.versions(record), "", *guestlog.story(record.log), "", *report.ending(record), *report.table(verdicts))
-    _print("", report.command(record), "", f"log, trace, RAM: {record.directory}/", report.result(record, verdicts))
+    _print(*report.told(report.Judged(record, verdicts), verbose))
     return report.exit_code(record, verdicts)
 
 
@@ -109,32 +109,39 @@ def _compare(options: argparse.Namespace) -> Outcome:
     if "shutdown" in options_of(given):
         raise Unusable(f"compare chooses handoff.shutdown= itself: leave it out of CMDLINE={given}")
 
-    def under(policy: str) -> tuple[Run, list[Verdict]]:
-        words = f"handoff.shutdown={policy} {given}".strip()  # in front: behind a lone `--` it would be another kernel's
+    def under(policy: str) -> report.Judged:
+        words = f"handoff.shutdown={policy} {given}".strip()  # in front: after a lone `--` it would be another kernel's
         record = run(REFERENCE, options.build, options.build / "compare" / policy, words, settings)
-        return record, judge(record)
+        return report.Judged(record, judge(record))
 
     with ThreadPoolExecutor() as pool:
         runs = dict(zip((KEEP, DISABLE), pool.map(under, (KEEP, DISABLE))))
-    kept, verdicts = runs[KEEP]
-    control, control_verdicts = runs[DISABLE]
-    _print(report.versions(kept), "", *_patch(), "", *report.columns(runs), "")
-    for policy, (record, _) in runs.items():
-        _print(*(f"{policy} {line}" for line in report.ending(record)), f"log, trace, RAM: {record.directory}/")
-    disabled = {v.id: v.result for v in control_verdicts}
-    broken = [id for id, result in CONTROL.items() if disabled.get(id) is not result]
-    if not report.holds(kept, verdicts):
-        _print(f"under {KEEP}: {report.result(kept, verdicts)}")
-        return report.exit_code(kept, verdicts)
-    if control.outcome is not Outcome.FAIL:  # it shows something only where the guest lived to say itself what went wrong
-        broken.insert(0, control.detail)
+    kept, verdicts = runs[KEEP].run, runs[KEEP].verdicts
+    lines = [report.versions(kept), "", *_patch(), "", *report.columns(runs, options.verbose), ""]
+    for policy, judged in runs.items():
+        report.told(judged)
+        lines += [f"{policy} {line}" for line in report.ending(judged.run)]
+        where = judged.run.directory
+        lines.append(f"log and evidence: {where}/{report.REPORT}; trace, RAM: {where}/")
+    if report.holds(kept, verdicts):
+        outcome, why = _control(runs[DISABLE])
+        lines.append(f"RESULT: {report.word(outcome)} ({why}; {report.versions(kept)})")
+    else:
+        outcome = report.exit_code(kept, verdicts)
+        lines += [*report.failed(verdicts), f"under {KEEP}: {report.result(kept, verdicts)}"]
+    _print(*(lines if options.verbose else report.folded(lines)))
+    return outcome
+
+
+def _control(judged: report.Judged) -> tuple[Outcome, str]:
+    """The control counts only if the guest ran to its end and reported what went wrong."""
+    run = judged.run
+    results = {v.id: v.result for v in judged.verdicts}
+    broken = [] if run.outcome is Outcome.FAIL else [run.detail]
+    broken += [id for id, result in CONTROL.items() if results.get(id) is not result]
     if broken:
-        outcome = control.outcome or Outcome.FAIL
-        what = f"under {DISABLE} the control does not come out: {', '.join(broken)}"
-        _print(f"RESULT: {report.word(outcome)} ({what}; {report.versions(kept)})")
-        return outcome
-    _print(f"RESULT: PASS ({KEEP} holds, {DISABLE} shows what it lets loose; {report.versions(kept)})")
-    return Outcome.PASS
+        return run.outcome or Outcome.FAIL, f"under {DISABLE} the control is not as expected: {', '.join(broken)}"
+    return Outcome.PASS, f"{KEEP} holds, {DISABLE} fails"
 
 
 def _bench(options: argparse.Namespace) -> Outcome:

@@ -19,7 +19,8 @@ import pytest
 from tests.witness.scene import Scene, gsi, handoff
 
 from witness import cli
-from witness.judge.rules import judge
+from witness.judge.engine import Result
+from witness.judge.rules import RULES, judge
 from witness.machine.qemu import Settings, built_in
 from witness.machine.record import Outcome, Run, options
 from witness.report import text as report
@@ -29,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 @pytest.fixture(autouse=True)
 def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TIMEOUT", "QEMUFLAGS", "OVMF_CODE", "OVMF_VARS", "CMDLINE", "QEMU", "O"):
+    for name in ("TIMEOUT", "QEMUFLAGS", "OVMF_CODE", "OVMF_VARS", "CMDLINE", "QEMU", "O", "V"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -126,11 +127,13 @@ def broken_off(directory: Path) -> Run:
     return run
 
 
-def test_what_was_not_judged_is_one_line(tmp_path: Path) -> None:
+def test_what_was_not_judged_is_one_line_for_each_reason(tmp_path: Path) -> None:
     verdicts = judge(broken_off(tmp_path))
-    lines = report.table(verdicts)
-    assert [line for line in lines if line.startswith("cannot be judged: ") and "out-signature, " in line] == lines[-1:]
-    assert ", because " in lines[-1]
+    open = [v for v in verdicts if v.result is Result.UNJUDGED]
+    lines = [line for line in report.table(verdicts) if line.startswith("cannot be judged: ")]
+    assert lines == report.failed(verdicts)[-len(lines):]
+    assert len(lines) == len({v.evidence for v in open}) < len(open)
+    assert [v for v in open if not any((v.id in line or v.claim in line) and v.evidence in line for line in lines)] == []
 
 
 def test_the_guests_last_line_comes_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,6 +149,17 @@ def test_twin_a_whole_run_needs_no_explanation(scene: Scene) -> None:
     run = scene.run()
     assert not report.ending(run)
     assert len(report.table(judge(run))) == len(judge(run))
+
+
+@pytest.mark.parametrize("arguments, variable", [(["-v"], ""), (["--verbose"], ""), ([], "1"), ([], "")])
+def test_all_that_there_is(
+    arguments: list[str], variable: str, scene: Scene, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("V", variable)
+    scene.run().save()
+    assert cli.main(["judge", *arguments, str(scene.directory)]) == 0
+    whole = (scene.directory / report.REPORT).read_text()
+    assert (capsys.readouterr().out == whole) is bool(arguments or variable)
 
 
 # --- compare ---
@@ -175,8 +189,19 @@ def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, control: Outcome, c
 def test_a_comparison_with_its_control(tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "cmdline").write_text("handoff.scope=all")
     code, told = compare(tmp_path, monkeypatch, Outcome.FAIL)
-    assert (code, "RESULT: PASS (keep-msi holds, " in capsys.readouterr().out) == (0, True)
+    lines = capsys.readouterr().out.splitlines()
+    assert (code, lines[-1].startswith("RESULT: PASS (keep-msi holds, ")) == (0, True)
+    assert len(lines) <= 45 and max(map(len, lines)) <= 100
+    assert [line.split()[1:] for line in lines if line.endswith("pass         pass")] == [["other", "claims", "pass", "pass"]]
     assert sorted(told) == ["handoff.shutdown=disable-msi handoff.scope=all", "handoff.shutdown=keep-msi handoff.scope=all"]
+
+
+def test_twin_a_comparison_of_each_claim(tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("V", "1")
+    compare(tmp_path, monkeypatch, Outcome.FAIL)
+    out = capsys.readouterr().out
+    assert "other claims" not in out
+    assert [rule.claim for rule in RULES if rule.id != "frames" and f"\n{rule.claim} " not in out] == []
 
 
 @pytest.mark.parametrize("control", [Outcome.PASS, Outcome.TIMEOUT, Outcome.CRASH, Outcome.QEMU_DIED, Outcome.ERROR])
@@ -187,7 +212,7 @@ def test_a_control_that_ended_otherwise(
     assert code == (control or Outcome.FAIL)
     out = capsys.readouterr().out
     assert "RESULT: PASS" not in out
-    assert f" (under disable-msi the control does not come out: ended as {control.name}" in out
+    assert f" (under disable-msi the control is not as expected: ended as {control.name}" in out
 
 
 def test_a_policy_in_the_command_line_is_refused(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Iterable
+from typing import Iterable, Sequence
 
 from witness.pci.registers import Register
 from witness.pci.topology import Bdf
@@ -51,14 +51,10 @@ def gateways(log: Iterable[str], bdf: Bdf) -> list[tuple[str, bytes]]:
     return [(m["image"], bytes.fromhex(m["mac"].replace(":", ""))) for m in found]
 
 
-def story(log: Iterable[str]) -> list[str]:
-    """The lines for a human: all but the register-level detail."""
-    return [line for line in log if not _DETAIL.match(line)]
-
-
-def last_words(log: Iterable[str]) -> str:
-    """The last line before the verdict, if there is one: it says why."""
-    return next((line for line in reversed(story(log)) if line and not line.startswith("GUEST: ")), "")
+def last_words(log: Sequence[str]) -> str:
+    """The last line before the verdict, if there is one, that tells more than a register: it says why."""
+    lines = (line for line in reversed(log) if line and not line.startswith("GUEST: "))
+    return next((line for line in lines if not _DETAIL.match(line)), "")
 
 
 def nobody_cared(log: Iterable[str]) -> list[str]:

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a human reads. Plain text, the same into a pipe as onto a terminal."""
+"""What a human reads of a run: one screen, or the whole. Plain text, the same into a pipe as onto a terminal."""
 
 from __future__ import annotations
 
+import re
 import shlex
 import traceback
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Iterable, Sequence
 
@@ -13,8 +17,15 @@ from witness.evidence.case import Case
 from witness.judge import hazards
 from witness.judge.engine import Result, Verdict
 from witness.machine.record import Outcome, Run
+from witness.report.story import brief
+
+REPORT = "report.txt"  # the whole, beside the trace
+SCREEN_WIDTH = 100
+HANGING = 7 * " "  # below the text of `first  ...` and `pass   ...`
+PIECE = re.compile(r".{1,93}$|.{40,92}[,;:](?= )|.{1,93}(?= |$)|.{1,93}")
 
 CLAIM_WIDTH = 52
+SUBJECT = re.compile(r"(\w+): ")  # of a claim: `window: no MSI`
 
 
 def versions(run: Run) -> str:
@@ -22,14 +33,77 @@ def versions(run: Run) -> str:
     return ", ".join(f"{name} {run.versions.get(name, 'unknown')}" for name in ("git", "QEMU", "OVMF"))
 
 
-def table(verdicts: Sequence[Verdict]) -> list[str]:
-    """A line for each; where a run did not come far, one line for all that cannot be judged."""
-    open = [v for v in verdicts if v.result is Result.UNJUDGED]
-    lines = [f"{v.result.value:6} {v.claim:{CLAIM_WIDTH}} {v.evidence}" for v in verdicts if v not in open]
-    if open:
-        why = "; ".join(dict.fromkeys(v.evidence for v in open))
-        lines.append(f"cannot be judged: {', '.join(v.id for v in open)}, because {why}")
+@dataclass
+class Judged:
+    run: Run
+    verdicts: list[Verdict]
+
+    @cached_property
+    def hazards(self) -> dict[str, list[str]]:
+        case = Case(self.run)
+        return {
+            "stray MSI": [str(msi) for hop in case.hops for msi in hazards.stray_msis(case, hop)],
+            "INTx raised and unhandled": [str(line) for hop in case.hops for line in hazards.unhandled_intx(case, hop)],
+            "IRQ lines disabled by the next kernel": guestlog.nobody_cared(self.run.log),
+        }
+
+
+def told(judged: Judged, verbose: bool = False) -> list[str]:
+    """All that failed, and the rest in short. The whole is kept beside the trace, and told if it is asked for."""
+    run, verdicts = judged.run, judged.verdicts
+    hazards_found = [f"hazard {kind}: {what}" for kind, found in judged.hazards.items() for what in found]
+    where = [shlex.join(run.command), "", f"log, trace, RAM: {run.directory}/", result(run, verdicts)]
+    whole = [versions(run), "", *run.log, "", *ending(run), *table(verdicts), *hazards_found, "", *where]
+    (run.directory / REPORT).write_text("\n".join([*whole, ""]), encoding="utf-8")
+    if verbose:
+        return whole
+    where = [f"log and evidence: {run.directory}/{REPORT}, or V=1; trace, RAM: {run.directory}/", result(run, verdicts)]
+    short = [*brief(run.log), "", *ending(run), *passed(verdicts), *failed(verdicts)]
+    return folded([versions(run), "", *short, *hazards_found, "", *where])
+
+
+def folded(lines: Iterable[str]) -> list[str]:
+    """No line is wider than the screen. The best place to break one is after a comma."""
+    found = []
+    for line in lines:
+        first, *rest = PIECE.findall(line) if len(line) > SCREEN_WIDTH else [line]
+        found += [first, *(HANGING + part.strip() for part in rest)]
+    return found
+
+
+def passed(verdicts: Sequence[Verdict]) -> list[str]:
+    """A line for each subject."""
+    subjects: dict[str, list[Verdict]] = defaultdict(list)
+    for verdict in verdicts:
+        subject = SUBJECT.match(verdict.claim)
+        subjects[subject[1] if subject else "run"].append(verdict)
+    lines = []
+    for name, claims in subjects.items():
+        if ids := [v.id for v in claims if v.result is Result.PASS]:
+            lines.append(f"pass   {name} {len(ids)} of {len(claims)}: {', '.join(ids)}")
     return lines
+
+
+def failed(verdicts: Sequence[Verdict]) -> list[str]:
+    """All that did not pass, each with its evidence."""
+    found = [v for v in verdicts if v.result is Result.FAIL]
+    return [line for v in found for line in (f"fail   {v.claim} ({v.id})", f"{HANGING}{v.evidence}")] + _unjudged(verdicts)
+
+
+def table(verdicts: Sequence[Verdict]) -> list[str]:
+    """A line for each."""
+    judged = [v for v in verdicts if v.result is not Result.UNJUDGED]
+    return [f"{v.result.value:6} {v.claim:{CLAIM_WIDTH}} {v.evidence}" for v in judged] + _unjudged(verdicts)
+
+
+def _unjudged(verdicts: Sequence[Verdict]) -> list[str]:
+    """A run that did not come far lacks the same evidence for many claims: a line for each reason."""
+    reasons: dict[str, list[Verdict]] = defaultdict(list)
+    for verdict in verdicts:
+        if verdict.result is Result.UNJUDGED:
+            reasons[verdict.evidence].append(verdict)
+    what = {why: ", ".join(v.id for v in claims) if len(claims) > 1 else claims[0].claim for why, claims in reasons.items()}
+    return [f"cannot be judged: {claims}, because {why}" for why, claims in what.items()]
 
 
 def ending(run: Run) -> list[str]:
@@ -37,10 +111,6 @@ def ending(run: Run) -> list[str]:
     if run.outcome in (Outcome.PASS, Outcome.FAIL):
         return []
     return [f"ended: {run.detail}; the guest's last line: {guestlog.last_words(run.log) or 'none'}"]
-
-
-def command(run: Run) -> str:
-    return shlex.join(run.command)
 
 
 def holds(run: Run, verdicts: Sequence[Verdict]) -> bool:
@@ -71,31 +141,24 @@ def result(run: Run, verdicts: Sequence[Verdict]) -> str:
     return f"RESULT: {word(exit_code(run, verdicts))} ({why}{passed} of {len(verdicts)} verdicts, {versions(run)})"
 
 
-def columns(runs: dict[str, tuple[Run, list[Verdict]]]) -> list[str]:
-    """The same claims under each policy, and what each let loose."""
+def columns(runs: dict[str, Judged], verbose: bool = False) -> list[str]:
+    """The same claims under each policy, and the hazards of each. What passes under all is counted, unless each is asked for."""
     names = list(runs)
     width = max(map(len, names)) + 2
-    claims = {v.id: v.claim for _, verdicts in runs.values() for v in verdicts}
-    results = {name: {v.id: v.result.value for v in verdicts} for name, (_, verdicts) in runs.items()}
+    claims = {v.id: v.claim for judged in runs.values() for v in judged.verdicts}
+    results = {name: {v.id: v.result.value for v in judged.verdicts} for name, judged in runs.items()}
+    cells = {claim: [results[name].get(id, "-") for name in names] for id, claim in claims.items()}
+    same = [Result.PASS.value] * len(names)
+    shown = {claim: found for claim, found in cells.items() if verbose or found != same}
 
     def row(head: str, cells: Iterable[object]) -> str:
         return (f"{head:{CLAIM_WIDTH}} " + "".join(f"{cell!s:{width}}" for cell in cells)).rstrip()
 
-    lines = [row("claim", names)]
-    lines += [row(claim, (results[name].get(id, "-") for name in names)) for id, claim in claims.items()]
-    found = {name: _hazards(run) for name, (run, _) in runs.items()}
+    lines = [row("claim", names), *(row(claim, found) for claim, found in shown.items())]
+    if len(shown) < len(cells):
+        lines.append(row(f"{len(cells) - len(shown)} other claims", same))
     lines += ["", row("hazards during the handoff", names)]
-    for kind in next(iter(found.values())):
-        lines.append(row(kind, (len(found[name][kind]) for name in names)))
-    for name in names:
-        lines += [f"  {name}: {what}" for kinds in found[name].values() for what in kinds]
+    for kind in runs[names[0]].hazards:
+        lines.append(row(kind, (len(judged.hazards[kind]) for judged in runs.values())))
+    lines += [f"  {name}: {what}" for name, judged in runs.items() for found in judged.hazards.values() for what in found]
     return lines
-
-
-def _hazards(run: Run) -> dict[str, list[str]]:
-    case = Case(run)
-    return {
-        "stray MSI": [str(msi) for hop in case.hops for msi in hazards.stray_msis(case, hop)],
-        "INTx raised and unhandled": [str(line) for hop in case.hops for line in hazards.unhandled_intx(case, hop)],
-        "IRQ lines disabled by the next kernel": guestlog.nobody_cared(run.log),
-    }
