@@ -4,7 +4,7 @@
 
 PYTHON ?= /usr/bin/python3
 CPUS := $(shell nproc)
-LINTS := $(addprefix lint-,rooms layers headers policies images walkthrough errors format tidy cppcheck shell python mutants spdx)
+LINTS := $(addprefix lint-,rooms layers headers policies images docs errors format tidy cppcheck shell python mutants spdx)
 linted = @printf '  LINT  %s\n' $(@:lint-%=%)
 
 # The files of the tree, committed or not yet; and those of them that are scripts of this interpreter.
@@ -74,8 +74,8 @@ lint-cppcheck:
 		--suppress=comparePointers:boot/start.c -I. $(C_ROOMS)
 	$(linted)
 
-lint-walkthrough:
-	@tools/lint/walkthrough
+lint-docs:
+	@tools/lint/docs
 	$(linted)
 
 # Every message that is an error stands in docs/errors.md.

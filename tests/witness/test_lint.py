@@ -91,3 +91,32 @@ def test_the_list_of_policies_is_that_of_the_rows() -> None:
     listed = said(ROOT, "policies")[1].splitlines()
     assert (listed[0], listed[-1]) == ("shutdown keep-msi", "startup hardened")
     assert len(listed) == len(set(listed)) == sum(len([*(ROOT / room).glob("*.c")]) - 1 for room in ("shutdown", "startup"))
+
+
+# --- docs ---
+
+
+@pytest.mark.parametrize(
+    "document, text, complaint",
+    [
+        ("README.md", "", ""),
+        ("README.md", "\n" * 150, "README.md has "),
+        ("README.md", "x" * 101, ": 101 columns, at most 100"),
+        ("docs/architecture.md", "`pci/absent.c`", "docs/architecture.md names pci/absent.c, which is not there"),
+        ("docs/architecture.md", "`pci/command.c:absent`", "names pci/command.c:absent"),
+        ("docs/architecture.md", "`pci/command.c:pci_clear_master`, `absent`", "names pci/command.c:absent"),
+        ("docs/architecture.md", "`absent/`", "names absent/"),
+        ("docs/architecture.md", "[there](absent.md#so)", "names absent.md"),
+        ("docs/architecture.md", "`drivers/NAME/NAME.c`, `drivers/NAME/`, `build/absent/`", ""),
+        ("docs/usage.md", None, "docs/usage.md has no row for keep-msi"),
+    ],
+)
+def test_docs(document: str, text: str | None, complaint: str, tmp_path: Path) -> None:
+    for path in (path for path in ROOT.iterdir() if path.name != "docs"):
+        (tmp_path / path.name).symlink_to(path)
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    before = (ROOT / document).read_text()
+    (tmp_path / document).unlink()
+    (tmp_path / document).write_text(before.replace("| `keep-msi` |", "") if text is None else f"{before}\n{text}\n")
+    code, out = said(tmp_path, "docs")
+    assert (code, complaint in out, out.count("\n")) == (int(bool(complaint)), True, int(bool(complaint)))
