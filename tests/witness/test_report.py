@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.witness.scene import EDU, Scene, gsi, handoff
+from tests.witness.scene import EDU, Scene, gsi, handoff, msi
 
 from witness import cli
 from witness.judge.engine import Result
@@ -119,6 +119,15 @@ def test_later_images_of_a_chain_say_what_is_new(scene: Scene) -> None:
     assert len(lines) == length + 1
     assert "3 more images, of which only what is new:" in lines
     assert "second 00:05.0 edu: failed, timeout" in lines
+
+
+def test_hazards_show_where_no_rule_is_about_them(tmp_path: Path) -> None:
+    """Under policy none no rule asks for a silent window."""
+    scene = handoff(Scene(tmp_path), "none")
+    scene.after_step("jump", msi(0x41))
+    lines = told(scene.run(), [])
+    assert not [line for line in lines if line.startswith("fail")]
+    assert [line.partition(" (trace")[0] for line in lines if line.startswith("hazard")] == ["hazard stray MSI: MSI 0x41 to 0xfee00000"]
 
 
 def test_stale_interrupts_show(scene: Scene) -> None:

@@ -42,8 +42,8 @@ class Judged:
     def hazards(self) -> dict[str, list[str]]:
         case = Case(self.run)
         return {
-            "stray MSI": [str(msi) for hop in case.hops for msi in hazards.stray_msis(case, hop)],
-            "INTx raised and unhandled": [str(line) for hop in case.hops for line in hazards.unhandled_intx(case, hop)],
+            "stray MSI": [str(msi) for hop in case.handed_over for msi in hazards.stray_msis(case, hop)],
+            "INTx raised and unhandled": [str(line) for hop in case.handed_over for line in hazards.unhandled_intx(case, hop)],
             "IRQ lines disabled by the next kernel": guestlog.nobody_cared(self.run.log),
         }
 
@@ -59,7 +59,7 @@ def told(judged: Judged, verbose: bool = False) -> list[str]:
         return whole
     where = [f"log and evidence: {run.directory}/{REPORT}, or V=1; trace, RAM: {run.directory}/", result(run, verdicts)]
     short = [*brief(run.log), "", *ending(run), *passed(verdicts), *failed(verdicts)]
-    return folded([versions(run), "", *short, *hazards_found, "", *where])
+    return folded([versions(run), *short, *hazards_found, *where])
 
 
 def folded(lines: Iterable[str]) -> list[str]:
