@@ -127,7 +127,8 @@ def test_hazards_show_where_no_rule_is_about_them(tmp_path: Path) -> None:
     scene.after_step("jump", msi(0x41))
     lines = told(scene.run(), [])
     assert not [line for line in lines if line.startswith("fail")]
-    assert [line.partition(" (trace")[0] for line in lines if line.startswith("hazard")] == ["hazard stray MSI: MSI 0x41 to 0xfee00000"]
+    hazards = [line for line in lines if line.startswith("hazard")]
+    assert [line.partition(" (trace")[0] for line in hazards] == ["hazard stray MSI: MSI 0x41 to 0xfee00000"]
 
 
 def test_stale_interrupts_show(scene: Scene) -> None:
