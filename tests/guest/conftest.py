@@ -16,7 +16,7 @@ import pytest
 from witness.judge.engine import Result
 from witness.judge.rules import judge
 from witness.machine.description import REFERENCE, Machine
-from witness.machine.qemu import AtEntry, Session, run
+from witness.machine.qemu import AtEntry, Session, config_window, ecam, run
 from witness.machine.record import Entry, Run
 from witness.machine.snapshot import Snapshot
 from witness.pci.topology import Bdf
@@ -24,9 +24,6 @@ from witness.pci.topology import Bdf
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = Path(os.environ.get("O") or ROOT / "build")
 NM = os.environ.get("CROSS_COMPILE", "") + "nm"
-
-# Where the reference machine's firmware opens configuration space (q35's MMCONFIG).
-WINDOW = 0xB0000000
 
 Boot = Callable[..., Run]
 
@@ -130,5 +127,4 @@ def run_to(session: Session, entry: Entry, name: str) -> None:
 
 def write_config(session: Session, bdf: Bdf, offset: int, data: bytes) -> None:
     """Past the guest, while the machine stands."""
-    address = WINDOW + (bdf.bus << 20 | bdf.device << 15 | bdf.function << 12 | offset)
-    session.gdb.write_physical(address, data)
+    session.gdb.write_physical(config_window(session.qmp) + ecam(bdf) + offset, data)

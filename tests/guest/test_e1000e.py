@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.guest.conftest import WINDOW, Boot, failures, log_has, results, run_to, write_config
+from tests.guest.conftest import Boot, failures, log_has, results, run_to, write_config
 
 from witness.devices import e1000e
 from witness.evidence.case import Case
@@ -31,10 +31,10 @@ from witness.judge.hazards import unhandled_intx
 from witness.judge.ram import owned_by_first
 from witness.machine.description import E1000E, REFERENCE, Machine, Nic
 from witness.machine.peer import sent_by_peer
-from witness.machine.qemu import Session
+from witness.machine.qemu import Session, configs
 from witness.machine.record import Entry, Outcome, Run
 from witness.pci.registers import ENABLE, Register
-from witness.pci.topology import Bdf
+from witness.pci.topology import Bdf, Function
 from witness.trace.events import Msi
 
 # Below what else there is: children and higher slots are shut down before it.
@@ -119,8 +119,7 @@ def deliver(session: Session) -> None:
 
 
 def is_off(session: Session) -> bool:
-    word = session.qmp.monitor(f"xp /1wx {WINDOW + (BDF.device << 15 | MSIX - 2):#x}").split()[-1]
-    return not int(word, 16) >> 16 & ENABLE[Register.MSIX]
+    return not Function(BDF, dict(configs(session.qmp))[BDF]).u16(MSIX) & ENABLE[Register.MSIX]
 
 
 def write_register(session: Session, entry: Entry, offset: int, value: int) -> None:

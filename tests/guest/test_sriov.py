@@ -14,12 +14,12 @@ import dataclasses
 import re
 import struct
 
-from tests.guest.conftest import WINDOW, Boot, failures, log_has, results, write_config
+from tests.guest.conftest import Boot, failures, log_has, results, write_config
 
 from witness.evidence.case import Case
 from witness.judge.engine import Result
 from witness.machine.description import REFERENCE, Machine
-from witness.machine.qemu import Session
+from witness.machine.qemu import Session, config_window, ecam
 from witness.machine.record import Entry
 from witness.pci.registers import PCI_COMMAND, PCI_COMMAND_MASTER, PCI_COMMAND_MEMORY, PCI_MSIX_FLAGS_ENABLE, Register
 from witness.pci.topology import Bdf, Function
@@ -48,7 +48,7 @@ PCI_SRIOV_VF_OFFSET = 20  # and stride
 
 def config(session: Session, bdf: Bdf) -> bytes:
     """All 4 KiB, while the machine stands."""
-    address = WINDOW + (bdf.bus << 20 | bdf.device << 15 | bdf.function << 12)
+    address = config_window(session.qmp) + ecam(bdf)
     words = re.findall(r"\b0x([0-9a-f]{8})\b", session.qmp.monitor(f"xp /1024wx {address:#x}"))
     return b"".join(int(word, 16).to_bytes(4, "little") for word in words)
 

@@ -14,10 +14,10 @@ import re
 from typing import Callable
 
 import pytest
-from tests.guest.conftest import WINDOW, Boot, claims_that_fail, failures, log_has, run_to, without
+from tests.guest.conftest import Boot, claims_that_fail, failures, log_has, run_to, without
 
 from witness.machine.description import REFERENCE
-from witness.machine.qemu import Session, configs
+from witness.machine.qemu import Session, configs, ecam
 from witness.machine.record import Entry, Outcome, Run
 from witness.pci.registers import PCI_COMMAND, PCI_COMMAND_MASTER
 from witness.pci.topology import Bdf
@@ -72,11 +72,11 @@ def writes_into_the_hole(record: Run, since: int) -> list[str]:
 
     In RAM that is a device's: a transfer that its cleared bus master stops.
     """
-    pages = {WINDOW + (bdf.bus << 20 | bdf.device << 15 | bdf.function << 12) for bdf in UNPLUGGED}
+    pages = set(map(ecam, UNPLUGGED))
     lines = (record.directory / "trace.log").read_text(errors="replace").splitlines()[since:]
     config = [(int(m[1], 16), line) for line in lines if (m := CONFIG_WRITE.match(line))]
     nobody = [(int(m[1], 16), line) for line in lines if (m := NOBODYS_WRITE.match(line))]
-    found = [line for address, line in config if address & ~0xFFF in pages]
+    found = [line for address, line in config if address & 0xFFF_F000 in pages]
     return found + [line for address, line in nobody if address >= MACHINE.mib << 20]
 
 

@@ -297,11 +297,20 @@ def configs(qmp: Qmp) -> list[tuple[Bdf, bytes]]:
     QMP has no command for it. The monitor's port reads work everywhere, at 1 ms a register; memory reads of the window
     that firmware opened on q35 are real accesses as well, and take 1 ms a function.
     """
-    host = Bdf(0, 0, 0)
-    is_q35 = _port_read(qmp, host, 0) == 0x29C08086
-    window = _port_read(qmp, host, 0x60) & ~0xFFF_FFFF if is_q35 else 0
     present = _present(qmp.command("query-pci"))
-    return [(bdf, _window_read(qmp, window, bdf) if window else _ports_read(qmp, bdf)) for bdf in present]
+    window = config_window(qmp)
+    return [(bdf, _window_read(qmp, window + ecam(bdf)) if window else _ports_read(qmp, bdf)) for bdf in present]
+
+
+def config_window(qmp: Qmp) -> int:
+    """Where firmware opened configuration space to memory accesses, by q35's PCIEXBAR; 0 on another machine."""
+    host = Bdf(0, 0, 0)
+    return _port_read(qmp, host, 0x60) & ~0xFFF_FFFF if _port_read(qmp, host, 0) == 0x29C08086 else 0
+
+
+def ecam(bdf: Bdf) -> int:
+    """A function's place in that window (PCIe 7.2.2)."""
+    return bdf.bus << 20 | bdf.device << 15 | bdf.function << 12
 
 
 def _present(buses: list[dict[str, Any]]) -> list[Bdf]:
@@ -335,8 +344,7 @@ def _ports_read(qmp: Qmp, bdf: Bdf) -> bytes:
     return b"".join(_port_read(qmp, bdf, offset).to_bytes(4, "little") for offset in range(0, 256, 4))
 
 
-def _window_read(qmp: Qmp, window: int, bdf: Bdf) -> bytes:
-    address = window + (bdf.bus << 20 | bdf.device << 15 | bdf.function << 12)
+def _window_read(qmp: Qmp, address: int) -> bytes:
     words = re.findall(r"\b0x([0-9a-f]{8})\b", qmp.monitor(f"xp /64wx {address:#x}"))
     return b"".join(int(word, 16).to_bytes(4, "little") for word in words)
 
