@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
-from typing import Callable, Collection, Iterator, Sequence
+from typing import Any, Callable, Collection, Iterator, Sequence
 
 import pytest
 
@@ -89,13 +89,20 @@ def failures(record: Run) -> list[str]:
     return [f"{v.id}: {v.result.value}: {v.evidence}" for v in judge(record) if v.result is not Result.PASS]
 
 
+def as_if(record: Run, **otherwise: Any) -> Run:
+    """The same run, had this been otherwise. What is in its trace is not read again."""
+    other = dataclasses.replace(record, **otherwise)
+    other.events = record.events
+    return other
+
+
 def without(record: Run, functions: Collection[Bdf]) -> Run:
     """The run as if these functions had not been on the machine when an image was entered: what is judged are the others."""
     entries = [
         dataclasses.replace(entry, configs={bdf: config for bdf, config in entry.configs.items() if bdf not in functions})
         for entry in record.entries
     ]
-    return dataclasses.replace(record, entries=entries)
+    return as_if(record, entries=entries)
 
 
 def claims_that_fail(*views: Run) -> set[str]:

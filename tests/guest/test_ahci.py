@@ -11,10 +11,9 @@ Claim: a controller without a disk is a result, not a failure. Provoked by the o
 
 from __future__ import annotations
 
-import dataclasses
 
 import pytest
-from tests.guest.conftest import Boot, failures, log_has, results
+from tests.guest.conftest import Boot, as_if, failures, log_has, results
 
 from witness import devices
 from witness.devices import Effect, ahci
@@ -88,4 +87,4 @@ def test_twin_with_msi_off_the_same_completion_asserts_intx(boot: Boot) -> None:
     clear = next(c.line for c in case.changes(hop.out) if c.bdf == DISK and c.master_cleared)
     assert off < clear < hazard.line, "the line rises with bus master off"
     assert results(record)["window-intx"] is Result.FAIL
-    assert results(dataclasses.replace(record, cmdline=""))["out-signature"] is Result.FAIL
+    assert results(as_if(record, cmdline=""))["out-signature"] is Result.FAIL

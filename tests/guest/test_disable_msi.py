@@ -8,10 +8,9 @@ machine and load as in test_keep_msi.py; only the policy differs. The witness is
 
 from __future__ import annotations
 
-import dataclasses
 
 import pytest
-from tests.guest.conftest import Boot, log_has, results
+from tests.guest.conftest import Boot, as_if, log_has, results
 
 from witness.evidence.case import Case
 from witness.judge.engine import Result
@@ -29,7 +28,7 @@ def test_its_register_writes_are_the_policy(record: Run) -> None:
 
 
 def test_twin_they_are_not_those_of_keep_msi(record: Run) -> None:
-    other = dataclasses.replace(record, cmdline="")
+    other = as_if(record, cmdline="")
     assert results(other)["out-signature"] is Result.FAIL
 
 

@@ -8,10 +8,9 @@ the same trace by the other policies: what passes for keep-msi must fail there.
 
 from __future__ import annotations
 
-import dataclasses
 
 import pytest
-from tests.guest.conftest import Boot, failures, results
+from tests.guest.conftest import Boot, as_if, failures, results
 
 from witness.evidence.case import Case
 from witness.judge.engine import Result
@@ -31,9 +30,14 @@ def test_the_run_passes(record: Run) -> None:
     assert record.outcome is Outcome.PASS, record.detail
 
 
+@pytest.fixture(scope="module")
+def verdicts(record: Run) -> dict[str, Result]:
+    return results(record)
+
+
 @pytest.mark.parametrize("rule", [rule.id for rule in RULES if rule.id != "frames"])  # there is no network
-def test_verdict(record: Run, rule: str) -> None:
-    assert results(record).get(rule) is Result.PASS, failures(record)
+def test_verdict(record: Run, verdicts: dict[str, Result], rule: str) -> None:
+    assert verdicts.get(rule) is Result.PASS, failures(record)
 
 
 def test_a_disk_that_is_truly_busy_is_reset(boot: Boot) -> None:
@@ -58,5 +62,5 @@ def test_a_disk_that_is_truly_busy_is_reset(boot: Boot) -> None:
 
 @pytest.mark.parametrize("policy", ["disable-msi", "none"])
 def test_twin_it_is_no_other_policy(record: Run, policy: str) -> None:
-    other = dataclasses.replace(record, cmdline=f"handoff.shutdown={policy}")
+    other = as_if(record, cmdline=f"handoff.shutdown={policy}")
     assert Result.FAIL in results(other).values()

@@ -8,12 +8,11 @@ The twins are all the exchanges: what one has done, judged as another's.
 
 from __future__ import annotations
 
-import dataclasses
 from functools import cache
 from itertools import permutations
 
 import pytest
-from tests.guest.conftest import BUILD, Boot, boot_into, failures, log_has
+from tests.guest.conftest import BUILD, Boot, as_if, boot_into, failures, log_has
 
 from witness.evidence.case import Case
 from witness.judge.engine import Result, Verdict
@@ -39,7 +38,7 @@ def done(out: str, inward: str) -> Run:
 
 def judged(record: Run, ids: tuple[str, ...], out: str, inward: str) -> list[Verdict]:
     """By the rules that know what a policy may do, as if this had been the one."""
-    case = Case(dataclasses.replace(record, cmdline=f"handoff.shutdown={out} handoff.startup={inward}"))
+    case = Case(as_if(record, cmdline=f"handoff.shutdown={out} handoff.startup={inward}"))
     return [verdict for rule in RULES if rule.id in ids and (verdict := rule.verdict(case))]
 
 

@@ -14,7 +14,7 @@ import dataclasses
 import re
 import struct
 
-from tests.guest.conftest import Boot, failures, log_has, results, write_config
+from tests.guest.conftest import Boot, as_if, failures, log_has, results, write_config
 
 from witness.evidence.case import Case
 from witness.judge.engine import Result
@@ -111,5 +111,5 @@ def test_virtual_functions_are_handed_over(boot: Boot) -> None:
     assert log_has(record, f"first  inherited {len(case.topology.functions)} functions")
 
     kept = case.next.configs | {vfs[-1]: case.first.configs[vfs[-1]]}
-    twin = dataclasses.replace(record, entries=[case.first, dataclasses.replace(case.next, configs=kept)])
+    twin = as_if(record, entries=[case.first, dataclasses.replace(case.next, configs=kept)])
     assert results(twin)["handed"] is Result.FAIL

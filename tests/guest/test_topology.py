@@ -14,7 +14,7 @@ import dataclasses
 from dataclasses import dataclass
 
 import pytest
-from tests.guest.conftest import Boot, failures, log_has, results
+from tests.guest.conftest import Boot, as_if, failures, log_has, results
 
 from witness import devices
 from witness.devices import edu
@@ -153,7 +153,7 @@ def witnessed(boot: Boot, layout: Layout) -> Case:
 def exchanged(record: Run, one: ConfigWrite, other: ConfigWrite) -> Run:
     """The same run with two writes in each other's place."""
     places = {one: dataclasses.replace(other, line=one.line), other: dataclasses.replace(one, line=other.line)}
-    copy = dataclasses.replace(record)
+    copy = as_if(record)
     copy.events = [places.get(e, e) if isinstance(e, ConfigWrite) else e for e in record.events]
     return copy
 
