@@ -17,7 +17,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.guest.conftest import BUILD, ROOT, failures, log_has
+from tests.guest.conftest import BUILD, ROOT, failures, log_has, settings
 
 from witness.boot.protocol import HEADER_MAGIC
 from witness.machine.description import REFERENCE
@@ -43,7 +43,7 @@ def image() -> Path:
 def boot_from(image: Path, directory: str, devices: tuple[str, ...]) -> tuple[Run, Path]:
     """The run, and what the disk holds after it. Each has its own copy: tests run side by side."""
     medium = Medium(image, devices)
-    record = run(REFERENCE, BUILD, BUILD / "test" / directory, start=medium)
+    record = run(REFERENCE, BUILD, BUILD / "test" / directory, settings=settings(), start=medium)
     return record, medium.file(record.directory)
 
 
@@ -86,8 +86,8 @@ def test_twin_a_damaged_loader_on_the_disk_is_what_runs(image: Path) -> None:
 def test_firmware_in_flash_chips() -> None:
     code, variables = next(pair for pair in PAIRS if all(Path(name).is_file() for name in pair))
     original = digest(Path(variables))
-    settings = Settings.of({**os.environ, "OVMF_CODE": code, "OVMF_VARS": variables})
-    record = run(REFERENCE, BUILD, BUILD / "test" / "flash", settings=settings)
+    in_flash = Settings.of({**os.environ, "OVMF_CODE": code, "OVMF_VARS": variables})
+    record = run(REFERENCE, BUILD, BUILD / "test" / "flash", settings=in_flash)
     assert record.outcome is Outcome.PASS, record.detail
     assert not failures(record)
     assert digest(Path(variables)) == original

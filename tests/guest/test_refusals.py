@@ -17,14 +17,14 @@ from dataclasses import dataclass
 
 import pytest
 from tests.guest import newc
-from tests.guest.conftest import BUILD, Boot, failures, log_has, run_to
+from tests.guest.conftest import BUILD, Boot, failures, log_has, run_to, snapshot
 
 from witness.boot.protocol import E820_ENTRIES, E820_TABLE, Image
 from witness.evidence.case import Case
 from witness.machine.description import Content, Disk, Machine
 from witness.machine.qemu import AtEntry, Session, configs
 from witness.machine.record import Entry, Outcome, Run
-from witness.machine.snapshot import Snapshot, give_cmdline, give_initrd, initrd, write_params
+from witness.machine.snapshot import give_cmdline, give_initrd, initrd, write_params
 from witness.pci.registers import PCI_COMMAND, PCI_COMMAND_MASTER
 from witness.pci.topology import Bdf
 from witness.trace.events import ConfigWrite, RunState
@@ -53,11 +53,6 @@ PAGE = 4096
 REFUSED = "first  next image {} refused, no device was shut down; first continues"
 
 
-@pytest.fixture(scope="module")
-def snapshot() -> Snapshot:
-    return Snapshot.take(MACHINE, BUILD, WHERE.with_name(f"{WHERE.name}-snapshot"))
-
-
 @dataclass
 class Attempt:
     """A run, and how it stood when first was asked for the next image, and when it had answered."""
@@ -67,7 +62,7 @@ class Attempt:
     lines: list[int]  # in the log
 
 
-def attempt(snapshot: Snapshot, change: AtEntry | None = None, cmdline: str = "") -> Attempt:
+def attempt(change: AtEntry | None = None, cmdline: str = "") -> Attempt:
     seen: list[dict[Bdf, bytes]] = []
     lines: list[int] = []
 
@@ -79,7 +74,7 @@ def attempt(snapshot: Snapshot, change: AtEntry | None = None, cmdline: str = ""
             seen.append(dict(configs(session.qmp)))
             lines.append((WHERE / "guest.log").read_bytes().count(b"\n"))
 
-    return Attempt(snapshot.run(WHERE, cmdline, watch), seen, lines)
+    return Attempt(snapshot(MACHINE).run(WHERE, cmdline, watch), seen, lines)
 
 
 def assert_refused(tried: Attempt, *reason: str, image: str = "second") -> None:
@@ -126,18 +121,18 @@ def u32(value: int) -> bytes:
 
 
 @pytest.mark.parametrize("rebuilt", [False, True], ids=["as-it-was", "rebuilt"])
-def test_twin_a_valid_archive_hands_over(snapshot: Snapshot, rebuilt: bool) -> None:
+def test_twin_a_valid_archive_hands_over(rebuilt: bool) -> None:
     change = gives({"readme": b"not for first", "second/image": SECOND}) if rebuilt else None
-    record = snapshot.run(WHERE, change=change)
+    record = snapshot(MACHINE).run(WHERE, change=change)
     assert record.outcome is Outcome.PASS, record.log
     # This machine has no throttled disk and no edu.
     assert not [failure for failure in failures(record) if not failure.startswith("load:")]
 
 
-def test_twin_one_that_was_placed_is_the_one_that_was_given(snapshot: Snapshot) -> None:
+def test_twin_one_that_was_placed_is_the_one_that_was_given() -> None:
     """Its last byte, padding that nobody executes, is another one."""
     other = SECOND[:-1] + bytes([SECOND[-1] ^ 1])
-    record = snapshot.run(WHERE, change=gives({"second/image": other}))
+    record = snapshot(MACHINE).run(WHERE, change=gives({"second/image": other}))
     assert record.outcome is Outcome.PASS, record.log
     assert log_has(record, f"for {SECOND_AT:#x}, SHA-256 {hashlib.sha256(other).hexdigest()[:16]}...")
 
@@ -167,8 +162,8 @@ HEADER_CASES: list[tuple[str, AtEntry, str]] = [
 
 
 @pytest.mark.parametrize("change, line", [case[1:] for case in HEADER_CASES], ids=[case[0] for case in HEADER_CASES])
-def test_an_image_that_cannot_be_entered(snapshot: Snapshot, change: AtEntry, line: str) -> None:
-    assert_refused(attempt(snapshot, change), line)
+def test_an_image_that_cannot_be_entered(change: AtEntry, line: str) -> None:
+    assert_refused(attempt(change), line)
 
 
 def truncation(size: int) -> str:
@@ -191,12 +186,12 @@ def lengths() -> list[int]:
 
 
 @pytest.mark.parametrize("size", lengths())
-def test_a_truncated_image(snapshot: Snapshot, size: int) -> None:
-    tried = attempt(snapshot, gives({"second/image": SECOND[:size]}))
+def test_a_truncated_image(size: int) -> None:
+    tried = attempt(gives({"second/image": SECOND[:size]}))
     assert_refused(tried, f"image second refused: {truncation(size)}")
 
 
-def test_memory_in_pieces(snapshot: Snapshot) -> None:
+def test_memory_in_pieces() -> None:
     """Enough in sum, nowhere enough in one piece: between 8 MiB and the top every other MiB is reserved."""
     size = 16 << 20
 
@@ -209,7 +204,7 @@ def test_memory_in_pieces(snapshot: Snapshot) -> None:
         write_params(session, entry, E820_TABLE, table)
         write_params(session, entry, E820_ENTRIES, bytes([len(pieces)]))
 
-    tried = attempt(snapshot, shred)
+    tried = attempt(shred)
     assert_refused(tried, f"image second refused: no free memory for its image, {size >> 10} KiB")
     (free,) = [int(line.split()[3]) for line in tried.run.log if line.startswith("first  machine: QEMU, ")]
     assert free << 20 > size
@@ -218,15 +213,15 @@ def test_memory_in_pieces(snapshot: Snapshot) -> None:
 # --- the archive ---
 
 
-def test_an_image_that_is_not_in_the_archive(snapshot: Snapshot) -> None:
-    assert_refused(attempt(snapshot, gives({"third/image": SECOND})), "first  initrd: no second/image")
+def test_an_image_that_is_not_in_the_archive() -> None:
+    assert_refused(attempt(gives({"third/image": SECOND})), "first  initrd: no second/image")
 
 
-def test_a_successor_s_image_that_is_not_in_the_archive(snapshot: Snapshot) -> None:
-    assert_refused(attempt(snapshot, cmdline="handoff.next=second,third"), "first  initrd: no third/image")
+def test_a_successor_s_image_that_is_not_in_the_archive() -> None:
+    assert_refused(attempt(cmdline="handoff.next=second,third"), "first  initrd: no third/image")
 
 
-def test_an_image_that_was_damaged_in_the_archive(snapshot: Snapshot) -> None:
+def test_an_image_that_was_damaged_in_the_archive() -> None:
     """SHA256SUMS stays as it was."""
     digests: list[str] = []
 
@@ -237,7 +232,7 @@ def test_an_image_that_was_damaged_in_the_archive(snapshot: Snapshot) -> None:
         digests.append(hashlib.sha256(archive[at:at + len(SECOND)]).hexdigest())
         give_initrd(session, entry, bytes(archive))
 
-    tried = attempt(snapshot, flip)
+    tried = attempt(flip)
     told = f"SHA-256 is {digests[0]}, SHA256SUMS says {hashlib.sha256(SECOND).hexdigest()}"
     assert_refused(tried, f"first  initrd: second/image refused: {told}")
 
@@ -250,8 +245,8 @@ SUMS_CASES = {
 
 
 @pytest.mark.parametrize("archive", SUMS_CASES.values(), ids=SUMS_CASES)
-def test_an_image_without_a_digest(snapshot: Snapshot, archive: bytes) -> None:
-    assert_refused(attempt(snapshot, gives_raw(archive)), "first  initrd: SHA256SUMS has no line for second/image")
+def test_an_image_without_a_digest(archive: bytes) -> None:
+    assert_refused(attempt(gives_raw(archive)), "first  initrd: SHA256SUMS has no line for second/image")
 
 
 FILES = {newc.SUMS: newc.sums({"second/image": SECOND}), "second/image": SECOND}
@@ -285,15 +280,15 @@ ARCHIVE_CASES: list[tuple[str, bytes, str]] = [
 
 
 @pytest.mark.parametrize("archive, line", [case[1:] for case in ARCHIVE_CASES], ids=[case[0] for case in ARCHIVE_CASES])
-def test_an_archive_that_is_none(snapshot: Snapshot, archive: bytes, line: str) -> None:
-    assert_refused(attempt(snapshot, gives_raw(archive)), "first  initrd: cpio archive, ", line)
+def test_an_archive_that_is_none(archive: bytes, line: str) -> None:
+    assert_refused(attempt(gives_raw(archive)), "first  initrd: cpio archive, ", line)
 
 
-def test_a_foreign_image_s_initrd_that_was_damaged(snapshot: Snapshot) -> None:
+def test_a_foreign_image_s_initrd_that_was_damaged() -> None:
     foreign = SECOND.replace(b"pci-handoff second", b"somebody's kernel!")
     files = {"second/image": foreign, "second/initrd": b"archive of a foreign kernel"}
     archive = newc.archive({"SHA256SUMS": newc.sums(files), **files, "second/initrd": b"another one"})
-    assert_refused(attempt(snapshot, gives_raw(archive)), "first  initrd: second/initrd refused: SHA-256 is ")
+    assert_refused(attempt(gives_raw(archive)), "first  initrd: second/initrd refused: SHA-256 is ")
 
 
 # --- the command line ---
@@ -316,9 +311,9 @@ OPTION_CASES: list[tuple[str, str, str]] = [
 
 
 @pytest.mark.parametrize("cmdline, line", [case[1:] for case in OPTION_CASES], ids=[case[0] for case in OPTION_CASES])
-def test_an_option_that_nobody_knows(snapshot: Snapshot, cmdline: str, line: str) -> None:
+def test_an_option_that_nobody_knows(cmdline: str, line: str) -> None:
     """first does not even begin: it looks at no device, and writes to none."""
-    record = snapshot.run(WHERE, cmdline)
+    record = snapshot(MACHINE).run(WHERE, cmdline)
     assert record.outcome is Outcome.ERROR, record.detail
     assert [record.log[0], record.log[-1]] == [f"first  image first@{record.entries[0].load_address:#x}", "GUEST: error options"]
     assert len(record.log) == 3 and line in record.log[1], record.log
@@ -332,30 +327,30 @@ FITS = 2047 - len(" handoff.next=")  # which first appends
 
 
 @pytest.mark.parametrize("size", [FITS + 1, 2047])
-def test_a_command_line_that_is_too_long_for_the_next_image(snapshot: Snapshot, size: int) -> None:
-    assert_refused(attempt(snapshot, cmdline=size * "x"), "first  command line: ", " characters, 2047 are allowed")
+def test_a_command_line_that_is_too_long_for_the_next_image(size: int) -> None:
+    assert_refused(attempt(cmdline=size * "x"), "first  command line: ", " characters, 2047 are allowed")
 
 
-def test_twin_a_command_line_that_just_fits(snapshot: Snapshot) -> None:
-    record = snapshot.run(WHERE, FITS * "x")
+def test_twin_a_command_line_that_just_fits() -> None:
+    record = snapshot(MACHINE).run(WHERE, FITS * "x")
     assert record.outcome is Outcome.PASS, record.log
 
 
-def test_a_command_line_that_is_too_long_for_a_foreign_image(snapshot: Snapshot) -> None:
+def test_a_command_line_that_is_too_long_for_a_foreign_image() -> None:
     """kexec may give first more than our loader would."""
 
     def change(session: Session, entry: Entry) -> None:
         gives({"second/image": SECOND.replace(b"pci-handoff second", b"somebody's kernel!")})(session, entry)
         give_cmdline(session, entry, f"quiet -- {2048 * 'x'}")
 
-    assert_refused(attempt(snapshot, change), "first  command line for second: more than 2047 characters")
+    assert_refused(attempt(change), "first  command line for second: more than 2047 characters")
 
 
 # --- the loader ---
 
 
 def test_load_options_that_are_too_long(boot: Boot) -> None:
-    record = boot(machine=MACHINE, cmdline=2048 * "x")
+    record = boot(machine=MACHINE, cmdline=2048 * "x", fresh=True)
     assert record.outcome is Outcome.ERROR, record.detail
     assert record.log == [
         "loader LoadOptions: character 2048 is not printable ASCII, or one too many (2047 are allowed)",
@@ -366,7 +361,7 @@ def test_load_options_that_are_too_long(boot: Boot) -> None:
 
 
 def test_twin_load_options_that_just_fit(boot: Boot) -> None:
-    record = boot(machine=MACHINE, cmdline=f"handoff.next= -- {2030 * 'x'}")
+    record = boot(machine=MACHINE, cmdline=f"handoff.next= -- {2030 * 'x'}", fresh=True)
     assert record.outcome is Outcome.PASS, record.log
     assert record.entries
 
@@ -374,7 +369,7 @@ def test_twin_load_options_that_just_fit(boot: Boot) -> None:
 # --- behind the point of no return ---
 
 
-def test_an_image_that_was_damaged_where_it_was_placed(snapshot: Snapshot) -> None:
+def test_an_image_that_was_damaged_where_it_was_placed() -> None:
     """A byte changes between the copy and the jump. Nothing is entered, both digests are told."""
     last_byte = SECOND_AT + len(Image.load("second", BUILD / "second.bin").payload) - 1  # padding: nobody executes or reads it
 
@@ -382,7 +377,7 @@ def test_an_image_that_was_damaged_where_it_was_placed(snapshot: Snapshot) -> No
         run_to(session, entry, "chain_verify")
         session.gdb.write_physical(last_byte, b"\xff")
 
-    record = snapshot.run(WHERE, change=damage)
+    record = snapshot(MACHINE).run(WHERE, change=damage)
     assert log_has(record, "first  image second: image, placed at 0x3000000: SHA-256 is ")
     assert record.log[-1] == "GUEST: error digest"
     assert record.outcome is Outcome.ERROR

@@ -9,19 +9,13 @@ a reset does.
 from __future__ import annotations
 
 import pytest
-from tests.guest.conftest import BUILD, failures, log_has, results
+from tests.guest.conftest import BUILD, failures, log_has, results, snapshot
 
 from witness.evidence.case import Case
 from witness.judge.engine import Result
 from witness.machine import snapshot as snapshots
 from witness.machine.description import EVERYTHING
 from witness.machine.record import Outcome
-from witness.machine.snapshot import Snapshot
-
-
-@pytest.fixture(scope="module")
-def snapshot() -> Snapshot:
-    return Snapshot.take(EVERYTHING, BUILD, BUILD / "test" / "snapshot")
 
 
 @pytest.mark.parametrize(
@@ -31,15 +25,15 @@ def snapshot() -> Snapshot:
         pytest.param("handoff.next=second,second", 2, id="two-hops", marks=pytest.mark.exhaustive),
     ],
 )
-def test_a_run_from_a_snapshot_holds_before_the_judge(snapshot: Snapshot, cmdline: str, hops: int) -> None:
-    record = snapshot.run(BUILD / "test" / "from-snapshot", cmdline)
+def test_a_run_from_a_snapshot_holds_before_the_judge(cmdline: str, hops: int) -> None:
+    record = snapshot(EVERYTHING).run(BUILD / "test" / "from-snapshot", cmdline)
     assert record.outcome is Outcome.PASS, record.log
     assert not failures(record)
     assert len(Case(record).hops) == hops
 
 
-def test_twin_edu_is_lost_without_its_configuration_space(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_twin_edu_is_lost_without_its_configuration_space(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "HEADER_BY_FIRMWARE", ())
-    record = snapshot.run(BUILD / "test" / "from-snapshot")
+    record = snapshot(EVERYTHING).run(BUILD / "test" / "from-snapshot")
     assert results(record)["driven-first"] is Result.FAIL
     assert not log_has(record, "edu: INTx on irq")

@@ -8,16 +8,14 @@ policy that lets INTx loose, and a machine on which no transfer is in flight: bo
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import Callable
 
 import pytest
-from tests.guest.conftest import BUILD
+from tests.guest.conftest import BUILD, settings
 
 from witness.lab.soak import soak
 from witness.machine.description import EVERYTHING, REFERENCE, Machine
-from witness.machine.qemu import Settings
 from witness.machine.record import Outcome
 
 
@@ -28,7 +26,7 @@ Endure = Callable[..., tuple[Outcome, str]]
 def endure(request: pytest.FixtureRequest) -> Endure:
     def run(cmdline: str = "", machine: Machine = EVERYTHING) -> tuple[Outcome, str]:
         directory = BUILD / "test" / request.node.name
-        outcome, lines = soak(BUILD, directory, 10, cmdline, Settings.of(os.environ), print, machine)
+        outcome, lines = soak(BUILD, directory, 10, cmdline, settings(), print, machine)
         return outcome, "\n".join(lines)
 
     return run
