@@ -26,8 +26,8 @@ class OneByte(Disk):
 @pytest.mark.parametrize(
     "disk",
     [
-        pytest.param(Disk("foreign", 3, Content.RANDOM), id="all-of-it"),
-        pytest.param(OneByte("foreign", 3, Content.RANDOM), id="one-byte"),
+        pytest.param(Disk("disk", 3, Content.RANDOM), id="all-of-it"),
+        pytest.param(OneByte("disk", 3, Content.RANDOM), id="one-byte"),
     ],
 )
 def test_a_disk_that_holds_something_is_left_alone(boot: Boot, disk: Disk) -> None:
@@ -39,7 +39,7 @@ def test_a_disk_that_holds_something_is_left_alone(boot: Boot, disk: Disk) -> No
 
 
 def test_twin_an_empty_disk_is_written_to(boot: Boot) -> None:
-    disk = Disk("free", 3, Content.ZEROS)
+    disk = Disk("disk", 3, Content.ZEROS)
     record = boot(machine=Machine(disks=(disk,)))
     kept = disk.file(record.directory).read_bytes() == disk.original()
     assert not kept, "the pattern is missing"
