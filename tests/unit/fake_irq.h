@@ -5,8 +5,8 @@
 #include "irq/vector.h"
 
 /*
- * The interrupt controllers behind the fakes of x86.c: a local APIC in x2APIC mode (Intel SDM Vol. 3, chapter 10) and the pair of 8259s
- * with ELCR. What a handler's interrupt needs of them they do at once, through vector_dispatch, whenever IF is 1.
+ * The interrupt controllers behind the fakes of x86.c: a local APIC in x2APIC mode (Intel SDM Vol. 3, chapter 10) and the pair of
+ * 8259s with ELCR. What a handler's interrupt needs of them they do at once, through vector_dispatch, whenever IF is 1.
  */
 extern struct fake_lapic {
 	u64 apic_base; /* IA32_APIC_BASE */
@@ -66,6 +66,10 @@ static inline enum status one_vector(irq_handler handler, void *context, u8 *vec
 	return vector_alloc(&handler, 1, context, vector);
 }
 
+static inline bool fake_irq_high(unsigned int line)
+{
+	return fake_i8259.pic[line / 8].wires >> line % 8 & 1;
+}
 static inline bool fake_irq_masked(unsigned int line)
 {
 	return fake_i8259.pic[line / 8].mask >> line % 8 & 1;

@@ -1,40 +1,42 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: the e1000e driver stops an 82574 before it resets it, whoever had it and whatever a reset leaves, and drives it by MSI-X,
- * MSI or INTx, whichever it has; it believes a frame to be sent or received only by what the device wrote back, and gives up each
+ * Claim: an 82574 is reset only when it neither interrupts, receives nor sends, and has no request of its own under way, whoever
+ * had it and whatever a reset leaves; its rings change only while they are off, and hold addresses of the driver's memory alone; a
+ * buffer is given back to it as a clean one, and never the last of a ring, which would look like none. The driver has it interrupt
+ * by MSI-X, MSI or INTx, whichever it has, believes a frame to be sent or received only by what it wrote back, and gives up each
  * wait in time.
  * Could be false: a function has all three kinds of interrupts, and tells by other causes under MSI-X; a line is shared, a message
  * may come late; a ring that is full looks like an empty one; a device may never end what it does, go away, or write nonsense back.
  * Provoked: a model of the 82574 that fails the test at what its datasheet does not allow, with one fault at a time. Like QEMU
  * 7.2's, its reset resets nothing.
- * Failure: a wrong status, a device that goes on after its reset, a frame that nobody sent, or a line that does not say what
- * happened.
+ * Failure: what the model refuses, a wrong status, a device that goes on after its reset, a frame that nobody sent, or a line that
+ * does not say what happened.
  */
 #include "drivers/arp.h"
 #include "drivers/e1000e/e1000e.h"
 #include "irq/i8259.h"
-#include "irq/lapic.h"
-#include "lib/time.h"
+#include "tests/unit/driver_bench.h"
 #include "tests/unit/fake_irq.h"
-#include "tests/unit/fake_pci.h"
 #include "tests/unit/fake_x86.h"
 #include "tests/unit/unit.h"
 
 #define BDF	 PCI_BDF(0, 7, 0)
 #define BAR	 0xfe000000
 #define BAR_SIZE 0x20000
+#define BUFFER	 2048
 #define TABLES	 0xfe040000
 #define MSI	 0xd0
 #define MSIX	 0xa0
-#define HEAP	 4096
-#define PM_TIMER 0x708
 
 #define CTRL	 (BAR + 0x0000)
 #define IMC	 (BAR + 0x00d8)
 #define RCTL	 (BAR + 0x0100)
 #define TCTL	 (BAR + 0x0400)
+#define NO_DMA	 0x00000004 /* GIO Master Disable */
+#define SLU	 0x00000040
 #define RST	 0x04000000
-#define NO_DMA	 0x4
+#define LINK_UP	 0x2
+#define EN	 0x2 /* of RCTL and of TCTL */
 #define TXDW	 0x00000001
 #define LSC	 0x00000004
 #define RXT0	 0x00000080
@@ -65,11 +67,7 @@ static struct {
 	bool gone;
 } nic;
 
-static struct fake_pci *fake;
-static struct fake_devs devs;
-static struct pci_dev *dev;
-static struct arena heap, dma;
-static struct driver_env env = { &heap, &dma };
+static struct driver_bench b;
 
 static const u8 mac[MAC_SIZE] = { 0x52, 0x54, 0x00, 0x12, 0x34, 0x56 };
 static const u8 other[MAC_SIZE] = { 0x02, 0xc0, 0xff, 0xee, 0x00, 0x01 };
@@ -109,6 +107,22 @@ static void cause(u32 queue, u32 general)
 	signal();
 }
 
+static bool is_dma(u64 address, u64 size)
+{
+	return address >= b.dma.base && address + size <= b.dma.base + b.dma.size;
+}
+
+static u32 entries(const struct ring *ring)
+{
+	return ring->length / 16;
+}
+
+/* What it may use: from its head to its tail, and none where they are the same (chapter 7 of the datasheet). */
+static u32 offered(const struct ring *ring)
+{
+	return (ring->tail + entries(ring) - ring->head) % entries(ring);
+}
+
 static u8 *descriptor(const struct ring *ring, u32 index)
 {
 	return (u8 *)(uintptr_t)((u64)ring->base[1] << 32 | ring->base[0]) + 16UL * index;
@@ -116,12 +130,12 @@ static u8 *descriptor(const struct ring *ring, u32 index)
 
 static u32 following(const struct ring *ring, u32 index)
 {
-	return (index + 1) % (ring->length / 16);
+	return (index + 1) % entries(ring);
 }
 
 static bool may_receive(void)
 {
-	return nic.rctl & 2 && has(PCI_COMMAND, PCI_COMMAND_MASTER) && nic.rx.head != nic.rx.tail;
+	return nic.rctl & EN && has(PCI_COMMAND, PCI_COMMAND_MASTER) && nic.rx.head != nic.rx.tail;
 }
 
 /* A frame from outside; what is written back may be wrong. */
@@ -135,6 +149,7 @@ static void arrive(const void *frame, u16 size)
 		return;
 	assert_int_equal(d[12], 0); /* posted again as a clean one */
 	memcpy(&buffer, d, 8);
+	assert_true(is_dma(buffer, BUFFER));
 	memcpy((void *)(uintptr_t)buffer, frame, size);
 	memcpy(d + 8, &length, 2);
 	d[12] = nic.rx_status;
@@ -158,7 +173,7 @@ static void transmit(void)
 	u8 want[FRAME_LEAST];
 
 	arp_ask(want, mac);
-	while (nic.tctl & 2 && has(PCI_COMMAND, PCI_COMMAND_MASTER) && nic.tx.head != nic.tx.tail) {
+	while (nic.tctl & EN && has(PCI_COMMAND, PCI_COMMAND_MASTER) && nic.tx.head != nic.tx.tail) {
 		u8 *d = descriptor(&nic.tx, nic.tx.head);
 		u64 buffer;
 
@@ -166,6 +181,7 @@ static void transmit(void)
 		assert_int_equal(d[8] | d[9] << 8, FRAME_LEAST);
 		assert_int_equal(d[11], 0x0b); /* EOP, IFCS, RS */
 		assert_int_equal(d[12], 0);
+		assert_true(is_dma(buffer, FRAME_LEAST));
 		assert_memory_equal((void *)(uintptr_t)buffer, want, FRAME_LEAST);
 		nic.frames++;
 		nic.tx.head = following(&nic.tx, nic.tx.head);
@@ -219,12 +235,20 @@ static u32 nic_read(void *model, u64 offset, unsigned int size)
 static void control(u32 value)
 {
 	if (value & RST) {
-		/* Nothing may be under way. */
-		assert_true(nic.ctrl & NO_DMA && !(nic.rctl & 2) && !(nic.tctl & 2) && !nic.ims);
+		assert_true(nic.ctrl & NO_DMA && !(nic.rctl & EN) && !(nic.tctl & EN) && !nic.ims);
 		nic.resets++;
 		value &= ~(nic.keeps_rst ? 0 : (u32)RST);
 	}
 	nic.ctrl = value;
+}
+
+/* RDBAL, RDLEN, TDBAL, TDLEN: a ring begins at a multiple of 16 bytes, and its length is one of 128. */
+static void check_ring(const struct ring *ring)
+{
+	u64 base = (u64)ring->base[1] << 32 | ring->base[0];
+
+	assert_true(ring->length && ring->length % 128 == 0 && base % 16 == 0 && is_dma(base, ring->length));
+	assert_int_equal(offered(ring), 0);
 }
 
 static void nic_write(void *model, u64 offset, unsigned int size, u32 value)
@@ -251,17 +275,23 @@ static void nic_write(void *model, u64 offset, unsigned int size, u32 value)
 		nic.ivar = value;
 		break;
 	case 0x0100:
-		assert_true(!(value & 2) || (nic.rx.length && !(nic.rx.length % 128) && nic.rx.base[0] % 128 == 0));
+		if (value & EN) {
+			assert_int_equal(value & 0x02030000, 0); /* BSEX, BSIZE: buffers of 2048 bytes */
+			check_ring(&nic.rx);
+		}
 		nic.rctl = value;
 		break;
 	case 0x0400:
-		assert_true(!(value & 2) || (nic.tx.length && !(nic.tx.length % 128) && nic.tx.base[0] % 128 == 0));
+		if (value & EN)
+			check_ring(&nic.tx);
 		nic.tctl = value;
 		break;
 	case 0x2800 ... 0x2818:
 	case 0x3800 ... 0x3818:
 		if ((offset & 0x1f) != 0x18)
-			assert_false((offset >> 12 == 2 ? nic.rctl : nic.tctl) & 2);
+			assert_false((offset >> 12 == 2 ? nic.rctl : nic.tctl) & EN);
+		else if (value)
+			assert_true(value < entries(offset >> 12 == 2 ? &nic.rx : &nic.tx));
 		*ring_register(offset) = value;
 		transmit();
 		break;
@@ -281,75 +311,33 @@ static void nic_write(void *model, u64 offset, unsigned int size, u32 value)
 	}
 }
 
-static u32 timer_in(u16 port, unsigned int size)
-{
-	u32 now = fake_x86.pm_timer;
-
-	(void)port;
-	(void)size;
-	fake_x86.pm_timer += fake_x86.pm_step;
-	return now;
-}
-
 /* --- the tests --- */
-
-static enum status no_map(u64 address, u64 size)
-{
-	(void)address;
-	(void)size;
-	return OK;
-}
-
-static struct arena arena(u64 size)
-{
-	void *memory = aligned_alloc(PAGE_SIZE, size);
-
-	assert_non_null(memory);
-	return (struct arena){ (u64)(uintptr_t)memory, size, 0 };
-}
 
 static int begin(void **state)
 {
-	static const struct fake_ports ports = { PM_TIMER, PM_TIMER, timer_in, NULL };
+	struct fake_mem *bar;
 
 	(void)state;
-	fake_log_start();
-	fake_x86_reset();
-	fake_lapic_start();
-	fake_i8259_start();
-	assert_int_equal(lapic_init(no_map), OK);
-	i8259_init();
-	fake_x86_claim(&ports);
-	time_init(PM_TIMER);
-	fake = fake_pci_new();
+	driver_bench_begin(&b);
 	memset(&nic, 0, sizeof(nic));
-	nic.fn = fake_add(fake, BDF, 0x8086, 0x10d3);
-	nic.status = 2; /* link up */
+	nic.fn = fake_add(b.fake, BDF, 0x8086, 0x10d3);
+	nic.status = LINK_UP;
 	nic.rx_status = DD | EOP;
 	fake_set(nic.fn, PCI_INTERRUPT_PIN, 1, 1);
 	fake_cap_msi(nic.fn, MSI, PCI_MSI_FLAGS_64BIT);
 	fake_cap_msix(nic.fn, MSIX, 5, 3, 0);
-	struct fake_mem *bar = fake_bar(fake, nic.fn, 0, BAR, BAR_SIZE, false);
+	bar = fake_bar(b.fake, nic.fn, 0, BAR, BAR_SIZE, false);
 	bar->read = nic_read;
 	bar->write = nic_write;
-	nic.table = fake_bar(fake, nic.fn, 3, TABLES, 0x4000, false);
-	fake_enumerate(fake, &devs);
-	dev = devs.dev;
-	fake_sized(fake, dev);
-	dev->driver = &e1000e_driver.pci;
-	heap = arena(HEAP);
-	dma = arena(e1000e_driver.dma);
-	fake_x86.irq_on = true;
-	vector_forget_unexpected();
+	nic.table = fake_bar(b.fake, nic.fn, 3, TABLES, 0x4000, false);
+	driver_bench_attach(&b, &e1000e_driver);
 	return 0;
 }
 
 static int end(void **state)
 {
 	(void)state;
-	free((void *)(uintptr_t)heap.base);
-	free((void *)(uintptr_t)dma.base);
-	fake_pci_free(fake);
+	driver_bench_end(&b);
 	return 0;
 }
 
@@ -362,40 +350,21 @@ static void again(void **state)
 /* As the previous kernel leaves it: everything on, a frame's interrupt pending; bus master off. */
 static void left_running(void)
 {
-	nic.ctrl = 0x40;
-	nic.rctl = nic.tctl = 2;
+	nic.ctrl = SLU;
+	nic.rctl = nic.tctl = EN;
 	nic.ims = 0x01f00fff;
 	nic.icr = RXQ0 | LSC;
 	fake_set(nic.fn, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_INTX_DISABLE);
 }
 
-/* Neither MSI-X nor MSI, on a line that no test before had: the 8259's driver keeps its handlers. */
-static u8 intx(void)
-{
-	static const u8 lines[] = { 5, 9, 10, 11 };
-	static unsigned int taken;
-
-	assert_true(taken < ARRAY_SIZE(lines));
-	fake_set(nic.fn, PCI_INTERRUPT_LINE, 1, lines[taken]);
-	dev->msix = dev->msi = 0;
-	return lines[taken++];
-}
-
 static enum status bring_up(void)
 {
-	enum status s = dev->driver->reset(dev);
-
-	pci_set_master(dev);
-	if (s == OK)
-		s = dev->driver->probe(dev, &env);
-	if (s == OK)
-		fake_log_start();
-	return s;
+	return driver_bench_bring_up(&b);
 }
 
 static enum status work(void)
 {
-	return driver_of(dev)->work(dev, false);
+	return driver_bench_work(&b, false);
 }
 
 static void assert_said(const char *part)
@@ -413,24 +382,26 @@ static void only_the_82574_is_its_own(void **state)
 	};
 
 	(void)state;
-	assert_true(e1000e_driver.pci.match(dev));
+	assert_true(e1000e_driver.pci.match(b.dev));
 	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
 		assert_false(e1000e_driver.pci.match(&others[i]));
 }
 
 /* --- reset --- */
 
-static void reset_stops_it_first_in_this_order(void **state)
+static void it_sees_interrupts_rings_and_requests_end_before_its_reset(void **state)
 {
-	static const struct fake_access want[] = { MEM_W32(IMC, 0xffffffff), MEM_W32(RCTL, 0),		MEM_W32(TCTL, 0),
-						   MEM_W32(CTRL, 0x44),	     MEM_W32(CTRL, 0x40 | RST), MEM_W32(IMC, 0xffffffff) };
+	static const struct fake_access want[] = {
+		MEM_W32(IMC, 0xffffffff),    MEM_W32(RCTL, 0),	       MEM_W32(TCTL, 0),
+		MEM_W32(CTRL, SLU | NO_DMA), MEM_W32(CTRL, SLU | RST), MEM_W32(IMC, 0xffffffff),
+	};
 
 	(void)state;
 	left_running();
-	assert_int_equal(dev->driver->reset(dev), OK);
-	assert_writes(fake, want);
+	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_writes(b.fake, want);
 	assert_int_equal(nic.resets, 1);
-	assert_int_equal(nic.ims | nic.icr | (nic.rctl & 2) | (nic.tctl & 2), 0);
+	assert_int_equal(nic.ims | nic.icr | (nic.rctl & EN) | (nic.tctl & EN), 0);
 	assert_int_equal(fake_get(nic.fn, PCI_COMMAND, 2), PCI_COMMAND_MEMORY | PCI_COMMAND_INTX_DISABLE);
 	assert_int_equal(fake_log_lines(), 0);
 }
@@ -438,20 +409,20 @@ static void reset_stops_it_first_in_this_order(void **state)
 /* A line that is up since the previous kernel's time goes down, and nothing of its comes once bus master is on. */
 static void nothing_of_before_comes_after(void **state)
 {
-	u8 line = intx();
+	u8 line = driver_bench_intx(&b);
 
 	(void)state;
 	left_running();
 	fake_set(nic.fn, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
 	signal();
-	assert_true(fake_i8259.pic[line / 8].wires >> line % 8 & 1);
+	assert_true(fake_irq_high(line));
 	/* The twin: without a reset it would receive as soon as it may. */
-	nic.rx = (struct ring){ .length = 128, .tail = 7 };
+	nic.rx = (struct ring){ .length = 128, .tail = 1 };
 	fake_set(nic.fn, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	assert_true(may_receive());
-	assert_int_equal(dev->driver->reset(dev), OK);
+	assert_int_equal(driver_bench_reset(&b), OK);
 	assert_false(may_receive());
-	assert_false(fake_i8259.pic[line / 8].wires >> line % 8 & 1);
+	assert_false(fake_irq_high(line));
 }
 
 static void each_wait_is_given_up_when_its_time_is_up(void **state)
@@ -471,14 +442,14 @@ static void each_wait_is_given_up_when_its_time_is_up(void **state)
 
 		left_running();
 		*rows[i].fault = true;
-		assert_int_equal(dev->driver->reset(dev), ERR_TIMEOUT);
+		assert_int_equal(driver_bench_reset(&b), ERR_TIMEOUT);
 		assert_uint_in_range(fake_x86.pm_timer - begun, rows[i].ms * 3579UL, rows[i].ms * 3580UL + 40 * fake_x86.pm_step);
 		assert_one_line(rows[i].said);
 		/* The twin. */
 		fake_log_start();
 		*rows[i].fault = false;
 		left_running();
-		assert_int_equal(dev->driver->reset(dev), OK);
+		assert_int_equal(driver_bench_reset(&b), OK);
 		assert_int_equal(fake_log_lines(), 0);
 		again(state);
 	}
@@ -489,9 +460,9 @@ static void one_that_has_gone_is_absent(void **state)
 	(void)state;
 	nic.gone = true;
 	fake_log_start();
-	assert_int_equal(dev->driver->reset(dev), ERR_ABSENT);
+	assert_int_equal(driver_bench_reset(&b), ERR_ABSENT);
 	assert_one_line(" e1000e: does not answer");
-	assert_no_writes(fake);
+	assert_no_writes(b.fake);
 }
 
 /* Wherever it goes: an error or nothing, in bounded time. */
@@ -513,8 +484,8 @@ static void one_that_goes_has_not_done_its_work(void **state)
 static void without_registers_it_is_refused_with_a_line(void **state)
 {
 	(void)state;
-	dev->bar_size[0] = BAR_SIZE / 2;
-	assert_int_equal(dev->driver->reset(dev), ERR_RANGE);
+	b.dev->bar_size[0] = BAR_SIZE / 2;
+	assert_int_equal(driver_bench_reset(&b), ERR_RANGE);
 	assert_int_equal(fake_log_lines(), 1);
 	assert_int_equal(nic.resets, 0);
 }
@@ -539,7 +510,7 @@ static void a_frame_goes_out_and_the_answer_comes_by_msix(void **state)
 static void without_msix_msi_does_it(void **state)
 {
 	(void)state;
-	dev->msix = 0;
+	b.dev->msix = 0;
 	assert_int_equal(bring_up(), OK);
 	assert_int_equal(work(), OK);
 	assert_int_equal(fake_get(nic.fn, MSI + 2, 2) & PCI_MSI_FLAGS_ENABLE, 1);
@@ -550,7 +521,7 @@ static void without_msix_msi_does_it(void **state)
 
 static void without_either_intx_does_it(void **state)
 {
-	u8 line = intx();
+	u8 line = driver_bench_intx(&b);
 	char said[64];
 
 	(void)state;
@@ -559,25 +530,25 @@ static void without_either_intx_does_it(void **state)
 	assert_int_equal(work(), OK);
 	snprintf(said, sizeof(said), "link up, INTx irq 0x%02x: 1 frames out, 1 in", line);
 	assert_said(said);
-	assert_false(fake_i8259.pic[line / 8].wires >> line % 8 & 1);
+	assert_false(fake_irq_high(line));
 }
 
 /* The line is shared: without a cause of ours, or with one that nobody asked for, it is another's. */
 static void an_interrupt_without_a_cause_is_not_ours(void **state)
 {
-	u8 line = intx();
+	u8 line = driver_bench_intx(&b);
 
 	(void)state;
 	assert_int_equal(bring_up(), OK);
 	nic.icr = LSC;
-	fake_forget(fake);
+	fake_forget(b.fake);
 	fake_i8259.limit = 100000;
 	fake_irq_line(line, true); /* nobody lowers it */
 	assert_true(i8259_line_disabled(line));
-	assert_no_writes(fake);
+	assert_no_writes(b.fake);
 	/* The twin: ours is, so that nobody gives up. */
 	again(state);
-	line = intx();
+	line = driver_bench_intx(&b);
 	assert_int_equal(bring_up(), OK);
 	for (unsigned int i = 0; i < 100; i++)
 		assert_int_equal(work(), OK);
@@ -589,9 +560,9 @@ static void a_message_that_comes_late_is_ours(void **state)
 {
 	(void)state;
 	assert_int_equal(bring_up(), OK);
-	fake_forget(fake);
+	fake_forget(b.fake);
 	fake_lapic_message(fake_mem_get(nic.table, 0, 4), fake_mem_get(nic.table, 8, 4));
-	assert_no_writes(fake);
+	assert_no_writes(b.fake);
 	assert_int_equal(vector_unexpected_count(), 0);
 	/* The twin: one that nobody has. */
 	fake_lapic_message(fake_mem_get(nic.table, 0, 4), 0xee);
@@ -618,8 +589,8 @@ static void what_is_written_back_wrong_is_no_frame(void **state)
 		u16 length;
 		u32 frames;
 	} rows[] = {
-		{ DD | EOP, 0, 0, 1 },	    { DD, 0, 0, 0 }, { DD | EOP, 0x01, 0, 0 }, { DD | EOP, 0, 2049, 0 },
-		{ DD | EOP, 0, 0xffff, 0 },
+		{ DD | EOP, 0, 0, 1 }, /* the twin */
+		{ DD, 0, 0, 0 },       { DD | EOP, 0x01, 0, 0 }, { DD | EOP, 0, BUFFER + 1, 0 }, { DD | EOP, 0, 0xffff, 0 },
 	};
 	char said[32];
 
@@ -634,7 +605,7 @@ static void what_is_written_back_wrong_is_no_frame(void **state)
 		assert_said(said);
 		assert_int_equal(fake_log_has("10.0.2.2 is at"), rows[i].frames);
 		/* Its buffer is there again. */
-		assert_int_equal((nic.rx.tail + 8 - nic.rx.head) % 8, 7);
+		assert_int_equal(offered(&nic.rx), entries(&nic.rx) - 1);
 	}
 }
 
@@ -646,7 +617,7 @@ static void a_descriptor_that_is_not_written_back_is_not_looked_at(void **state)
 	assert_int_equal(work(), OK);
 	assert_said("no answer to ARP within 1000 ms, 0 of 1");
 	assert_said("1 frames out, 0 in");
-	assert_int_equal(nic.rx.tail, 7);
+	assert_int_equal(offered(&nic.rx), entries(&nic.rx) - 2); /* nor given back */
 }
 
 static void nobody_has_to_answer(void **state)
@@ -666,9 +637,9 @@ static void a_link_may_be_down(void **state)
 	nic.status = 0;
 	assert_int_equal(work(), OK);
 	assert_one_line("e1000e: 52:54:00:12:34:56 link down");
-	assert_int_equal(driver_of(dev)->arm(dev), OK);
+	assert_int_equal(driver_bench_arm(&b), OK);
 	assert_int_equal(nic.frames, 0);
-	assert_int_equal(driver_of(dev)->in_flight(dev), 7);
+	assert_int_equal(driver_bench_in_flight(&b), offered(&nic.rx));
 }
 
 static void the_rings_go_round(void **state)
@@ -683,47 +654,67 @@ static void the_rings_go_round(void **state)
 /* As many as there are buffers for, and the one that is too much is lost. */
 static void several_frames_may_come_with_one_interrupt(void **state)
 {
+	char said[32];
+	u32 buffers;
+
 	(void)state;
 	assert_int_equal(bring_up(), OK);
+	buffers = offered(&nic.rx);
 	nic.holds_messages = true;
-	for (unsigned int i = 0; i < 8; i++)
+	for (unsigned int i = 0; i < buffers + 1; i++)
 		answer();
-	assert_int_equal(nic.rx.head, 7);
+	assert_int_equal(offered(&nic.rx), 0);
 	nic.holds_messages = false;
 	signal();
-	assert_int_equal(nic.rx.tail, 6);
+	assert_int_equal(offered(&nic.rx), buffers);
 	assert_int_equal(work(), OK);
-	assert_said("1 frames out, 8 in");
+	snprintf(said, sizeof(said), "1 frames out, %u in", buffers + 1);
+	assert_said(said);
 }
 
 static void buffers_and_a_frame_are_in_flight(void **state)
 {
+	u32 buffers;
+
 	(void)state;
 	assert_int_equal(bring_up(), OK);
-	assert_int_equal(driver_of(dev)->in_flight(dev), 7);
+	buffers = offered(&nic.rx);
+	assert_int_equal(driver_bench_in_flight(&b), buffers);
 	nic.holds_messages = true;
-	assert_int_equal(driver_of(dev)->arm(dev), OK);
-	assert_int_equal(driver_of(dev)->in_flight(dev), 8);
-	assert_int_equal(driver_of(dev)->arm(dev), OK); /* one at a time */
+	assert_int_equal(driver_bench_arm(&b), OK);
+	assert_int_equal(driver_bench_in_flight(&b), buffers + 1);
+	assert_int_equal(driver_bench_arm(&b), OK); /* one at a time */
 	assert_int_equal(nic.frames, 1);
 	nic.holds_messages = false;
 	signal();
-	assert_int_equal(driver_of(dev)->in_flight(dev), 7);
-	assert_int_equal(driver_of(dev)->arm(dev), OK);
+	assert_int_equal(driver_bench_in_flight(&b), buffers);
+	assert_int_equal(driver_bench_arm(&b), OK);
 	assert_int_equal(nic.frames, 2);
 }
 
-static void memory_that_runs_out_is_an_error_and_it_is_not_enabled(void **state)
+/* The last byte of each ring, and of the last buffer, is the last that it may be given. */
+static void wherever_memory_runs_out_it_is_not_enabled(void **state)
 {
-	struct arena *const arenas[] = { &heap, &dma };
+	u64 ends[5] = { 0 }, buffer;
 
-	for (size_t i = 0; i < ARRAY_SIZE(arenas); i++) {
+	assert_int_equal(bring_up(), OK);
+	memcpy(&buffer, descriptor(&nic.rx, entries(&nic.rx) - 1), 8);
+	ends[2] = (uintptr_t)descriptor(&nic.rx, entries(&nic.rx)) - 1 - b.dma.base;
+	ends[3] = (uintptr_t)descriptor(&nic.tx, entries(&nic.tx)) - 1 - b.dma.base;
+	ends[4] = buffer + BUFFER - 1 - b.dma.base;
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
 		again(state);
-		arenas[i]->used = arenas[i]->size - 64;
+		if (i)
+			b.dma.size = ends[i];
+		else
+			b.heap.size = 0;
 		assert_int_equal(bring_up(), ERR_RANGE);
-		assert_int_equal((nic.rctl | nic.tctl) & 2, 0);
+		assert_int_equal((nic.rctl | nic.tctl) & EN, 0);
 		assert_int_equal(nic.ims, 0);
 	}
+	again(state);
+	b.dma.size = ends[4] + 1; /* the twin */
+	assert_int_equal(bring_up(), OK);
 }
 
 int main(void)
@@ -731,7 +722,7 @@ int main(void)
 #define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
 	const struct CMUnitTest tests[] = {
 		T(only_the_82574_is_its_own),
-		T(reset_stops_it_first_in_this_order),
+		T(it_sees_interrupts_rings_and_requests_end_before_its_reset),
 		T(nothing_of_before_comes_after),
 		T(each_wait_is_given_up_when_its_time_is_up),
 		T(one_that_has_gone_is_absent),
@@ -750,7 +741,7 @@ int main(void)
 		T(the_rings_go_round),
 		T(several_frames_may_come_with_one_interrupt),
 		T(buffers_and_a_frame_are_in_flight),
-		T(memory_that_runs_out_is_an_error_and_it_is_not_enabled),
+		T(wherever_memory_runs_out_it_is_not_enabled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: the edu driver waits for the engine to run dry before anybody sets bus master, takes INTx and MSI, compares every byte of
- * both directions of DMA, and leaves a transfer in flight when it is told to.
+ * Claim: edu is given bus master only when its engine has run dry and every interrupt was acknowledged; no transfer while one is
+ * under way, and none that leaves its buffer, its 28 bits of address or the driver's memory. The driver takes INTx and MSI,
+ * compares every byte of both directions of DMA, and leaves a transfer in flight when it is told to.
  * Could be false: edu has no reset, so a transfer that was armed lands when bus master comes back; its engine reaches 28 bits and a
  * range outside its buffer aborts QEMU; an interrupt that nobody acknowledged holds the line.
  * Provoked: a model of docs/specs/edu.txt that fails the test at what would abort or clamp, with one fault at a time.
- * Failure: a wrong status or a line that does not say what happened.
+ * Failure: what the model refuses, a wrong status, or a line that does not say what happened.
  */
 #include "drivers/edu/edu.h"
 #include "irq/i8259.h"
-#include "irq/lapic.h"
-#include "lib/time.h"
+#include "tests/unit/driver_bench.h"
 #include "tests/unit/fake_irq.h"
-#include "tests/unit/fake_pci.h"
 #include "tests/unit/fake_x86.h"
 #include "tests/unit/unit.h"
 
@@ -36,22 +35,21 @@ static struct edu_model {
 	u32 stuck; /* bits of the interrupt status that no acknowledgement clears */
 } edu;
 
-static struct fake_pci *fake;
-static struct fake_devs devs;
-static struct pci_dev *dev;
-static struct arena heap, dma;
-static struct driver_env env = { &heap, &dma };
+static struct driver_bench b;
 
 /* --- the model --- */
 
 static void raise(u32 cause)
 {
+	u16 command = (u16)fake_get(edu.fn, PCI_COMMAND, 2);
+	bool msi = fake_get(edu.fn, FAKE_EDU_MSI + 2, 2) & PCI_MSI_FLAGS_ENABLE;
+
 	edu.irq_status |= cause;
 	if (edu.deaf)
 		return;
-	if (fake_get(edu.fn, FAKE_EDU_MSI + 2, 2) & 1)
+	if (msi && command & PCI_COMMAND_MASTER)
 		fake_lapic_message(fake_get(edu.fn, FAKE_EDU_MSI + 4, 4), fake_get(edu.fn, FAKE_EDU_MSI + 12, 2));
-	else if (!(fake_get(edu.fn, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE))
+	else if (!msi && !(command & PCI_COMMAND_INTX_DISABLE))
 		fake_irq_line(edu.fn->cfg[PCI_INTERRUPT_LINE], true);
 }
 
@@ -69,6 +67,7 @@ static void transfer(void)
 	if (fake_get(edu.fn, PCI_COMMAND, 2) & PCI_COMMAND_MASTER) {
 		u8 *ram = (u8 *)(uintptr_t)outside, *mine = edu.buffer + inside - 0x40000;
 
+		assert_true(outside >= b.dma.base && outside + edu.count <= b.dma.base + b.dma.size);
 		memcpy(to_ram ? ram : mine, to_ram ? mine : ram, edu.count);
 		if (to_ram && edu.corrupt)
 			ram[edu.count - 1] ^= 1;
@@ -137,64 +136,34 @@ static int once(void **state)
 	       (void *)DMA_BASE;
 }
 
-static enum status no_map(u64 address, u64 size)
-{
-	(void)address;
-	(void)size;
-	return OK;
-}
-
 static int begin(void **state)
 {
-	struct fake_mem *bar;
-
 	(void)state;
-	fake_log_start();
-	fake_x86_reset();
-	fake_lapic_start();
-	fake_i8259_start();
-	assert_int_equal(lapic_init(no_map), OK);
-	i8259_init();
-	time_init(FAKE_PM_TIMER);
-	fake = fake_pci_new();
-	edu = (struct edu_model){ .fn = fake_edu(fake, BDF), .id = 0x010000ed };
-	fake_set(edu.fn, PCI_INTERRUPT_LINE, 1, 0); /* handlers outlive a test: INTx where a test wants it, on a line of its own */
-	bar = &fake->mem[0];
-	bar->read = edu_read;
-	bar->write = edu_write;
-	fake_enumerate(fake, &devs);
-	dev = devs.dev;
-	fake_sized(fake, dev);
-	dev->driver = &edu_driver.pci;
-	heap = (struct arena){ (u64)(uintptr_t)malloc(4096), 4096, 0 };
-	dma = (struct arena){ DMA_BASE, DMA_SIZE, 0 };
-	fake_x86.irq_on = true;
+	driver_bench_begin(&b);
+	edu = (struct edu_model){ .fn = fake_edu(b.fake, BDF), .id = 0x010000ed };
+	fake_set(edu.fn, PCI_INTERRUPT_LINE, 1, 0); /* INTx where a test wants it */
+	b.fake->mem[0].read = edu_read;
+	b.fake->mem[0].write = edu_write;
+	driver_bench_attach(&b, &edu_driver);
+	b.dma.base = DMA_BASE;
 	return 0;
 }
 
 static int end(void **state)
 {
 	(void)state;
-	free((void *)(uintptr_t)heap.base);
-	fake_pci_free(fake);
+	driver_bench_end(&b);
 	return 0;
 }
 
 static enum status bring_up(void)
 {
-	enum status s = dev->driver->reset(dev);
-
-	if (s == OK)
-		s = dev->driver->probe(dev, &env);
-	fake_log_start();
-	return s;
+	return driver_bench_bring_up(&b);
 }
 
 static enum status work(void)
 {
-	enum status s = driver_of(dev)->work(dev, false);
-
-	return s == OK && driver_of(dev)->finish ? driver_of(dev)->finish(dev) : s;
+	return driver_bench_work(&b, false);
 }
 
 static void only_edu_is_ours(void **state)
@@ -202,7 +171,7 @@ static void only_edu_is_ours(void **state)
 	static const struct pci_dev others[] = { { .vendor = 0x1234, .device = 0x1111 }, { .vendor = 0x1af4, .device = 0x11e8 } };
 
 	(void)state;
-	assert_true(edu_driver.pci.match(dev));
+	assert_true(edu_driver.pci.match(b.dev));
 	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
 		assert_false(edu_driver.pci.match(&others[i]));
 }
@@ -219,7 +188,7 @@ static void reset_waits_for_the_engine_and_acknowledges_what_is_left(void **stat
 	edu.irq_status = 1;
 	*(u8 *)DMA_BASE = 0x77;
 	memset(edu.buffer, 0x11, sizeof(edu.buffer));
-	assert_int_equal(dev->driver->reset(dev), OK);
+	assert_int_equal(driver_bench_reset(&b), OK);
 	assert_int_equal(edu.transfers, 1);
 	assert_int_equal(edu.irq_status, 0);
 	assert_int_equal(*(u8 *)DMA_BASE, 0x77); /* it ran into the wall that bus master is */
@@ -227,14 +196,16 @@ static void reset_waits_for_the_engine_and_acknowledges_what_is_left(void **stat
 	assert_int_equal(fake_log_lines(), 0);
 }
 
-static void reset_switches_memory_on_and_nothing_else(void **state)
+/* Of its registers only the one that acknowledges is written to. */
+static void reset_switches_memory_on_and_starts_nothing(void **state)
 {
-	static const struct fake_access want[] = { CFG_W16(BDF, PCI_COMMAND, 0x0402), MEM_W32(FAKE_EDU_BAR + 0x64, 0) };
-
 	(void)state;
-	fake_set(edu.fn, PCI_COMMAND, 2, 0x0400);
-	assert_int_equal(dev->driver->reset(dev), OK);
-	assert_writes(fake, want);
+	fake_set(edu.fn, PCI_COMMAND, 2, PCI_COMMAND_INTX_DISABLE);
+	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(fake_get(edu.fn, PCI_COMMAND, 2), PCI_COMMAND_INTX_DISABLE | PCI_COMMAND_MEMORY);
+	for (unsigned int i = 0; i < b.fake->logged; i++)
+		if (b.fake->log[i].kind == FAKE_MEM_WRITE)
+			assert_int_equal(b.fake->log[i].where, FAKE_EDU_BAR + 0x64);
 }
 
 static void an_engine_that_never_stops_is_given_up_with_a_line(void **state)
@@ -242,7 +213,7 @@ static void an_engine_that_never_stops_is_given_up_with_a_line(void **state)
 	(void)state;
 	edu.command = 7;
 	edu.runs = -1U;
-	assert_int_equal(dev->driver->reset(dev), ERR_TIMEOUT);
+	assert_int_equal(driver_bench_reset(&b), ERR_TIMEOUT);
 	assert_one_line("0000:00:04.0 edu: DMA still runs after 1000 ms, command 0x7");
 }
 
@@ -251,25 +222,25 @@ static void an_interrupt_that_cannot_be_acknowledged_is_an_error_with_a_line(voi
 	(void)state;
 	edu.irq_status = 0x103;
 	edu.stuck = 0x102;
-	assert_int_equal(dev->driver->reset(dev), ERR_IO);
+	assert_int_equal(driver_bench_reset(&b), ERR_IO);
 	assert_one_line("0000:00:04.0 edu: interrupt status 0x102 stays set after it was acknowledged");
 	edu.stuck = 0; /* the twin */
-	assert_int_equal(dev->driver->reset(dev), OK);
+	assert_int_equal(driver_bench_reset(&b), OK);
 }
 
 static void one_that_goes_during_reset_is_an_error_with_a_line(void **state)
 {
 	unsigned int all;
 
-	assert_int_equal(dev->driver->reset(dev), OK);
-	all = fake->logged;
+	assert_int_equal(driver_bench_reset(&b), OK);
+	all = b.fake->logged;
 	assert_true(all > 5);
 	for (unsigned int n = 0; n < all; n++) {
 		end(state);
 		begin(state);
 		edu.fn->answers = (int)n;
 		fake_x86.pm_step = 100000;
-		if (dev->driver->reset(dev) == OK || fake_log_lines() != 1)
+		if (driver_bench_reset(&b) == OK || fake_log_lines() != 1)
 			fail_msg("gone after %u of %u accesses: %u lines", n, all, fake_log_lines());
 	}
 }
@@ -278,29 +249,26 @@ static void what_is_no_edu_is_refused_with_a_line(void **state)
 {
 	(void)state;
 	edu.id = 0x010000ee;
-	assert_int_equal(dev->driver->reset(dev), ERR_IO);
+	assert_int_equal(driver_bench_reset(&b), ERR_IO);
 	assert_one_line("edu: identification 0x010000ee");
 	edu.id = 0x020000ed; /* another version is one */
-	assert_int_equal(dev->driver->reset(dev), OK);
+	assert_int_equal(driver_bench_reset(&b), OK);
 }
 
 static void without_its_bar_it_is_refused_with_a_line(void **state)
 {
 	(void)state;
 	fake_set(edu.fn, PCI_BASE_ADDRESS_0, 4, 0);
-	assert_int_equal(dev->driver->reset(dev), ERR_ABSENT);
+	assert_int_equal(driver_bench_reset(&b), ERR_ABSENT);
 	assert_one_line("edu is in BAR 0, which is no assigned memory BAR");
 }
 
 static void memory_beyond_its_reach_is_refused_with_a_line(void **state)
 {
-	u8 *high = malloc(DMA_SIZE);
-
 	(void)state;
-	dma = (struct arena){ (u64)(uintptr_t)high, DMA_SIZE, 0 };
-	assert_int_equal(dev->driver->probe(dev, &env), ERR_ABSENT);
+	b.dma.base = (uintptr_t)b.memory[1];
+	assert_int_equal(b.dev->driver->probe(b.dev, &b.env), ERR_ABSENT);
 	assert_one_line("no DMA memory below 256 MiB");
-	free(high);
 }
 
 static void msi_and_both_directions_of_dma_work(void **state)
@@ -314,7 +282,7 @@ static void msi_and_both_directions_of_dma_work(void **state)
 	assert_int_equal(edu.irq_status, 0);
 	assert_true(fake_log_has("taken 3 times, DMA out and back"));
 	assert_true(fake_log_has("unavailable"));
-	assert_memory_equal(edu.buffer, (void *)DMA_BASE, 64);
+	assert_memory_equal((void *)(uintptr_t)edu.target, edu.buffer, edu.count);
 }
 
 static void intx_is_taken_before_msi_and_its_line_is_released(void **state)
@@ -340,12 +308,15 @@ static void a_byte_that_differs_is_an_error(void **state)
 	assert_true(fake_log_has("edu: DMA brought back"));
 }
 
-static void without_bus_master_no_byte_comes_back(void **state)
+static void without_bus_master_nothing_comes(void **state)
 {
 	(void)state;
 	assert_int_equal(bring_up(), OK);
-	pci_clear_master(dev);
-	assert_int_equal(work(), ERR_IO);
+	pci_clear_master(b.dev);
+	fake_log_start();
+	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_true(fake_log_has("0000:00:04.0 edu: no MSI within 1000 ms, 0 of 1"));
+	assert_int_equal(fake_lapic.delivered, 0);
 }
 
 static void an_interrupt_that_never_comes_is_given_up_with_a_line(void **state)
@@ -363,13 +334,13 @@ static void an_armed_transfer_is_in_flight_until_it_lands(void **state)
 	assert_int_equal(bring_up(), OK);
 	assert_int_equal(work(), OK);
 	edu.runs = 1;
-	assert_int_equal(driver_of(dev)->arm(dev), OK);
-	assert_int_equal(driver_of(dev)->in_flight(dev), 1);
-	assert_int_equal(edu.command & 7, 7);
+	assert_int_equal(driver_bench_arm(&b), OK);
+	assert_int_equal(driver_bench_in_flight(&b), 1);
+	assert_int_equal(edu.command, 7);				   /* under way, to RAM, and to be told of */
 	assert_int_not_equal(*(u8 *)(uintptr_t)edu.target, edu.buffer[0]); /* what lands is told from what is there */
 	edu_read(NULL, 0x98, 4);
 	edu_read(NULL, 0x98, 4);
-	assert_int_equal(driver_of(dev)->in_flight(dev), 0);
+	assert_int_equal(driver_bench_in_flight(&b), 0);
 	assert_memory_equal((void *)(uintptr_t)edu.target, edu.buffer, edu.count);
 }
 
@@ -406,7 +377,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(only_edu_is_ours),
 		T(reset_waits_for_the_engine_and_acknowledges_what_is_left),
-		T(reset_switches_memory_on_and_nothing_else),
+		T(reset_switches_memory_on_and_starts_nothing),
 		T(an_engine_that_never_stops_is_given_up_with_a_line),
 		T(an_interrupt_that_cannot_be_acknowledged_is_an_error_with_a_line),
 		T(one_that_goes_during_reset_is_an_error_with_a_line),
@@ -416,7 +387,7 @@ int main(void)
 		T(msi_and_both_directions_of_dma_work),
 		T(intx_is_taken_before_msi_and_its_line_is_released),
 		T(a_byte_that_differs_is_an_error),
-		T(without_bus_master_no_byte_comes_back),
+		T(without_bus_master_nothing_comes),
 		T(an_interrupt_that_never_comes_is_given_up_with_a_line),
 		T(an_armed_transfer_is_in_flight_until_it_lands),
 		T(an_interrupt_without_a_cause_is_not_ours),

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: the driver of PCIe ports takes the ports whose slot reports completed commands, hears of commands and errors by every kind
- * of message, clears of each status register the events that it took and nothing else, and leaves the port as deaf as it found it.
+ * Claim: a port is given no command before the one before has completed; of its Slot Control only what is to interrupt changes, of
+ * its status registers only the events are cleared that were taken, and it is left with nothing to interrupt for, as it was found.
+ * The driver takes the ports whose slot reports completed commands, and hears of commands and errors by every kind of message.
  * Could be false: events are write-1-to-clear, beside others that are somebody else's; a port has one vector or two, MSI or MSI-X,
  * errors or none to report, and says itself which vector it uses for what; what a previous kernel listened to goes on interrupting,
  * or, pending, keeps the port silent; some ports never say that a command is complete.
  * Provoked: a port with Slot Control, Root Error Status and both kinds of messages, which interrupts when an enabled event appears;
- * one fault at a time. Failure: other writes than wanted, a wrong status or a line that does not say what happened.
+ * one fault at a time.
+ * Failure: other writes than these, a command too early, a wrong status or a line that does not say what happened.
  */
 #include "drivers/port/port.h"
-#include "irq/lapic.h"
-#include "lib/time.h"
+#include "tests/unit/driver_bench.h"
 #include "tests/unit/fake_irq.h"
-#include "tests/unit/fake_pci.h"
 #include "tests/unit/fake_x86.h"
 #include "tests/unit/unit.h"
 
@@ -28,9 +28,10 @@
 
 #define FOUND	    0x07c0 /* of Slot Control: indicators off, power on */
 #define LISTEN	    0x0030
+#define PM_TIMER_HZ 3579545U
 #define PRESENCE    0x0048 /* of Slot Status: detected, and changed, which is an event that is not ours */
 
-/* What the driver may write. */
+/* What the port may see written. */
 #define EVENTS_ON  CFG_W16(BDF, SLTCTL, FOUND | LISTEN)
 #define EVENTS_OFF CFG_W16(BDF, SLTCTL, FOUND)
 #define TAKEN	   CFG_W16(BDF, SLTSTA, 0x10)
@@ -67,14 +68,13 @@ static struct port_model {
 	bool liar;		/* uses it all the same */
 	u32 unanswered;		/* a bit for each command that does not complete; the first is 1 */
 	unsigned int commands;
+	u32 given;	   /* when the last one was */
+	bool executing;	   /* that one */
 	unsigned int late; /* reads of Slot Status before the first command completes */
+	bool slow;	   /* none completes before somebody waits for it */
 } port;
 
-static struct fake_pci *fake;
-static struct fake_devs devs;
-static struct pci_dev *dev;
-static struct arena heap;
-static struct driver_env env = { &heap, NULL };
+static struct driver_bench b;
 
 /* --- the model --- */
 
@@ -138,17 +138,33 @@ static void look(void)
 	}
 }
 
+static void complete(void)
+{
+	port.executing = false;
+	fake_set(port.fn, SLTSTA, 2, fake_get(port.fn, SLTSTA, 2) | 0x10);
+}
+
+/* PCIe 6.7.3.2: a write is a command, for which the one before has completed, or has had its second. */
+static void command(void)
+{
+	assert_true(!port.executing || fake_x86.pm_timer - port.given >= PM_TIMER_HZ);
+	port.given = fake_x86.pm_timer;
+	port.executing = true;
+	if (!(port.unanswered >> ++port.commands & 1) && !port.late && !port.slow)
+		complete();
+}
+
 static void watch(struct fake_pci *f, const struct fake_access *a)
 {
 	(void)f;
 	if (a->kind == FAKE_CFG_READ && a->where == SLTSTA && port.late && !--port.late)
-		fake_set(port.fn, SLTSTA, 2, fake_get(port.fn, SLTSTA, 2) | 0x10);
+		complete();
 	if (a->kind != FAKE_CFG_WRITE || a->lost)
 		return;
 	if (a->where == MESSAGES + 2)
 		say_numbers();
-	if (a->where == SLTCTL && !(port.unanswered >> ++port.commands & 1) && !port.late)
-		fake_set(port.fn, SLTSTA, 2, fake_get(port.fn, SLTSTA, 2) | 0x10);
+	if (a->where == SLTCTL)
+		command();
 	look();
 }
 
@@ -160,13 +176,6 @@ static void error(u32 status)
 
 /* --- the tests --- */
 
-static enum status no_map(u64 address, u64 size)
-{
-	(void)address;
-	(void)size;
-	return OK;
-}
-
 static void write_1_to_clear(u16 reg, u32 mask)
 {
 	memcpy(port.fn->w1c + reg, &mask, 4);
@@ -176,13 +185,8 @@ static int begin_kind(void **state)
 {
 	const struct kind *kind = *state;
 
-	fake_log_start();
-	fake_x86_reset();
-	fake_lapic_start();
-	assert_int_equal(lapic_init(no_map), OK);
-	time_init(FAKE_PM_TIMER);
-	fake = fake_pci_new();
-	port = (struct port_model){ .fn = fake_bridge(fake, BDF, 1, 1), .number = { 0, 1 } };
+	driver_bench_begin(&b);
+	port = (struct port_model){ .fn = fake_bridge(b.fake, BDF, 1, 1), .number = { 0, 1 } };
 	fake_set(port.fn, EXP + 2, 2, 0x0142); /* a root port with a slot */
 	fake_set(port.fn, EXP + 0x14, 4, 0x00000040);
 	fake_set(port.fn, SLTCTL, 2, FOUND);
@@ -194,19 +198,13 @@ static int begin_kind(void **state)
 	write_1_to_clear(ROOT_STATUS, 0x7f);
 	if (kind->msix) {
 		fake_cap_msix(port.fn, MESSAGES, kind->entries, 0, 0);
-		port.table = fake_bar(fake, port.fn, 0, BAR, 4096, false);
+		port.table = fake_bar(b.fake, port.fn, 0, BAR, 4096, false);
 	} else {
 		fake_cap_msi(port.fn, MESSAGES, kind->msi);
 	}
 	say_numbers();
-	fake_enumerate(fake, &devs);
-	dev = devs.dev;
-	fake_sized(fake, dev);
-	dev->driver = &pcie_port_driver.pci;
-	fake->watch = watch;
-	heap = (struct arena){ (u64)(uintptr_t)malloc(4096), 4096, 0 };
-	fake_x86.irq_on = true;
-	vector_forget_unexpected();
+	driver_bench_attach(&b, &pcie_port_driver);
+	b.fake->watch = watch;
 	return 0;
 }
 
@@ -219,8 +217,7 @@ static int begin(void **state)
 static int end(void **state)
 {
 	(void)state;
-	free((void *)(uintptr_t)heap.base);
-	fake_pci_free(fake);
+	driver_bench_end(&b);
 	return 0;
 }
 
@@ -232,22 +229,16 @@ static void again(void **state)
 
 static enum status bring_up(void)
 {
-	enum status s = dev->driver->reset(dev);
+	enum status s = driver_bench_bring_up(&b);
 
 	if (s == OK)
-		s = dev->driver->probe(dev, &env);
-	if (s == OK) {
-		fake_log_start();
-		fake_forget(fake);
-	}
+		fake_forget(b.fake);
 	return s;
 }
 
 static enum status work(void)
 {
-	enum status s = driver_of(dev)->work(dev, false);
-
-	return s == OK ? driver_of(dev)->finish(dev) : s;
+	return driver_bench_work(&b, false);
 }
 
 static unsigned int lines_with(const char *part)
@@ -286,15 +277,15 @@ static void ports_whose_commands_complete_are_its_own(void **state)
 		memset(port.fn->cfg + EXP + 2, 0, 0x1c);
 		fake_set(port.fn, rows[i].pcie + 2, 2, rows[i].flags);
 		fake_set(port.fn, rows[i].pcie + 0x14, 4, rows[i].slot);
-		dev->header_type = rows[i].header_type;
-		dev->pcie = rows[i].pcie;
-		if (pcie_port_driver.pci.match(dev) != rows[i].want)
+		b.dev->header_type = rows[i].header_type;
+		b.dev->pcie = rows[i].pcie;
+		if (pcie_port_driver.pci.match(b.dev) != rows[i].want)
 			fail_msg("row %zu", i);
 	}
-	dev->pcie = EXP;
+	b.dev->pcie = EXP;
 	port.fn->answers = 0;
-	assert_false(pcie_port_driver.pci.match(dev));
-	assert_no_writes(fake);
+	assert_false(pcie_port_driver.pci.match(b.dev));
+	assert_no_writes(b.fake);
 }
 
 /* --- reset --- */
@@ -338,9 +329,9 @@ static void what_the_previous_kernel_listened_to_is_turned_off(void **state)
 		fake_set(port.fn, SLTSTA, 2, PRESENCE | rows[i].status);
 		fake_set(port.fn, ROOT_CMD, 4, rows[i].errors);
 		fake_set(port.fn, ROOT_STATUS, 4, rows[i].root);
-		assert_int_equal(dev->driver->reset(dev), OK);
-		if (!fake_writes_are(fake, rows[i].want, rows[i].n)) {
-			fake_print(fake);
+		assert_int_equal(driver_bench_reset(&b), OK);
+		if (!fake_writes_are(b.fake, rows[i].want, rows[i].n)) {
+			fake_print(b.fake);
 			fail_msg("row %zu", i);
 		}
 		assert_int_equal(fake_get(port.fn, SLTSTA, 2), PRESENCE | (rows[i].status & ~0x10));
@@ -358,7 +349,7 @@ static void what_turns_the_events_off_is_a_command_and_awaited(void **state)
 
 	fake_set(port.fn, SLTCTL, 2, FOUND | LISTEN);
 	port.late = 5;
-	assert_int_equal(dev->driver->reset(dev), OK);
+	assert_int_equal(driver_bench_reset(&b), OK);
 	assert_int_equal(port.late, 0);
 	assert_int_equal(fake_get(port.fn, SLTSTA, 2), PRESENCE);
 	assert_int_equal(fake_log_lines(), 0);
@@ -366,9 +357,9 @@ static void what_turns_the_events_off_is_a_command_and_awaited(void **state)
 	again(state);
 	fake_set(port.fn, SLTCTL, 2, FOUND | LISTEN);
 	port.unanswered = 1 << 1;
-	assert_int_equal(dev->driver->reset(dev), OK);
+	assert_int_equal(driver_bench_reset(&b), OK);
 	assert_one_line("0000:00:02.0 pcie-port: events not off within 1000 ms");
-	assert_writes(fake, off);
+	assert_writes(b.fake, off);
 }
 
 /* Only work() counts: of reset's command 1, work's 2 and 3, and the last one, whichever does not complete. */
@@ -389,8 +380,8 @@ static void what_does_not_say_that_its_events_are_off_is_judged_by_its_work(void
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		fake_set(port.fn, SLTCTL, 2, FOUND | LISTEN);
 		port.unanswered = rows[i].unanswered;
-		assert_int_equal(dev->driver->reset(dev), OK);
-		assert_int_equal(dev->driver->probe(dev, &env), OK);
+		assert_int_equal(driver_bench_reset(&b), OK);
+		assert_int_equal(b.dev->driver->probe(b.dev, &b.env), OK);
 		assert_int_equal(work(), rows[i].want);
 		if (lines_with("events not off within 1000 ms") != rows[i].not_off || lines_with("pcie-port:") != rows[i].lines)
 			fail_msg("row %zu", i);
@@ -418,7 +409,7 @@ static void an_event_that_is_pending_does_not_silence_the_commands(void **state)
 		fake_set(port.fn, SLTCTL, 2, FOUND | rows[i / 2].control);
 		fake_set(port.fn, SLTSTA, 2, 0x40 | rows[i / 2].status);
 		look();
-		assert_int_equal(twin ? dev->driver->probe(dev, &env) : bring_up(), OK);
+		assert_int_equal(twin ? b.dev->driver->probe(b.dev, &b.env) : bring_up(), OK);
 		assert_int_equal(work(), twin ? ERR_TIMEOUT : OK);
 		assert_true(fake_log_has(twin ? rows[i / 2].without : "2 commands completed"));
 		assert_int_equal(fake_get(port.fn, SLTSTA, 2), 0x40 | rows[i / 2].status);
@@ -452,12 +443,12 @@ static void one_that_has_gone_is_not_written_to(void **state)
 	fake_set(port.fn, SLTCTL, 2, FOUND | LISTEN);
 	port.fn->answers = 0;
 	fake_log_start();
-	assert_int_equal(dev->driver->reset(dev), ERR_ABSENT);
+	assert_int_equal(driver_bench_reset(&b), ERR_ABSENT);
 	assert_one_line("0000:00:02.0 pcie-port: does not answer");
-	assert_no_writes(fake);
+	assert_no_writes(b.fake);
 	port.fn->answers = -1; /* the twin */
-	assert_int_equal(dev->driver->reset(dev), OK);
-	assert_int_equal(fake_writes(fake), 2);
+	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(fake_writes(b.fake), 2);
 }
 
 /* --- every kind of message --- */
@@ -470,14 +461,14 @@ static void commands_complete_by_message(void **state)
 	char said[64];
 
 	assert_int_equal(bring_up(), OK);
-	assert_int_equal(driver_of(dev)->work(dev, false), OK);
-	assert_writes(fake, want);
+	assert_int_equal(driver_of(b.dev)->work(b.dev, false), OK);
+	assert_writes(b.fake, want);
 	assert_int_equal(fake_lapic.delivered, 2);
 	assert_int_equal(fake_lapic.eois, 2);
 	assert_int_equal(vector_unexpected_count(), 0);
-	fake_forget(fake);
-	assert_int_equal(driver_of(dev)->finish(dev), OK);
-	assert_writes(fake, finish);
+	fake_forget(b.fake);
+	assert_int_equal(driver_of(b.dev)->finish(b.dev), OK);
+	assert_writes(b.fake, finish);
 	assert_int_equal(fake_lapic.delivered, 2); /* its own last command is none to be heard of */
 	assert_int_equal(fake_get(port.fn, SLTSTA, 2), PRESENCE);
 	snprintf(said, sizeof(said), "0000:00:02.0 pcie-port: %s vector 0x", kind->name);
@@ -496,13 +487,13 @@ static void errors_come_by_their_own_vector_where_there_are_two(void **state)
 	while (vector % 2);
 	assert_int_equal(bring_up(), OK);
 	vector = (u8)ALIGN_UP(vector + 1U, kind->vectors);
-	assert_int_equal(driver_of(dev)->work(dev, false), OK);
+	assert_int_equal(driver_of(b.dev)->work(b.dev, false), OK);
 	assert_int_equal(vector_count(vector), 2);
 	error(0x1);
 	assert_int_equal(vector_count(vector + kind->vectors - 1), kind->vectors == 1 ? 3 : 1);
 	assert_int_equal(fake_get(port.fn, ROOT_STATUS, 4), kind->vectors == 1 ? 0 : 0x08000000);
 	assert_int_equal(vector_unexpected_count(), 0);
-	assert_int_equal(driver_of(dev)->finish(dev), OK);
+	assert_int_equal(driver_of(b.dev)->finish(b.dev), OK);
 	assert_true(fake_log_has(" on: 2 commands completed, 1 errors reported"));
 	error(0x1); /* the twin: deaf again */
 	assert_int_equal(fake_lapic.delivered, 3);
@@ -513,19 +504,19 @@ static void errors_come_by_their_own_vector_where_there_are_two(void **state)
 static void without_messages_it_is_refused_with_a_line(void **state)
 {
 	(void)state;
-	dev->msi = 0;
+	b.dev->msi = 0;
 	assert_int_equal(bring_up(), ERR_ABSENT);
 	assert_one_line("0000:00:02.0 pcie-port: neither MSI nor MSI-X");
-	assert_no_writes(fake);
+	assert_no_writes(b.fake);
 }
 
 static void without_memory_it_is_not_driven(void **state)
 {
 	(void)state;
-	heap.size = 0;
+	b.heap.size = 0;
 	assert_int_equal(bring_up(), ERR_RANGE);
 	assert_one_line("memory: ");
-	assert_no_writes(fake);
+	assert_no_writes(b.fake);
 }
 
 static void a_cpu_that_no_message_reaches_is_an_error(void **state)
@@ -534,7 +525,7 @@ static void a_cpu_that_no_message_reaches_is_an_error(void **state)
 	fake_lapic.id = 0x100;
 	assert_int_equal(bring_up(), ERR_RANGE);
 	assert_one_line("APIC ID 256");
-	assert_no_writes(fake);
+	assert_no_writes(b.fake);
 }
 
 /* PCIe 7.5.3.2, 7.8.4.10. What it says before it knows how many it has is nothing to go by. */
@@ -599,9 +590,9 @@ static void a_command_that_never_completes_is_given_up_with_a_line(void **state)
 		assert_one_line("0000:00:02.0 pcie-port: no completed command within 1000 ms, ");
 		assert_true(fake_log_has(said[i]));
 		if (i)
-			assert_writes(fake, second);
+			assert_writes(b.fake, second);
 		else
-			assert_writes(fake, first);
+			assert_writes(b.fake, first);
 		assert_int_equal(fake_get(port.fn, SLTSTA, 2), PRESENCE);
 		error(0x1); /* deaf, whatever comes */
 		assert_int_equal(fake_lapic.delivered, i);
@@ -613,12 +604,33 @@ static void without_bus_master_nothing_is_heard(void **state)
 {
 	(void)state;
 	assert_int_equal(bring_up(), OK);
-	pci_clear_master(dev);
+	pci_clear_master(b.dev);
 	assert_int_equal(work(), ERR_TIMEOUT);
 	assert_true(fake_log_has("no completed command within 1000 ms, 0 of 1"));
 	assert_int_equal(fake_get(port.fn, SLTCTL, 2), FOUND);
 	assert_int_equal(fake_get(port.fn, SLTSTA, 2), PRESENCE);
 	assert_int_equal(fake_get(port.fn, ROOT_CMD, 4), 0);
+}
+
+static void complete_later(unsigned int looks)
+{
+	if (looks % 3 || !port.executing)
+		return;
+	complete();
+	look();
+}
+
+/* The model fails the test at a command while the one before is under way. */
+static void a_command_waits_for_the_one_before(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	port.slow = true;
+	fake_x86_tick(complete_later);
+	assert_int_equal(work(), OK);
+	assert_int_equal(port.commands, 3);
+	assert_true(fake_log_has("2 commands completed"));
+	assert_int_equal(fake_get(port.fn, SLTCTL, 2), FOUND);
 }
 
 /* Root Error Status is a root port's alone, and ECAM's. */
@@ -637,7 +649,7 @@ static void only_root_ports_report_errors(void **state)
 		unsigned int there = 0;
 
 		fake_set(port.fn, EXP + 2, 2, rows[i].flags);
-		fake->access.cfg_size = rows[i].cfg_size;
+		b.fake->access.cfg_size = rows[i].cfg_size;
 		memset(port.fn->cfg + AER, 0, FAKE_CFG_SIZE - AER);
 		fake_set(port.fn, 0x30, 4, 0x0f); /* what is there in the header: I/O Base Upper 16 Bits */
 		fake_set(port.fn, AER, 4, rows[i].at > AER ? (u32)rows[i].at << 20 | 1 << 16 | 0x0b : 0); /* vendor-specific */
@@ -647,8 +659,8 @@ static void only_root_ports_report_errors(void **state)
 		}
 		assert_int_equal(bring_up(), OK);
 		assert_int_equal(work(), OK);
-		for (unsigned int j = 0; j < fake->logged; j++)
-			there += fake->log[j].kind == FAKE_CFG_WRITE && fake->log[j].size == 4;
+		for (unsigned int j = 0; j < b.fake->logged; j++)
+			there += b.fake->log[j].kind == FAKE_CFG_WRITE && b.fake->log[j].size == 4;
 		assert_int_equal(there, rows[i].want ? 2 : 0); /* on, and off */
 		again(state);
 	}
@@ -668,18 +680,18 @@ static void errors_are_counted_and_cleared_and_nothing_else(void **state)
 		const struct fake_access want[] = { CFG_W32(BDF, ROOT_STATUS, rows[i].status) };
 
 		assert_int_equal(bring_up(), OK);
-		assert_int_equal(driver_of(dev)->work(dev, false), OK);
-		fake_forget(fake);
+		assert_int_equal(driver_of(b.dev)->work(b.dev, false), OK);
+		fake_forget(b.fake);
 		error(rows[i].status);
 		if (!rows[i].heard)
 			send(ERRORS); /* all the same: it is not its port's */
 		if (rows[i].heard)
-			assert_writes(fake, want);
+			assert_writes(b.fake, want);
 		else
-			assert_no_writes(fake);
+			assert_no_writes(b.fake);
 		assert_int_equal(vector_unexpected_count(), 0);
 		assert_int_equal(fake_get(port.fn, SLTSTA, 2), PRESENCE);
-		assert_int_equal(driver_of(dev)->finish(dev), OK);
+		assert_int_equal(driver_of(b.dev)->finish(b.dev), OK);
 		assert_true(fake_log_has(rows[i].heard ? ", 1 errors reported" : ", 0 errors reported"));
 		again(state);
 	}
@@ -693,13 +705,13 @@ static void a_command_and_an_error_are_both_taken(void **state)
 	*state = (void *)(uintptr_t)&kinds[4];
 	again(state);
 	assert_int_equal(bring_up(), OK);
-	assert_int_equal(driver_of(dev)->work(dev, false), OK);
-	fake_forget(fake);
+	assert_int_equal(driver_of(b.dev)->work(b.dev, false), OK);
+	fake_forget(b.fake);
 	fake_set(port.fn, SLTSTA, 2, PRESENCE | 0x10);
 	fake_set(port.fn, ROOT_STATUS, 4, 0x08000001);
 	send(SLOT);
-	assert_writes(fake, want);
-	assert_int_equal(driver_of(dev)->finish(dev), OK);
+	assert_writes(b.fake, want);
+	assert_int_equal(driver_of(b.dev)->finish(b.dev), OK);
 	assert_true(fake_log_has(": 3 commands completed, 1 errors reported"));
 }
 
@@ -709,7 +721,7 @@ static void two_messages_at_once_are_no_strays(void **state)
 	*state = (void *)(uintptr_t)&kinds[4];
 	again(state);
 	assert_int_equal(bring_up(), OK);
-	assert_int_equal(driver_of(dev)->work(dev, false), OK);
+	assert_int_equal(driver_of(b.dev)->work(b.dev, false), OK);
 	fake_x86.irq_on = false;
 	error(0x1);
 	fake_set(port.fn, SLTSTA, 2, PRESENCE | 0x10);
@@ -719,7 +731,7 @@ static void two_messages_at_once_are_no_strays(void **state)
 	fake_lapic_deliver();
 	assert_int_equal(fake_lapic.delivered, 4);
 	assert_int_equal(vector_unexpected_count(), 0);
-	assert_int_equal(driver_of(dev)->finish(dev), OK);
+	assert_int_equal(driver_of(b.dev)->finish(b.dev), OK);
 	assert_true(fake_log_has(": 3 commands completed, 1 errors reported"));
 }
 
@@ -727,15 +739,15 @@ static void an_interrupt_without_an_event_counts_nothing(void **state)
 {
 	(void)state;
 	assert_int_equal(bring_up(), OK);
-	assert_int_equal(driver_of(dev)->work(dev, false), OK);
-	fake_forget(fake);
+	assert_int_equal(driver_of(b.dev)->work(b.dev, false), OK);
+	fake_forget(b.fake);
 	send(SLOT);
 	port.fn->answers = 0; /* a port that has gone shows every event */
 	send(SLOT);
 	assert_int_equal(fake_lapic.delivered, 4);
-	assert_no_writes(fake);
+	assert_no_writes(b.fake);
 	port.fn->answers = -1;
-	assert_int_equal(driver_of(dev)->finish(dev), OK);
+	assert_int_equal(driver_of(b.dev)->finish(b.dev), OK);
 	assert_true(fake_log_has(": 2 commands completed, 0 errors reported"));
 }
 
@@ -747,11 +759,10 @@ static void one_that_goes_has_not_done_its_work(void **state)
 
 	fake_set(port.fn, SLTCTL, 2, FOUND | LISTEN);
 	fake_set(port.fn, ROOT_CMD, 4, 7);
-	assert_int_equal(dev->driver->reset(dev), OK);
-	assert_int_equal(dev->driver->probe(dev, &env), OK);
-	assert_int_equal(driver_of(dev)->work(dev, false), OK);
-	all = fake->logged;
-	assert_int_equal(fake->log[all - 3].where, SLTSTA); /* the look at which the last one was seen */
+	assert_int_equal(driver_bench_bring_up(&b), OK);
+	assert_int_equal(driver_of(b.dev)->work(b.dev, false), OK);
+	all = b.fake->logged;
+	assert_int_equal(b.fake->log[all - 3].where, SLTSTA); /* the look at which the last one was seen */
 	do {
 		again(state);
 		fake_set(port.fn, SLTCTL, 2, FOUND | LISTEN);
@@ -759,9 +770,9 @@ static void one_that_goes_has_not_done_its_work(void **state)
 		port.fn->answers = (int)n++;
 		fake_x86.pm_step = 1 << 20;
 		s = bring_up();
-		s = s == OK ? driver_of(dev)->work(dev, false) : s;
-		if (dev->driver_data)
-			driver_of(dev)->finish(dev); /* whatever was reached */
+		s = s == OK ? driver_of(b.dev)->work(b.dev, false) : s;
+		if (b.dev->driver_data)
+			driver_of(b.dev)->finish(b.dev); /* whatever was reached */
 	} while (s != OK);
 	assert_int_equal(n, all - 1);
 }
@@ -777,7 +788,7 @@ static void without_vectors_it_is_not_driven(void **state)
 	fake_log_start();
 	assert_int_equal(bring_up(), ERR_RANGE);
 	assert_one_line("irq: no vector left");
-	assert_no_writes(fake);
+	assert_no_writes(b.fake);
 }
 
 int main(void)
@@ -807,6 +818,7 @@ int main(void)
 		T(a_port_that_uses_a_vector_it_was_not_given_is_not_driven_with_a_line),
 		T(a_command_that_never_completes_is_given_up_with_a_line),
 		T(without_bus_master_nothing_is_heard),
+		T(a_command_waits_for_the_one_before),
 		T(only_root_ports_report_errors),
 		T(errors_are_counted_and_cleared_and_nothing_else),
 		T(a_command_and_an_error_are_both_taken),

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: the serial driver sends every byte, once, in order and by interrupt, one FIFO load each; takes no interrupt for its own
- * that is not; leaves the port silent; and says its last line at shutdown in the same way, or gives up in time and says how far it
- * came.
+ * Claim: what stands at the other end of the wire receives every byte, once and in order; the port is loaded by interrupt, with
+ * what its FIFO holds and no more, and is silent afterwards. The driver takes no interrupt for its own that is not, and says its
+ * last line at shutdown in the same way, or gives up in time and says how far it came.
  * Could be false: the line is shared, IIR forgets a cause that was read, a write beyond the FIFO is lost, under DLAB two registers
  * are others, and a port that has gone reads all ones.
  * Provoked: a model of the PC16550D that fails the test at what is lost or undefined there, with one fault at a time.
@@ -10,11 +10,10 @@
  */
 #include "drivers/serial/serial.h"
 #include "irq/i8259.h"
-#include "irq/lapic.h"
 #include "lib/log.h"
 #include "lib/time.h"
+#include "tests/unit/driver_bench.h"
 #include "tests/unit/fake_irq.h"
-#include "tests/unit/fake_pci.h"
 #include "tests/unit/fake_x86.h"
 #include "tests/unit/unit.h"
 
@@ -22,7 +21,6 @@
 #define PORT 0xc040
 #define FIFO 16
 #define THRI 0x02
-#define HEAP 4096
 
 static struct uart_model {
 	struct fake_fn *fn;
@@ -30,6 +28,7 @@ static struct uart_model {
 	u8 divisor[2];
 	bool pending; /* the transmitter's interrupt */
 	unsigned int queued;
+	unsigned int received; /* that nobody has read */
 	unsigned int loads;
 	char sent[256];
 	unsigned int bytes;
@@ -43,31 +42,34 @@ static struct uart_model {
 	bool neighbour; /* holds the line that they share */
 } uart;
 
-static struct fake_pci *fake;
-static struct fake_devs devs;
-static struct pci_dev *dev;
-static struct arena heap;
-static struct driver_env env = { &heap, NULL };
+static struct driver_bench b;
 static unsigned int line;
 
 /* --- the model --- */
 
 static void update(void)
 {
-	bool may = !uart.gone && !uart.deaf && !(fake_get(uart.fn, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE);
+	/* OUT2 is the gate between the interrupt and the line, wherever a PC has a UART. */
+	bool may = !uart.gone && !uart.deaf && uart.mcr & 8 && !(fake_get(uart.fn, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE);
 
 	fake_irq_line(line, uart.neighbour || (may && (uart.stuck || (uart.pending && uart.ier & THRI))));
 }
 
 /* What is in the FIFO leaves it while no interrupt is being handled. */
-static void drain(void)
+static void drain(unsigned int looks)
 {
+	(void)looks;
 	if (!uart.queued)
 		return;
 	uart.queued = 0;
 	uart.pending = true;
 	uart.deaf |= uart.hears && ++uart.loads >= uart.hears;
 	update();
+}
+
+static bool has_fifo(void)
+{
+	return uart.fcr & 1 && !uart.plain;
 }
 
 static u32 uart_in(u16 port, unsigned int size)
@@ -81,7 +83,7 @@ static u32 uart_in(u16 port, unsigned int size)
 		return 0xff;
 	switch (port - PORT) {
 	case 2:
-		value = (uart.plain ? 0 : 0xc0) | (uart.stuck || (uart.pending && uart.ier & THRI) ? 0x02 : 0x01);
+		value = (has_fifo() ? 0xc0 : 0) | (uart.stuck || (uart.pending && uart.ier & THRI) ? 0x02 : 0x01);
 		uart.pending = false;
 		update();
 		break;
@@ -98,10 +100,13 @@ static u32 uart_in(u16 port, unsigned int size)
 	return value;
 }
 
+/* At the other end of the wire it is a byte only at 115200 baud, with 8 bits, no parity and one stop bit. */
 static void transmit(u8 byte)
 {
-	if (uart.queued == (uart.plain ? 1 : FIFO))
+	if (uart.queued == (has_fifo() ? FIFO : 1))
 		fail_msg("a byte is lost: the FIFO is full");
+	assert_true(uart.divisor[0] == 1 && uart.divisor[1] == 0 && uart.lcr == 0x03);
+	assert_int_equal(uart.mcr & 3, 3); /* DTR, RTS: nor would it listen */
 	assert_true(uart.bytes < sizeof(uart.sent) - 1);
 	uart.sent[uart.bytes++] = (char)byte;
 	uart.queued++;
@@ -134,6 +139,7 @@ static void uart_out(u16 port, unsigned int size, u32 value)
 		break;
 	case 2:
 		uart.fcr = (u8)value;
+		uart.received = value & 2 ? 0 : uart.received;
 		uart.queued = value & 4 ? 0 : uart.queued;
 		break;
 	case 3:
@@ -147,82 +153,50 @@ static void uart_out(u16 port, unsigned int size, u32 value)
 	}
 }
 
-/* Time passes with each look at the clock. */
-static u32 timer_in(u16 port, unsigned int size)
-{
-	(void)port;
-	assert_int_equal(size, 4);
-	drain();
-	return fake_x86.pm_timer += fake_x86.pm_step;
-}
-
-#define PM_TIMER 0x708
-
 /* --- the tests --- */
 
 static int begin(void **state)
 {
-	static const struct fake_ports ports = { PORT, PORT + 7, uart_in, uart_out },
-				       timer = { PM_TIMER, PM_TIMER + 3, timer_in, NULL };
+	static const struct fake_ports ports = { PORT, PORT + 7, uart_in, uart_out };
 
 	(void)state;
-	fake_log_start();
-	fake_x86_reset();
-	fake_lapic_start();
-	assert_int_equal(lapic_init(NULL), OK); /* x2APIC: nothing is mapped */
-	fake_i8259_start();
+	driver_bench_begin(&b);
 	fake_x86_claim(&ports);
-	fake_x86_claim(&timer);
-	i8259_init();
-	time_init(PM_TIMER);
-	fake = fake_pci_new();
 	line = 0;
-	uart = (struct uart_model){ .fn = fake_add(fake, BDF, 0x1b36, 0x0002) };
+	uart = (struct uart_model){ .fn = fake_add(b.fake, BDF, 0x1b36, 0x0002) };
 	fake_bar_register(uart.fn, 0, PORT | PCI_BASE_ADDRESS_SPACE_IO, 16);
 	fake_writable(uart.fn, PCI_BASE_ADDRESS_0, 4, 0xfff8);
 	fake_set(uart.fn, PCI_INTERRUPT_PIN, 1, 1);
-	fake_enumerate(fake, &devs);
-	dev = devs.dev;
-	dev->driver = &serial_driver.pci;
-	heap = (struct arena){ (u64)(uintptr_t)malloc(HEAP), HEAP, 0 };
-	fake_x86.irq_on = true;
+	driver_bench_attach(&b, &serial_driver);
+	fake_x86_tick(drain);
 	return 0;
 }
 
 static int end(void **state)
 {
 	(void)state;
-	free((void *)(uintptr_t)heap.base);
-	fake_pci_free(fake);
+	driver_bench_end(&b);
 	return 0;
 }
 
-/* Reset and probed. A handler outlives its test: each has a line of its own. */
 static void bring_up(void)
 {
-	static const u8 pci_lines[] = { 3, 4, 5, 6, 9, 10, 11, 12, 14 };
-	static unsigned int taken;
-
-	assert_true(taken < ARRAY_SIZE(pci_lines));
-	line = pci_lines[taken++];
-	fake_set(uart.fn, PCI_INTERRUPT_LINE, 1, line);
-	assert_int_equal(dev->driver->reset(dev), OK);
-	assert_int_equal(dev->driver->probe(dev, &env), OK);
-	fake_log_start();
+	line = driver_bench_line(&b);
+	assert_int_equal(driver_bench_bring_up(&b), OK);
 }
 
 static enum status work(void)
 {
-	enum status s = driver_of(dev)->work(dev, false);
+	enum status s = driver_bench_work(&b, false);
 
-	dev->working = s == OK;
+	b.dev->working = s == OK;
 	return s;
 }
 
 static void assert_silent(void)
 {
 	assert_int_equal(uart.ier, 0);
-	assert_false(fake_i8259.pic[line / 8].wires >> line % 8 & 1);
+	assert_false(fake_irq_high(line));
 }
 
 static void only_a_pci_serial_port_is_ours(void **state)
@@ -233,7 +207,7 @@ static void only_a_pci_serial_port_is_ours(void **state)
 	};
 
 	(void)state;
-	assert_true(serial_driver.pci.match(dev));
+	assert_true(serial_driver.pci.match(b.dev));
 	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
 		assert_false(serial_driver.pci.match(&others[i]));
 }
@@ -244,45 +218,44 @@ static void reset_silences_a_port_whatever_it_was_doing(void **state)
 	fake_set(uart.fn, PCI_COMMAND, 2, 0x0003); /* as the previous kernel hands it over: bus master off */
 	uart.ier = 0x0f;
 	uart.lcr = 0x83; /* its owner went while it set the divisor */
-	uart.queued = 5;
+	uart.divisor[1] = 0x0c;
+	uart.queued = uart.received = 5;
 	uart.pending = true;
-	assert_int_equal(dev->driver->reset(dev), OK);
+	assert_int_equal(driver_bench_reset(&b), OK);
 	assert_int_equal(uart.ier, 0);
-	assert_int_equal(uart.lcr, 0x03);
-	assert_int_equal(uart.fcr, 0x07);
-	assert_int_equal(uart.queued, 0);
-	assert_int_equal(uart.divisor[1], 0);
+	assert_int_equal(uart.queued + uart.received, 0);
+	assert_int_equal(uart.divisor[1], 0x0c); /* what was to silence it has not gone to the divisor */
 	assert_int_equal(fake_get(uart.fn, PCI_COMMAND, 2), 0x0003);
 }
 
 static void what_is_no_idle_16550a_is_refused_with_a_line(void **state)
 {
 	(void)state;
-	assert_int_equal(dev->driver->reset(dev), OK); /* the twin; and its BAR has been sized */
+	assert_int_equal(driver_bench_reset(&b), OK); /* the twin; and its BAR has been sized */
 	fake_log_start();
 	uart.stuck = true;
-	assert_int_equal(dev->driver->reset(dev), ERR_IO);
+	assert_int_equal(driver_bench_reset(&b), ERR_IO);
 	assert_one_line("0000:00:05.0 serial: no idle 16550A: line control 0x03, interrupt identification 0xc2");
 	uart.stuck = false;
 	uart.plain = true;
 	fake_log_start();
-	assert_int_equal(dev->driver->reset(dev), ERR_IO);
+	assert_int_equal(driver_bench_reset(&b), ERR_IO);
 	assert_one_line("interrupt identification 0x01");
 	uart.gone = true;
 	fake_log_start();
-	assert_int_equal(dev->driver->reset(dev), ERR_IO);
+	assert_int_equal(driver_bench_reset(&b), ERR_IO);
 	assert_one_line("line control 0xff, interrupt identification 0xff");
 }
 
 static void without_a_line_it_is_absent(void **state)
 {
 	(void)state;
-	assert_int_equal(dev->driver->reset(dev), OK);
+	assert_int_equal(driver_bench_reset(&b), OK);
 	fake_set(uart.fn, PCI_INTERRUPT_LINE, 1, 0xff);
 	fake_log_start();
-	assert_int_equal(dev->driver->probe(dev, &env), ERR_ABSENT);
+	assert_int_equal(b.dev->driver->probe(b.dev, &b.env), ERR_ABSENT);
 	assert_one_line("INTx unavailable");
-	dev->driver->shutdown(dev); /* what was not driven says nothing */
+	b.dev->driver->shutdown(b.dev); /* what was not driven says nothing */
 	assert_int_equal(uart.bytes, 0);
 }
 
@@ -291,8 +264,6 @@ static void every_byte_goes_out_in_order_a_load_an_interrupt(void **state)
 {
 	(void)state;
 	bring_up();
-	assert_int_equal(uart.divisor[0], 1); /* 115200 baud */
-	assert_int_equal(uart.mcr, 0x0b);
 	assert_int_equal(work(), OK);
 	assert_string_equal(uart.sent, "test   0000:00:05.0 serial: working\r\n");
 	assert_int_equal(fake_i8259.taken[line], 4);
@@ -307,7 +278,7 @@ static void shutdown_sends_its_line_by_interrupt(void **state)
 	bring_up();
 	assert_int_equal(work(), OK);
 	fake_log_start();
-	dev->driver->shutdown(dev);
+	b.dev->driver->shutdown(b.dev);
 	assert_string_equal(uart.sent, "test   0000:00:05.0 serial: working\r\ntest   0000:00:05.0 serial: shutdown\r\n");
 	assert_int_equal(fake_i8259.taken[line], 8);
 	assert_int_equal(fake_log_lines(), 0);
@@ -324,7 +295,7 @@ static void shutdown_without_interrupts_gives_up_in_time(void **state)
 	fake_log_start();
 	fake_x86.irq_on = false;
 	before = time_us();
-	dev->driver->shutdown(dev);
+	b.dev->driver->shutdown(b.dev);
 	assert_uint_in_range(time_us() - before, 100000, 110000);
 	assert_one_line("0000:00:05.0 serial: no line sent by interrupt within 100 ms, 0 of 38");
 	assert_int_equal(uart.bytes, 37);
