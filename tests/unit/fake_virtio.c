@@ -253,9 +253,18 @@ static const u16 *driver_area(const struct fake_queue *q)
 	return (const u16 *)(uintptr_t)q->ring[1]; /* flags, idx, then a head each */
 }
 
-static u16 next_head(const struct fake_queue *q)
+u16 fake_virtio_head(const struct fake_virtio *v, unsigned int queue, unsigned int place)
 {
-	return driver_area(q)[2 + q->seen % q->size];
+	const struct fake_queue *q = &v->queue[queue];
+
+	return driver_area(q)[2 + (u16)(q->seen + place) % q->size];
+}
+
+static u16 take_head(struct fake_virtio *v, unsigned int queue)
+{
+	v->queue[queue].taken = fake_virtio_head(v, queue, 0);
+	v->queue[queue].seen++;
+	return v->queue[queue].taken;
 }
 
 u16 fake_virtio_available(const struct fake_virtio *v, unsigned int queue)
@@ -266,6 +275,11 @@ u16 fake_virtio_available(const struct fake_virtio *v, unsigned int queue)
 u64 fake_virtio_buffer(const struct fake_virtio *v, unsigned int queue, unsigned int descriptor)
 {
 	return desc(&v->queue[queue], descriptor)->address;
+}
+
+u32 fake_virtio_length(const struct fake_virtio *v, unsigned int queue, unsigned int descriptor)
+{
+	return desc(&v->queue[queue], descriptor)->length;
 }
 
 static void complete(const struct fake_queue *q, u32 head, u32 length)
@@ -344,7 +358,7 @@ static u32 bring_entropy(struct fake_virtio *v, u16 head)
 
 	assert_int_equal(d->flags, F_WRITE);
 	assert_true(d->length > 0);
-	for (u32 i = 0; i < n; i++)
+	for (u32 i = v->skips; i < n; i++)
 		data[i] = v->entropy[i % sizeof(v->entropy)];
 	v->reads++;
 	return v->says == FAKE_VIRTIO_ALL ? n : v->says;
@@ -394,9 +408,8 @@ static void run_queue(struct fake_virtio *v, unsigned int index)
 	if (!running(v) || (v->type == FAKE_NET && index == RECEIVE))
 		return;
 	while (fake_virtio_available(v, index)) {
-		u16 head = next_head(q);
+		u16 head = take_head(v, index);
 
-		q->seen++;
 		complete(q, head, serve(v, head));
 		any = true;
 	}
@@ -419,6 +432,31 @@ void fake_virtio_used(struct fake_virtio *v, unsigned int queue, u32 id, u32 len
 	interrupt(v, &v->queue[queue]);
 }
 
+static bool is_available(const struct fake_virtio *v, unsigned int queue, u32 head)
+{
+	for (unsigned int i = 0; i < fake_virtio_available(v, queue); i++)
+		if (fake_virtio_head(v, queue, i) == head)
+			return true;
+	return false;
+}
+
+unsigned int fake_virtio_ghosts(struct fake_virtio *v, unsigned int queue, u32 length)
+{
+	const u32 size = v->queue[queue].size;
+	const u32 beyond[] = { size, 0x7fff, 0xffff, 0x10000, 0x10000U | fake_virtio_head(v, queue, 0), 0xffffffff };
+	unsigned int n = 0;
+
+	for (u32 head = 0; head < size; head++) {
+		if (is_available(v, queue, head))
+			continue;
+		fake_virtio_used(v, queue, head, length);
+		n++;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(beyond); i++, n++)
+		fake_virtio_used(v, queue, beyond[i], length);
+	return n;
+}
+
 void fake_virtio_receive(struct fake_virtio *v, const u8 *frame, u32 size, u32 said)
 {
 	struct fake_queue *q = &v->queue[RECEIVE];
@@ -428,7 +466,7 @@ void fake_virtio_receive(struct fake_virtio *v, const u8 *frame, u32 size, u32 s
 
 	assert_true(running(v));
 	assert_true(fake_virtio_available(v, RECEIVE) > 0);
-	head = next_head(q);
+	head = take_head(v, RECEIVE);
 	d = desc(q, head);
 	data = (u8 *)(uintptr_t)d->address;
 	assert_int_equal(d->flags, F_WRITE);
@@ -436,7 +474,6 @@ void fake_virtio_receive(struct fake_virtio *v, const u8 *frame, u32 size, u32 s
 	memset(data, 0, FAKE_NET_HEADER);
 	data[10] = 1; /* 5.1.6.4: num_buffers */
 	memcpy(data + FAKE_NET_HEADER, frame, size);
-	q->seen++;
 	fake_virtio_used(v, RECEIVE, head, said);
 }
 

@@ -41,6 +41,7 @@ struct fake_virtio {
 
 	/* a source of entropy */
 	u8 entropy[4]; /* over and over */
+	u32 skips;     /* bytes at the buffer's begin that it leaves as they are */
 	u32 brings;    /* bytes a request, at most */
 	u32 says;      /* in the used ring; FAKE_VIRTIO_ALL: as many as it brought */
 
@@ -56,6 +57,7 @@ struct fake_virtio {
 		u16 enable;
 		u64 ring[3]; /* descriptors, driver area, device area */
 		u16 seen;
+		u16 taken; /* the head that was last */
 		unsigned int notified;
 	} queue[FAKE_VIRTIO_QUEUES];
 	u8 isr;
@@ -82,6 +84,8 @@ void fake_virtio_run(struct fake_virtio *v);
 
 /* An entry of the used ring, true or not, and the interrupt. */
 void fake_virtio_used(struct fake_virtio *v, unsigned int queue, u32 id, u32 length);
+/* The same of every chain that is not available, and of some that cannot be, one after the other; says how many. */
+unsigned int fake_virtio_ghosts(struct fake_virtio *v, unsigned int queue, u32 length);
 
 /* The message of an entry of the MSI-X table; none where the entry or the function is masked, or MSI-X off. */
 void fake_virtio_message(struct fake_virtio *v, unsigned int entry);
@@ -91,8 +95,11 @@ void fake_virtio_receive(struct fake_virtio *v, const u8 *frame, u32 size, u32 s
 
 /* What has been made available and not been taken. */
 u16 fake_virtio_available(const struct fake_virtio *v, unsigned int queue);
-/* The address in a descriptor. */
+/* The head that was made available so many places behind the next. */
+u16 fake_virtio_head(const struct fake_virtio *v, unsigned int queue, unsigned int place);
+/* The address in a descriptor, and the bytes there. */
 u64 fake_virtio_buffer(const struct fake_virtio *v, unsigned int queue, unsigned int descriptor);
+u32 fake_virtio_length(const struct fake_virtio *v, unsigned int queue, unsigned int descriptor);
 
 /* --- checks over the access log --- */
 

@@ -189,13 +189,11 @@ static void a_request_that_fails_is_an_error(void **state)
 	assert_one_line("virtio-blk: request type 0 sector 0: status 1");
 }
 
-/* Within a chain, the last slot's, none, and slot 0's in the lower half of a number that is none; while the driver waits. */
+/* Within a chain, of a slot that waits, of none, and the one that is awaited in the lower half of a number that is none. */
 static void ghosts(unsigned int looks)
 {
-	static const u32 heads[] = { 1, 7 * 3, 0xffff, 0x10000 };
-
-	for (size_t i = 0; looks == 2 && i < ARRAY_SIZE(heads); i++)
-		fake_virtio_used(device, 0, heads[i], 0);
+	if (looks == 2)
+		fake_virtio_ghosts(device, 0, 0);
 }
 
 static void ghosts_and_then_the_requests(unsigned int looks)
@@ -258,6 +256,8 @@ static void anothers_interrupt_on_the_line_is_not_counted(void **state)
 
 static void armed_requests_are_in_flight_until_they_land(void **state)
 {
+	unsigned int armed;
+
 	(void)state;
 	assert_int_equal(bring_up(), OK);
 	assert_int_equal(work(true), OK);
@@ -266,10 +266,12 @@ static void armed_requests_are_in_flight_until_they_land(void **state)
 	assert_int_equal(driver_bench_in_flight(&b), 0);
 	assert_int_equal(driver_bench_arm(&b), OK);
 	assert_int_equal(device->queue[0].notified, 1);
-	assert_int_equal(driver_bench_in_flight(&b), 8);
+	armed = fake_virtio_available(device, 0);
+	assert_true(armed > 1);
+	assert_int_equal(driver_bench_in_flight(&b), armed);
 	device->reads = 0;
 	fake_virtio_run(device);
-	assert_int_equal(device->reads, 8);
+	assert_int_equal(device->reads, armed);
 	assert_int_equal(driver_bench_in_flight(&b), 0);
 	assert_int_equal(device->writes, 1); /* armed requests are reads: what lands is told from what was there */
 }
@@ -282,7 +284,8 @@ static void a_small_queue_takes_as_many_requests_as_it_has_room_for(void **state
 	assert_int_equal(work(true), OK);
 	device->hold = true;
 	assert_int_equal(driver_bench_arm(&b), OK);
-	assert_int_equal(driver_bench_in_flight(&b), 2); /* three descriptors each */
+	assert_int_equal(driver_bench_in_flight(&b), 8 / 3); /* 5.2.6: header, data and status */
+	assert_int_equal(fake_virtio_available(device, 0), 8 / 3);
 	fake_virtio_run(device);
 	assert_int_equal(driver_bench_in_flight(&b), 0);
 }

@@ -375,7 +375,7 @@ static unsigned int landed_after(const struct row *row, unsigned int more)
 	fake_virtio_message(device, q->vector);
 	assert_int_equal(driver_bench_in_flight(&b), in_flight);
 	((u16 *)(uintptr_t)q->ring[2])[1]--;
-	fake_virtio_used(device, row->queue, 0, 0);
+	fake_virtio_used(device, row->queue, fake_virtio_head(device, row->queue, 0), 0);
 	return in_flight - driver_bench_in_flight(&b);
 }
 
