@@ -309,9 +309,9 @@ static u32 serve_disk(struct fake_virtio *v, u16 head)
 
 		assert_int_equal(d->flags, type == 0 ? F_NEXT | F_WRITE : F_NEXT);
 		assert_true(sector * 512 + d->length <= v->sectors * 512);
-		if (type == 0)
+		if (type == 0 && !v->empty)
 			memcpy(data, v->disk + sector * 512, d->length);
-		else
+		if (type == 1)
 			memcpy(v->disk + sector * 512, data, d->length);
 		if (type == 0 && v->corrupt)
 			data[d->length / 2] ^= 0x10;

@@ -71,6 +71,7 @@ struct fake_virtio {
 	u8 request_status;    /* of all requests to a disk; 0 is OK */
 	bool line_held;	      /* another device keeps the line up */
 	bool corrupt;	      /* one bit of what is read is another */
+	bool empty;	      /* what is read does not land */
 
 	unsigned int reads, writes, flushes; /* requests done; a frame sent is a write, bytes of entropy are a read */
 };

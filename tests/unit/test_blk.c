@@ -180,6 +180,17 @@ static void other_bytes_on_the_way_are_an_error(void **state)
 	assert_true(fake_log_has("differs from the pattern"));
 }
 
+/* What was written lies in the buffer, and does not pass for what was read. */
+static void a_read_that_brings_nothing_is_an_error(void **state)
+{
+	(void)state;
+	assert_int_equal(bring_up(), OK);
+	device->empty = true;
+	assert_int_equal(work(true), ERR_IO);
+	assert_int_equal(device->writes, 1);
+	assert_true(fake_log_has("differs from the pattern"));
+}
+
 static void a_request_that_fails_is_an_error(void **state)
 {
 	(void)state;
@@ -261,6 +272,7 @@ static void armed_requests_are_in_flight_until_they_land(void **state)
 	(void)state;
 	assert_int_equal(bring_up(), OK);
 	assert_int_equal(work(true), OK);
+	assert_int_equal(driver_bench_arm(&b), OK);
 	device->hold = true;
 	device->queue[0].notified = 0;
 	assert_int_equal(driver_bench_in_flight(&b), 0);
@@ -269,6 +281,11 @@ static void armed_requests_are_in_flight_until_they_land(void **state)
 	armed = fake_virtio_available(device, 0);
 	assert_true(armed > 1);
 	assert_int_equal(driver_bench_in_flight(&b), armed);
+	for (unsigned int i = 0; i < armed; i++) { /* what lands is told from what was there, though the same has landed before */
+		u64 data = fake_virtio_buffer(device, 0, fake_virtio_head(device, 0, i) + 1U);
+
+		assert_memory_not_equal((const void *)(uintptr_t)data, device->disk + i * PATTERN_SIZE, PATTERN_SIZE);
+	}
 	device->reads = 0;
 	fake_virtio_run(device);
 	assert_int_equal(device->reads, armed);
@@ -310,6 +327,7 @@ int main(void)
 		T(a_disk_is_not_written_where_that_was_not_asked),
 		T(a_pattern_with_a_changed_byte_is_an_error),
 		T(other_bytes_on_the_way_are_an_error),
+		T(a_read_that_brings_nothing_is_an_error),
 		T(a_request_that_fails_is_an_error),
 		T(a_completion_that_nobody_asked_for_is_not_counted),
 		T(without_msix_intx_does_it),
