@@ -10,6 +10,8 @@
 
 #define HEAP 4096
 
+struct driver_bench bench;
+
 static enum status no_map(u64 address, u64 size)
 {
 	(void)address;
@@ -23,7 +25,7 @@ static struct arena arena(void *memory, u64 size)
 	return (struct arena){ (u64)(uintptr_t)memory, size, 0 };
 }
 
-void driver_bench_begin(struct driver_bench *b)
+void bench_begin(void)
 {
 	fake_log_start();
 	fake_x86_reset();
@@ -32,84 +34,105 @@ void driver_bench_begin(struct driver_bench *b)
 	assert_int_equal(lapic_init(no_map), OK);
 	i8259_init();
 	time_init(FAKE_PM_TIMER);
-	b->fake = fake_pci_new();
+	bench.fake = fake_pci_new();
 }
 
-void driver_bench_attach(struct driver_bench *b, const struct driver *driver)
+void bench_attach(const struct driver *driver)
 {
-	fake_enumerate(b->fake, &b->devs);
-	b->dev = b->devs.dev;
-	fake_sized(b->fake, b->dev);
-	b->dev->driver = &driver->pci;
-	b->memory[0] = malloc(HEAP);
-	b->memory[1] = aligned_alloc(PAGE_SIZE, ALIGN_UP(driver->dma, PAGE_SIZE) + PAGE_SIZE);
-	b->heap = arena(b->memory[0], HEAP);
-	b->dma = arena(b->memory[1], driver->dma);
-	b->env = (struct driver_env){ &b->heap, &b->dma };
+	fake_enumerate(bench.fake, &bench.devs);
+	bench.dev = bench.devs.dev;
+	fake_sized(bench.fake, bench.dev);
+	bench.dev->driver = &driver->pci;
+	bench.memory[0] = malloc(HEAP);
+	bench.memory[1] = aligned_alloc(PAGE_SIZE, ALIGN_UP(driver->dma, PAGE_SIZE) + PAGE_SIZE);
+	bench.heap = arena(bench.memory[0], HEAP);
+	bench.dma = arena(bench.memory[1], driver->dma);
+	bench.env = (struct driver_env){ &bench.heap, &bench.dma };
 	fake_x86.irq_on = true;
 	vector_forget_unexpected();
 }
 
-void driver_bench_end(struct driver_bench *b)
+int bench_end(void **state)
 {
-	free(b->memory[0]);
-	free(b->memory[1]);
-	fake_pci_free(b->fake);
+	(void)state;
+	free(bench.memory[0]);
+	free(bench.memory[1]);
+	fake_pci_free(bench.fake);
+	return 0;
 }
 
-u8 driver_bench_line(struct driver_bench *b)
+u8 bench_line(void)
 {
 	static const u8 lines[] = { 3, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15 };
 	static unsigned int taken;
 
 	assert_true(taken < ARRAY_SIZE(lines));
-	fake_set(fake_at(b->fake, b->dev->bdf), PCI_INTERRUPT_LINE, 1, lines[taken]);
+	fake_set(fake_at(bench.fake, bench.dev->bdf), PCI_INTERRUPT_LINE, 1, lines[taken]);
 	return lines[taken++];
 }
 
-u8 driver_bench_intx(struct driver_bench *b)
+u8 bench_intx(void)
 {
-	b->dev->msix = b->dev->msi = 0;
-	return driver_bench_line(b);
+	bench.dev->msix = bench.dev->msi = 0;
+	return bench_line();
 }
 
-enum status driver_bench_reset(struct driver_bench *b)
+enum status bench_reset(void)
 {
-	return b->dev->driver->reset(b->dev);
+	return bench.dev->driver->reset(bench.dev);
 }
 
-enum status driver_bench_bring_up(struct driver_bench *b)
+enum status bench_bring_up(void)
 {
-	enum status s = driver_bench_reset(b);
+	enum status s = bench_reset();
 
 	if (s == OK) {
-		pci_set_master(b->dev);
-		s = b->dev->driver->probe(b->dev, &b->env);
+		pci_set_master(bench.dev);
+		s = bench.dev->driver->probe(bench.dev, &bench.env);
 	}
 	if (s == OK)
 		fake_log_start();
 	return s;
 }
 
-enum status driver_bench_work(struct driver_bench *b, bool write)
+enum status bench_work(bool write)
 {
-	const struct driver *driver = driver_of(b->dev);
-	enum status s = driver->work(b->dev, write);
+	const struct driver *driver = driver_of(bench.dev);
+	enum status s = driver->work(bench.dev, write);
 
-	return s == OK && driver->finish ? driver->finish(b->dev) : s;
+	return s == OK && driver->finish ? driver->finish(bench.dev) : s;
 }
 
-enum status driver_bench_arm(struct driver_bench *b)
+enum status bench_arm(void)
 {
-	return driver_of(b->dev)->arm(b->dev);
+	return driver_of(bench.dev)->arm(bench.dev);
 }
 
-unsigned int driver_bench_in_flight(const struct driver_bench *b)
+unsigned int bench_in_flight(void)
 {
-	return driver_of(b->dev)->in_flight(b->dev);
+	return driver_of(bench.dev)->in_flight(bench.dev);
 }
 
-void driver_bench_renew(struct driver_bench *b)
+void bench_anothers_interrupts(u8 line)
 {
-	b->heap.used = b->dma.used = 0;
+	fake_forget(bench.fake);
+	fake_i8259.limit = 100000;
+	fake_irq_line(line, true); /* nobody lowers it */
+	assert_true(i8259_line_disabled(line));
+	assert_no_writes(bench.fake);
+}
+
+void bench_own_interrupts(u8 line, unsigned int each)
+{
+	for (unsigned int i = 1; i <= 100; i++) {
+		assert_int_equal(bench_work(false), OK);
+		assert_int_equal(fake_i8259.taken[line], i * each);
+		assert_false(fake_irq_high(line));
+	}
+	assert_false(i8259_line_disabled(line));
+}
+
+void bench_renew(void)
+{
+	bench.heap.used = bench.dma.used = 0;
 }

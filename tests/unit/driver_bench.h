@@ -9,7 +9,7 @@
 #define BENCH_BDF PCI_BDF(0, 5, 0)
 
 /* What a driver's test stands on: a segment for its device, a CPU with interrupt controllers and a clock, and a kernel's calls. */
-struct driver_bench {
+extern struct driver_bench {
 	struct fake_pci *fake;
 	struct fake_devs devs;
 	struct pci_dev *dev; /* under test: the first function of the segment */
@@ -17,30 +17,34 @@ struct driver_bench {
 	struct arena dma; /* as much as the driver says that it takes */
 	struct driver_env env;
 	void *memory[2]; /* behind the arenas, where a test has them point elsewhere, too */
-};
+} bench;
 
-/* A segment to which the caller adds its device. */
-void driver_bench_begin(struct driver_bench *b);
-/* The device is enumerated and has this driver; interrupts are on. */
-void driver_bench_attach(struct driver_bench *b, const struct driver *driver);
-void driver_bench_end(struct driver_bench *b);
+/* A segment to which the caller adds its device; then the device is enumerated, has this driver, and interrupts are on. */
+void bench_begin(void);
+void bench_attach(const struct driver *driver);
+int bench_end(void **state); /* as cmocka wants it */
 
 /* Gives the device a line that no test before had: the 8259's driver keeps its handlers. */
-u8 driver_bench_line(struct driver_bench *b);
+u8 bench_line(void);
 /* INTx instead of messages, on such a line. */
-u8 driver_bench_intx(struct driver_bench *b);
+u8 bench_intx(void);
+
+/* The driver's calls, as a kernel makes them: reset, bus master, probe, after which the log is empty; work to its end. */
+enum status bench_reset(void);
+enum status bench_bring_up(void);
+enum status bench_work(bool write);
+enum status bench_arm(void);
+unsigned int bench_in_flight(void);
 
 /*
- * The driver's calls, as a kernel makes them: reset, bus master, probe, after which the log is empty; work to its end; and the
- * others.
+ * What holds for every device on a shared line. Another's interrupt, which nobody serves: it is not taken for the device's own, nor
+ * is the device written to, and the line is given up. And the twin, the device's own, so many each time that it works: each is
+ * taken, and the line is down afterwards.
  */
-enum status driver_bench_reset(struct driver_bench *b);
-enum status driver_bench_bring_up(struct driver_bench *b);
-enum status driver_bench_work(struct driver_bench *b, bool write);
-enum status driver_bench_arm(struct driver_bench *b);
-unsigned int driver_bench_in_flight(const struct driver_bench *b);
+void bench_anothers_interrupts(u8 line);
+void bench_own_interrupts(u8 line, unsigned int each);
 
 /* For the next kernel on the same bench: the memory is all there again. */
-void driver_bench_renew(struct driver_bench *b);
+void bench_renew(void);
 
 #endif

@@ -179,8 +179,11 @@ void fake_pci_free(struct fake_pci *fake)
 {
 	for (unsigned int i = 0; i < fake->fns; i++)
 		free(fake->fn[i]);
-	for (unsigned int i = 0; i < fake->mems; i++)
+	for (unsigned int i = 0; i < fake->mems; i++) {
+		if (fake->mem[i].free)
+			fake->mem[i].free(fake->mem[i].model);
 		free(fake->mem[i].bytes);
+	}
 	free(fake->log);
 	free(fake);
 }

@@ -47,6 +47,7 @@ struct fake_mem {
 	u32 (*read)(void *model, u64 offset, unsigned int size);
 	void (*write)(void *model, u64 offset, unsigned int size, u32 value);
 	void *model;
+	void (*free)(void *model); /* with the segment, where set */
 };
 
 struct fake_pci {

@@ -569,6 +569,14 @@ bool fake_virtio_in_order(const struct fake_virtio *v)
 	return p.driver_ok;
 }
 
+static void virtio_free(void *model)
+{
+	struct fake_virtio *v = model;
+
+	free(v->disk);
+	free(v);
+}
+
 struct fake_virtio *fake_virtio_new(struct fake_pci *fake, u16 bdf, enum fake_virtio_type type)
 {
 	/* VERSION_1; FLUSH, or MAC and STATUS; and two that nobody here wants */
@@ -583,6 +591,7 @@ struct fake_virtio *fake_virtio_new(struct fake_pci *fake, u16 bdf, enum fake_vi
 	fake->mem[fake->mems - 1].read = mmio_read;
 	fake->mem[fake->mems - 1].write = mmio_write;
 	fake->mem[fake->mems - 1].model = v;
+	fake->mem[fake->mems - 1].free = virtio_free;
 	v->type = type;
 	v->queues = type == FAKE_NET ? 2 : 1;
 	v->features = features[type] | 1ULL << 32 | 1ULL << 28 | 1ULL << 29;
@@ -597,10 +606,4 @@ struct fake_virtio *fake_virtio_new(struct fake_pci *fake, u16 bdf, enum fake_vi
 	memcpy(v->entropy, (const u8[]){ 0x3d, 0x91, 0x07, 0xe2 }, 4);
 	v->brings = v->says = FAKE_VIRTIO_ALL;
 	return v;
-}
-
-void fake_virtio_free(struct fake_virtio *v)
-{
-	free(v->disk);
-	free(v);
 }

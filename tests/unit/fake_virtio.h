@@ -76,9 +76,8 @@ struct fake_virtio {
 	unsigned int reads, writes, flushes; /* requests done; a frame sent is a write, bytes of entropy are a read */
 };
 
-/* fake_virtio_blk at bdf, with this behind its BAR. */
+/* fake_virtio_blk at bdf, with this behind its BAR; freed with the segment. */
 struct fake_virtio *fake_virtio_new(struct fake_pci *fake, u16 bdf, enum fake_virtio_type type);
-void fake_virtio_free(struct fake_virtio *v);
 
 /* Does what is available; called by itself at each notification that is not held. */
 void fake_virtio_run(struct fake_virtio *v);

@@ -69,8 +69,6 @@ static struct ahci_model {
 	bool empty;	     /* each command ends without its data */
 } hba;
 
-static struct driver_bench b;
-
 /* --- the model --- */
 
 static bool counts_down(unsigned int *count)
@@ -83,7 +81,7 @@ static bool counts_down(unsigned int *count)
 static void line(void)
 {
 	u16 flags = (u16)fake_get(hba.fn, MSI + 2, 2), command = (u16)fake_get(hba.fn, PCI_COMMAND, 2);
-	bool messages = b.dev->msi && flags & PCI_MSI_FLAGS_ENABLE;
+	bool messages = bench.dev->msi && flags & PCI_MSI_FLAGS_ENABLE;
 
 	fake_irq_line(hba.fn->cfg[PCI_INTERRUPT_LINE],
 		      hba.is && hba.ghc & IE && !messages && !(command & PCI_COMMAND_INTX_DISABLE));
@@ -98,7 +96,7 @@ static void pend(struct port_model *port, u32 cause)
 	if (!(port->is & port->ie))
 		return;
 	hba.is |= 1U << (port - hba.port);
-	if (b.dev->msi && flags & PCI_MSI_FLAGS_ENABLE) {
+	if (bench.dev->msi && flags & PCI_MSI_FLAGS_ENABLE) {
 		if (cause && hba.ghc & IE && command & PCI_COMMAND_MASTER)
 			fake_lapic_message(fake_get(hba.fn, MSI + 4, 4), fake_get(hba.fn, MSI + 12, 2));
 	} else if (hba.fn->cfg[PCI_INTERRUPT_LINE]) {
@@ -134,7 +132,7 @@ static u8 *data_of(u64 table, u32 *size)
 
 static bool is_dma(u64 address, u64 size)
 {
-	return address >= b.dma.base && address + size <= b.dma.base + b.dma.size;
+	return address >= bench.dma.base && address + size <= bench.dma.base + bench.dma.size;
 }
 
 /* 4.2.2: the header, of a FIS of five doublewords and a table of one entry; 4.2.3: the table. */
@@ -264,7 +262,7 @@ static void control(u32 value)
 		assert_int_equal(hba.is, 0); /* nor does an old one come at once */
 	hba.ghc = value;
 	if (value & IE) /* whoever asks for interrupts has somebody to take them */
-		assert_true(!b.dev->msi || fake_get(hba.fn, MSI + 2, 2) & PCI_MSI_FLAGS_ENABLE);
+		assert_true(!bench.dev->msi || fake_get(hba.fn, MSI + 2, 2) & PCI_MSI_FLAGS_ENABLE);
 	line();
 }
 
@@ -351,52 +349,25 @@ static void give_disk(unsigned int port)
 static int begin(void **state)
 {
 	(void)state;
-	driver_bench_begin(&b);
-	hba = (struct ahci_model){ .fn = fake_add(b.fake, BDF, 0x8086, 0x2922), .cap = CAP, .ghc = AE, .pi = (1 << PORTS) - 1 };
+	bench_begin();
+	hba = (struct ahci_model){ .fn = fake_add(bench.fake, BDF, 0x8086, 0x2922), .cap = CAP, .ghc = AE, .pi = (1 << PORTS) - 1 };
 	hba.words[83] = 0x7400;
 	set_sectors(SECTORS);
 	give_disk(0);
 	fake_set(hba.fn, PCI_CLASS_REVISION, 4, 0x01060102);
 	fake_set(hba.fn, PCI_INTERRUPT_PIN, 1, 1);
 	fake_cap_msi(hba.fn, MSI, PCI_MSI_FLAGS_64BIT);
-	hba.bar = fake_bar(b.fake, hba.fn, 5, BAR, BAR_SIZE, false);
+	hba.bar = fake_bar(bench.fake, hba.fn, 5, BAR, BAR_SIZE, false);
 	hba.bar->read = ahci_read;
 	hba.bar->write = ahci_write;
-	driver_bench_attach(&b, &ahci_driver);
-	return 0;
-}
-
-static int end(void **state)
-{
-	(void)state;
-	driver_bench_end(&b);
+	bench_attach(&ahci_driver);
 	return 0;
 }
 
 static void again(void **state)
 {
-	end(state);
+	bench_end(state);
 	begin(state);
-}
-
-static enum status bring_up(void)
-{
-	return driver_bench_bring_up(&b);
-}
-
-static enum status work(void)
-{
-	return driver_bench_work(&b, false);
-}
-
-static enum status arm(void)
-{
-	return driver_bench_arm(&b);
-}
-
-static unsigned int in_flight(void)
-{
-	return driver_bench_in_flight(&b);
 }
 
 static void assert_took(u32 begun, double ms, unsigned int looks)
@@ -416,7 +387,7 @@ static void only_ahci_controllers_are_its_own(void **state)
 	static const u32 others[] = { 0x010600, 0x010602, 0x01018a, 0x010400, 0x020601 };
 
 	(void)state;
-	assert_true(ahci_driver.pci.match(b.dev));
+	assert_true(ahci_driver.pci.match(bench.dev));
 	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
 		assert_false(ahci_driver.pci.match(&(struct pci_dev){ .class = others[i] }));
 }
@@ -437,12 +408,12 @@ static void reset_stops_every_port_and_lowers_the_line(void **state)
 	hba.resets = 5;
 	line();
 	assert_true(fake_irq_high(7));
-	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(bench_reset(), OK);
 	assert_false(fake_irq_high(7));
 	assert_int_equal(hba.resets, 0);
 	for (unsigned int i = 0; i < PORTS; i++)
 		assert_int_equal(hba.port[i].cmd | hba.port[i].ci | hba.port[i].ie | hba.port[i].is, 0);
-	assert_writes(b.fake, want);
+	assert_writes(bench.fake, want);
 	assert_int_equal(fake_get(hba.fn, PCI_COMMAND, 2), 0x0002);
 	assert_int_equal(fake_log_lines(), 0);
 }
@@ -455,8 +426,8 @@ static void it_speaks_ahci_first(void **state)
 	(void)state;
 	hba.ghc = 0;
 	hba.forgets = true;
-	assert_int_equal(driver_bench_reset(&b), OK);
-	assert_writes(b.fake, want);
+	assert_int_equal(bench_reset(), OK);
+	assert_writes(bench.fake, want);
 	assert_int_equal(hba.ghc, AE);
 }
 
@@ -464,7 +435,7 @@ static void memory_is_enabled_before_it_is_used(void **state)
 {
 	(void)state;
 	fake_set(hba.fn, PCI_COMMAND, 2, 0);
-	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(bench_reset(), OK);
 	assert_int_equal(fake_get(hba.fn, PCI_COMMAND, 2), PCI_COMMAND_MEMORY);
 }
 
@@ -474,13 +445,13 @@ static void a_reset_that_does_not_end_is_given_up_after_a_second(void **state)
 
 	(void)state;
 	hba.resets = NEVER;
-	assert_int_equal(driver_bench_reset(&b), ERR_TIMEOUT);
+	assert_int_equal(bench_reset(), ERR_TIMEOUT);
 	assert_took(begun, 1000, 3);
 	assert_one_line("0000:00:06.0 ahci: not reset within 1000 ms, 0x80000001");
 	/* The twin: it does, just in time. */
 	again(state);
 	hba.resets = (u32)(990 * TICKS_MS) / fake_x86.pm_step;
-	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(bench_reset(), OK);
 	assert_int_equal(fake_log_lines(), 0);
 }
 
@@ -488,14 +459,14 @@ static void a_bar_without_room_for_its_ports_is_refused_with_a_line(void **state
 {
 	(void)state;
 	hba.pi = 0x80000000;
-	assert_int_equal(driver_bench_reset(&b), ERR_RANGE);
+	assert_int_equal(bench_reset(), ERR_RANGE);
 	assert_one_line("ahci is at 0x0 of BAR 5, 4352 bytes: the BAR has 4096");
-	assert_no_writes(b.fake);
+	assert_no_writes(bench.fake);
 	again(state);
 	hba.pi = 0x20000000; /* the twin: 30 ports fill it */
-	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(bench_reset(), OK);
 	fake_set(hba.fn, PCI_BASE_ADDRESS_0 + 20, 4, 0);
-	assert_int_equal(driver_bench_reset(&b), ERR_ABSENT);
+	assert_int_equal(bench_reset(), ERR_ABSENT);
 	assert_one_line("ahci is in BAR 5, which is no assigned memory BAR");
 }
 
@@ -505,15 +476,15 @@ static void one_that_goes_has_not_done_its_work(void **state)
 	unsigned int all, n = 0;
 	enum status s;
 
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
-	all = b.fake->logged;
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
+	all = bench.fake->logged;
 	do {
 		again(state);
 		fake_x86.pm_step = 1 << 20;
 		hba.fn->answers = (int)n++;
-		s = bring_up();
-		s = s == OK ? work() : s;
+		s = bench_bring_up();
+		s = s == OK ? bench_work(false) : s;
 	} while (s != OK);
 	assert_int_equal(n - 1, all); /* the last is PxCI, without which nothing has ended */
 }
@@ -529,11 +500,11 @@ static void without_a_drive_it_says_so_soon_and_starts_nothing(void **state)
 	hba.port[3].ssts = 0x001; /* a device without a link */
 	hba.port[4].ssts = 0x004; /* switched off */
 	begun = fake_x86.pm_timer;
-	assert_int_equal(bring_up(), ERR_ABSENT);
+	assert_int_equal(bench_bring_up(), ERR_ABSENT);
 	assert_took(begun, 10, 4);
 	assert_one_line("0000:00:06.0 ahci: no drive");
 	assert_nothing_runs();
-	assert_int_equal(b.dma.used, 0);
+	assert_int_equal(bench.dma.used, 0);
 	assert_int_equal(fake_get(hba.fn, MSI + 2, 2), PCI_MSI_FLAGS_64BIT);
 }
 
@@ -545,8 +516,8 @@ static void the_first_port_with_a_device_is_taken(void **state)
 		give_disk(PORTS - 1);
 		hba.pi = 1U << n | 1U << (PORTS - 1); /* the model fails where another is touched */
 		hba.cap = (CAP & ~31U) | 1;	      /* two, whatever their numbers */
-		assert_int_equal(bring_up(), OK);
-		assert_int_equal(work(), OK);
+		assert_int_equal(bench_bring_up(), OK);
+		assert_int_equal(bench_work(false), OK);
 		for (unsigned int i = 0; i < PORTS; i++)
 			assert_int_equal(hba.port[i].cmd & ST, i == n);
 		again(state);
@@ -558,13 +529,13 @@ static void a_device_may_be_late(void **state)
 	(void)state;
 	hba.links = 20;
 	hba.waits = 1000;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	assert_int_equal(hba.links + hba.waits, 0);
 	/* The twin: one that never gets ready is given up after ten seconds. */
 	again(state);
 	hba.waits = NEVER;
 	fake_x86.pm_step = 3580;
-	assert_int_equal(bring_up(), ERR_TIMEOUT);
+	assert_int_equal(bench_bring_up(), ERR_TIMEOUT);
 	assert_true(fake_log_has("0000:00:06.0 ahci: not ready within 10000 ms, 0x7f"));
 	assert_nothing_runs();
 }
@@ -573,7 +544,7 @@ static void what_is_no_disk_is_left_alone_with_a_line(void **state)
 {
 	(void)state;
 	hba.port[0].sig = SIG_ATAPI;
-	assert_int_equal(bring_up(), ERR_ABSENT);
+	assert_int_equal(bench_bring_up(), ERR_ABSENT);
 	assert_true(fake_log_has("0000:00:06.0 ahci: no disk, signature 0xeb140101"));
 	assert_nothing_runs();
 }
@@ -583,50 +554,50 @@ static void wherever_memory_runs_out_nothing_is_started(void **state)
 {
 	u64 used, last = 0;
 
-	assert_int_equal(bring_up(), OK);
-	used = b.dma.used;
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	used = bench.dma.used;
+	assert_int_equal(bench_work(false), OK);
 	hba.hold = true;
-	assert_int_equal(arm(), OK);
-	assert_int_equal(b.dma.used, used); /* whatever it takes it takes before */
+	assert_int_equal(bench_arm(), OK);
+	assert_int_equal(bench.dma.used, used); /* whatever it takes it takes before */
 	for (unsigned int slot = 0; hba.port[0].ci >> slot; slot++) {
 		u32 size;
 		u64 data = (uintptr_t)data_of(table_of(header_of(&hba.port[0], slot)), &size);
 
-		if (data + size > b.dma.base + last)
-			last = data + size - 1 - b.dma.base;
+		if (data + size > bench.dma.base + last)
+			last = data + size - 1 - bench.dma.base;
 	}
 	for (unsigned int i = 0; i < 3; i++) {
 		again(state);
 		if (i)
-			b.dma.size = i == 1 ? 0 : last;
+			bench.dma.size = i == 1 ? 0 : last;
 		else
-			b.heap.size = 0;
-		assert_int_equal(bring_up(), ERR_RANGE);
+			bench.heap.size = 0;
+		assert_int_equal(bench_bring_up(), ERR_RANGE);
 		assert_true(fake_log_has("memory: "));
 		assert_nothing_runs();
 	}
 	again(state);
-	b.dma.size = last + 1; /* the twin */
-	assert_int_equal(bring_up(), OK);
+	bench.dma.size = last + 1; /* the twin */
+	assert_int_equal(bench_bring_up(), OK);
 }
 
 /* The host's memory lies above 4 GiB, but for what is asked to lie below. */
 static void what_it_cannot_reach_is_not_given_to_it(void **state)
 {
-	const size_t size = b.dma.size;
+	const size_t size = bench.dma.size;
 	void *low;
 
 	(void)state;
 	hba.cap &= ~S64A;
-	assert_int_equal(bring_up(), ERR_ABSENT);
+	assert_int_equal(bench_bring_up(), ERR_ABSENT);
 	assert_one_line("0000:00:06.0 ahci: no DMA memory below 4 GiB, the device reaches no further");
 	assert_nothing_runs();
 	low = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
 	assert_uint_in_range((uintptr_t)low, 1, UINT32_MAX);
-	b.dma = (struct arena){ (uintptr_t)low, size, 0 };
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	bench.dma = (struct arena){ (uintptr_t)low, size, 0 };
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
 	munmap(low, size);
 }
 
@@ -634,12 +605,12 @@ static void one_that_cannot_interrupt_is_not_started(void **state)
 {
 	(void)state;
 	fake_lapic.id = 0x100; /* no message reaches it */
-	assert_int_equal(bring_up(), ERR_RANGE);
+	assert_int_equal(bench_bring_up(), ERR_RANGE);
 	assert_one_line("APIC ID 256");
 	assert_nothing_runs();
 	again(state);
-	b.dev->msi = 0;
-	assert_int_equal(bring_up(), ERR_ABSENT);
+	bench.dev->msi = 0;
+	assert_int_equal(bench_bring_up(), ERR_ABSENT);
 	assert_one_line("0000:00:06.0 ahci: INTx unavailable, Interrupt Line 0x00");
 	assert_nothing_runs();
 }
@@ -648,10 +619,10 @@ static void one_that_cannot_interrupt_is_not_started(void **state)
 static void what_happened_before_it_runs_is_forgotten(void **state)
 {
 	(void)state;
-	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(bench_reset(), OK);
 	hba.port[0].is = 0x00400000; /* PRCS: the link came */
 	hba.is = 1;
-	assert_int_equal(b.dev->driver->probe(b.dev, &b.env), OK);
+	assert_int_equal(bench.dev->driver->probe(bench.dev, &bench.env), OK);
 	assert_int_equal(hba.is | hba.port[0].is, 0);
 	assert_int_equal(fake_lapic.delivered, 0);
 }
@@ -661,8 +632,8 @@ static void what_happened_before_it_runs_is_forgotten(void **state)
 static void identify_is_answered_by_an_interrupt(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_one_line("0000:00:06.0 ahci: 8192 KiB, MSI vector 0x");
 	assert_true(fake_log_has(": 1 commands, 1 interrupts"));
 	assert_int_equal(hba.commands, 1);
@@ -681,20 +652,20 @@ static void run_late(unsigned int looks)
 static void it_may_be_answered_late_but_not_never(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	hba.hold = true;
 	fake_x86_tick(run_late);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_int_equal(fake_x86.looks, 5);
 	fake_x86_tick(NULL);
 	fake_log_start();
-	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_int_equal(bench_work(false), ERR_TIMEOUT);
 	assert_one_line("0000:00:06.0 ahci: no completed command within 5000 ms, 1 of 2");
 	/* The same without bus master: it does not even see it. */
 	again(state);
-	assert_int_equal(bring_up(), OK);
-	pci_clear_master(b.dev);
-	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_int_equal(bench_bring_up(), OK);
+	pci_clear_master(bench.dev);
+	assert_int_equal(bench_work(false), ERR_TIMEOUT);
 	assert_int_equal(hba.commands, 0);
 }
 
@@ -702,22 +673,22 @@ static void it_may_be_answered_late_but_not_never(void **state)
 static void a_command_ends_by_interrupt_alone(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	hba.ghc &= ~(u32)IE;
-	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_int_equal(bench_work(false), ERR_TIMEOUT);
 	assert_int_equal(hba.commands, 1);
 	assert_int_equal(hba.port[0].ci, 0);
 }
 
 static void without_msi_intx_does_it(void **state)
 {
-	u8 number = driver_bench_intx(&b);
+	u8 number = bench_intx();
 	char said[64];
 
 	(void)state;
 	fake_set(hba.fn, PCI_COMMAND, 2, 0x0406); /* as a kernel that used MSI leaves it */
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
 	snprintf(said, sizeof(said), "8192 KiB, INTx irq 0x%02x: 1 commands, 1 interrupts", number);
 	assert_one_line(said);
 	assert_int_equal(fake_i8259.taken[number], 1);
@@ -727,35 +698,26 @@ static void without_msi_intx_does_it(void **state)
 /* The line is shared: an interrupt without a cause in IS is another's. */
 static void an_interrupt_without_a_cause_is_not_ours(void **state)
 {
-	u8 number = driver_bench_intx(&b);
+	u8 line = bench_intx();
 
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	fake_forget(b.fake);
-	fake_i8259.limit = 100000;
-	fake_irq_line(number, true); /* nobody lowers it */
-	assert_true(i8259_line_disabled(number));
-	assert_no_writes(b.fake);
-	/* The twin: ours is, so that nobody gives up. */
+	assert_int_equal(bench_bring_up(), OK);
+	bench_anothers_interrupts(line);
 	again(state);
-	number = driver_bench_intx(&b);
-	assert_int_equal(bring_up(), OK);
-	for (unsigned int i = 0; i < 100; i++)
-		assert_int_equal(work(), OK);
-	assert_int_equal(fake_i8259.taken[number], 100);
-	assert_false(i8259_line_disabled(number));
-	assert_false(fake_irq_high(number));
+	line = bench_intx();
+	assert_int_equal(bench_bring_up(), OK);
+	bench_own_interrupts(line, 1);
 }
 
 static void one_that_cannot_be_quieted_loses_its_line(void **state)
 {
-	u8 number = driver_bench_intx(&b);
+	u8 number = bench_intx();
 
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	fake_i8259.limit = 200000;
 	hba.stuck = true;
-	work();
+	bench_work(false);
 	assert_int_equal(hba.commands, 1);
 	assert_true(i8259_line_disabled(number));
 }
@@ -764,21 +726,21 @@ static void one_that_cannot_be_quieted_loses_its_line(void **state)
 static void one_that_has_gone_did_not_interrupt(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	fake_forget(b.fake);
+	assert_int_equal(bench_bring_up(), OK);
+	fake_forget(bench.fake);
 	hba.port[0].is = 0xffffffff;
 	hba.is = 0xffffffff;
 	fake_lapic_message(fake_get(hba.fn, MSI + 4, 4), fake_get(hba.fn, MSI + 12, 2));
 	assert_int_equal(vector_unexpected_count(), 1);
-	assert_no_writes(b.fake);
+	assert_no_writes(bench.fake);
 }
 
 /* A message of an earlier event may come when its command has been seen to end: it is ours all the same. */
 static void an_interrupt_that_comes_second_is_no_stray(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
 	pend(&hba.port[0], DHRS);
 	assert_int_equal(fake_lapic.delivered, 2);
 	assert_int_equal(vector_unexpected_count(), 0);
@@ -805,10 +767,10 @@ static void an_answer_that_is_an_error_or_no_disk_s_is_one(void **state)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		assert_int_equal(bring_up(), OK);
+		assert_int_equal(bench_bring_up(), OK);
 		hba.words[83] = rows[i].word;
 		hba.fails = rows[i].fails;
-		assert_int_equal(work(), rows[i].want);
+		assert_int_equal(bench_work(false), rows[i].want);
 		assert_one_line(rows[i].line);
 		assert_int_equal(vector_unexpected_count(), 0);
 		again(state);
@@ -819,11 +781,11 @@ static void an_answer_that_is_an_error_or_no_disk_s_is_one(void **state)
 static void an_answer_without_data_is_an_error(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
 	fake_log_start();
 	hba.empty = true;
-	assert_int_equal(work(), ERR_IO);
+	assert_int_equal(bench_work(false), ERR_IO);
 	assert_one_line("0000:00:06.0 ahci: IDENTIFY DEVICE: task file 0x0, word 83 0x0000");
 }
 
@@ -836,14 +798,14 @@ static void reads_are_in_flight_until_each_is_told_of(void **state)
 	u32 sector = 0;
 
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
-	assert_int_equal(arm(), OK); /* all of it is there already */
-	assert_int_equal(in_flight(), 0);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
+	assert_int_equal(bench_arm(), OK); /* all of it is there already */
+	assert_int_equal(bench_in_flight(), 0);
 	fake_lapic.delivered = 0;
 	hba.hold = true;
-	assert_int_equal(arm(), OK);
-	all = in_flight();
+	assert_int_equal(bench_arm(), OK);
+	all = bench_in_flight();
 	assert_true(all > 1);
 	assert_int_equal(hba.port[0].ci, (1UL << all) - 1); /* from slot 0 on: the controller takes them in this order */
 	for (unsigned int n = 0; n < all; n++) {
@@ -856,7 +818,7 @@ static void reads_are_in_flight_until_each_is_told_of(void **state)
 		assert_memory_not_equal(buffer, want, 512);
 		assert_true(step(&hba.port[0]));
 		pend(&hba.port[0], DHRS);
-		assert_int_equal(in_flight(), all - 1 - n);
+		assert_int_equal(bench_in_flight(), all - 1 - n);
 		assert_memory_equal(buffer, want, size);
 		sector += size / 512;
 		free(want);
@@ -871,20 +833,20 @@ static void several_may_end_with_one_interrupt(void **state)
 	unsigned int all;
 
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
 	hba.hold = true;
-	assert_int_equal(arm(), OK);
-	all = in_flight();
+	assert_int_equal(bench_arm(), OK);
+	all = bench_in_flight();
 	for (unsigned int n = 0; n < 3; n++)
 		assert_true(step(&hba.port[0]));
-	assert_int_equal(in_flight(), all); /* nobody has told */
+	assert_int_equal(bench_in_flight(), all); /* nobody has told */
 	pend(&hba.port[0], DHRS);
-	assert_int_equal(in_flight(), all - 3);
+	assert_int_equal(bench_in_flight(), all - 3);
 	assert_int_equal(fake_lapic.delivered, 2);
 	hba.fails = true; /* and all with an error: the port stops */
 	run();
-	assert_int_equal(in_flight(), 0);
+	assert_int_equal(bench_in_flight(), 0);
 	assert_int_equal(vector_unexpected_count(), 0);
 }
 
@@ -896,11 +858,11 @@ static unsigned int armed(void **state, unsigned int slots, u64 sectors, u32 *ea
 	again(state);
 	hba.cap = S64A | (slots - 1) << 8 | (PORTS - 1);
 	set_sectors(sectors);
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
 	hba.hold = true;
-	assert_int_equal(arm(), OK);
-	n = in_flight();
+	assert_int_equal(bench_arm(), OK);
+	n = bench_in_flight();
 	assert_int_equal(hba.port[0].ci, (1UL << n) - 1);
 	data_of(table_of(header_of(&hba.port[0], 0)), each);
 	*each /= 512;
@@ -925,12 +887,12 @@ static void as_many_as_slots_and_sectors_allow(void **state)
 static void the_next_reset_ends_them(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
 	hba.hold = true;
-	assert_int_equal(arm(), OK);
-	pci_clear_master(b.dev);
-	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(bench_arm(), OK);
+	pci_clear_master(bench.dev);
+	assert_int_equal(bench_reset(), OK);
 	assert_int_equal(hba.port[0].ci, 0);
 	run();
 	assert_int_equal(hba.commands, 1);
@@ -938,7 +900,7 @@ static void the_next_reset_ends_them(void **state)
 
 int main(void)
 {
-#define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
+#define T(test) cmocka_unit_test_setup_teardown(test, begin, bench_end)
 	const struct CMUnitTest tests[] = {
 		T(only_ahci_controllers_are_its_own),
 		T(reset_stops_every_port_and_lowers_the_line),

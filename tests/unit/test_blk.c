@@ -17,34 +17,15 @@
 #include "tests/unit/fake_x86.h"
 #include "tests/unit/unit.h"
 
-static struct driver_bench b;
 static struct fake_virtio *device;
 
 static int begin(void **state)
 {
 	(void)state;
-	driver_bench_begin(&b);
-	device = fake_virtio_new(b.fake, BENCH_BDF, FAKE_BLK);
-	driver_bench_attach(&b, &virtio_blk_driver);
+	bench_begin();
+	device = fake_virtio_new(bench.fake, BENCH_BDF, FAKE_BLK);
+	bench_attach(&virtio_blk_driver);
 	return 0;
-}
-
-static int end(void **state)
-{
-	(void)state;
-	driver_bench_end(&b);
-	fake_virtio_free(device);
-	return 0;
-}
-
-static enum status bring_up(void)
-{
-	return driver_bench_bring_up(&b);
-}
-
-static enum status work(bool write)
-{
-	return driver_bench_work(&b, write);
 }
 
 static void a_free_disk_is_written_read_back_and_left_with_the_pattern(void **state)
@@ -53,8 +34,8 @@ static void a_free_disk_is_written_read_back_and_left_with_the_pattern(void **st
 	u8 sector[512];
 
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(true), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(true), OK);
 	assert_int_equal(device->writes, 1);
 	assert_int_equal(device->flushes, 1);
 	assert_true(fake_log_has("MSI-X vector"));
@@ -74,9 +55,9 @@ static void a_free_disk_is_written_read_back_and_left_with_the_pattern(void **st
 	for (size_t i = PATTERN_SECTORS * 512; i < FAKE_DISK_SECTORS * 512; i++)
 		assert_int_equal(device->disk[i], 0);
 	/* Whoever comes next finds it, and writes nothing. */
-	driver_bench_renew(&b);
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(false), OK);
+	bench_renew();
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_true(fake_log_has("pattern read, every byte matches"));
 	assert_int_equal(device->writes, 1);
 }
@@ -86,8 +67,8 @@ static void every_request_completed_by_an_interrupt_of_its_own(void **state)
 	char requests[64];
 
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(true), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(true), OK);
 	snprintf(requests, sizeof(requests), "%u requests, %u interrupts", device->reads + device->writes + device->flushes,
 		 fake_lapic.delivered);
 	assert_true(fake_log_has(requests));
@@ -102,11 +83,11 @@ static void a_disk_with_somebodys_bytes_is_not_written(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
 		device->disk[places[i]] = 1;
-		assert_int_equal(bring_up(), OK);
-		assert_int_equal(work(true), OK);
+		assert_int_equal(bench_bring_up(), OK);
+		assert_int_equal(bench_work(true), OK);
 		assert_int_equal(device->writes, 0);
 		assert_true(fake_log_has("nothing of ours on it"));
-		end(state);
+		bench_end(state);
 		begin(state);
 	}
 }
@@ -115,27 +96,27 @@ static void a_disk_that_is_too_small_or_read_only_is_not_written(void **state)
 {
 	(void)state;
 	device->sectors = FAKE_DISK_SECTORS - 1;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(true), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(true), OK);
 	assert_int_equal(device->writes, 0);
-	end(state);
+	bench_end(state);
 	begin(state);
 	device->features |= 1ULL << 5; /* VIRTIO_BLK_F_RO */
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(true), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(true), OK);
 	assert_int_equal(device->writes, 0);
-	end(state);
+	bench_end(state);
 	begin(state);
 	device->sectors = PATTERN_SECTORS - 1;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(true), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(true), OK);
 	assert_int_equal(device->reads, 0);
 	assert_true(fake_log_has("left alone"));
-	end(state);
+	bench_end(state);
 	begin(state);
 	device->sectors = PATTERN_SECTORS; /* enough to look at */
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(true), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(true), OK);
 	assert_int_equal(device->writes, 0);
 	assert_true(device->reads > 0);
 }
@@ -145,8 +126,8 @@ static void a_disk_without_flush_is_not_flushed(void **state)
 {
 	(void)state;
 	device->features &= ~(1ULL << 9);
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(true), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(true), OK);
 	assert_int_equal(device->writes, 1);
 	assert_int_equal(device->flushes, 0);
 }
@@ -154,29 +135,29 @@ static void a_disk_without_flush_is_not_flushed(void **state)
 static void a_disk_is_not_written_where_that_was_not_asked(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(false), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_int_equal(device->writes, 0);
 }
 
 static void a_pattern_with_a_changed_byte_is_an_error(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(true), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(true), OK);
 	device->disk[5 * 512 + 300] ^= 1;
 	fake_log_start();
-	assert_int_equal(work(false), ERR_IO);
+	assert_int_equal(bench_work(false), ERR_IO);
 	assert_one_line("virtio-blk: sector 5 differs from the pattern");
 }
 
 static void other_bytes_on_the_way_are_an_error(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(true), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(true), OK);
 	device->corrupt = true;
-	assert_int_equal(work(false), ERR_IO);
+	assert_int_equal(bench_work(false), ERR_IO);
 	assert_true(fake_log_has("differs from the pattern"));
 }
 
@@ -184,9 +165,9 @@ static void other_bytes_on_the_way_are_an_error(void **state)
 static void a_read_that_brings_nothing_is_an_error(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	device->empty = true;
-	assert_int_equal(work(true), ERR_IO);
+	assert_int_equal(bench_work(true), ERR_IO);
 	assert_int_equal(device->writes, 1);
 	assert_true(fake_log_has("differs from the pattern"));
 }
@@ -194,9 +175,9 @@ static void a_read_that_brings_nothing_is_an_error(void **state)
 static void a_request_that_fails_is_an_error(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	device->request_status = 1;
-	assert_int_equal(work(true), ERR_IO);
+	assert_int_equal(bench_work(true), ERR_IO);
 	assert_one_line("virtio-blk: request type 0 sector 0: status 1");
 }
 
@@ -220,28 +201,28 @@ static void ghosts_and_then_the_requests(unsigned int looks)
 static void a_completion_that_nobody_asked_for_is_not_counted(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	device->hold = true;
 	fake_x86_tick(ghosts);
-	assert_int_equal(work(true), ERR_TIMEOUT);
+	assert_int_equal(bench_work(true), ERR_TIMEOUT);
 	assert_one_line("no completed request within 5000 ms, 0 of 1");
 	/* The twin: with the real ones behind them everything goes on. */
-	end(state);
+	bench_end(state);
 	begin(state);
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	device->hold = true;
 	fake_x86_tick(ghosts_and_then_the_requests);
-	assert_int_equal(work(true), OK);
+	assert_int_equal(bench_work(true), OK);
 }
 
 static void without_msix_intx_does_it(void **state)
 {
-	u8 line = driver_bench_intx(&b);
+	u8 line = bench_intx();
 	char said[32];
 
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(true), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(true), OK);
 	snprintf(said, sizeof(said), "INTx irq 0x%02x", line);
 	assert_true(fake_log_has(said));
 	assert_int_equal(fake_i8259.delivered, device->reads + device->writes + device->flushes);
@@ -252,14 +233,14 @@ static void without_msix_intx_does_it(void **state)
 /* A shared line: another device's interrupt is counted by the line, and not by this driver. */
 static void anothers_interrupt_on_the_line_is_not_counted(void **state)
 {
-	u8 line = driver_bench_intx(&b);
+	u8 line = bench_intx();
 	char said[64];
 
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	for (unsigned int i = 0; i < 5; i++)
 		fake_irq_line(line, true); /* the driver's look at its ISR is what lowers it here */
-	assert_int_equal(work(false), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_int_equal(fake_i8259.taken[line], 5 + device->reads);
 	snprintf(said, sizeof(said), "%u requests, %u interrupts", device->reads, device->reads);
 	assert_true(fake_log_has(said));
@@ -270,17 +251,17 @@ static void armed_requests_are_in_flight_until_they_land(void **state)
 	unsigned int armed;
 
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(true), OK);
-	assert_int_equal(driver_bench_arm(&b), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(true), OK);
+	assert_int_equal(bench_arm(), OK);
 	device->hold = true;
 	device->queue[0].notified = 0;
-	assert_int_equal(driver_bench_in_flight(&b), 0);
-	assert_int_equal(driver_bench_arm(&b), OK);
+	assert_int_equal(bench_in_flight(), 0);
+	assert_int_equal(bench_arm(), OK);
 	assert_int_equal(device->queue[0].notified, 1);
 	armed = fake_virtio_available(device, 0);
 	assert_true(armed > 1);
-	assert_int_equal(driver_bench_in_flight(&b), armed);
+	assert_int_equal(bench_in_flight(), armed);
 	for (unsigned int i = 0; i < armed; i++) { /* what lands is told from what was there, though the same has landed before */
 		u64 data = fake_virtio_buffer(device, 0, fake_virtio_head(device, 0, i) + 1U);
 
@@ -289,7 +270,7 @@ static void armed_requests_are_in_flight_until_they_land(void **state)
 	device->reads = 0;
 	fake_virtio_run(device);
 	assert_int_equal(device->reads, armed);
-	assert_int_equal(driver_bench_in_flight(&b), 0);
+	assert_int_equal(bench_in_flight(), 0);
 	assert_int_equal(device->writes, 1); /* armed requests are reads: what lands is told from what was there */
 }
 
@@ -297,14 +278,14 @@ static void a_small_queue_takes_as_many_requests_as_it_has_room_for(void **state
 {
 	(void)state;
 	device->queue_max = 8;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(true), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(true), OK);
 	device->hold = true;
-	assert_int_equal(driver_bench_arm(&b), OK);
-	assert_int_equal(driver_bench_in_flight(&b), 8 / 3); /* 5.2.6: header, data and status */
+	assert_int_equal(bench_arm(), OK);
+	assert_int_equal(bench_in_flight(), 8 / 3); /* 5.2.6: header, data and status */
 	assert_int_equal(fake_virtio_available(device, 0), 8 / 3);
 	fake_virtio_run(device);
-	assert_int_equal(driver_bench_in_flight(&b), 0);
+	assert_int_equal(bench_in_flight(), 0);
 }
 
 /* With fewer than three descriptors no request can ever be made. */
@@ -312,12 +293,12 @@ static void a_queue_with_no_room_for_a_request_is_refused(void **state)
 {
 	(void)state;
 	device->queue_max = 2;
-	assert_int_not_equal(bring_up(), OK);
+	assert_int_not_equal(bench_bring_up(), OK);
 }
 
 int main(void)
 {
-#define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
+#define T(test) cmocka_unit_test_setup_teardown(test, begin, bench_end)
 	const struct CMUnitTest tests[] = {
 		T(a_free_disk_is_written_read_back_and_left_with_the_pattern),
 		T(every_request_completed_by_an_interrupt_of_its_own),

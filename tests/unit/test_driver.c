@@ -26,7 +26,6 @@
 #define MSIX  0x60
 #define TABLE 0xfe000000
 
-static struct driver_bench b;
 static struct fake_fn *fn;
 static struct fake_mem *table;
 
@@ -36,22 +35,15 @@ static int begin(void **state)
 	static const struct driver driver = { .pci = { .name = "some" } };
 
 	(void)state;
-	driver_bench_begin(&b);
+	bench_begin();
 	fake_x86.pm_timer = 0xfff000;
 	time_init(FAKE_PM_TIMER);
-	fn = fake_add(b.fake, BENCH_BDF, 0x1111, 0x0001);
+	fn = fake_add(bench.fake, BENCH_BDF, 0x1111, 0x0001);
 	fake_set(fn, PCI_INTERRUPT_PIN, 1, 1);
 	fake_cap_msi(fn, MSI, PCI_MSI_FLAGS_64BIT);
 	fake_cap_msix(fn, MSIX, 2, 0, 0);
-	table = fake_bar(b.fake, fn, 0, TABLE, 4096, false);
-	driver_bench_attach(&b, &driver);
-	return 0;
-}
-
-static int end(void **state)
-{
-	(void)state;
-	driver_bench_end(&b);
+	table = fake_bar(bench.fake, fn, 0, TABLE, 4096, false);
+	bench_attach(&driver);
 	return 0;
 }
 
@@ -60,8 +52,8 @@ static void what_is_there_already_is_not_awaited(void **state)
 	u32 count = 3, looks = fake_x86.pm_timer;
 
 	(void)state;
-	assert_int_equal(driver_await(b.dev, "thing", &count, 3, 1000000), OK);
-	assert_int_equal(driver_await(b.dev, "thing", &count, 2, 0), OK);
+	assert_int_equal(driver_await(bench.dev, "thing", &count, 3, 1000000), OK);
+	assert_int_equal(driver_await(bench.dev, "thing", &count, 2, 0), OK);
 	assert_uint_in_range(fake_x86.pm_timer - looks, 0,
 			     2 * fake_x86.pm_step); /* each wait has looked at the clock once at most */
 	assert_int_equal(fake_log_lines(), 0);
@@ -72,7 +64,7 @@ static void what_never_comes_ends_with_a_line(void **state)
 	u32 count = 1, begun = fake_x86.pm_timer;
 
 	(void)state;
-	assert_int_equal(driver_await(b.dev, "completed thing", &count, 4, 250000), ERR_TIMEOUT);
+	assert_int_equal(driver_await(bench.dev, "completed thing", &count, 4, 250000), ERR_TIMEOUT);
 	assert_one_line("0000:00:05.0 some: no completed thing within 250 ms, 1 of 4");
 	/* 250 ms of the PM timer's 3.579545 MHz, and no more than the looks that the clock itself takes. */
 	assert_uint_in_range(fake_x86.pm_timer - begun, 894886, 894886 + 3 * fake_x86.pm_step);
@@ -84,12 +76,12 @@ static void what_comes_in_time_is_no_timeout(void **state)
 
 	(void)state;
 	fake_x86.pm_reads = &growing;
-	assert_int_equal(driver_await(b.dev, "thing", &growing, 10, 1000000), OK);
+	assert_int_equal(driver_await(bench.dev, "thing", &growing, 10, 1000000), OK);
 	assert_int_equal(fake_log_lines(), 0);
 	/* The twin: the same with one look too few. */
 	growing = 0;
 	fake_x86.pm_step = 3579545 / 10;
-	assert_int_equal(driver_await(b.dev, "thing", &growing, 13, 1000000), ERR_TIMEOUT);
+	assert_int_equal(driver_await(bench.dev, "thing", &growing, 13, 1000000), ERR_TIMEOUT);
 }
 
 /* --- a register --- */
@@ -99,7 +91,7 @@ static unsigned int reads;
 
 static u32 read_values(const struct pci_dev *of, u64 address)
 {
-	assert_ptr_equal(of, b.dev);
+	assert_ptr_equal(of, bench.dev);
 	assert_int_equal(address, 0x1c);
 	reads++;
 	return values[1] ? *values++ : *values;
@@ -110,7 +102,7 @@ static enum status poll_values(const u32 *list, u32 want, u32 failed)
 {
 	values = list;
 	reads = 0;
-	return driver_poll(b.dev, "not so within %lu ms, 0x%x",
+	return driver_poll(bench.dev, "not so within %lu ms, 0x%x",
 			   &(struct driver_poll){ read_values, 0x1c, 3, want, failed, 250000 });
 }
 
@@ -153,7 +145,7 @@ static unsigned int taken, shared;
 
 static bool take(void *context)
 {
-	assert_ptr_equal(context, &b);
+	assert_ptr_equal(context, &bench);
 	taken++;
 	shared += !irq.message;
 	fake_irq_line(fn->cfg[PCI_INTERRUPT_LINE], false);
@@ -195,14 +187,14 @@ static void the_best_kind_of_interrupt_is_taken_from_the_first_on(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		bool message = rows[i].msix || rows[i].msi;
-		u8 line = driver_bench_line(&b);
+		u8 line = bench_line();
 
-		b.dev->msix = rows[i].msix;
-		b.dev->msi = rows[i].msi;
+		bench.dev->msix = rows[i].msix;
+		bench.dev->msi = rows[i].msi;
 		fake_set(fn, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE);
 		taken = shared = 0;
-		b.fake->watch = interrupt_at_once;
-		assert_int_equal(driver_connect(b.dev, take, &b, &irq), OK);
+		bench.fake->watch = interrupt_at_once;
+		assert_int_equal(driver_connect(bench.dev, take, &bench, &irq), OK);
 		interrupt();
 		assert_int_equal(taken, message ? 2 : 1); /* a line is up only when there is somebody on it */
 		assert_int_equal(shared, !message);
@@ -212,7 +204,7 @@ static void the_best_kind_of_interrupt_is_taken_from_the_first_on(void **state)
 		assert_int_equal(vector_unexpected_count(), 0);
 		snprintf(said, sizeof(said), DRIVER_IRQ_FMT, DRIVER_IRQ_ARGS(&irq));
 		assert_memory_equal(said, rows[i].kind, strlen(rows[i].kind));
-		end(state);
+		bench_end(state);
 		begin(state);
 	}
 }
@@ -222,13 +214,13 @@ static void a_line_that_firmware_has_not_routed_is_none(void **state)
 	static const u8 lines[] = { 0, 0xff };
 
 	(void)state;
-	b.dev->msix = b.dev->msi = 0;
+	bench.dev->msix = bench.dev->msi = 0;
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
 		char said[64];
 
 		fake_set(fn, PCI_INTERRUPT_LINE, 1, lines[i]);
 		fake_log_start();
-		assert_int_equal(driver_connect(b.dev, take, &b, &irq), ERR_ABSENT);
+		assert_int_equal(driver_connect(bench.dev, take, &bench, &irq), ERR_ABSENT);
 		snprintf(said, sizeof(said), "0000:00:05.0 some: INTx unavailable, Interrupt Line 0x%02x", lines[i]);
 		assert_one_line(said);
 	}
@@ -272,7 +264,7 @@ static void what_others_need_comes_before_them_and_disks_before_the_rest(void **
 
 int main(void)
 {
-#define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
+#define T(test) cmocka_unit_test_setup_teardown(test, begin, bench_end)
 	const struct CMUnitTest tests[] = {
 		T(what_is_there_already_is_not_awaited),
 		T(what_never_comes_ends_with_a_line),

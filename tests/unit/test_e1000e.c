@@ -73,8 +73,6 @@ static struct {
 	bool gone;
 } nic;
 
-static struct driver_bench b;
-
 static const u8 mac[MAC_SIZE] = { 0x52, 0x54, 0x00, 0x12, 0x34, 0x56 };
 static const u8 other[MAC_SIZE] = { 0x02, 0xc0, 0xff, 0xee, 0x00, 0x01 };
 
@@ -115,7 +113,7 @@ static void cause(u32 queue, u32 general)
 
 static bool is_dma(u64 address, u64 size)
 {
-	return address >= b.dma.base && address + size <= b.dma.base + b.dma.size;
+	return address >= bench.dma.base && address + size <= bench.dma.base + bench.dma.size;
 }
 
 static u32 entries(const struct ring *ring)
@@ -326,32 +324,25 @@ static int begin(void **state)
 	struct fake_mem *bar;
 
 	(void)state;
-	driver_bench_begin(&b);
+	bench_begin();
 	memset(&nic, 0, sizeof(nic));
-	nic.fn = fake_add(b.fake, BDF, 0x8086, 0x10d3);
+	nic.fn = fake_add(bench.fake, BDF, 0x8086, 0x10d3);
 	nic.status = LINK_UP;
 	nic.rx_status = DD | EOP;
 	fake_set(nic.fn, PCI_INTERRUPT_PIN, 1, 1);
 	fake_cap_msi(nic.fn, MSI, PCI_MSI_FLAGS_64BIT);
 	fake_cap_msix(nic.fn, MSIX, 5, 3, 0);
-	bar = fake_bar(b.fake, nic.fn, 0, BAR, BAR_SIZE, false);
+	bar = fake_bar(bench.fake, nic.fn, 0, BAR, BAR_SIZE, false);
 	bar->read = nic_read;
 	bar->write = nic_write;
-	nic.table = fake_bar(b.fake, nic.fn, 3, TABLES, 0x4000, false);
-	driver_bench_attach(&b, &e1000e_driver);
-	return 0;
-}
-
-static int end(void **state)
-{
-	(void)state;
-	driver_bench_end(&b);
+	nic.table = fake_bar(bench.fake, nic.fn, 3, TABLES, 0x4000, false);
+	bench_attach(&e1000e_driver);
 	return 0;
 }
 
 static void again(void **state)
 {
-	end(state);
+	bench_end(state);
 	begin(state);
 }
 
@@ -365,16 +356,6 @@ static void left_running(void)
 	nic.ims = 0x01f00fff;
 	nic.icr = RXQ0 | LSC;
 	fake_set(nic.fn, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_INTX_DISABLE);
-}
-
-static enum status bring_up(void)
-{
-	return driver_bench_bring_up(&b);
-}
-
-static enum status work(void)
-{
-	return driver_bench_work(&b, false);
 }
 
 static void assert_said(const char *part)
@@ -392,7 +373,7 @@ static void only_the_82574_is_its_own(void **state)
 	};
 
 	(void)state;
-	assert_true(e1000e_driver.pci.match(b.dev));
+	assert_true(e1000e_driver.pci.match(bench.dev));
 	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
 		assert_false(e1000e_driver.pci.match(&others[i]));
 }
@@ -408,8 +389,8 @@ static void it_sees_interrupts_rings_and_requests_end_before_its_reset(void **st
 
 	(void)state;
 	left_running();
-	assert_int_equal(driver_bench_reset(&b), OK);
-	assert_writes(b.fake, want);
+	assert_int_equal(bench_reset(), OK);
+	assert_writes(bench.fake, want);
 	assert_int_equal(nic.resets, 1);
 	assert_int_equal(nic.ims | nic.icr | (nic.rctl & EN) | (nic.tctl & EN), 0);
 	assert_int_equal(fake_get(nic.fn, PCI_COMMAND, 2), PCI_COMMAND_MEMORY | PCI_COMMAND_INTX_DISABLE);
@@ -419,7 +400,7 @@ static void it_sees_interrupts_rings_and_requests_end_before_its_reset(void **st
 /* A line that is up since the previous kernel's time goes down, and nothing of its comes once bus master is on. */
 static void nothing_of_before_comes_after(void **state)
 {
-	u8 line = driver_bench_intx(&b);
+	u8 line = bench_intx();
 
 	(void)state;
 	left_running();
@@ -430,7 +411,7 @@ static void nothing_of_before_comes_after(void **state)
 	nic.rx = (struct ring){ .length = 128, .tail = 1 };
 	fake_set(nic.fn, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	assert_true(may_receive());
-	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(bench_reset(), OK);
 	assert_false(may_receive());
 	assert_false(fake_irq_high(line));
 }
@@ -452,14 +433,14 @@ static void each_wait_is_given_up_when_its_time_is_up(void **state)
 
 		left_running();
 		*rows[i].fault = true;
-		assert_int_equal(driver_bench_reset(&b), ERR_TIMEOUT);
+		assert_int_equal(bench_reset(), ERR_TIMEOUT);
 		assert_uint_in_range(fake_x86.pm_timer - begun, rows[i].ms * 3579UL, rows[i].ms * 3580UL + 40 * fake_x86.pm_step);
 		assert_one_line(rows[i].said);
 		/* The twin. */
 		fake_log_start();
 		*rows[i].fault = false;
 		left_running();
-		assert_int_equal(driver_bench_reset(&b), OK);
+		assert_int_equal(bench_reset(), OK);
 		assert_int_equal(fake_log_lines(), 0);
 		again(state);
 	}
@@ -470,9 +451,9 @@ static void one_that_has_gone_is_absent(void **state)
 	(void)state;
 	nic.gone = true;
 	fake_log_start();
-	assert_int_equal(driver_bench_reset(&b), ERR_ABSENT);
+	assert_int_equal(bench_reset(), ERR_ABSENT);
 	assert_one_line(" e1000e: does not answer");
-	assert_no_writes(b.fake);
+	assert_no_writes(bench.fake);
 }
 
 /* Wherever it goes: an error or nothing, in bounded time. */
@@ -485,8 +466,8 @@ static void one_that_goes_has_not_done_its_work(void **state)
 		again(state);
 		fake_x86.pm_step = 1 << 16;
 		nic.fn->answers = (int)n++;
-		s = bring_up();
-		s = s == OK ? work() : s;
+		s = bench_bring_up();
+		s = s == OK ? bench_work(false) : s;
 	} while (s != OK || !fake_log_has("10.0.2.2 is at"));
 	assert_uint_in_range(n, 50, 500);
 }
@@ -494,8 +475,8 @@ static void one_that_goes_has_not_done_its_work(void **state)
 static void without_registers_it_is_refused_with_a_line(void **state)
 {
 	(void)state;
-	b.dev->bar_size[0] = BAR_SIZE / 2;
-	assert_int_equal(driver_bench_reset(&b), ERR_RANGE);
+	bench.dev->bar_size[0] = BAR_SIZE / 2;
+	assert_int_equal(bench_reset(), ERR_RANGE);
 	assert_int_equal(fake_log_lines(), 1);
 	assert_int_equal(nic.resets, 0);
 }
@@ -506,8 +487,8 @@ static void a_frame_goes_out_and_the_answer_comes_by_msix(void **state)
 {
 	(void)state;
 	left_running(); /* what a reset that resets nothing leaves */
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_int_equal(nic.frames, 1);
 	assert_int_equal(fake_get(nic.fn, MSIX + 2, 2), 0x8004);
 	assert_int_equal(fake_get(nic.fn, MSI + 2, 2) & PCI_MSI_FLAGS_ENABLE, 0);
@@ -520,9 +501,9 @@ static void a_frame_goes_out_and_the_answer_comes_by_msix(void **state)
 static void without_msix_msi_does_it(void **state)
 {
 	(void)state;
-	b.dev->msix = 0;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	bench.dev->msix = 0;
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_int_equal(fake_get(nic.fn, MSI + 2, 2) & PCI_MSI_FLAGS_ENABLE, 1);
 	assert_int_equal(fake_get(nic.fn, MSIX + 2, 2), 4);
 	assert_said("link up, MSI vector 0x");
@@ -531,13 +512,13 @@ static void without_msix_msi_does_it(void **state)
 
 static void without_either_intx_does_it(void **state)
 {
-	u8 line = driver_bench_intx(&b);
+	u8 line = bench_intx();
 	char said[64];
 
 	(void)state;
 	fake_set(nic.fn, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_INTX_DISABLE);
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
 	snprintf(said, sizeof(said), "link up, INTx irq 0x%02x: 1 frames out, 1 in", line);
 	assert_said(said);
 	assert_false(fake_irq_high(line));
@@ -546,33 +527,26 @@ static void without_either_intx_does_it(void **state)
 /* The line is shared: without a cause of ours, or with one that nobody asked for, it is another's. */
 static void an_interrupt_without_a_cause_is_not_ours(void **state)
 {
-	u8 line = driver_bench_intx(&b);
+	u8 line = bench_intx();
 
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	nic.icr = LSC;
-	fake_forget(b.fake);
-	fake_i8259.limit = 100000;
-	fake_irq_line(line, true); /* nobody lowers it */
-	assert_true(i8259_line_disabled(line));
-	assert_no_writes(b.fake);
-	/* The twin: ours is, so that nobody gives up. */
+	bench_anothers_interrupts(line);
 	again(state);
-	line = driver_bench_intx(&b);
-	assert_int_equal(bring_up(), OK);
-	for (unsigned int i = 0; i < 100; i++)
-		assert_int_equal(work(), OK);
-	assert_false(i8259_line_disabled(line));
+	line = bench_intx();
+	assert_int_equal(bench_bring_up(), OK);
+	bench_own_interrupts(line, 2); /* its own frame, and the answer */
 }
 
 /* The vector is not shared: a message that comes when its cause has been served is no stray. */
 static void a_message_that_comes_late_is_ours(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	fake_forget(b.fake);
+	assert_int_equal(bench_bring_up(), OK);
+	fake_forget(bench.fake);
 	fake_lapic_message(fake_mem_get(nic.table, 0, 4), fake_mem_get(nic.table, 8, 4));
-	assert_no_writes(b.fake);
+	assert_no_writes(bench.fake);
 	assert_int_equal(vector_unexpected_count(), 0);
 	/* The twin: one that nobody has. */
 	fake_lapic_message(fake_mem_get(nic.table, 0, 4), 0xee);
@@ -582,14 +556,14 @@ static void a_message_that_comes_late_is_ours(void **state)
 static void a_frame_that_is_not_written_back_was_not_sent(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	nic.no_write_back = true;
-	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_int_equal(bench_work(false), ERR_TIMEOUT);
 	assert_one_line("0000:00:07.0 e1000e: no transmitted frame within 1000 ms, 0 of 1");
 	again(state);
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	nic.holds_messages = true; /* written back, and no interrupt */
-	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_int_equal(bench_work(false), ERR_TIMEOUT);
 }
 
 static void what_is_written_back_wrong_is_no_frame(void **state)
@@ -606,11 +580,11 @@ static void what_is_written_back_wrong_is_no_frame(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		again(state);
-		assert_int_equal(bring_up(), OK);
+		assert_int_equal(bench_bring_up(), OK);
 		nic.rx_status = rows[i].status;
 		nic.rx_errors = rows[i].errors;
 		nic.rx_length = rows[i].length;
-		assert_int_equal(work(), OK);
+		assert_int_equal(bench_work(false), OK);
 		snprintf(said, sizeof(said), "1 frames out, %u in", rows[i].frames);
 		assert_said(said);
 		assert_int_equal(fake_log_has("10.0.2.2 is at"), rows[i].frames);
@@ -622,9 +596,9 @@ static void what_is_written_back_wrong_is_no_frame(void **state)
 static void a_descriptor_that_is_not_written_back_is_not_looked_at(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	nic.rx_status = 0;
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_said("no answer to ARP within 1000 ms, 0 of 1");
 	assert_said("1 frames out, 0 in");
 	assert_int_equal(offered(&nic.rx), entries(&nic.rx) - 2); /* nor given back */
@@ -633,9 +607,9 @@ static void a_descriptor_that_is_not_written_back_is_not_looked_at(void **state)
 static void nobody_has_to_answer(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	nic.silent = true;
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_said("no answer to ARP within 1000 ms, 0 of 1");
 	assert_false(fake_log_has("10.0.2.2 is at"));
 }
@@ -643,21 +617,21 @@ static void nobody_has_to_answer(void **state)
 static void a_link_may_be_down(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	nic.status = 0;
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_one_line("e1000e: 52:54:00:12:34:56 link down");
-	assert_int_equal(driver_bench_arm(&b), OK);
+	assert_int_equal(bench_arm(), OK);
 	assert_int_equal(nic.frames, 0);
-	assert_int_equal(driver_bench_in_flight(&b), offered(&nic.rx));
+	assert_int_equal(bench_in_flight(), offered(&nic.rx));
 }
 
 static void the_rings_go_round(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	for (unsigned int i = 0; i < 20; i++)
-		assert_int_equal(work(), OK);
+		assert_int_equal(bench_work(false), OK);
 	assert_said(": 20 frames out, 20 in, 40 interrupts");
 }
 
@@ -668,7 +642,7 @@ static void several_frames_may_come_with_one_interrupt(void **state)
 	u32 buffers;
 
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	buffers = offered(&nic.rx);
 	nic.holds_messages = true;
 	for (unsigned int i = 0; i < buffers + 1; i++)
@@ -677,7 +651,7 @@ static void several_frames_may_come_with_one_interrupt(void **state)
 	nic.holds_messages = false;
 	signal();
 	assert_int_equal(offered(&nic.rx), buffers);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	snprintf(said, sizeof(said), "1 frames out, %u in", buffers + 1);
 	assert_said(said);
 }
@@ -687,18 +661,18 @@ static void buffers_and_a_frame_are_in_flight(void **state)
 	u32 buffers;
 
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	buffers = offered(&nic.rx);
-	assert_int_equal(driver_bench_in_flight(&b), buffers);
+	assert_int_equal(bench_in_flight(), buffers);
 	nic.holds_messages = true;
-	assert_int_equal(driver_bench_arm(&b), OK);
-	assert_int_equal(driver_bench_in_flight(&b), buffers + 1);
-	assert_int_equal(driver_bench_arm(&b), OK); /* one at a time */
+	assert_int_equal(bench_arm(), OK);
+	assert_int_equal(bench_in_flight(), buffers + 1);
+	assert_int_equal(bench_arm(), OK); /* one at a time */
 	assert_int_equal(nic.frames, 1);
 	nic.holds_messages = false;
 	signal();
-	assert_int_equal(driver_bench_in_flight(&b), buffers);
-	assert_int_equal(driver_bench_arm(&b), OK);
+	assert_int_equal(bench_in_flight(), buffers);
+	assert_int_equal(bench_arm(), OK);
 	assert_int_equal(nic.frames, 2);
 }
 
@@ -707,29 +681,29 @@ static void wherever_memory_runs_out_it_is_not_enabled(void **state)
 {
 	u64 ends[5] = { 0 }, buffer;
 
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	memcpy(&buffer, descriptor(&nic.rx, entries(&nic.rx) - 1), 8);
-	ends[2] = (uintptr_t)descriptor(&nic.rx, entries(&nic.rx)) - 1 - b.dma.base;
-	ends[3] = (uintptr_t)descriptor(&nic.tx, entries(&nic.tx)) - 1 - b.dma.base;
-	ends[4] = buffer + BUFFER - 1 - b.dma.base;
+	ends[2] = (uintptr_t)descriptor(&nic.rx, entries(&nic.rx)) - 1 - bench.dma.base;
+	ends[3] = (uintptr_t)descriptor(&nic.tx, entries(&nic.tx)) - 1 - bench.dma.base;
+	ends[4] = buffer + BUFFER - 1 - bench.dma.base;
 	for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
 		again(state);
 		if (i)
-			b.dma.size = ends[i];
+			bench.dma.size = ends[i];
 		else
-			b.heap.size = 0;
-		assert_int_equal(bring_up(), ERR_RANGE);
+			bench.heap.size = 0;
+		assert_int_equal(bench_bring_up(), ERR_RANGE);
 		assert_int_equal((nic.rctl | nic.tctl) & EN, 0);
 		assert_int_equal(nic.ims, 0);
 	}
 	again(state);
-	b.dma.size = ends[4] + 1; /* the twin */
-	assert_int_equal(bring_up(), OK);
+	bench.dma.size = ends[4] + 1; /* the twin */
+	assert_int_equal(bench_bring_up(), OK);
 }
 
 int main(void)
 {
-#define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
+#define T(test) cmocka_unit_test_setup_teardown(test, begin, bench_end)
 	const struct CMUnitTest tests[] = {
 		T(only_the_82574_is_its_own),
 		T(it_sees_interrupts_rings_and_requests_end_before_its_reset),

@@ -35,8 +35,6 @@ static struct edu_model {
 	u32 stuck; /* bits of the interrupt status that no acknowledgement clears */
 } edu;
 
-static struct driver_bench b;
-
 /* --- the model --- */
 
 static void raise(u32 cause)
@@ -67,7 +65,7 @@ static void transfer(void)
 	if (fake_get(edu.fn, PCI_COMMAND, 2) & PCI_COMMAND_MASTER) {
 		u8 *ram = (u8 *)(uintptr_t)outside, *mine = edu.buffer + inside - 0x40000;
 
-		assert_true(outside >= b.dma.base && outside + edu.count <= b.dma.base + b.dma.size);
+		assert_true(outside >= bench.dma.base && outside + edu.count <= bench.dma.base + bench.dma.size);
 		memcpy(to_ram ? ram : mine, to_ram ? mine : ram, edu.count);
 		if (to_ram && edu.corrupt)
 			ram[edu.count - 1] ^= 1;
@@ -139,31 +137,14 @@ static int once(void **state)
 static int begin(void **state)
 {
 	(void)state;
-	driver_bench_begin(&b);
-	edu = (struct edu_model){ .fn = fake_edu(b.fake, BDF), .id = 0x010000ed };
+	bench_begin();
+	edu = (struct edu_model){ .fn = fake_edu(bench.fake, BDF), .id = 0x010000ed };
 	fake_set(edu.fn, PCI_INTERRUPT_LINE, 1, 0); /* INTx where a test wants it */
-	b.fake->mem[0].read = edu_read;
-	b.fake->mem[0].write = edu_write;
-	driver_bench_attach(&b, &edu_driver);
-	b.dma.base = DMA_BASE;
+	bench.fake->mem[0].read = edu_read;
+	bench.fake->mem[0].write = edu_write;
+	bench_attach(&edu_driver);
+	bench.dma.base = DMA_BASE;
 	return 0;
-}
-
-static int end(void **state)
-{
-	(void)state;
-	driver_bench_end(&b);
-	return 0;
-}
-
-static enum status bring_up(void)
-{
-	return driver_bench_bring_up(&b);
-}
-
-static enum status work(void)
-{
-	return driver_bench_work(&b, false);
 }
 
 static void only_edu_is_ours(void **state)
@@ -171,7 +152,7 @@ static void only_edu_is_ours(void **state)
 	static const struct pci_dev others[] = { { .vendor = 0x1234, .device = 0x1111 }, { .vendor = 0x1af4, .device = 0x11e8 } };
 
 	(void)state;
-	assert_true(edu_driver.pci.match(b.dev));
+	assert_true(edu_driver.pci.match(bench.dev));
 	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
 		assert_false(edu_driver.pci.match(&others[i]));
 }
@@ -188,7 +169,7 @@ static void reset_waits_for_the_engine_and_acknowledges_what_is_left(void **stat
 	edu.irq_status = 1;
 	*(u8 *)DMA_BASE = 0x77;
 	memset(edu.buffer, 0x11, sizeof(edu.buffer));
-	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(bench_reset(), OK);
 	assert_int_equal(edu.transfers, 1);
 	assert_int_equal(edu.irq_status, 0);
 	assert_int_equal(*(u8 *)DMA_BASE, 0x77); /* it ran into the wall that bus master is */
@@ -201,11 +182,11 @@ static void reset_switches_memory_on_and_starts_nothing(void **state)
 {
 	(void)state;
 	fake_set(edu.fn, PCI_COMMAND, 2, PCI_COMMAND_INTX_DISABLE);
-	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(bench_reset(), OK);
 	assert_int_equal(fake_get(edu.fn, PCI_COMMAND, 2), PCI_COMMAND_INTX_DISABLE | PCI_COMMAND_MEMORY);
-	for (unsigned int i = 0; i < b.fake->logged; i++)
-		if (b.fake->log[i].kind == FAKE_MEM_WRITE)
-			assert_int_equal(b.fake->log[i].where, FAKE_EDU_BAR + 0x64);
+	for (unsigned int i = 0; i < bench.fake->logged; i++)
+		if (bench.fake->log[i].kind == FAKE_MEM_WRITE)
+			assert_int_equal(bench.fake->log[i].where, FAKE_EDU_BAR + 0x64);
 }
 
 static void an_engine_that_never_stops_is_given_up_with_a_line(void **state)
@@ -213,7 +194,7 @@ static void an_engine_that_never_stops_is_given_up_with_a_line(void **state)
 	(void)state;
 	edu.command = 7;
 	edu.runs = -1U;
-	assert_int_equal(driver_bench_reset(&b), ERR_TIMEOUT);
+	assert_int_equal(bench_reset(), ERR_TIMEOUT);
 	assert_one_line("0000:00:04.0 edu: DMA still runs after 1000 ms, command 0x7");
 }
 
@@ -222,25 +203,25 @@ static void an_interrupt_that_cannot_be_acknowledged_is_an_error_with_a_line(voi
 	(void)state;
 	edu.irq_status = 0x103;
 	edu.stuck = 0x102;
-	assert_int_equal(driver_bench_reset(&b), ERR_IO);
+	assert_int_equal(bench_reset(), ERR_IO);
 	assert_one_line("0000:00:04.0 edu: interrupt status 0x102 stays set after it was acknowledged");
 	edu.stuck = 0; /* the twin */
-	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(bench_reset(), OK);
 }
 
 static void one_that_goes_during_reset_is_an_error_with_a_line(void **state)
 {
 	unsigned int all;
 
-	assert_int_equal(driver_bench_reset(&b), OK);
-	all = b.fake->logged;
+	assert_int_equal(bench_reset(), OK);
+	all = bench.fake->logged;
 	assert_true(all > 5);
 	for (unsigned int n = 0; n < all; n++) {
-		end(state);
+		bench_end(state);
 		begin(state);
 		edu.fn->answers = (int)n;
 		fake_x86.pm_step = 100000;
-		if (driver_bench_reset(&b) == OK || fake_log_lines() != 1)
+		if (bench_reset() == OK || fake_log_lines() != 1)
 			fail_msg("gone after %u of %u accesses: %u lines", n, all, fake_log_lines());
 	}
 }
@@ -249,33 +230,33 @@ static void what_is_no_edu_is_refused_with_a_line(void **state)
 {
 	(void)state;
 	edu.id = 0x010000ee;
-	assert_int_equal(driver_bench_reset(&b), ERR_IO);
+	assert_int_equal(bench_reset(), ERR_IO);
 	assert_one_line("edu: identification 0x010000ee");
 	edu.id = 0x020000ed; /* another version is one */
-	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(bench_reset(), OK);
 }
 
 static void without_its_bar_it_is_refused_with_a_line(void **state)
 {
 	(void)state;
 	fake_set(edu.fn, PCI_BASE_ADDRESS_0, 4, 0);
-	assert_int_equal(driver_bench_reset(&b), ERR_ABSENT);
+	assert_int_equal(bench_reset(), ERR_ABSENT);
 	assert_one_line("edu is in BAR 0, which is no assigned memory BAR");
 }
 
 static void memory_beyond_its_reach_is_refused_with_a_line(void **state)
 {
 	(void)state;
-	b.dma.base = (uintptr_t)b.memory[1];
-	assert_int_equal(b.dev->driver->probe(b.dev, &b.env), ERR_ABSENT);
+	bench.dma.base = (uintptr_t)bench.memory[1];
+	assert_int_equal(bench.dev->driver->probe(bench.dev, &bench.env), ERR_ABSENT);
 	assert_one_line("no DMA memory below 256 MiB");
 }
 
 static void msi_and_both_directions_of_dma_work(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_int_equal(edu.transfers, 2);
 	assert_int_equal(fake_lapic.delivered, 3); /* one raised, one each transfer */
 	assert_int_equal(fake_i8259.delivered, 0);
@@ -290,8 +271,8 @@ static void intx_is_taken_before_msi_and_its_line_is_released(void **state)
 	(void)state;
 	fake_set(edu.fn, PCI_INTERRUPT_LINE, 1, 11);
 	fake_set(edu.fn, PCI_COMMAND, 2, 0x0407); /* as a kernel that used MSI leaves it */
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_int_equal(fake_i8259.taken[11], 1);
 	assert_true(fake_irq_masked(11));
 	assert_int_equal(fake_lapic.delivered, 3);
@@ -302,19 +283,19 @@ static void intx_is_taken_before_msi_and_its_line_is_released(void **state)
 static void a_byte_that_differs_is_an_error(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	edu.corrupt = true;
-	assert_int_equal(work(), ERR_IO);
+	assert_int_equal(bench_work(false), ERR_IO);
 	assert_true(fake_log_has("edu: DMA brought back"));
 }
 
 static void without_bus_master_nothing_comes(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	pci_clear_master(b.dev);
+	assert_int_equal(bench_bring_up(), OK);
+	pci_clear_master(bench.dev);
 	fake_log_start();
-	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_int_equal(bench_work(false), ERR_TIMEOUT);
 	assert_true(fake_log_has("0000:00:04.0 edu: no MSI within 1000 ms, 0 of 1"));
 	assert_int_equal(fake_lapic.delivered, 0);
 }
@@ -322,25 +303,25 @@ static void without_bus_master_nothing_comes(void **state)
 static void an_interrupt_that_never_comes_is_given_up_with_a_line(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	edu.deaf = true;
-	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_int_equal(bench_work(false), ERR_TIMEOUT);
 	assert_true(fake_log_has("0000:00:04.0 edu: no MSI within 1000 ms, 0 of 1"));
 }
 
 static void an_armed_transfer_is_in_flight_until_it_lands(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
 	edu.runs = 1;
-	assert_int_equal(driver_bench_arm(&b), OK);
-	assert_int_equal(driver_bench_in_flight(&b), 1);
+	assert_int_equal(bench_arm(), OK);
+	assert_int_equal(bench_in_flight(), 1);
 	assert_int_equal(edu.command, 7);				   /* under way, to RAM, and to be told of */
 	assert_int_not_equal(*(u8 *)(uintptr_t)edu.target, edu.buffer[0]); /* what lands is told from what is there */
 	edu_read(NULL, 0x98, 4);
 	edu_read(NULL, 0x98, 4);
-	assert_int_equal(driver_bench_in_flight(&b), 0);
+	assert_int_equal(bench_in_flight(), 0);
 	assert_memory_equal((void *)(uintptr_t)edu.target, edu.buffer, edu.count);
 }
 
@@ -349,14 +330,14 @@ static void an_interrupt_without_a_cause_is_not_ours(void **state)
 {
 	(void)state;
 	fake_set(edu.fn, PCI_INTERRUPT_LINE, 1, 5);
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	fake_i8259.limit = 10;
 	fake_irq_line(5, true); /* nobody lowers it */
 	assert_int_equal(fake_i8259.delivered, 10);
 	assert_int_equal(edu.irq_status, 0);
 	fake_irq_line(5, false);
 	fake_i8259.limit = 1000;
-	assert_int_equal(work(), OK); /* and releases the line */
+	assert_int_equal(bench_work(false), OK); /* and releases the line */
 	assert_int_equal(fake_i8259.taken[5], 11);
 }
 
@@ -364,7 +345,7 @@ static void one_that_has_gone_claims_no_interrupt(void **state)
 {
 	(void)state;
 	fake_set(edu.fn, PCI_INTERRUPT_LINE, 1, 10);
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	edu.fn->answers = 0;
 	fake_x86.pm_step = 0;
 	fake_irq_line(10, true);
@@ -373,7 +354,7 @@ static void one_that_has_gone_claims_no_interrupt(void **state)
 
 int main(void)
 {
-#define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
+#define T(test) cmocka_unit_test_setup_teardown(test, begin, bench_end)
 	const struct CMUnitTest tests[] = {
 		T(only_edu_is_ours),
 		T(reset_waits_for_the_engine_and_acknowledges_what_is_left),

@@ -52,38 +52,24 @@ static const u8 reply[42] = {
 	0x00, 0x00, 0x00, 0x00,				/* tpa */
 };
 
-static struct driver_bench b;
 static struct fake_virtio *device;
 static u16 buffers; /* that the driver offers */
 
 static int begin(void **state)
 {
 	(void)state;
-	driver_bench_begin(&b);
-	device = fake_virtio_new(b.fake, BENCH_BDF, FAKE_NET);
-	driver_bench_attach(&b, &virtio_net_driver);
-	return 0;
-}
-
-static int end(void **state)
-{
-	(void)state;
-	driver_bench_end(&b);
-	fake_virtio_free(device);
+	bench_begin();
+	device = fake_virtio_new(bench.fake, BENCH_BDF, FAKE_NET);
+	bench_attach(&virtio_net_driver);
 	return 0;
 }
 
 static enum status bring_up(void)
 {
-	enum status s = driver_bench_bring_up(&b);
+	enum status s = bench_bring_up();
 
 	buffers = fake_virtio_available(device, RX);
 	return s;
-}
-
-static enum status work(void)
-{
-	return driver_bench_work(&b, false);
 }
 
 static void answer(struct fake_virtio *v)
@@ -129,13 +115,13 @@ static void buffers_are_offered_before_a_frame_can_come(void **state)
 {
 	(void)state;
 	offered_before = false;
-	b.fake->watch = watch;
+	bench.fake->watch = watch;
 	assert_int_equal(bring_up(), OK);
 	assert_true(offered_before);
 	assert_true(all_buffers_offered());
 	assert_int_equal(device->queue[RX].notified, 2); /* of one again, and of all */
 	assert_int_equal(device->queue[TX].notified, 0);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_true(fake_log_has(": 1 frames out, 1 in"));
 	/* The twins: one is missing; one is there twice, and another is not. */
 	device->queue[RX].seen++;
@@ -155,7 +141,7 @@ static void a_buffer_that_came_back_is_offered_again(void **state)
 		assert_true(all_buffers_offered());
 		assert_int_equal(device->queue[RX].notified, 1 + i);
 	}
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_true(fake_log_has(": 1 frames out, 100 in"));
 }
 
@@ -173,7 +159,7 @@ static void several_frames_can_come_with_one_interrupt(void **state)
 	answer(device);
 	assert_true(all_buffers_offered());
 	assert_int_equal(device->queue[RX].notified, 2);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	snprintf(said, sizeof(said), ": 1 frames out, %u in", buffers);
 	assert_true(fake_log_has(said));
 }
@@ -184,11 +170,11 @@ static void a_small_queue_gets_as_many_buffers_as_it_has_room_for(void **state)
 	device->queue_max = 4;
 	assert_int_equal(bring_up(), OK);
 	assert_int_equal(buffers, 4);
-	assert_int_equal(driver_bench_in_flight(&b), 4);
+	assert_int_equal(bench_in_flight(), 4);
 	fake_virtio_ghosts(device, RX, 60); /* buffers that are not there */
 	assert_int_equal(fake_virtio_available(device, RX), 4);
 	device->peer = answer;
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_true(fake_log_has(IS_AT));
 }
 
@@ -200,7 +186,7 @@ static void the_probe_is_rfc_5227s_and_its_answer_is_taken(void **state)
 	device->peer = answer;
 	assert_int_equal(bring_up(), OK);
 	assert_int_equal(device->writes, 0);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_int_equal(device->writes, 1);
 	assert_int_equal(device->sent_size, sizeof(probe));
 	assert_memory_equal(device->sent, probe, sizeof(probe));
@@ -218,7 +204,7 @@ static void a_device_without_an_address_gets_one(void **state)
 	(void)state;
 	device->features &= ~(1ULL << 5); /* VIRTIO_NET_F_MAC */
 	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_int_equal(device->sent[18] & 0x03, 0x02);
 	assert_memory_equal(device->sent + 18, device->sent + 34, 6); /* source and sender */
 	assert_true(fake_log_has("02:00:00:00:00:01 link up"));
@@ -228,7 +214,7 @@ static void nobody_has_to_answer(void **state)
 {
 	(void)state;
 	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_int_equal(fake_log_lines(), 2);
 	assert_string_equal(fake_log_line(0), SILENCE);
 	assert_true(fake_log_has("link up, MSI-X vector 0x"));
@@ -241,12 +227,12 @@ static void with_the_link_down_nothing_is_sent(void **state)
 	(void)state;
 	device->link = 0xfffe;
 	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_one_line("0000:00:05.0 virtio-net: 52:54:00:12:34:56 link down");
-	assert_int_equal(driver_bench_arm(&b), OK);
+	assert_int_equal(bench_arm(), OK);
 	assert_int_equal(device->writes, 0);
 	assert_int_equal(device->queue[TX].notified, 0);
-	assert_int_equal(driver_bench_in_flight(&b), buffers);
+	assert_int_equal(bench_in_flight(), buffers);
 }
 
 /* 5.1.4.2: without the feature the link is up, and there is no such field: the device fails the test if it is read. */
@@ -256,7 +242,7 @@ static void a_device_that_tells_no_link_has_it_up(void **state)
 	device->features &= ~(1ULL << 16); /* VIRTIO_NET_F_STATUS */
 	device->link = 0;
 	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_int_equal(device->writes, 1);
 }
 
@@ -288,7 +274,7 @@ static void a_frame_that_is_no_reply_from_there_is_not_taken_for_one(void **stat
 		fake_virtio_receive(device, frame, sizeof(frame), FAKE_NET_HEADER + rows[i].size);
 		assert_true(all_buffers_offered());
 	}
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_string_equal(fake_log_line(0), SILENCE);
 	snprintf(frames, sizeof(frames), "%zu in", ARRAY_SIZE(rows));
 	assert_true(fake_log_has(frames));
@@ -296,7 +282,7 @@ static void a_frame_that_is_no_reply_from_there_is_not_taken_for_one(void **stat
 	/* The twin: the same frame, as it is. */
 	fake_log_start();
 	answer(device);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_true(fake_log_has(IS_AT));
 }
 
@@ -314,13 +300,13 @@ static void a_length_that_cannot_be_is_no_frame(void **state)
 		assert_true(all_buffers_offered());
 		assert_int_equal(device->queue[RX].notified, 2 + i);
 	}
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_string_equal(fake_log_line(0), SILENCE);
 	assert_true(fake_log_has(": 1 frames out, 0 in"));
 	/* The twin: all of the buffer. */
 	fake_log_start();
 	fake_virtio_receive(device, reply, sizeof(reply), room);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_true(fake_log_has(": 2 frames out, 1 in"));
 	assert_true(fake_log_has(IS_AT));
 }
@@ -335,7 +321,7 @@ static void a_buffer_that_was_never_offered_is_not_looked_at(void **state)
 	assert_true(all_buffers_offered());
 	assert_int_equal(device->queue[RX].notified, 1); /* nothing was offered, nobody is told */
 	device->peer = answer;
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_true(fake_log_has(": 1 frames out, 1 in"));
 	assert_true(fake_log_has(IS_AT));
 }
@@ -354,15 +340,15 @@ static void a_frame_that_was_never_sent_is_not_counted(void **state)
 	fake_virtio_ghosts(device, TX, 0);
 	device->hold = true;
 	fake_x86_tick(ghosts);
-	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_int_equal(bench_work(false), ERR_TIMEOUT);
 	assert_one_line("0000:00:05.0 virtio-net: no transmitted frame within 1000 ms, 0 of 1");
-	assert_int_equal(driver_bench_in_flight(&b), buffers + 1);
+	assert_int_equal(bench_in_flight(), buffers + 1);
 	fake_virtio_run(device);
 	fake_virtio_used(device, TX, device->queue[TX].taken, 0); /* and once more than it was */
-	assert_int_equal(driver_bench_in_flight(&b), buffers);
+	assert_int_equal(bench_in_flight(), buffers);
 	device->hold = false;
 	fake_log_start();
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_true(fake_log_has(": 2 frames out, 0 in"));
 }
 
@@ -393,11 +379,11 @@ static void frame_and_answer_come_in_either_order(void **state)
 		assert_int_equal(bring_up(), OK);
 		device->hold = true;
 		fake_x86_tick(orders[i]);
-		assert_int_equal(work(), OK);
+		assert_int_equal(bench_work(false), OK);
 		assert_int_equal(fake_log_lines(), 2);
 		assert_true(fake_log_has(": 1 frames out, 1 in"));
 		assert_true(fake_log_has(IS_AT));
-		end(state);
+		bench_end(state);
 		begin(state);
 	}
 }
@@ -410,7 +396,7 @@ static void each_vector_is_its_queues(void **state)
 	device->silent = true;
 	answer(device);
 	device->silent = false;
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_string_equal(fake_log_line(0), SILENCE);
 	assert_int_equal(fake_virtio_available(device, RX), buffers - 1);
 	answer(device);
@@ -426,14 +412,14 @@ static void answer_with_the_only_interrupt(struct fake_virtio *v)
 /* One line for both: whichever queue raised it, both are looked at. */
 static void without_msix_one_line_serves_both_queues(void **state)
 {
-	u8 line = driver_bench_intx(&b);
+	u8 line = bench_intx();
 	char said[64];
 
 	(void)state;
 	assert_int_equal(bring_up(), OK);
 	device->silent = true;
 	device->peer = answer_with_the_only_interrupt;
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	snprintf(said, sizeof(said), "link up, INTx irq 0x%02x: 1 frames out, 1 in", line);
 	assert_true(fake_log_has(said));
 	assert_true(fake_log_has(IS_AT));
@@ -444,12 +430,12 @@ static void without_msix_one_line_serves_both_queues(void **state)
 	answer(device);
 	device->silent = false;
 	fake_log_start();
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_true(fake_log_has(": 2 frames out, 2 in"));
 	assert_int_equal(fake_i8259.taken[line], 2);
 	/* A transmitted frame alone is no reason to tell the device of buffers. */
 	assert_int_equal(device->queue[RX].notified, 3);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_int_equal(device->queue[RX].notified, 3);
 	/* An interrupt of another: ISR says 0, and what lies in the queues waits for its own. */
 	device->silent = true;
@@ -462,11 +448,11 @@ static void without_msix_one_line_serves_both_queues(void **state)
 /* A table of one entry; INTx disabled, as a kernel leaves it that used MSI-X all the same. */
 static void with_too_few_vectors_intx_does_it(void **state)
 {
-	u8 line = driver_bench_line(&b);
+	u8 line = bench_line();
 	char said[64];
 
 	(void)state;
-	b.dev->inherited.msix_flags = 0;
+	bench.dev->inherited.msix_flags = 0;
 	fake_set(device->fn, FAKE_BLK_MSIX + 2, 2, 0);
 	fake_set(device->fn, PCI_COMMAND, 2, 0x0407);
 	device->peer = answer;
@@ -475,14 +461,14 @@ static void with_too_few_vectors_intx_does_it(void **state)
 	assert_int_equal(device->queue[RX].vector, 0xffff);
 	assert_int_equal(device->queue[TX].vector, 0xffff);
 	assert_int_equal(fake_get(device->fn, PCI_COMMAND, 2), 0x0007);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	snprintf(said, sizeof(said), "link up, INTx irq 0x%02x: 1 frames out, 1 in", line);
 	assert_true(fake_log_has(said));
 	assert_true(fake_log_has(IS_AT));
 	assert_int_equal(fake_i8259.taken[line], 2);
 	assert_int_equal(fake_lapic.delivered, 0);
-	for (unsigned int i = 0; i < b.fake->logged; i++) { /* MSI-X stays as it is */
-		const struct fake_access *a = &b.fake->log[i];
+	for (unsigned int i = 0; i < bench.fake->logged; i++) { /* MSI-X stays as it is */
+		const struct fake_access *a = &bench.fake->log[i];
 
 		assert_false(fake_is_write(a) && a->kind == FAKE_CFG_WRITE && a->where == FAKE_BLK_MSIX + 2);
 		assert_false(a->kind != FAKE_CFG_READ && a->kind != FAKE_CFG_WRITE && a->where - FAKE_BLK_MSIX_BAR < 0x1000);
@@ -515,25 +501,25 @@ static void buffers_and_one_more_frame_are_in_flight(void **state)
 	(void)state;
 	device->peer = answer;
 	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
-	assert_int_equal(driver_bench_in_flight(&b), buffers);
+	assert_int_equal(bench_work(false), OK);
+	assert_int_equal(bench_in_flight(), buffers);
 	device->hold = true;
-	assert_int_equal(driver_bench_arm(&b), OK);
-	assert_int_equal(driver_bench_arm(&b), OK); /* one is enough */
+	assert_int_equal(bench_arm(), OK);
+	assert_int_equal(bench_arm(), OK); /* one is enough */
 	assert_int_equal(fake_virtio_available(device, TX), 1);
-	assert_int_equal(driver_bench_in_flight(&b), buffers + 1);
+	assert_int_equal(bench_in_flight(), buffers + 1);
 	fake_virtio_run(device);
 	assert_int_equal(device->writes, 2);
 	assert_memory_equal(device->sent, probe, sizeof(probe));
-	assert_int_equal(driver_bench_in_flight(&b), buffers);
+	assert_int_equal(bench_in_flight(), buffers);
 	assert_true(all_buffers_offered());
-	assert_int_equal(driver_bench_arm(&b), OK); /* and goes out again */
-	assert_int_equal(driver_bench_in_flight(&b), buffers + 1);
+	assert_int_equal(bench_arm(), OK); /* and goes out again */
+	assert_int_equal(bench_in_flight(), buffers + 1);
 }
 
 int main(void)
 {
-#define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
+#define T(test) cmocka_unit_test_setup_teardown(test, begin, bench_end)
 	const struct CMUnitTest tests[] = {
 		T(buffers_are_offered_before_a_frame_can_come),
 		T(a_buffer_that_came_back_is_offered_again),

@@ -68,8 +68,6 @@ static struct nvme_model {
 	u16 status;
 } nvme;
 
-static struct driver_bench b;
-
 /* --- the model --- */
 
 static u32 queue_size(void)
@@ -239,7 +237,7 @@ static void nvme_write(void *model, u64 offset, unsigned int size, u32 value)
 		assert_true(nvme.csts & RDY &&
 			    value < queue_size()); /* NVMe over PCIe 1.0: it has to be there, and an entry of it */
 		*(offset == 0x1000 ? &nvme.sq_tail : &nvme.cq_head) = (u16)value;
-		if (offset != 0x1000 && !b.dev->msix)
+		if (offset != 0x1000 && !bench.dev->msix)
 			interrupt();
 		if (!nvme.hold)
 			run();
@@ -253,48 +251,31 @@ static void nvme_write(void *model, u64 offset, unsigned int size, u32 value)
 static int begin(void **state)
 {
 	(void)state;
-	driver_bench_begin(&b);
-	nvme = (struct nvme_model){ .fn = fake_add(b.fake, BDF, 0x1b36, 0x0010), .cap = CAP, .vendor = 0x1b36 };
+	bench_begin();
+	nvme = (struct nvme_model){ .fn = fake_add(bench.fake, BDF, 0x1b36, 0x0010), .cap = CAP, .vendor = 0x1b36 };
 	memset(nvme.model, ' ', 40);
 	memcpy(nvme.model, "QEMU NVMe Ctrl", 14);
 	fake_set(nvme.fn, PCI_CLASS_REVISION, 4, 0x01080202);
 	fake_set(nvme.fn, PCI_INTERRUPT_PIN, 1, 1);
 	fake_cap_msix(nvme.fn, MSIX, 2, 0, TABLE);
-	nvme.bar = fake_bar(b.fake, nvme.fn, 0, BAR, BAR_SIZE, true);
+	nvme.bar = fake_bar(bench.fake, nvme.fn, 0, BAR, BAR_SIZE, true);
 	nvme.bar->read = nvme_read;
 	nvme.bar->write = nvme_write;
-	driver_bench_attach(&b, &nvme_driver);
-	return 0;
-}
-
-static int end(void **state)
-{
-	(void)state;
-	driver_bench_end(&b);
+	bench_attach(&nvme_driver);
 	return 0;
 }
 
 static void again(void **state)
 {
-	end(state);
+	bench_end(state);
 	begin(state);
-}
-
-static enum status bring_up(void)
-{
-	return driver_bench_bring_up(&b);
-}
-
-static enum status work(void)
-{
-	return driver_bench_work(&b, false);
 }
 
 static void assert_not_enabled(void)
 {
-	for (unsigned int i = 0; i < b.fake->logged; i++)
-		if (b.fake->log[i].kind == FAKE_MEM_WRITE && b.fake->log[i].where == CC)
-			assert_false(b.fake->log[i].value & CC_EN);
+	for (unsigned int i = 0; i < bench.fake->logged; i++)
+		if (bench.fake->log[i].kind == FAKE_MEM_WRITE && bench.fake->log[i].where == CC)
+			assert_false(bench.fake->log[i].value & CC_EN);
 }
 
 static void only_nvme_controllers_are_its_own(void **state)
@@ -306,7 +287,7 @@ static void only_nvme_controllers_are_its_own(void **state)
 	};
 
 	(void)state;
-	assert_true(nvme_driver.pci.match(b.dev));
+	assert_true(nvme_driver.pci.match(bench.dev));
 	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
 		assert_false(nvme_driver.pci.match(&others[i]));
 }
@@ -322,10 +303,10 @@ static void at_a_reset_it_sees_enable_cleared_and_nothing_else(void **state)
 	nvme.cc = 0x464001;			   /* about to shut down, too */
 	nvme.csts = RDY | CFS;			   /* fatal: reset is what helps */
 	nvme.waits = 5;
-	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(bench_reset(), OK);
 	assert_int_equal(nvme.waits, 0);
 	assert_int_equal(nvme.csts & 1, 0);
-	assert_writes(b.fake, want);
+	assert_writes(bench.fake, want);
 	assert_int_equal(fake_get(nvme.fn, PCI_COMMAND, 2), 0x0002);
 	assert_int_equal(fake_log_lines(), 0);
 }
@@ -337,7 +318,7 @@ static void what_is_about_to_be_ready_becomes_ready_first(void **state)
 	nvme.cc = RUNNING;
 	nvme.csts = 0;
 	nvme.waits = 5;
-	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(bench_reset(), OK);
 	assert_int_equal(nvme.csts & 1, 0);
 }
 
@@ -345,7 +326,7 @@ static void memory_is_enabled_before_it_is_used(void **state)
 {
 	(void)state;
 	fake_set(nvme.fn, PCI_COMMAND, 2, 0);
-	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(bench_reset(), OK);
 	assert_int_equal(fake_get(nvme.fn, PCI_COMMAND, 2), PCI_COMMAND_MEMORY);
 }
 
@@ -366,7 +347,7 @@ static void one_that_does_not_turn_off_is_given_up_when_its_time_is_up(void **st
 		nvme.csts = 1;
 		nvme.waits = NEVER;
 		begun = fake_x86.pm_timer;
-		assert_int_equal(driver_bench_reset(&b), ERR_TIMEOUT);
+		assert_int_equal(bench_reset(), ERR_TIMEOUT);
 		assert_uint_in_range(fake_x86.pm_timer - begun, rows[i].ms * 3579UL, ticks + 3 * fake_x86.pm_step);
 		snprintf(said, sizeof(said), "0000:00:06.0 nvme: not reset within %u ms, status 0x1", rows[i].ms);
 		assert_one_line(said);
@@ -374,7 +355,7 @@ static void one_that_does_not_turn_off_is_given_up_when_its_time_is_up(void **st
 		fake_log_start();
 		nvme.cc = RUNNING;
 		nvme.waits = (ticks - ticks / 50) / fake_x86.pm_step;
-		assert_int_equal(driver_bench_reset(&b), OK);
+		assert_int_equal(bench_reset(), OK);
 		assert_int_equal(fake_log_lines(), 0);
 		again(state);
 	}
@@ -384,17 +365,17 @@ static void without_registers_it_is_refused_with_a_line(void **state)
 {
 	(void)state;
 	fake_set(nvme.fn, PCI_COMMAND, 2, 0);
-	b.dev->bar_size[0] = 0x1000;
-	assert_int_equal(driver_bench_reset(&b), ERR_RANGE);
+	bench.dev->bar_size[0] = 0x1000;
+	assert_int_equal(bench_reset(), ERR_RANGE);
 	assert_one_line("nvme is at 0x0 of BAR 0, 8192 bytes: the BAR has 4096");
-	assert_int_equal(b.dev->driver->probe(b.dev, &b.env), ERR_RANGE);
-	assert_no_writes(b.fake);    /* nor is its memory turned on */
-	b.dev->bar_size[0] = 0x2000; /* the twin */
-	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(bench.dev->driver->probe(bench.dev, &bench.env), ERR_RANGE);
+	assert_no_writes(bench.fake);	 /* nor is its memory turned on */
+	bench.dev->bar_size[0] = 0x2000; /* the twin */
+	assert_int_equal(bench_reset(), OK);
 	fake_set(nvme.fn, PCI_BASE_ADDRESS_0, 4, 4);
 	fake_set(nvme.fn, PCI_BASE_ADDRESS_0 + 4, 4, 0);
 	fake_log_start();
-	assert_int_equal(driver_bench_reset(&b), ERR_ABSENT);
+	assert_int_equal(bench_reset(), ERR_ABSENT);
 	assert_one_line("nvme is in BAR 0, which is no assigned memory BAR");
 }
 
@@ -403,12 +384,12 @@ static void registers_of_all_ones_are_no_controller(void **state)
 	(void)state;
 	nvme.cc = 0xffffffff;
 	fake_log_start();
-	assert_int_equal(driver_bench_reset(&b), ERR_ABSENT);
+	assert_int_equal(bench_reset(), ERR_ABSENT);
 	assert_one_line("0000:00:06.0 nvme: does not answer");
-	assert_no_writes(b.fake);
+	assert_no_writes(bench.fake);
 	nvme.cc = 0xfffffffe; /* the twin */
-	assert_int_equal(driver_bench_reset(&b), OK);
-	assert_int_equal(fake_writes(b.fake), 1);
+	assert_int_equal(bench_reset(), OK);
+	assert_int_equal(fake_writes(bench.fake), 1);
 }
 
 /* As boot/paging.c does it: half an address is none. */
@@ -425,18 +406,18 @@ static void one_that_goes_has_not_done_its_work(void **state)
 	unsigned int all, n = 0;
 	enum status s;
 
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
-	all = b.fake->logged;
-	assert_int_equal(b.fake->log[all - 1].where, BAR + 0x1000); /* the completion was acknowledged meanwhile */
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
+	all = bench.fake->logged;
+	assert_int_equal(bench.fake->log[all - 1].where, BAR + 0x1000); /* the completion was acknowledged meanwhile */
 	do {
 		again(state);
-		map = b.fake->access.map;
-		b.fake->access.map = map_46_bits;
+		map = bench.fake->access.map;
+		bench.fake->access.map = map_46_bits;
 		fake_x86.pm_step = 1 << 20;
 		nvme.fn->answers = (int)n++;
-		s = bring_up();
-		s = s == OK ? work() : s;
+		s = bench_bring_up();
+		s = s == OK ? bench_work(false) : s;
 	} while (s != OK);
 	assert_int_equal(n, all);
 }
@@ -450,11 +431,11 @@ static void doorbells_are_where_the_controller_has_them(void **state)
 	for (unsigned int n = 0; n < 16; n++) {
 		nvme.cap |= DSTRD(n);
 		if (n < 10) { /* 4096 bytes hold both */
-			assert_int_equal(bring_up(), OK);
-			assert_int_equal(work(), OK);
+			assert_int_equal(bench_bring_up(), OK);
+			assert_int_equal(bench_work(false), OK);
 			assert_int_equal(nvme.cq_head, nvme.cq_tail);
 		} else {
-			assert_int_equal(bring_up(), ERR_ABSENT);
+			assert_int_equal(bench_bring_up(), ERR_ABSENT);
 			snprintf(said, sizeof(said), "0000:00:06.0 nvme: doorbells %u bytes apart, pages of 4 KiB", 4U << n);
 			assert_one_line(said);
 			assert_not_enabled();
@@ -469,7 +450,7 @@ static void pages_larger_than_ours_are_refused_with_a_line(void **state)
 
 	for (unsigned int n = 0; n < 16; n++) {
 		nvme.cap = TO(1) | (u64)n << 48;
-		assert_int_equal(bring_up(), n ? ERR_ABSENT : OK);
+		assert_int_equal(bench_bring_up(), n ? ERR_ABSENT : OK);
 		snprintf(said, sizeof(said), "nvme: doorbells 4 bytes apart, pages of %u KiB", 4U << n);
 		if (n)
 			assert_one_line(said);
@@ -482,13 +463,13 @@ static bool in_order(const u64 *first, size_t n)
 {
 	unsigned int enabled = 0;
 
-	for (unsigned int i = 0; i < b.fake->logged; i++)
-		if (b.fake->log[i].kind == FAKE_MEM_WRITE && b.fake->log[i].where == CC && b.fake->log[i].value & CC_EN)
+	for (unsigned int i = 0; i < bench.fake->logged; i++)
+		if (bench.fake->log[i].kind == FAKE_MEM_WRITE && bench.fake->log[i].where == CC && bench.fake->log[i].value & CC_EN)
 			enabled = i;
 	for (size_t at = 0; at < n; at++) {
 		unsigned int i = 0;
 
-		while (i < enabled && (!fake_is_write(&b.fake->log[i]) || b.fake->log[i].where != first[at]))
+		while (i < enabled && (!fake_is_write(&bench.fake->log[i]) || bench.fake->log[i].where != first[at]))
 			i++;
 		if (i == enabled)
 			return false;
@@ -503,20 +484,20 @@ static void it_is_enabled_when_its_queues_and_its_interrupt_are_in_place(void **
 
 	(void)state;
 	nvme.waits = 5;
-	b.dma.used = 64; /* somebody else's: pages are pages all the same */
-	b.dma.size += PAGE_SIZE;
-	assert_int_equal(bring_up(), OK);
+	bench.dma.used = 64; /* somebody else's: pages are pages all the same */
+	bench.dma.size += PAGE_SIZE;
+	assert_int_equal(bench_bring_up(), OK);
 	assert_true(in_order(first, ARRAY_SIZE(first)));
 	assert_int_equal(nvme.csts, RDY); /* and it is awaited */
 	assert_int_equal(fake_get(nvme.fn, MSIX + 2, 2), 0x8001);
 	/* The twins: without each of them. */
 	for (size_t i = 0; i < ARRAY_SIZE(first); i++) {
-		for (unsigned int j = 0; j < b.fake->logged; j++)
-			if (b.fake->log[j].where == first[i])
-				b.fake->log[j].where ^= 1UL << 63;
+		for (unsigned int j = 0; j < bench.fake->logged; j++)
+			if (bench.fake->log[j].where == first[i])
+				bench.fake->log[j].where ^= 1UL << 63;
 		assert_false(in_order(first, ARRAY_SIZE(first)));
-		for (unsigned int j = 0; j < b.fake->logged; j++)
-			b.fake->log[j].where &= ~(1UL << 63);
+		for (unsigned int j = 0; j < bench.fake->logged; j++)
+			bench.fake->log[j].where &= ~(1UL << 63);
 	}
 }
 
@@ -525,10 +506,10 @@ static void one_that_is_never_ready_is_given_up_with_a_line(void **state)
 	u32 begun;
 
 	(void)state;
-	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(bench_reset(), OK);
 	nvme.waits = NEVER;
 	begun = fake_x86.pm_timer;
-	assert_int_equal(b.dev->driver->probe(b.dev, &b.env), ERR_TIMEOUT);
+	assert_int_equal(bench.dev->driver->probe(bench.dev, &bench.env), ERR_TIMEOUT);
 	assert_uint_in_range(fake_x86.pm_timer - begun, 500 * 3579, 500 * 3580 + 5 * fake_x86.pm_step);
 	assert_true(fake_log_has("0000:00:06.0 nvme: not ready within 500 ms, status 0x0"));
 }
@@ -539,19 +520,19 @@ static void one_that_fails_instead_of_getting_ready_is_given_up_at_once(void **s
 	u32 begun;
 
 	(void)state;
-	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(bench_reset(), OK);
 	nvme.waits = NEVER;
 	nvme.csts = CFS;
 	begun = fake_x86.pm_timer;
-	assert_int_equal(b.dev->driver->probe(b.dev, &b.env), ERR_TIMEOUT);
+	assert_int_equal(bench.dev->driver->probe(bench.dev, &bench.env), ERR_TIMEOUT);
 	assert_uint_in_range(fake_x86.pm_timer - begun, 0, 5 * fake_x86.pm_step);
 	assert_true(fake_log_has("0000:00:06.0 nvme: not ready within 500 ms, status 0x2"));
 	/* Nor is one ready that says both. */
-	driver_bench_renew(&b);
+	bench_renew();
 	nvme.cc = 0;
 	nvme.csts = CFS;
 	nvme.waits = 0;
-	assert_int_equal(b.dev->driver->probe(b.dev, &b.env), ERR_TIMEOUT);
+	assert_int_equal(bench.dev->driver->probe(bench.dev, &bench.env), ERR_TIMEOUT);
 	assert_true(fake_log_has("0000:00:06.0 nvme: not ready within 500 ms, status 0x3"));
 }
 
@@ -560,48 +541,48 @@ static void wherever_memory_runs_out_it_is_not_enabled(void **state)
 {
 	u64 ends[7] = { 0 }, used;
 
-	assert_int_equal(bring_up(), OK);
-	used = b.dma.used;
-	assert_int_equal(work(), OK);
-	assert_int_equal(b.dma.used, used); /* whatever it takes it takes before */
-	ends[1] = nvme.asq - b.dma.base;
+	assert_int_equal(bench_bring_up(), OK);
+	used = bench.dma.used;
+	assert_int_equal(bench_work(false), OK);
+	assert_int_equal(bench.dma.used, used); /* whatever it takes it takes before */
+	ends[1] = nvme.asq - bench.dma.base;
 	ends[2] = ends[1] + 64 * queue_size() - 1;
-	ends[3] = nvme.acq - b.dma.base;
+	ends[3] = nvme.acq - bench.dma.base;
 	ends[4] = ends[3] + 16 * queue_size() - 1;
-	ends[5] = nvme.page - b.dma.base;
+	ends[5] = nvme.page - bench.dma.base;
 	ends[6] = ends[5] + PAGE_SIZE - 1;
 	for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
 		again(state);
 		if (i)
-			b.dma.size = ends[i];
+			bench.dma.size = ends[i];
 		else
-			b.heap.size = 0;
-		assert_int_equal(bring_up(), ERR_RANGE);
+			bench.heap.size = 0;
+		assert_int_equal(bench_bring_up(), ERR_RANGE);
 		assert_true(fake_log_has("memory: "));
 		assert_not_enabled();
 		assert_int_equal(fake_get(nvme.fn, MSIX + 2, 2), 1);
 	}
 	again(state);
-	b.dma.size = used; /* the twin */
-	assert_int_equal(bring_up(), OK);
+	bench.dma.size = used; /* the twin */
+	assert_int_equal(bench_bring_up(), OK);
 }
 
 static void one_that_cannot_interrupt_is_not_enabled(void **state)
 {
 	(void)state;
 	fake_lapic.id = 0x100; /* no message reaches it */
-	assert_int_equal(bring_up(), ERR_RANGE);
+	assert_int_equal(bench_bring_up(), ERR_RANGE);
 	assert_one_line("APIC ID 256");
 	assert_not_enabled();
 	assert_int_equal(fake_get(nvme.fn, MSIX + 2, 2), 1);
 	again(state);
 	fake_set(nvme.fn, MSIX + 4, 4, BAR_SIZE); /* the table lies behind the BAR's end */
-	assert_int_equal(bring_up(), ERR_RANGE);
+	assert_int_equal(bench_bring_up(), ERR_RANGE);
 	assert_true(fake_log_has("msix table is at 0x8000 of BAR 0, 32 bytes"));
 	assert_not_enabled();
 	again(state);
-	b.dev->msix = 0;
-	assert_int_equal(bring_up(), ERR_ABSENT);
+	bench.dev->msix = 0;
+	assert_int_equal(bench_bring_up(), ERR_ABSENT);
 	assert_true(fake_log_has("0000:00:06.0 nvme: INTx unavailable, Interrupt Line 0x00"));
 	assert_not_enabled();
 }
@@ -611,8 +592,8 @@ static void one_that_cannot_interrupt_is_not_enabled(void **state)
 static void identify_is_answered_by_an_interrupt(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_one_line("0000:00:06.0 nvme: QEMU NVMe Ctrl, MSI-X vector 0x");
 	assert_true(fake_log_has(": 1 commands, 1 interrupts"));
 	assert_int_equal(nvme.identified, 1);
@@ -633,23 +614,23 @@ static void run_late(unsigned int looks)
 static void identify_may_be_answered_late(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	nvme.hold = true;
 	fake_x86_tick(run_late);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_int_equal(fake_x86.looks, 5); /* awaited, and no longer than it took */
 	assert_one_line(": 1 commands, 1 interrupts");
 }
 
 static void without_msix_intx_does_it(void **state)
 {
-	u8 line = driver_bench_intx(&b);
+	u8 line = bench_intx();
 	char said[64];
 
 	(void)state;
 	fake_set(nvme.fn, PCI_COMMAND, 2, 0x0406); /* as a kernel that used MSI-X leaves it */
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
 	snprintf(said, sizeof(said), "QEMU NVMe Ctrl, INTx irq 0x%02x: 1 commands, 1 interrupts", line);
 	assert_one_line(said);
 	assert_int_equal(fake_i8259.taken[line], 1);
@@ -659,24 +640,15 @@ static void without_msix_intx_does_it(void **state)
 /* The line is shared: an interrupt without a completion is another's. */
 static void an_interrupt_without_a_completion_is_not_ours(void **state)
 {
-	u8 line = driver_bench_intx(&b);
+	u8 line = bench_intx();
 
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	fake_forget(b.fake);
-	fake_i8259.limit = 100000;
-	fake_irq_line(line, true); /* nobody lowers it */
-	assert_true(i8259_line_disabled(line));
-	assert_no_writes(b.fake);
-	/* The twin: ours is, so that nobody gives up. */
+	assert_int_equal(bench_bring_up(), OK);
+	bench_anothers_interrupts(line);
 	again(state);
-	line = driver_bench_intx(&b);
-	assert_int_equal(bring_up(), OK);
-	for (unsigned int i = 0; i < 100; i++)
-		assert_int_equal(work(), OK);
-	assert_int_equal(fake_i8259.taken[line], 100);
-	assert_false(i8259_line_disabled(line));
-	assert_false(fake_i8259.pic[line / 8].wires >> line % 8 & 1);
+	line = bench_intx();
+	assert_int_equal(bench_bring_up(), OK);
+	bench_own_interrupts(line, 1);
 }
 
 /* Nobody else knows the vendor, and puts it there. */
@@ -696,10 +668,10 @@ static void an_answer_that_is_an_error_or_not_there_is_one(void **state)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		assert_int_equal(bring_up(), OK);
+		assert_int_equal(bench_bring_up(), OK);
 		nvme.vendor = rows[i].vendor;
 		nvme.status = rows[i].status;
-		assert_int_equal(work(), rows[i].want);
+		assert_int_equal(bench_work(false), rows[i].want);
 		assert_one_line(rows[i].line);
 		again(state);
 	}
@@ -708,15 +680,15 @@ static void an_answer_that_is_an_error_or_not_there_is_one(void **state)
 static void a_command_that_is_never_answered_is_given_up_with_a_line(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	nvme.hold = true;
-	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_int_equal(bench_work(false), ERR_TIMEOUT);
 	assert_one_line("0000:00:06.0 nvme: no completed command within 5000 ms, 0 of 1");
 	/* The same without bus master: it does not even see it. */
 	again(state);
-	assert_int_equal(bring_up(), OK);
-	pci_clear_master(b.dev);
-	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_int_equal(bench_bring_up(), OK);
+	pci_clear_master(bench.dev);
+	assert_int_equal(bench_work(false), ERR_TIMEOUT);
 	assert_int_equal(nvme.identified, 0);
 }
 
@@ -733,9 +705,9 @@ static void the_model_is_said_without_its_padding(void **state)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		assert_int_equal(bring_up(), OK);
+		assert_int_equal(bench_bring_up(), OK);
 		memcpy(nvme.model, rows[i].model, 40);
-		assert_int_equal(work(), OK);
+		assert_int_equal(bench_work(false), OK);
 		assert_one_line(rows[i].line);
 		again(state);
 	}
@@ -749,21 +721,21 @@ static void the_queues_go_round(void **state)
 	u32 round;
 
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	for (unsigned int i = 0; i < 50; i++)
-		assert_int_equal(work(), OK);
+		assert_int_equal(bench_work(false), OK);
 	assert_true(fake_log_has(": 50 commands, 50 interrupts"));
 	assert_int_equal(nvme.cq_head, 50 % queue_size());
 	assert_int_equal(vector_unexpected_count(), 0);
 	/* The twin: one whose second round looks as old as the first. */
 	again(state);
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	nvme.stale = true;
 	round = queue_size();
 	for (unsigned int i = 0; i < round; i++)
-		assert_int_equal(work(), OK);
+		assert_int_equal(bench_work(false), OK);
 	fake_log_start();
-	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_int_equal(bench_work(false), ERR_TIMEOUT);
 	snprintf(said, sizeof(said), "no completed command within 5000 ms, %u of %u", round, round + 1);
 	assert_one_line(said);
 }
@@ -771,10 +743,10 @@ static void the_queues_go_round(void **state)
 static void several_completions_may_come_with_one_interrupt(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(driver_bench_arm(&b), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_arm(), OK);
 	post(nvme.event, 0); /* it completes together with the next command */
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_one_line(": 3 commands, 2 interrupts");
 	assert_int_equal(nvme.cq_head, nvme.cq_tail);
 }
@@ -806,19 +778,19 @@ static void ghosts_and_then_the_command(unsigned int looks)
 static void a_completion_that_nobody_asked_for_is_not_counted(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	complete_ghosts(UINT32_MAX, 0);
 	assert_int_equal(nvme.cq_head, nvme.cq_tail); /* acknowledged all the same */
 	nvme.hold = true;
-	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_int_equal(bench_work(false), ERR_TIMEOUT);
 	assert_one_line("no completed command within 5000 ms, 0 of 1");
-	assert_int_equal(driver_bench_in_flight(&b), 0);
+	assert_int_equal(bench_in_flight(), 0);
 	/* The twin: what was asked for comes behind them. */
 	again(state);
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	nvme.hold = true;
 	fake_x86_tick(ghosts_and_then_the_command);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_one_line(": 1 commands, 19 interrupts");
 }
 
@@ -826,12 +798,12 @@ static void a_completion_that_nobody_asked_for_is_not_counted(void **state)
 static void a_completion_counts_once(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
 	complete(nvme.command, 0);
 	nvme.hold = true;
 	fake_log_start();
-	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_int_equal(bench_work(false), ERR_TIMEOUT);
 	assert_one_line("no completed command within 5000 ms, 1 of 2");
 }
 
@@ -839,17 +811,17 @@ static void a_completion_counts_once(void **state)
 static void a_queue_full_of_completions_is_left_alone(void **state)
 {
 	for (unsigned int before = 0, size = 1; before < size; before++) {
-		assert_int_equal(bring_up(), OK);
+		assert_int_equal(bench_bring_up(), OK);
 		size = queue_size();
 		for (unsigned int i = 0; i < before; i++)
 			complete(0, 0);
 		assert_int_equal(vector_unexpected_count(), 0);
-		fake_forget(b.fake);
+		fake_forget(bench.fake);
 		for (unsigned int i = 0; i < size; i++)
 			post(0, 0);
 		fake_lapic_message(fake_mem_get(nvme.bar, TABLE, 4), fake_mem_get(nvme.bar, TABLE + 8, 4));
-		assert_no_writes(b.fake);
-		assert_int_equal(work(), OK); /* and it goes on where it was */
+		assert_no_writes(bench.fake);
+		assert_int_equal(bench_work(false), OK); /* and it goes on where it was */
 		assert_int_equal(nvme.cq_head, (before + 1) % size);
 		again(state);
 	}
@@ -885,7 +857,7 @@ static void a_controller_that_never_stops_completing_is_left_alone_after_a_round
 	u32 address, data;
 
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	address = fake_mem_get(nvme.bar, TABLE, 4);
 	data = fake_mem_get(nvme.bar, TABLE + 8, 4);
 	served = 0;
@@ -906,15 +878,15 @@ static void a_message_without_a_completion_is_no_stray(void **state)
 
 	(void)state;
 	nvme.pending = true;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	assert_int_equal(fake_lapic.delivered, 1);
 	assert_int_equal(vector_unexpected_count(), 0);
 	address = fake_mem_get(nvme.bar, TABLE, 4);
 	data = fake_mem_get(nvme.bar, TABLE + 8, 4);
-	fake_forget(b.fake);
+	fake_forget(bench.fake);
 	fake_lapic_message(address, data);
 	assert_int_equal(vector_unexpected_count(), 0);
-	assert_no_writes(b.fake);
+	assert_no_writes(bench.fake);
 	/* The twin: one on the vector behind it, which nobody has. */
 	fake_lapic_message(address, data + 1);
 	assert_int_equal(vector_unexpected_count(), 1);
@@ -925,30 +897,30 @@ static void a_message_without_a_completion_is_no_stray(void **state)
 static void an_armed_request_is_in_flight_until_something_happens(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
-	assert_int_equal(driver_bench_in_flight(&b), 0);
-	assert_int_equal(driver_bench_arm(&b), OK);
-	assert_int_equal(driver_bench_in_flight(&b), 1);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
+	assert_int_equal(bench_in_flight(), 0);
+	assert_int_equal(bench_arm(), OK);
+	assert_int_equal(bench_in_flight(), 1);
 	assert_true(nvme.asked);
 	assert_int_equal(nvme.events, 1);
 	assert_int_equal(fake_lapic.delivered, 2);
-	assert_int_equal(work(), OK); /* it stays, whatever else is completed */
-	assert_int_equal(driver_bench_in_flight(&b), 1);
+	assert_int_equal(bench_work(false), OK); /* it stays, whatever else is completed */
+	assert_int_equal(bench_in_flight(), 1);
 	complete(nvme.event, 0);
-	assert_int_equal(driver_bench_in_flight(&b), 0);
+	assert_int_equal(bench_in_flight(), 0);
 	/* The next kernel's reset ends it, too. */
-	assert_int_equal(driver_bench_arm(&b), OK);
+	assert_int_equal(bench_arm(), OK);
 	assert_int_equal(nvme.events, 2);
-	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(bench_reset(), OK);
 	assert_int_equal(nvme.events, 0);
 	/* One that does not answer is asked for none. */
 	again(state);
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	nvme.hold = true;
-	assert_int_equal(driver_bench_arm(&b), ERR_TIMEOUT);
+	assert_int_equal(bench_arm(), ERR_TIMEOUT);
 	assert_one_line("0000:00:06.0 nvme: no completed command within 5000 ms, 0 of 1");
-	assert_int_equal(driver_bench_in_flight(&b), 0);
+	assert_int_equal(bench_in_flight(), 0);
 }
 
 /* The last test: nothing is given back. */
@@ -960,7 +932,7 @@ static void without_a_vector_it_is_not_enabled(void **state)
 	while (one_vector(NULL, NULL, &vector) == OK)
 		;
 	fake_log_start();
-	assert_int_equal(bring_up(), ERR_RANGE);
+	assert_int_equal(bench_bring_up(), ERR_RANGE);
 	assert_one_line("irq: no vector left");
 	assert_not_enabled();
 	assert_int_equal(fake_get(nvme.fn, MSIX + 2, 2), 1);
@@ -968,7 +940,7 @@ static void without_a_vector_it_is_not_enabled(void **state)
 
 int main(void)
 {
-#define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
+#define T(test) cmocka_unit_test_setup_teardown(test, begin, bench_end)
 	const struct CMUnitTest tests[] = {
 		T(only_nvme_controllers_are_its_own),
 		T(at_a_reset_it_sees_enable_cleared_and_nothing_else),

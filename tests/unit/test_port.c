@@ -74,8 +74,6 @@ static struct port_model {
 	bool slow;	   /* none completes before somebody waits for it */
 } port;
 
-static struct driver_bench b;
-
 /* --- the model --- */
 
 /* PCIe 7.5.3.2, 7.8.4.10: what each source says of its vector follows the number that was granted. */
@@ -185,8 +183,8 @@ static int begin_kind(void **state)
 {
 	const struct kind *kind = *state;
 
-	driver_bench_begin(&b);
-	port = (struct port_model){ .fn = fake_bridge(b.fake, BDF, 1, 1), .number = { 0, 1 } };
+	bench_begin();
+	port = (struct port_model){ .fn = fake_bridge(bench.fake, BDF, 1, 1), .number = { 0, 1 } };
 	fake_set(port.fn, EXP + 2, 2, 0x0142); /* a root port with a slot */
 	fake_set(port.fn, EXP + 0x14, 4, 0x00000040);
 	fake_set(port.fn, SLTCTL, 2, FOUND);
@@ -198,13 +196,13 @@ static int begin_kind(void **state)
 	write_1_to_clear(ROOT_STATUS, 0x7f);
 	if (kind->msix) {
 		fake_cap_msix(port.fn, MESSAGES, kind->entries, 0, 0);
-		port.table = fake_bar(b.fake, port.fn, 0, BAR, 4096, false);
+		port.table = fake_bar(bench.fake, port.fn, 0, BAR, 4096, false);
 	} else {
 		fake_cap_msi(port.fn, MESSAGES, kind->msi);
 	}
 	say_numbers();
-	driver_bench_attach(&b, &pcie_port_driver);
-	b.fake->watch = watch;
+	bench_attach(&pcie_port_driver);
+	bench.fake->watch = watch;
 	return 0;
 }
 
@@ -214,31 +212,19 @@ static int begin(void **state)
 	return begin_kind(state);
 }
 
-static int end(void **state)
-{
-	(void)state;
-	driver_bench_end(&b);
-	return 0;
-}
-
 static void again(void **state)
 {
-	end(state);
+	bench_end(state);
 	begin_kind(state);
 }
 
 static enum status bring_up(void)
 {
-	enum status s = driver_bench_bring_up(&b);
+	enum status s = bench_bring_up();
 
 	if (s == OK)
-		fake_forget(b.fake);
+		fake_forget(bench.fake);
 	return s;
-}
-
-static enum status work(void)
-{
-	return driver_bench_work(&b, false);
 }
 
 static unsigned int lines_with(const char *part)
@@ -277,15 +263,15 @@ static void ports_whose_commands_complete_are_its_own(void **state)
 		memset(port.fn->cfg + EXP + 2, 0, 0x1c);
 		fake_set(port.fn, rows[i].pcie + 2, 2, rows[i].flags);
 		fake_set(port.fn, rows[i].pcie + 0x14, 4, rows[i].slot);
-		b.dev->header_type = rows[i].header_type;
-		b.dev->pcie = rows[i].pcie;
-		if (pcie_port_driver.pci.match(b.dev) != rows[i].want)
+		bench.dev->header_type = rows[i].header_type;
+		bench.dev->pcie = rows[i].pcie;
+		if (pcie_port_driver.pci.match(bench.dev) != rows[i].want)
 			fail_msg("row %zu", i);
 	}
-	b.dev->pcie = EXP;
+	bench.dev->pcie = EXP;
 	port.fn->answers = 0;
-	assert_false(pcie_port_driver.pci.match(b.dev));
-	assert_no_writes(b.fake);
+	assert_false(pcie_port_driver.pci.match(bench.dev));
+	assert_no_writes(bench.fake);
 }
 
 /* --- reset --- */
@@ -329,9 +315,9 @@ static void what_the_previous_kernel_listened_to_is_turned_off(void **state)
 		fake_set(port.fn, SLTSTA, 2, PRESENCE | rows[i].status);
 		fake_set(port.fn, ROOT_CMD, 4, rows[i].errors);
 		fake_set(port.fn, ROOT_STATUS, 4, rows[i].root);
-		assert_int_equal(driver_bench_reset(&b), OK);
-		if (!fake_writes_are(b.fake, rows[i].want, rows[i].n)) {
-			fake_print(b.fake);
+		assert_int_equal(bench_reset(), OK);
+		if (!fake_writes_are(bench.fake, rows[i].want, rows[i].n)) {
+			fake_print(bench.fake);
 			fail_msg("row %zu", i);
 		}
 		assert_int_equal(fake_get(port.fn, SLTSTA, 2), PRESENCE | (rows[i].status & ~0x10));
@@ -349,7 +335,7 @@ static void what_turns_the_events_off_is_a_command_and_awaited(void **state)
 
 	fake_set(port.fn, SLTCTL, 2, FOUND | LISTEN);
 	port.late = 5;
-	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(bench_reset(), OK);
 	assert_int_equal(port.late, 0);
 	assert_int_equal(fake_get(port.fn, SLTSTA, 2), PRESENCE);
 	assert_int_equal(fake_log_lines(), 0);
@@ -357,12 +343,12 @@ static void what_turns_the_events_off_is_a_command_and_awaited(void **state)
 	again(state);
 	fake_set(port.fn, SLTCTL, 2, FOUND | LISTEN);
 	port.unanswered = 1 << 1;
-	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(bench_reset(), OK);
 	assert_one_line("0000:00:02.0 pcie-port: events not off within 1000 ms");
-	assert_writes(b.fake, off);
+	assert_writes(bench.fake, off);
 }
 
-/* Only work() counts: of reset's command 1, work's 2 and 3, and the last one, whichever does not complete. */
+/* Only bench_work(false) counts: of reset's command 1, work's 2 and 3, and the last one, whichever does not complete. */
 static void what_does_not_say_that_its_events_are_off_is_judged_by_its_work(void **state)
 {
 	static const struct {
@@ -380,9 +366,9 @@ static void what_does_not_say_that_its_events_are_off_is_judged_by_its_work(void
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		fake_set(port.fn, SLTCTL, 2, FOUND | LISTEN);
 		port.unanswered = rows[i].unanswered;
-		assert_int_equal(driver_bench_reset(&b), OK);
-		assert_int_equal(b.dev->driver->probe(b.dev, &b.env), OK);
-		assert_int_equal(work(), rows[i].want);
+		assert_int_equal(bench_reset(), OK);
+		assert_int_equal(bench.dev->driver->probe(bench.dev, &bench.env), OK);
+		assert_int_equal(bench_work(false), rows[i].want);
 		if (lines_with("events not off within 1000 ms") != rows[i].not_off || lines_with("pcie-port:") != rows[i].lines)
 			fail_msg("row %zu", i);
 		assert_int_equal(fake_log_has("2 commands completed"), rows[i].want == OK);
@@ -409,8 +395,8 @@ static void an_event_that_is_pending_does_not_silence_the_commands(void **state)
 		fake_set(port.fn, SLTCTL, 2, FOUND | rows[i / 2].control);
 		fake_set(port.fn, SLTSTA, 2, 0x40 | rows[i / 2].status);
 		look();
-		assert_int_equal(twin ? b.dev->driver->probe(b.dev, &b.env) : bring_up(), OK);
-		assert_int_equal(work(), twin ? ERR_TIMEOUT : OK);
+		assert_int_equal(twin ? bench.dev->driver->probe(bench.dev, &bench.env) : bring_up(), OK);
+		assert_int_equal(bench_work(false), twin ? ERR_TIMEOUT : OK);
 		assert_true(fake_log_has(twin ? rows[i / 2].without : "2 commands completed"));
 		assert_int_equal(fake_get(port.fn, SLTSTA, 2), 0x40 | rows[i / 2].status);
 		assert_int_equal(fake_get(port.fn, SLTCTL, 2), FOUND);
@@ -428,7 +414,7 @@ static void an_error_of_the_previous_kernels_is_not_counted(void **state)
 		if (ours)
 			error(0x7f);
 		assert_int_equal(fake_lapic.delivered, 0);
-		assert_int_equal(work(), OK);
+		assert_int_equal(bench_work(false), OK);
 		assert_true(
 			fake_log_has(ours ? "2 commands completed, 1 errors reported" : "2 commands completed, 0 errors reported"));
 		assert_int_equal(fake_lapic.delivered, 2 + ours);
@@ -443,12 +429,12 @@ static void one_that_has_gone_is_not_written_to(void **state)
 	fake_set(port.fn, SLTCTL, 2, FOUND | LISTEN);
 	port.fn->answers = 0;
 	fake_log_start();
-	assert_int_equal(driver_bench_reset(&b), ERR_ABSENT);
+	assert_int_equal(bench_reset(), ERR_ABSENT);
 	assert_one_line("0000:00:02.0 pcie-port: does not answer");
-	assert_no_writes(b.fake);
+	assert_no_writes(bench.fake);
 	port.fn->answers = -1; /* the twin */
-	assert_int_equal(driver_bench_reset(&b), OK);
-	assert_int_equal(fake_writes(b.fake), 2);
+	assert_int_equal(bench_reset(), OK);
+	assert_int_equal(fake_writes(bench.fake), 2);
 }
 
 /* --- every kind of message --- */
@@ -461,14 +447,14 @@ static void commands_complete_by_message(void **state)
 	char said[64];
 
 	assert_int_equal(bring_up(), OK);
-	assert_int_equal(driver_of(b.dev)->work(b.dev, false), OK);
-	assert_writes(b.fake, want);
+	assert_int_equal(driver_of(bench.dev)->work(bench.dev, false), OK);
+	assert_writes(bench.fake, want);
 	assert_int_equal(fake_lapic.delivered, 2);
 	assert_int_equal(fake_lapic.eois, 2);
 	assert_int_equal(vector_unexpected_count(), 0);
-	fake_forget(b.fake);
-	assert_int_equal(driver_of(b.dev)->finish(b.dev), OK);
-	assert_writes(b.fake, finish);
+	fake_forget(bench.fake);
+	assert_int_equal(driver_of(bench.dev)->finish(bench.dev), OK);
+	assert_writes(bench.fake, finish);
 	assert_int_equal(fake_lapic.delivered, 2); /* its own last command is none to be heard of */
 	assert_int_equal(fake_get(port.fn, SLTSTA, 2), PRESENCE);
 	snprintf(said, sizeof(said), "0000:00:02.0 pcie-port: %s vector 0x", kind->name);
@@ -487,13 +473,13 @@ static void errors_come_by_their_own_vector_where_there_are_two(void **state)
 	while (vector % 2);
 	assert_int_equal(bring_up(), OK);
 	vector = (u8)ALIGN_UP(vector + 1U, kind->vectors);
-	assert_int_equal(driver_of(b.dev)->work(b.dev, false), OK);
+	assert_int_equal(driver_of(bench.dev)->work(bench.dev, false), OK);
 	assert_int_equal(vector_count(vector), 2);
 	error(0x1);
 	assert_int_equal(vector_count(vector + kind->vectors - 1), kind->vectors == 1 ? 3 : 1);
 	assert_int_equal(fake_get(port.fn, ROOT_STATUS, 4), kind->vectors == 1 ? 0 : 0x08000000);
 	assert_int_equal(vector_unexpected_count(), 0);
-	assert_int_equal(driver_of(b.dev)->finish(b.dev), OK);
+	assert_int_equal(driver_of(bench.dev)->finish(bench.dev), OK);
 	assert_true(fake_log_has(" on: 2 commands completed, 1 errors reported"));
 	error(0x1); /* the twin: deaf again */
 	assert_int_equal(fake_lapic.delivered, 3);
@@ -504,19 +490,19 @@ static void errors_come_by_their_own_vector_where_there_are_two(void **state)
 static void without_messages_it_is_refused_with_a_line(void **state)
 {
 	(void)state;
-	b.dev->msi = 0;
+	bench.dev->msi = 0;
 	assert_int_equal(bring_up(), ERR_ABSENT);
 	assert_one_line("0000:00:02.0 pcie-port: neither MSI nor MSI-X");
-	assert_no_writes(b.fake);
+	assert_no_writes(bench.fake);
 }
 
 static void without_memory_it_is_not_driven(void **state)
 {
 	(void)state;
-	b.heap.size = 0;
+	bench.heap.size = 0;
 	assert_int_equal(bring_up(), ERR_RANGE);
 	assert_one_line("memory: ");
-	assert_no_writes(b.fake);
+	assert_no_writes(bench.fake);
 }
 
 static void a_cpu_that_no_message_reaches_is_an_error(void **state)
@@ -525,7 +511,7 @@ static void a_cpu_that_no_message_reaches_is_an_error(void **state)
 	fake_lapic.id = 0x100;
 	assert_int_equal(bring_up(), ERR_RANGE);
 	assert_one_line("APIC ID 256");
-	assert_no_writes(b.fake);
+	assert_no_writes(bench.fake);
 }
 
 /* PCIe 7.5.3.2, 7.8.4.10. What it says before it knows how many it has is nothing to go by. */
@@ -568,7 +554,7 @@ static void a_port_that_uses_a_vector_it_was_not_given_is_not_driven_with_a_line
 			assert_int_equal(port.commands, 0);
 			assert_int_equal(fake_get(port.fn, ROOT_CMD, 4), 0);
 		} else {
-			assert_int_equal(work(), OK);
+			assert_int_equal(bench_work(false), OK);
 			assert_int_equal(fake_lapic.delivered, 2);
 			assert_int_equal(vector_unexpected_count(), 0);
 		}
@@ -586,13 +572,13 @@ static void a_command_that_never_completes_is_given_up_with_a_line(void **state)
 	for (unsigned int i = 0; i < 2; i++) {
 		assert_int_equal(bring_up(), OK);
 		port.unanswered = 1U << (i + 1);
-		assert_int_equal(work(), ERR_TIMEOUT);
+		assert_int_equal(bench_work(false), ERR_TIMEOUT);
 		assert_one_line("0000:00:02.0 pcie-port: no completed command within 1000 ms, ");
 		assert_true(fake_log_has(said[i]));
 		if (i)
-			assert_writes(b.fake, second);
+			assert_writes(bench.fake, second);
 		else
-			assert_writes(b.fake, first);
+			assert_writes(bench.fake, first);
 		assert_int_equal(fake_get(port.fn, SLTSTA, 2), PRESENCE);
 		error(0x1); /* deaf, whatever comes */
 		assert_int_equal(fake_lapic.delivered, i);
@@ -604,8 +590,8 @@ static void without_bus_master_nothing_is_heard(void **state)
 {
 	(void)state;
 	assert_int_equal(bring_up(), OK);
-	pci_clear_master(b.dev);
-	assert_int_equal(work(), ERR_TIMEOUT);
+	pci_clear_master(bench.dev);
+	assert_int_equal(bench_work(false), ERR_TIMEOUT);
 	assert_true(fake_log_has("no completed command within 1000 ms, 0 of 1"));
 	assert_int_equal(fake_get(port.fn, SLTCTL, 2), FOUND);
 	assert_int_equal(fake_get(port.fn, SLTSTA, 2), PRESENCE);
@@ -627,7 +613,7 @@ static void a_command_waits_for_the_one_before(void **state)
 	assert_int_equal(bring_up(), OK);
 	port.slow = true;
 	fake_x86_tick(complete_later);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_int_equal(port.commands, 3);
 	assert_true(fake_log_has("2 commands completed"));
 	assert_int_equal(fake_get(port.fn, SLTCTL, 2), FOUND);
@@ -649,7 +635,7 @@ static void only_root_ports_report_errors(void **state)
 		unsigned int there = 0;
 
 		fake_set(port.fn, EXP + 2, 2, rows[i].flags);
-		b.fake->access.cfg_size = rows[i].cfg_size;
+		bench.fake->access.cfg_size = rows[i].cfg_size;
 		memset(port.fn->cfg + AER, 0, FAKE_CFG_SIZE - AER);
 		fake_set(port.fn, 0x30, 4, 0x0f); /* what is there in the header: I/O Base Upper 16 Bits */
 		fake_set(port.fn, AER, 4, rows[i].at > AER ? (u32)rows[i].at << 20 | 1 << 16 | 0x0b : 0); /* vendor-specific */
@@ -658,9 +644,9 @@ static void only_root_ports_report_errors(void **state)
 			fake_writable(port.fn, rows[i].at + 0x2c, 4, 0x7);
 		}
 		assert_int_equal(bring_up(), OK);
-		assert_int_equal(work(), OK);
-		for (unsigned int j = 0; j < b.fake->logged; j++)
-			there += b.fake->log[j].kind == FAKE_CFG_WRITE && b.fake->log[j].size == 4;
+		assert_int_equal(bench_work(false), OK);
+		for (unsigned int j = 0; j < bench.fake->logged; j++)
+			there += bench.fake->log[j].kind == FAKE_CFG_WRITE && bench.fake->log[j].size == 4;
 		assert_int_equal(there, rows[i].want ? 2 : 0); /* on, and off */
 		again(state);
 	}
@@ -680,18 +666,18 @@ static void errors_are_counted_and_cleared_and_nothing_else(void **state)
 		const struct fake_access want[] = { CFG_W32(BDF, ROOT_STATUS, rows[i].status) };
 
 		assert_int_equal(bring_up(), OK);
-		assert_int_equal(driver_of(b.dev)->work(b.dev, false), OK);
-		fake_forget(b.fake);
+		assert_int_equal(driver_of(bench.dev)->work(bench.dev, false), OK);
+		fake_forget(bench.fake);
 		error(rows[i].status);
 		if (!rows[i].heard)
 			send(ERRORS); /* all the same: it is not its port's */
 		if (rows[i].heard)
-			assert_writes(b.fake, want);
+			assert_writes(bench.fake, want);
 		else
-			assert_no_writes(b.fake);
+			assert_no_writes(bench.fake);
 		assert_int_equal(vector_unexpected_count(), 0);
 		assert_int_equal(fake_get(port.fn, SLTSTA, 2), PRESENCE);
-		assert_int_equal(driver_of(b.dev)->finish(b.dev), OK);
+		assert_int_equal(driver_of(bench.dev)->finish(bench.dev), OK);
 		assert_true(fake_log_has(rows[i].heard ? ", 1 errors reported" : ", 0 errors reported"));
 		again(state);
 	}
@@ -705,13 +691,13 @@ static void a_command_and_an_error_are_both_taken(void **state)
 	*state = (void *)(uintptr_t)&kinds[4];
 	again(state);
 	assert_int_equal(bring_up(), OK);
-	assert_int_equal(driver_of(b.dev)->work(b.dev, false), OK);
-	fake_forget(b.fake);
+	assert_int_equal(driver_of(bench.dev)->work(bench.dev, false), OK);
+	fake_forget(bench.fake);
 	fake_set(port.fn, SLTSTA, 2, PRESENCE | 0x10);
 	fake_set(port.fn, ROOT_STATUS, 4, 0x08000001);
 	send(SLOT);
-	assert_writes(b.fake, want);
-	assert_int_equal(driver_of(b.dev)->finish(b.dev), OK);
+	assert_writes(bench.fake, want);
+	assert_int_equal(driver_of(bench.dev)->finish(bench.dev), OK);
 	assert_true(fake_log_has(": 3 commands completed, 1 errors reported"));
 }
 
@@ -721,7 +707,7 @@ static void two_messages_at_once_are_no_strays(void **state)
 	*state = (void *)(uintptr_t)&kinds[4];
 	again(state);
 	assert_int_equal(bring_up(), OK);
-	assert_int_equal(driver_of(b.dev)->work(b.dev, false), OK);
+	assert_int_equal(driver_of(bench.dev)->work(bench.dev, false), OK);
 	fake_x86.irq_on = false;
 	error(0x1);
 	fake_set(port.fn, SLTSTA, 2, PRESENCE | 0x10);
@@ -731,7 +717,7 @@ static void two_messages_at_once_are_no_strays(void **state)
 	fake_lapic_deliver();
 	assert_int_equal(fake_lapic.delivered, 4);
 	assert_int_equal(vector_unexpected_count(), 0);
-	assert_int_equal(driver_of(b.dev)->finish(b.dev), OK);
+	assert_int_equal(driver_of(bench.dev)->finish(bench.dev), OK);
 	assert_true(fake_log_has(": 3 commands completed, 1 errors reported"));
 }
 
@@ -739,15 +725,15 @@ static void an_interrupt_without_an_event_counts_nothing(void **state)
 {
 	(void)state;
 	assert_int_equal(bring_up(), OK);
-	assert_int_equal(driver_of(b.dev)->work(b.dev, false), OK);
-	fake_forget(b.fake);
+	assert_int_equal(driver_of(bench.dev)->work(bench.dev, false), OK);
+	fake_forget(bench.fake);
 	send(SLOT);
 	port.fn->answers = 0; /* a port that has gone shows every event */
 	send(SLOT);
 	assert_int_equal(fake_lapic.delivered, 4);
-	assert_no_writes(b.fake);
+	assert_no_writes(bench.fake);
 	port.fn->answers = -1;
-	assert_int_equal(driver_of(b.dev)->finish(b.dev), OK);
+	assert_int_equal(driver_of(bench.dev)->finish(bench.dev), OK);
 	assert_true(fake_log_has(": 2 commands completed, 0 errors reported"));
 }
 
@@ -759,10 +745,10 @@ static void one_that_goes_has_not_done_its_work(void **state)
 
 	fake_set(port.fn, SLTCTL, 2, FOUND | LISTEN);
 	fake_set(port.fn, ROOT_CMD, 4, 7);
-	assert_int_equal(driver_bench_bring_up(&b), OK);
-	assert_int_equal(driver_of(b.dev)->work(b.dev, false), OK);
-	all = b.fake->logged;
-	assert_int_equal(b.fake->log[all - 3].where, SLTSTA); /* the look at which the last one was seen */
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(driver_of(bench.dev)->work(bench.dev, false), OK);
+	all = bench.fake->logged;
+	assert_int_equal(bench.fake->log[all - 3].where, SLTSTA); /* the look at which the last one was seen */
 	do {
 		again(state);
 		fake_set(port.fn, SLTCTL, 2, FOUND | LISTEN);
@@ -770,9 +756,9 @@ static void one_that_goes_has_not_done_its_work(void **state)
 		port.fn->answers = (int)n++;
 		fake_x86.pm_step = 1 << 20;
 		s = bring_up();
-		s = s == OK ? driver_of(b.dev)->work(b.dev, false) : s;
-		if (b.dev->driver_data)
-			driver_of(b.dev)->finish(b.dev); /* whatever was reached */
+		s = s == OK ? driver_of(bench.dev)->work(bench.dev, false) : s;
+		if (bench.dev->driver_data)
+			driver_of(bench.dev)->finish(bench.dev); /* whatever was reached */
 	} while (s != OK);
 	assert_int_equal(n, all - 1);
 }
@@ -788,15 +774,15 @@ static void without_vectors_it_is_not_driven(void **state)
 	fake_log_start();
 	assert_int_equal(bring_up(), ERR_RANGE);
 	assert_one_line("irq: no vector left");
-	assert_no_writes(b.fake);
+	assert_no_writes(bench.fake);
 }
 
 int main(void)
 {
-#define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
+#define T(test) cmocka_unit_test_setup_teardown(test, begin, bench_end)
 #define K(test, name, i)                                                                                                           \
 	{                                                                                                                          \
-		name #test, test, begin_kind, end, (void *)(uintptr_t)&kinds[i]                                                    \
+		name #test, test, begin_kind, bench_end, (void *)(uintptr_t)&kinds[i]                                              \
 	}
 #define EVERY_KIND(test)                                                                                                           \
 	K(test, "msi32:", 0), K(test, "msi64:", 1), K(test, "msi32-mask:", 2), K(test, "msi64-mask:", 3), K(test, "msi32-2:", 4),  \

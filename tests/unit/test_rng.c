@@ -15,61 +15,42 @@
 #include "tests/unit/fake_x86.h"
 #include "tests/unit/unit.h"
 
-static struct driver_bench b;
 static struct fake_virtio *device;
 
 static int begin(void **state)
 {
 	(void)state;
-	driver_bench_begin(&b);
-	device = fake_virtio_new(b.fake, BENCH_BDF, FAKE_RNG);
-	driver_bench_attach(&b, &virtio_rng_driver);
+	bench_begin();
+	device = fake_virtio_new(bench.fake, BENCH_BDF, FAKE_RNG);
+	bench_attach(&virtio_rng_driver);
 	return 0;
-}
-
-static int end(void **state)
-{
-	(void)state;
-	driver_bench_end(&b);
-	fake_virtio_free(device);
-	return 0;
-}
-
-static enum status bring_up(void)
-{
-	return driver_bench_bring_up(&b);
-}
-
-static enum status work(void)
-{
-	return driver_bench_work(&b, false);
 }
 
 static void random_bytes_come_by_an_interrupt(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_one_line("0000:00:05.0 virtio-rng: MSI-X vector 0x");
 	assert_true(fake_log_has(": 1 requests, 1 interrupts, 64 random bytes"));
 	assert_int_equal(device->reads, 1);
 	assert_int_equal(fake_lapic.delivered, 1);
 	assert_int_equal(fake_lapic.eois, 1);
 	/* Again, and both are counted. */
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_true(fake_log_has(": 2 requests, 2 interrupts, 64 random bytes"));
 }
 
 static void without_msix_intx_does_it(void **state)
 {
-	u8 line = driver_bench_intx(&b);
+	u8 line = bench_intx();
 	char said[64];
 
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	for (unsigned int i = 0; i < 5; i++)
 		fake_irq_line(line, true); /* of others; the driver's look at its ISR is what lowers it here */
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	snprintf(said, sizeof(said), "INTx irq 0x%02x: 1 requests, 1 interrupts", line);
 	assert_one_line(said);
 	assert_int_equal(fake_i8259.taken[line], 6);
@@ -81,8 +62,8 @@ static void a_source_without_its_own_configuration_will_do(void **state)
 {
 	(void)state;
 	fake_set(device->fn, 0x63, 1, 9);
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
 }
 
 /*
@@ -108,13 +89,13 @@ static void bytes_that_are_no_news_are_an_error(void **state)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		assert_int_equal(bring_up(), OK);
+		assert_int_equal(bench_bring_up(), OK);
 		device->skips = rows[i].skips;
 		device->brings = rows[i].brings;
 		device->says = rows[i].says;
-		assert_int_equal(work(), rows[i].want);
+		assert_int_equal(bench_work(false), rows[i].want);
 		assert_one_line(rows[i].line);
-		end(state);
+		bench_end(state);
 		begin(state);
 	}
 }
@@ -123,10 +104,10 @@ static void bytes_that_are_no_news_are_an_error(void **state)
 static void what_lies_beyond_the_buffer_is_no_news(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	device->brings = 0;
 	device->says = 0xffffffff - 1;
-	assert_int_equal(work(), ERR_IO);
+	assert_int_equal(bench_work(false), ERR_IO);
 	assert_one_line("none of them new");
 }
 
@@ -150,18 +131,18 @@ static void a_completion_that_nobody_asked_for_is_not_counted(void **state)
 	char said[64];
 
 	(void)state;
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	device->hold = true;
 	fake_x86_tick(ghosts);
-	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_int_equal(bench_work(false), ERR_TIMEOUT);
 	assert_one_line("0000:00:05.0 virtio-rng: no completed request within 5000 ms, 0 of 1");
-	assert_int_equal(driver_bench_in_flight(&b), 1);
-	end(state);
+	assert_int_equal(bench_in_flight(), 1);
+	bench_end(state);
 	begin(state);
-	assert_int_equal(bring_up(), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	device->hold = true;
 	fake_x86_tick(ghosts_and_then_the_request);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_work(false), OK);
 	snprintf(said, sizeof(said), ": 1 requests, %u interrupts, 64 random bytes", ghosts_seen + 1);
 	assert_true(fake_log_has(said));
 }
@@ -170,12 +151,12 @@ static void a_completion_that_nobody_asked_for_is_not_counted(void **state)
 static void a_completion_counts_once(void **state)
 {
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
 	fake_virtio_used(device, 0, device->queue[0].taken, 64);
 	device->hold = true;
 	fake_log_start();
-	assert_int_equal(work(), ERR_TIMEOUT);
+	assert_int_equal(bench_work(false), ERR_TIMEOUT);
 	assert_one_line("no completed request within 5000 ms, 1 of 2");
 }
 
@@ -184,17 +165,17 @@ static void armed_requests_are_in_flight_until_they_land(void **state)
 	unsigned int armed;
 
 	(void)state;
-	assert_int_equal(bring_up(), OK);
-	assert_int_equal(work(), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	assert_int_equal(bench_work(false), OK);
 	device->hold = true;
 	device->queue[0].notified = 0;
 	device->reads = 0;
-	assert_int_equal(driver_bench_in_flight(&b), 0);
-	assert_int_equal(driver_bench_arm(&b), OK);
+	assert_int_equal(bench_in_flight(), 0);
+	assert_int_equal(bench_arm(), OK);
 	assert_int_equal(device->queue[0].notified, 1);
 	armed = fake_virtio_available(device, 0);
 	assert_true(armed > 1);
-	assert_int_equal(driver_bench_in_flight(&b), armed);
+	assert_int_equal(bench_in_flight(), armed);
 	for (unsigned int i = 0; i < armed; i++) { /* what lands is told from what was there: the same byte over and over */
 		unsigned int head = fake_virtio_head(device, 0, i);
 		const u8 *data = (const u8 *)(uintptr_t)fake_virtio_buffer(device, 0, head);
@@ -203,31 +184,31 @@ static void armed_requests_are_in_flight_until_they_land(void **state)
 	}
 	fake_virtio_run(device);
 	assert_int_equal(device->reads, armed);
-	assert_int_equal(driver_bench_in_flight(&b), 0);
+	assert_int_equal(bench_in_flight(), 0);
 }
 
 static void a_small_queue_takes_as_many_requests_as_it_has_room_for(void **state)
 {
 	for (u16 size = 1; size <= 2; size++) {
 		device->queue_max = size;
-		assert_int_equal(bring_up(), OK);
-		assert_int_equal(work(), OK);
+		assert_int_equal(bench_bring_up(), OK);
+		assert_int_equal(bench_work(false), OK);
 		device->hold = true;
-		assert_int_equal(driver_bench_arm(&b), OK);
-		assert_int_equal(driver_bench_in_flight(&b), size);
+		assert_int_equal(bench_arm(), OK);
+		assert_int_equal(bench_in_flight(), size);
 		assert_int_equal(fake_virtio_available(device, 0), size);
 		fake_virtio_ghosts(device, 0, 64); /* a slot that is not there completes nothing */
-		assert_int_equal(driver_bench_in_flight(&b), size);
+		assert_int_equal(bench_in_flight(), size);
 		fake_virtio_run(device);
-		assert_int_equal(driver_bench_in_flight(&b), 0);
-		end(state);
+		assert_int_equal(bench_in_flight(), 0);
+		bench_end(state);
 		begin(state);
 	}
 }
 
 int main(void)
 {
-#define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
+#define T(test) cmocka_unit_test_setup_teardown(test, begin, bench_end)
 	const struct CMUnitTest tests[] = {
 		T(random_bytes_come_by_an_interrupt),
 		T(without_msix_intx_does_it),

@@ -43,7 +43,6 @@ static struct uart_model {
 	bool neighbour; /* holds the line that they share */
 } uart;
 
-static struct driver_bench b;
 static unsigned int line;
 
 /* --- the model --- */
@@ -165,39 +164,32 @@ static int begin(void **state)
 	static const struct fake_ports ports = { PORT, PORT + 7, uart_in, uart_out };
 
 	(void)state;
-	driver_bench_begin(&b);
+	bench_begin();
 	fake_x86_claim(&ports);
 	line = 0;
-	uart = (struct uart_model){ .fn = fake_add(b.fake, BDF, 0x1b36, 0x0002) };
+	uart = (struct uart_model){ .fn = fake_add(bench.fake, BDF, 0x1b36, 0x0002) };
 	fake_bar_register(uart.fn, 0, PORT | PCI_BASE_ADDRESS_SPACE_IO, 16);
 	fake_writable(uart.fn, PCI_BASE_ADDRESS_0, 4, 0xfff8);
 	/* As whoever had it left it: at another speed, and with INTx disabled. */
 	memset(uart.divisor, 0x0c, sizeof(uart.divisor));
 	fake_set(uart.fn, PCI_COMMAND, 2, PCI_COMMAND_IO | PCI_COMMAND_INTX_DISABLE);
 	fake_set(uart.fn, PCI_INTERRUPT_PIN, 1, 1);
-	driver_bench_attach(&b, &serial_driver);
+	bench_attach(&serial_driver);
 	fake_x86_tick(drain);
-	return 0;
-}
-
-static int end(void **state)
-{
-	(void)state;
-	driver_bench_end(&b);
 	return 0;
 }
 
 static void bring_up(void)
 {
-	line = driver_bench_line(&b);
-	assert_int_equal(driver_bench_bring_up(&b), OK);
+	line = bench_line();
+	assert_int_equal(bench_bring_up(), OK);
 }
 
 static enum status work(void)
 {
-	enum status s = driver_bench_work(&b, false);
+	enum status s = bench_work(false);
 
-	b.dev->working = s == OK;
+	bench.dev->working = s == OK;
 	return s;
 }
 
@@ -215,7 +207,7 @@ static void only_a_pci_serial_port_is_ours(void **state)
 	};
 
 	(void)state;
-	assert_true(serial_driver.pci.match(b.dev));
+	assert_true(serial_driver.pci.match(bench.dev));
 	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
 		assert_false(serial_driver.pci.match(&others[i]));
 }
@@ -228,7 +220,7 @@ static void reset_silences_a_port_whatever_it_was_doing(void **state)
 	uart.lcr = 0x83; /* its owner went while it set the divisor */
 	uart.queued = uart.received = 5;
 	uart.pending = uart.line_status = uart.modem_status = true;
-	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(bench_reset(), OK);
 	assert_int_equal(uart.ier, 0);
 	assert_int_equal(uart.queued + uart.received, 0);
 	assert_false(uart.line_status || uart.modem_status); /* nor comes it when somebody enables it */
@@ -239,31 +231,31 @@ static void reset_silences_a_port_whatever_it_was_doing(void **state)
 static void what_is_no_idle_16550a_is_refused_with_a_line(void **state)
 {
 	(void)state;
-	assert_int_equal(driver_bench_reset(&b), OK); /* the twin; and its BAR has been sized */
+	assert_int_equal(bench_reset(), OK); /* the twin; and its BAR has been sized */
 	fake_log_start();
 	uart.stuck = true;
-	assert_int_equal(driver_bench_reset(&b), ERR_IO);
+	assert_int_equal(bench_reset(), ERR_IO);
 	assert_one_line("0000:00:05.0 serial: no idle 16550A: line control 0x03, interrupt identification 0xc2");
 	uart.stuck = false;
 	uart.plain = true;
 	fake_log_start();
-	assert_int_equal(driver_bench_reset(&b), ERR_IO);
+	assert_int_equal(bench_reset(), ERR_IO);
 	assert_one_line("interrupt identification 0x01");
 	uart.gone = true;
 	fake_log_start();
-	assert_int_equal(driver_bench_reset(&b), ERR_IO);
+	assert_int_equal(bench_reset(), ERR_IO);
 	assert_one_line("line control 0xff, interrupt identification 0xff");
 }
 
 static void without_a_line_it_is_absent(void **state)
 {
 	(void)state;
-	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(bench_reset(), OK);
 	fake_set(uart.fn, PCI_INTERRUPT_LINE, 1, 0xff);
 	fake_log_start();
-	assert_int_equal(b.dev->driver->probe(b.dev, &b.env), ERR_ABSENT);
+	assert_int_equal(bench.dev->driver->probe(bench.dev, &bench.env), ERR_ABSENT);
 	assert_true(fake_log_has("0000:00:05.0 serial: INTx unavailable, Interrupt Line 0xff"));
-	b.dev->driver->shutdown(b.dev); /* what was not driven says nothing */
+	bench.dev->driver->shutdown(bench.dev); /* what was not driven says nothing */
 	assert_int_equal(uart.bytes, 0);
 }
 
@@ -286,7 +278,7 @@ static void shutdown_sends_its_line_by_interrupt(void **state)
 	bring_up();
 	assert_int_equal(work(), OK);
 	fake_log_start();
-	b.dev->driver->shutdown(b.dev);
+	bench.dev->driver->shutdown(bench.dev);
 	assert_string_equal(uart.sent, "test   0000:00:05.0 serial: working\r\ntest   0000:00:05.0 serial: shutdown\r\n");
 	assert_int_equal(fake_i8259.taken[line], 8);
 	assert_int_equal(fake_log_lines(), 0);
@@ -303,7 +295,7 @@ static void shutdown_without_interrupts_gives_up_in_time(void **state)
 	fake_log_start();
 	fake_x86.irq_on = false;
 	before = time_us();
-	b.dev->driver->shutdown(b.dev);
+	bench.dev->driver->shutdown(bench.dev);
 	assert_uint_in_range(time_us() - before, 100000, 110000);
 	assert_one_line("0000:00:05.0 serial: no line sent by interrupt within 100 ms, 0 of 38");
 	assert_int_equal(uart.bytes, 37);
@@ -354,7 +346,7 @@ static void one_that_cannot_be_quieted_is_not_served(void **state)
 
 int main(void)
 {
-#define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
+#define T(test) cmocka_unit_test_setup_teardown(test, begin, bench_end)
 	const struct CMUnitTest tests[] = {
 		T(only_a_pci_serial_port_is_ours),
 		T(reset_silences_a_port_whatever_it_was_doing),

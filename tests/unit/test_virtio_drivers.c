@@ -33,30 +33,21 @@ static const struct row {
 	{ FAKE_RNG, 0x1005, &virtio_rng_driver, "virtio-rng: no completed request within 5000 ms, 0 of 1", 0, 0 },
 };
 
-static struct driver_bench b;
 static struct fake_virtio *device;
 
 static int begin(void **state)
 {
 	const struct row *row = *state;
 
-	driver_bench_begin(&b);
-	device = fake_virtio_new(b.fake, BENCH_BDF, row->type);
-	driver_bench_attach(&b, row->driver);
-	return 0;
-}
-
-static int end(void **state)
-{
-	(void)state;
-	driver_bench_end(&b);
-	fake_virtio_free(device);
+	bench_begin();
+	device = fake_virtio_new(bench.fake, BENCH_BDF, row->type);
+	bench_attach(row->driver);
 	return 0;
 }
 
 static void again(void **state)
 {
-	end(state);
+	bench_end(state);
 	begin(state);
 }
 
@@ -78,19 +69,19 @@ static void reset_writes_status_0_and_touches_no_bus_master(void **state)
 	(void)state;
 	device->status = 0x0f;
 	fake_set(device->fn, PCI_COMMAND, 2, 0x0003);
-	assert_int_equal(driver_bench_reset(&b), OK);
+	assert_int_equal(bench_reset(), OK);
 	assert_int_equal(device->status, 0);
 	assert_int_equal(fake_get(device->fn, PCI_COMMAND, 2), 0x0003);
-	assert_int_equal(fake_writes(b.fake), 1);
+	assert_int_equal(fake_writes(bench.fake), 1);
 }
 
 /* --- order --- */
 
 static struct fake_access *logged(enum fake_kind kind, u64 where, u32 value)
 {
-	for (unsigned int i = b.fake->logged; i--;)
-		if (b.fake->log[i].kind == kind && b.fake->log[i].where == where && b.fake->log[i].value == value)
-			return &b.fake->log[i];
+	for (unsigned int i = bench.fake->logged; i--;)
+		if (bench.fake->log[i].kind == kind && bench.fake->log[i].where == where && bench.fake->log[i].value == value)
+			return &bench.fake->log[i];
 	fail_msg("no access to 0x%lx with 0x%x", where, value);
 	return NULL;
 }
@@ -110,7 +101,7 @@ static void with_msix_the_order_is_the_standards(void **state)
 	struct fake_access *ok, *enable, swap;
 
 	(void)state;
-	assert_int_equal(driver_bench_bring_up(&b), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	assert_status_written(device, 0x00, 0x01, 0x03, 0x0b, 0x0f);
 	assert_true(fake_virtio_in_order(device));
 	for (unsigned int i = 0; i < device->queues; i++)
@@ -133,16 +124,16 @@ static void with_msix_the_order_is_the_standards(void **state)
 /* As a kernel that used MSI-X leaves it, with INTx disabled: it would not come. */
 static void without_msix_intx_does_it(void **state)
 {
-	u8 line = driver_bench_intx(&b);
+	u8 line = bench_intx();
 
 	(void)state;
 	fake_set(device->fn, PCI_COMMAND, 2, 0x0407);
-	assert_int_equal(driver_bench_bring_up(&b), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	assert_true(fake_virtio_in_order(device));
 	assert_int_equal(fake_get(device->fn, PCI_COMMAND, 2), 0x0007);
 	for (unsigned int i = 0; i < device->queues; i++)
 		assert_int_equal(device->queue[i].vector, 0xffff);
-	assert_int_equal(driver_bench_work(&b, false), OK);
+	assert_int_equal(bench_work(false), OK);
 	assert_int_equal(fake_lapic.delivered, 0);
 	assert_true(fake_i8259.taken[line] > 0);
 	assert_false(i8259_line_disabled(line));
@@ -157,8 +148,8 @@ static void without_msix_and_without_a_line_there_is_no_driving(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
 		fake_set(device->fn, PCI_INTERRUPT_LINE, 1, lines[i]);
-		b.dev->msix = 0;
-		assert_int_equal(driver_bench_bring_up(&b), ERR_ABSENT);
+		bench.dev->msix = 0;
+		assert_int_equal(bench_bring_up(), ERR_ABSENT);
 		assert_last_line("INTx unavailable, Interrupt Line");
 		assert_false(device->status & 0x04);
 		again(state);
@@ -170,7 +161,7 @@ static void a_device_that_will_not_be_reset_is_reported(void **state)
 	(void)state;
 	device->status = 0x0f;
 	device->reset_reads = 0xff;
-	assert_int_equal(driver_bench_bring_up(&b), ERR_TIMEOUT);
+	assert_int_equal(bench_bring_up(), ERR_TIMEOUT);
 	assert_last_line(": reset not done");
 }
 
@@ -179,16 +170,16 @@ static void a_device_without_a_transport_is_not_touched(void **state)
 {
 	(void)state;
 	fake_set(device->fn, 0x43, 1, 9);
-	assert_int_equal(driver_bench_reset(&b), ERR_ABSENT);
+	assert_int_equal(bench_reset(), ERR_ABSENT);
 	assert_one_line("no modern transport");
-	for (unsigned int i = 0; i < b.fake->logged; i++)
-		assert_int_equal(b.fake->log[i].kind, FAKE_CFG_READ);
+	for (unsigned int i = 0; i < bench.fake->logged; i++)
+		assert_int_equal(bench.fake->log[i].kind, FAKE_CFG_READ);
 }
 
 static bool configuration_was_read(void)
 {
-	for (unsigned int i = 0; i < b.fake->logged; i++)
-		if (b.fake->log[i].kind == FAKE_MEM_READ && b.fake->log[i].where - FAKE_BLK_BAR - 0x2000 < 0x1000)
+	for (unsigned int i = 0; i < bench.fake->logged; i++)
+		if (bench.fake->log[i].kind == FAKE_MEM_READ && bench.fake->log[i].where - FAKE_BLK_BAR - 0x2000 < 0x1000)
 			return true;
 	return false;
 }
@@ -209,7 +200,7 @@ static void configuration_that_is_too_short_is_refused_unread(void **state)
 			fake_set(device->fn, 0x63, 1, 9);
 		snprintf(line, sizeof(line), "0000:00:05.0 %s: %s", row->driver->pci.name,
 			 lengths[i] ? "no device configuration" : "capability 0x60 has 0 bytes, its type needs 1");
-		assert_int_equal(driver_bench_bring_up(&b), enough ? OK : ERR_ABSENT);
+		assert_int_equal(bench_bring_up(), enough ? OK : ERR_ABSENT);
 		if (!enough) {
 			assert_last_line(line);
 			assert_int_equal(device->status, 0);
@@ -233,7 +224,7 @@ static void a_device_that_will_not_is_reported(void **state)
 			fake_set(device->fn, 0x43, 1, 9);
 		if (i == 3)
 			device->queue[last].size = 3;
-		assert_int_not_equal(b.dev->driver->probe(b.dev, &b.env), OK);
+		assert_int_not_equal(bench.dev->driver->probe(bench.dev, &bench.env), OK);
 		assert_true(fake_log_has(lines[i]));
 		assert_false(device->status & 0x04); /* DRIVER_OK is not given to what was refused */
 		again(state);
@@ -255,7 +246,7 @@ static unsigned int places(u64 *offset, unsigned int room)
 
 			assert_true(n < room);
 			if (address)
-				offset[n++] = address - b.dma.base;
+				offset[n++] = address - bench.dma.base;
 		}
 	}
 	return n;
@@ -266,27 +257,27 @@ static void wherever_memory_runs_out_the_device_is_not_started(void **state)
 	u64 offset[64], used;
 	unsigned int n;
 
-	assert_int_equal(driver_bench_bring_up(&b), OK);
-	used = b.dma.used;
-	assert_int_equal(driver_bench_work(&b, false), OK);
-	assert_int_equal(driver_bench_arm(&b), OK);
+	assert_int_equal(bench_bring_up(), OK);
+	used = bench.dma.used;
+	assert_int_equal(bench_work(false), OK);
+	assert_int_equal(bench_arm(), OK);
 	n = places(offset, ARRAY_SIZE(offset));
 	assert_true(n > 3 * device->queues);
-	assert_int_equal(b.dma.used, used); /* whatever it takes it takes before */
+	assert_int_equal(bench.dma.used, used); /* whatever it takes it takes before */
 	for (unsigned int i = 0; i <= n; i++) {
 		again(state);
-		b.dev->msix = 0;
+		bench.dev->msix = 0;
 		if (i < n)
-			b.dma.size = offset[i];
+			bench.dma.size = offset[i];
 		else
-			b.heap.size = 0;
-		assert_int_equal(driver_bench_bring_up(&b), ERR_RANGE);
+			bench.heap.size = 0;
+		assert_int_equal(bench_bring_up(), ERR_RANGE);
 		assert_true(fake_log_has("memory: "));
 		assert_false(device->status & 0x04);
 	}
 	again(state); /* the twin: exactly enough */
-	b.dma.size = used;
-	assert_int_equal(driver_bench_bring_up(&b), OK);
+	bench.dma.size = used;
+	assert_int_equal(bench_bring_up(), OK);
 }
 
 /* The kernel adds these figures up and reserves as much, wherever the pieces then come to lie. */
@@ -295,10 +286,10 @@ static void it_takes_no_more_memory_than_it_says(void **state)
 	static const u64 starts[] = { 0, 1, 63, 2047, 2049, 4095 };
 
 	for (size_t i = 0; i < ARRAY_SIZE(starts); i++) {
-		b.dma.used = starts[i];
-		b.dma.size += starts[i];
-		assert_int_equal(driver_bench_bring_up(&b), OK);
-		assert_uint_in_range(b.dma.used - starts[i], 1, driver_of(b.dev)->dma);
+		bench.dma.used = starts[i];
+		bench.dma.size += starts[i];
+		assert_int_equal(bench_bring_up(), OK);
+		assert_uint_in_range(bench.dma.used - starts[i], 1, driver_of(bench.dev)->dma);
 		again(state);
 	}
 }
@@ -321,22 +312,22 @@ static void a_message_before_its_queue_is_set_up_changes_nothing(void **state)
 {
 	unsigned int writes, in_flight;
 
-	assert_int_equal(driver_bench_bring_up(&b), OK); /* the twin: without one */
+	assert_int_equal(bench_bring_up(), OK); /* the twin: without one */
 	assert_int_equal(fake_lapic.delivered, 0);
-	writes = fake_writes(b.fake);
-	in_flight = driver_bench_in_flight(&b);
+	writes = fake_writes(bench.fake);
+	in_flight = bench_in_flight();
 	again(state);
-	b.fake->watch = every_entry_sends;
+	bench.fake->watch = every_entry_sends;
 	vector_forget_unexpected();
-	assert_int_equal(driver_bench_bring_up(&b), OK);
-	b.fake->watch = NULL;
+	assert_int_equal(bench_bring_up(), OK);
+	bench.fake->watch = NULL;
 	assert_uint_in_range(fake_lapic.delivered, 10, UINT32_MAX);
 	assert_int_equal(fake_lapic.eois, fake_lapic.delivered);
 	assert_int_equal(vector_unexpected_count(), 0);
-	assert_int_equal(fake_writes(b.fake), writes);
+	assert_int_equal(fake_writes(bench.fake), writes);
 	assert_true(fake_virtio_in_order(device));
-	assert_int_equal(driver_bench_in_flight(&b), in_flight);
-	assert_int_equal(driver_bench_work(&b, true), OK);
+	assert_int_equal(bench_in_flight(), in_flight);
+	assert_int_equal(bench_work(true), OK);
 }
 
 /* Memory for the descriptors alone: the queue has its size, and no used ring. */
@@ -345,14 +336,14 @@ static void a_message_for_a_queue_that_could_not_be_set_up_changes_nothing(void 
 	unsigned int accesses;
 
 	(void)state;
-	b.dma.size = 16 * VIRTQUEUE_SIZE_MAX;
-	assert_int_equal(driver_bench_bring_up(&b), ERR_RANGE);
-	accesses = b.fake->logged;
+	bench.dma.size = 16 * VIRTQUEUE_SIZE_MAX;
+	assert_int_equal(bench_bring_up(), ERR_RANGE);
+	accesses = bench.fake->logged;
 	fake_virtio_message(device, 0);
 	assert_int_equal(fake_lapic.delivered, 1);
 	assert_int_equal(fake_lapic.eois, 1);
-	assert_int_equal(b.fake->logged, accesses);
-	assert_int_equal(driver_bench_in_flight(&b), 0);
+	assert_int_equal(bench.fake->logged, accesses);
+	assert_int_equal(bench_in_flight(), 0);
 }
 
 /*
@@ -364,19 +355,19 @@ static unsigned int landed_after(const struct row *row, unsigned int more)
 	const struct fake_queue *q = &device->queue[row->queue];
 	unsigned int in_flight;
 
-	assert_int_equal(driver_bench_bring_up(&b), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	device->hold = true;
-	assert_int_equal(driver_bench_arm(&b), OK);
-	in_flight = driver_bench_in_flight(&b);
+	assert_int_equal(bench_arm(), OK);
+	in_flight = bench_in_flight();
 	device->silent = true;
 	for (unsigned int i = 0; i < q->size + more; i++)
 		fake_virtio_used(device, row->queue, 0xffff, 0);
 	device->silent = false;
 	fake_virtio_message(device, q->vector);
-	assert_int_equal(driver_bench_in_flight(&b), in_flight);
+	assert_int_equal(bench_in_flight(), in_flight);
 	((u16 *)(uintptr_t)q->ring[2])[1]--;
 	fake_virtio_used(device, row->queue, fake_virtio_head(device, row->queue, 0), 0);
-	return in_flight - driver_bench_in_flight(&b);
+	return in_flight - bench_in_flight();
 }
 
 static void a_used_ring_that_runs_away_is_followed_for_one_round(void **state)
@@ -392,9 +383,9 @@ static void what_never_completes_is_given_up_with_a_line(void **state)
 {
 	const struct row *row = *state;
 
-	assert_int_equal(driver_bench_bring_up(&b), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	device->silent = true;
-	assert_int_equal(driver_bench_work(&b, true), ERR_TIMEOUT);
+	assert_int_equal(bench_work(true), ERR_TIMEOUT);
 	assert_one_line(row->awaited);
 }
 
@@ -402,10 +393,10 @@ static void without_bus_master_nothing_completes(void **state)
 {
 	const struct row *row = *state;
 
-	assert_int_equal(driver_bench_bring_up(&b), OK);
-	pci_clear_master(b.dev);
+	assert_int_equal(bench_bring_up(), OK);
+	pci_clear_master(bench.dev);
 	fake_log_start();
-	assert_int_equal(driver_bench_work(&b, true), ERR_TIMEOUT);
+	assert_int_equal(bench_work(true), ERR_TIMEOUT);
 	assert_one_line(row->awaited);
 	assert_int_equal(device->reads + device->writes, 0);
 }
@@ -420,20 +411,20 @@ static void completes_later(unsigned int looks)
 static void what_completes_while_it_is_awaited_counts(void **state)
 {
 	(void)state;
-	assert_int_equal(driver_bench_bring_up(&b), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	device->hold = true;
 	fake_x86_tick(completes_later);
-	assert_int_equal(driver_bench_work(&b, true), OK);
+	assert_int_equal(bench_work(true), OK);
 	assert_true(device->reads + device->writes > 0);
 }
 
 /* ISR says 0: the interrupt is another device's, which nobody serves. */
 static void anothers_interrupt_on_the_line_is_not_its_own(void **state)
 {
-	u8 line = driver_bench_intx(&b);
+	u8 line = bench_intx();
 
 	(void)state;
-	assert_int_equal(driver_bench_bring_up(&b), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	fake_x86.pm_step = 0;
 	device->line_held = true;
 	fake_irq_line(line, true);
@@ -443,10 +434,10 @@ static void anothers_interrupt_on_the_line_is_not_its_own(void **state)
 /* It reads all ones, ISR as well. */
 static void a_device_that_has_gone_claims_no_interrupt(void **state)
 {
-	u8 line = driver_bench_intx(&b);
+	u8 line = bench_intx();
 
 	(void)state;
-	assert_int_equal(driver_bench_bring_up(&b), OK);
+	assert_int_equal(bench_bring_up(), OK);
 	device->fn->answers = 0;
 	fake_x86.pm_step = 0;
 	fake_irq_line(line, true);
@@ -457,7 +448,7 @@ int main(void)
 {
 #define T1(test, name, i)                                                                                                          \
 	{                                                                                                                          \
-		name #test, test, begin, end, (void *)(uintptr_t)&rows[i]                                                          \
+		name #test, test, begin, bench_end, (void *)(uintptr_t)&rows[i]                                                    \
 	}
 #define T(test) T1(test, "net:", 0), T1(test, "blk:", 1), T1(test, "rng:", 2)
 	const struct CMUnitTest tests[] = {
