@@ -13,7 +13,7 @@ import random
 import struct
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Iterable
 
 import pytest
 
@@ -366,6 +366,11 @@ def config_write(bdf: Bdf, offset: int, value: int, size: int = 2) -> list[str]:
     ]
 
 
+def enumeration(functions: Iterable[Bdf]) -> list[str]:
+    """Each image looks for functions first."""
+    return [f"pci_cfg_read {ALL_NAMES.get(bdf, 'ICH9-LPC')} {bdf} @0x0 -> 0x{QEMU_VENDOR:x}" for bdf in functions]
+
+
 def memory_write(region: str, address: int, value: int, size: int) -> str:
     return f"memory_region_ops_write cpu 0 mr 0x55 addr 0x{address:x} value 0x{value:x} size {size} name '{region}'"
 
@@ -564,6 +569,7 @@ def handoff(s: Scene, policy: str = "keep-msi", others: Others | None = None) ->
     messengers = [bdf for bdf in s.functions if bdf != BRIDGE]
     s.values |= {(bdf, CONTROL): CONTROL_OFF[bdf in TABLES] for bdf in messengers}
     s.add("enter-first", STOP, GO)
+    s.add("first-enumerates", *enumeration(s.functions))
 
     others.drive(s, "first", 0)
     drive(s, "first", DESC, EDU_TARGET + 0x200, EDU_TARGET)
@@ -574,6 +580,7 @@ def handoff(s: Scene, policy: str = "keep-msi", others: Others | None = None) ->
         _shut_down(s, bdf, policy)
     s.handed = {bdf: (s.values[bdf, COMMAND], s.values.get((bdf, CONTROL), 0)) for bdf in s.functions}
     s.add("jump", STOP, GO)
+    s.add("second-enumerates", *enumeration(s.functions))
 
     for bdf in messengers:
         off = s.values[bdf, CONTROL] & (0x7FFF if bdf in TABLES else 0xFFFE)

@@ -17,8 +17,8 @@ from typing import Callable
 import pytest
 from tests.witness.scene import (
     BEHIND, BRIDGE, COMMAND, CONTROL, EDU, GO, NEW_DESC, NEW_SOURCE, NEW_TARGET, ROUTER, VIRTIO,
-    Change, Scene, Step, after, before, cases, config_write, drive, edu, edu_dma, gsi, handoff, instead, later, memory_write, msi,
-    retold, untold, virtio, without,
+    Change, Scene, Step, after, before, cases, config_write, drive, edu, edu_dma, enumeration, gsi, handoff, instead, later,
+    left_out, memory_write, msi, retold, untold, virtio, without,
 )  # fmt: skip
 
 from witness import cli
@@ -43,7 +43,7 @@ def request(number: int, done: bool = False) -> str:
 
 def begins(scene: Scene, hop: int) -> Step:
     told = [f"second image second@0x{hop % 2 + 2}0000", MEMORY]
-    return Step(f"{hop}-image", [ENTERED, request(hop, done=True)], told)
+    return Step(f"{hop}-image", [ENTERED, request(hop, done=True), *enumeration(scene.functions)], told)
 
 
 def hand_over(scene: Scene, hop: int) -> None:
@@ -72,6 +72,7 @@ def scene(tmp_path: Path) -> Scene:
     scene.before_step("arm-edu", request(1))
     scene.steps.insert(scene.steps.index(scene.step("jump")) + 1, begins(scene, 1))
     scene.replace("jump")  # nobody stops there
+    scene.drop("second-enumerates")
     for hop in range(2, HOPS + 1):
         hand_over(scene, hop)
     # What second finds in RAM: its boot_params, with a setup_data of ours.
@@ -136,10 +137,11 @@ OWN = {
 
 
 def objections(lines: list[str]) -> set[str]:
-    """The rules that object, by their claims in the table."""
+    """The rules that object, by their claims in the table, and those that do not know."""
     ids = {rule.claim: rule.id for rule in RULES} | OWN
-    table = [line for line in lines if line.startswith(("fail   ", "absent "))]
-    return {next(id for claim, id in ids.items() if line[7:].startswith(claim)) for line in table}
+    failed = {next(id for claim, id in ids.items() if line[7:].startswith(claim)) for line in lines if line.startswith("fail ")}
+    unknown = (line.partition(", because ")[0] for line in lines if line.startswith("cannot be judged: "))
+    return failed.union(*(text.removeprefix("cannot be judged: ").split(", ") for text in unknown))
 
 
 # --- a chain that is by the book ---
@@ -192,11 +194,12 @@ CHANGES: dict[str, dict[str, Change]] = {
         "transfers that have ended": after(f"3-arm-{BEHIND}", msi(0x41), msi(0x42)),
         "no request": instead("3-take"),
         "request that has returned": after("3-take", request(3, done=True)),
-        "request that is lost": instead("2-image", ENTERED),
+        "request that is lost": left_out("2-image", "req_complete"),
     },
     "config": {
         "config write of nobody": after(f"3-{EDU}-msi", *ROUTED),
         "config write that is new": after(f"3-{EDU}-msi", *EDU_LINE),
+        "config write that is left out": without(f"3-{EDU}-message-48"),
     },
     "startup": {"config write in the window": after("3-image", *EDU_LINE)},
     "window-device": {"device in the window": after("3-image", edu(EDU, 0x60, 1))},
@@ -222,6 +225,24 @@ def test_the_hop_is_named(change: Change, rules: set[str], scene: Scene, endure:
     assert "hop 3:" in lines, lines
     assert objections(lines) == rules
     assert lines[-1].startswith("RESULT: FAIL (3 hops, ")
+
+
+@pytest.mark.parametrize(
+    "text, rules",
+    [
+        ("'apic-msi'", {"window-msi", "messages", "driven-next"}),
+        ("'msix-table'", {"window-msi", "messages", "driven-next"}),
+        ("pci_cfg_read", {"out-signature", "startup"}),
+        ("pci_update_mappings_add", {"out-device", "window-device", "reset", "load", "driven-next", "messages", "window-msi"}),
+    ],
+)
+def test_a_hop_without_its_evidence_does_not_pass(text: str, rules: set[str], scene: Scene, endure: Endure) -> None:
+    for step in scene.steps:
+        step.lines = ["-" if text in line else line for line in step.lines]
+    outcome, lines = endure(hang=True)
+    assert outcome is Outcome.FAIL
+    assert "hop 1:" in lines, lines
+    assert objections(lines) == rules
 
 
 def test_what_is_kept_is_that_hop_and_the_one_before(scene: Scene, endure: Endure) -> None:

@@ -228,13 +228,13 @@ class Endurance:
         bound = {function.bdf for function, _ in devices.bound(case)}
         bound |= {bridge for bdf in bound for bridge in case.topology.upstream(bdf)}
         writes = list(case.within(ConfigWrite, hop.inward))
+        made = {replace(write, line=0) for write in writes}
         if hop.number == 1:
-            self._writes = {replace(write, line=0) for write in writes if write.bdf in bound}
-        problems = [
-            f"{write.bdf}: {8 * write.size}-bit write of 0x{write.value:x} at 0x{write.offset:02x} (trace {write.line})"
-            for write in writes
-            if replace(write, line=0) not in self._writes
-        ]
+            self._writes = {write for write in made if write.bdf in bound}
+        if not self._writes:
+            raise Missing("the first hop shows no write to configuration space at all")
+        problems = [f"{_told(write)} (trace {write.line})" for write in writes if replace(write, line=0) not in self._writes]
+        problems += [f"{_told(write)} is missing" for write in self._writes - made]
         return problems, f"{len(writes)} writes"
 
     def _log(self, case: Case) -> Finding:
@@ -256,6 +256,10 @@ class Endurance:
 
 def broken(verdicts: list[Verdict]) -> list[Verdict]:
     return [verdict for verdict in verdicts if verdict.result is not Result.PASS]
+
+
+def _told(write: ConfigWrite) -> str:
+    return f"{write.bdf}: {8 * write.size}-bit write of 0x{write.value:x} at 0x{write.offset:02x}"
 
 
 def _hop(case: Case) -> Hop:
@@ -280,4 +284,6 @@ def _messages(case: Case) -> Finding:
             able = {bdf for bdf, _ in case.history.signalling(message.line)} & {*case.history.masters(message.line)}
             if not any((message.address, message.data) in own[bdf] for bdf in able):
                 problems.append(f"nobody may send 0x{message.data:x} to 0x{message.address:x} (trace {message.line})")
+    if not count:
+        raise Missing("the trace shows no message at all")
     return problems, f"{count} messages"

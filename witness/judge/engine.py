@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Callable
 
+from witness import devices
+from witness.devices import DeviceModel, Reset
 from witness.evidence.case import Case
 from witness.evidence.policies import KEEPING_MASTER
 from witness.machine.record import Entry
+from witness.pci.topology import Function
 from witness.trace.events import MmioWrite
 from witness.trace.phases import Hop
 
@@ -136,10 +139,28 @@ def told(write: MmioWrite) -> str:
     return f"0x{write.value:x} to {write.region} 0x{write.address:x} (trace {write.line})"
 
 
-# --- evidence that a rule's source speaks ---
+# --- evidence that a rule's source speaks: asked for where nothing contradicts, since what was seen was seen ---
 
 
-def need_trace(case: Case, kind: type, what: str, lines: range | None = None) -> None:
-    """That nothing was seen says something only where the same trace shows such events, up to these lines or anywhere."""
-    if not any(True for _ in case.within(kind, lines or range(case.end + 1))):
+def need_trace(case: Case, kind: type, what: str, lines: range) -> None:
+    """That nothing was seen says something only where the trace shows such events in these lines."""
+    if not any(True for _ in case.within(kind, lines)):
         raise Missing(f"the trace shows no {what} at all")
+
+
+def need_functions(case: Case) -> None:
+    if not case.topology.functions:
+        raise Missing("configuration space was read nowhere")
+
+
+def working(case: Case) -> list[tuple[Function, DeviceModel]]:
+    """The functions that an image can drive."""
+    need_functions(case)
+    return devices.working(case)
+
+
+def need_writes(case: Case, lines: range) -> None:
+    """Whoever drives a device writes to it: that nothing was written says something only where the trace has shown such writes."""
+    for function, model in working(case):
+        if model.reset is not Reset.NONE and not case.writes_to(function.bdf, lines):
+            raise Missing(f"the trace shows no write to {function.bdf} at all")

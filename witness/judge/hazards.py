@@ -140,12 +140,16 @@ def given_up(case: Case, lines: range) -> list[GivenUp]:
     return found
 
 
+def is_pci_line(case: Case, gsi: int) -> bool:
+    return gsi >= PCI_GSI or gsi in case.topology.lines
+
+
 def _raised(case: Case) -> list[tuple[GsiLevel, GsiLevel | None]]:
     """Each time a PCI line was up: rise and fall. A second function that asserts a shared line repeats its level."""
     found: list[tuple[GsiLevel, GsiLevel | None]] = []
     up: dict[int, GsiLevel] = {}
     for event in case.within(GsiLevel, range(case.end + 1)):
-        if event.gsi < PCI_GSI and event.gsi not in case.topology.lines:
+        if not is_pci_line(case, event.gsi):
             continue
         if event.level:
             up.setdefault(event.gsi, event)

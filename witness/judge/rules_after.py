@@ -6,9 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from witness import devices
 from witness.evidence.case import Case
 from witness.judge import pattern, ram
-from witness.judge.engine import Finding, Missing, jump, keeps_master
+from witness.judge.engine import Finding, Missing, jump, keeps_master, need_writes
 from witness.machine.description import Content
 
 
@@ -19,16 +20,19 @@ def ram_changes_only_by_requests(case: Case) -> Finding | None:
     hop, entry = jump(case)
     assert case.first
     before, after = case.run.ram_at(entry), case.run.ram_after()
-    owned = ram.owned_by_first(case, case.first, entry)
-    taken = ram.taken_by_next(case, hop, entry)
-    if all(before.read(extent.addresses) == after.read(extent.addresses) for extent in taken):
-        raise Missing(f"RAM at the end is that of the jump: {entry.name} has changed nothing of its own either")
-    overlaps = [f"{entry.name} took {new}, in {old}" for new in taken for old in owned if new.overlaps(old)]
+    owned, taken = ram.owned_by_first(case, case.first, entry), ram.taken_by_next(case, hop, entry)
     requests = ram.all_in_flight(case, hop, before)
+    overlaps = [f"{entry.name} took {new}, in {old}" for new in taken for old in owned if new.overlaps(old)]
     allowed = [landing for request in requests if not request.gated for landing in request.writes]
     changed, explained = ram.unexplained(owned, before, after, allowed)
-    size = sum(len(extent.addresses) for extent in owned) >> 10
     problems = overlaps + [f"{extent} changed" for extent in changed]
+    if not problems:
+        need_writes(case, range(hop.window.start, hop.inward.stop))
+        if all(before.read(extent.addresses) == after.read(extent.addresses) for extent in taken):
+            raise Missing(f"RAM at the end is that of the jump: {entry.name} has changed nothing of its own either")
+        if len(owned) == 1 and any(devices.structures(case, range(hop.out.start))):
+            raise Missing("the memory map names no memory that devices were given")
+    size = sum(len(extent.addresses) for extent in owned) >> 10
     # QEMU completes block requests when it stops a machine: most have landed by the time the jump is looked at.
     landed = sum(landing.landed(before) for landing in allowed)
     landings = f"{landed >> 10} KiB of requests in flight landed before, {explained >> 10} KiB after"

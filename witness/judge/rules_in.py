@@ -9,11 +9,11 @@ from witness import devices
 from witness.devices import Effect, Reset
 from witness.evidence.case import Case
 from witness.judge import signature
-from witness.judge.engine import Finding, Missing, entered_at, keeps_master, need_trace, started, told
+from witness.judge.engine import Finding, Missing, entered_at, keeps_master, need_trace, started, told, working
 from witness.judge.policies import STARTUP
 from witness.pci.registers import PCI_COMMAND, PIRQ_DISABLE, PIRQ_ROUTERS, Register
 from witness.pci.topology import Bdf
-from witness.trace.events import ConfigWrite, MmioWrite
+from witness.trace.events import ConfigRead, ConfigWrite, MmioWrite
 from witness.trace.phases import Hop
 
 
@@ -23,13 +23,15 @@ def config_writes_are_startups(case: Case, hop: Hop) -> Finding:
     A driver that is to reset its device may then ask for the size of a BAR. A port's has nothing to write: its previous
     owner has left its events disabled.
     """
-    need_trace(case, ConfigWrite, "write to configuration space")
     writes = [w for w in case.within(ConfigWrite, hop.window) if not _opens_a_wire(case, w)]
     sized = _sizings(case, [w for w in writes if w.line > started(case, hop)])
     writes = [w for w in writes if w.line not in sized]
     entered = entered_at(case, hop)
     early = [f"{w.bdf}: {signature.step(case, w, None)[1]}, before the jump" for w in writes if w.line < entered]
     problems, updates, functions = signature.contradictions(case, hop.window, STARTUP[case.startup], writes)
+    if not early + problems:
+        need_trace(case, ConfigWrite, "write to configuration space", range(hop.out.stop))
+        need_trace(case, ConfigRead, "read of configuration space since the jump", range(hop.window.start, hop.inward.stop))
     return early + problems, f"{updates} writes of 16 bits to {functions} functions"
 
 
@@ -70,7 +72,7 @@ def _sizing(case: Case, first: ConfigWrite) -> Iterator[list[tuple[Bdf, int, int
 def reset_comes_before_bus_master(case: Case, hop: Hop) -> Finding | None:
     """It is the driver's first write but for those that only quiet the device. Under policy `none` bus master was never off: the
     rest is what can be asked."""
-    functions = [function.bdf for function, model in devices.working(case) if model.reset is Reset.REGISTER]
+    functions = [function.bdf for function, model in working(case) if model.reset is Reset.REGISTER]
     lines = range(hop.window.start, hop.inward.stop)
     masters = {c.bdf: c.line for c in reversed(case.changes(lines)) if c.master_set}
     begun: dict[Bdf | None, MmioWrite] = {}
@@ -89,9 +91,9 @@ def reset_comes_before_bus_master(case: Case, hop: Hop) -> Finding | None:
 
 
 def bridges_above_are_on_first(case: Case, hop: Hop) -> Finding | None:
-    working = [function.bdf for function, _ in devices.working(case)]
+    functions = [function.bdf for function, _ in working(case)]
     taken = [change for change in case.changes(hop.inward) if change.master_set]
-    if not taken and not working:
+    if not taken and not functions:
         return None
     if not taken and not keeps_master(case):
         raise Missing("the trace shows no bus master that is set")
@@ -102,5 +104,6 @@ def bridges_above_are_on_first(case: Case, hop: Hop) -> Finding | None:
         if bridge not in case.history.masters(change.line)
     ]
     kept = case.history.masters(hop.inward.start) if keeps_master(case) else []
-    problems += [f"{bdf}: its bus master was never set" for bdf in working if bdf not in [*kept, *(c.bdf for c in taken)]]
-    return problems, f"set on {len(taken)} functions"
+    problems += [f"{bdf}: its bus master was never set" for bdf in functions if bdf not in [*kept, *(c.bdf for c in taken)]]
+    below = sum(bool(case.topology.upstream(change.bdf)) for change in taken)
+    return problems, f"set on {len(taken)} functions, {below} of them behind a bridge"

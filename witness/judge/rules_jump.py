@@ -7,7 +7,7 @@ from witness import devices
 from witness.boot.protocol import E820_DMA, HEADER, HEADER_MAGIC, RFLAGS_IF, e820
 from witness.evidence.case import Case
 from witness.judge import ram, signature
-from witness.judge.engine import Finding, Missing
+from witness.judge.engine import Finding, Missing, need_functions, need_writes
 from witness.judge.policies import SHUTDOWN, after
 from witness.machine.record import Entry
 from witness.pci.registers import ENABLE, Register
@@ -24,8 +24,7 @@ EFER_LMA = 0x400
 
 def registers_are_as_promised(case: Case, hop: Hop, entry: Entry) -> Finding:
     """Read from the devices at the jump, not from the guest and not from the writes."""
-    if not entry.configs:
-        raise Missing("no configuration space was read at the jump")
+    need_functions(case)
     problems = []
     counted = {register: 0 for register in Register}
     quiet = case.quiet_from(hop)
@@ -37,6 +36,9 @@ def registers_are_as_promised(case: Case, hop: Hop, entry: Entry) -> Finding:
             counted[register] += bool(found & ENABLE.get(register, 0))
             if found != expected[register]:
                 problems.append(f"{function.bdf} {register.value} 0x{found:04x}, expected 0x{expected[register]:04x}")
+    unread = case.topology.functions.keys() - entry.configs.keys()
+    if unread and not problems:
+        raise Missing(f"configuration space of {min(unread)} was not read at the jump")
     msi, msix = counted[Register.MSI], counted[Register.MSIX]
     return problems, f"read in {len(entry.configs)} functions: MSI on in {msi}, MSI-X on in {msix}"
 
@@ -75,16 +77,14 @@ def targets_are_reserved(case: Case, hop: Hop, entry: Entry) -> Finding | None:
     requests = ram.all_in_flight(case, hop, case.run.ram_at(entry))
     targets = [landing.addresses for request in requests for landing in request.writes]
     targets += [extent.addresses for extent in devices.structures(case, range(hop.out.start))]
-    if not targets:
-        if devices.working(case):
-            raise Missing("the trace shows no address that a device was given")
-        return None
     problems = [
         f"0x{target.start:x}-0x{target.stop:x} is not in memory of type 0x{E820_DMA:x}"
         for target in targets
         if not any(addresses.start <= target.start and target.stop <= addresses.stop for addresses in reserved)
     ]
-    return problems, f"{len(targets)} buffers in {sum(map(len, reserved)) >> 10} KiB"
+    if not problems:
+        need_writes(case, range(hop.out.start))
+    return (problems, f"{len(targets)} buffers in {sum(map(len, reserved)) >> 10} KiB") if targets else None
 
 
 def image_is_in_place(case: Case, hop: Hop, entry: Entry) -> Finding:

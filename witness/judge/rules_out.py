@@ -10,7 +10,9 @@ from witness.devices import Load
 from witness.evidence.case import Case
 from witness.evidence.interrupts import TABLE_MASKED, is_vector_control
 from witness.judge import ram, signature
-from witness.judge.engine import Finding, keeps_master, need_trace, span, told
+from witness.judge.engine import (
+    Finding, Missing, keeps_master, need_functions, need_trace, need_writes, span, told, working,
+)  # fmt: skip
 from witness.judge.policies import SHUTDOWN
 from witness.machine.record import Entry
 from witness.pci.registers import ENABLE, PCI_VENDOR_ID, Register
@@ -19,15 +21,18 @@ from witness.trace.phases import Hop
 
 
 def config_writes_are_policys(case: Case, hop: Hop) -> Finding:
-    need_trace(case, ConfigWrite, "write to configuration space", range(case.begin(hop), hop.out.stop))
+    image = range(case.begin(hop), hop.out.stop)
     # Whoever leaves a transfer under way has done with configuration space, even if the next device is still to be armed.
     armed = [request.line for request in ram.all_in_flight(case, hop, None) if request.line]
     lines = range(min([case.quiet_from(hop), *armed]), hop.out.stop)
     done: list[Event] = [*case.within(ConfigWrite, lines), *_read_after_clear(case, hop)]
     policy = SHUTDOWN[case.shutdown]
     if policy.resets:
-        done += signature.last_resets(case, range(case.begin(hop), hop.out.stop))
+        done += signature.last_resets(case, image)
     problems, updates, functions = signature.contradictions(case, lines, policy, done)
+    if not problems:
+        need_trace(case, ConfigWrite, "write to configuration space", image)
+        need_trace(case, ConfigRead, "read of configuration space", image)
     return problems, f"{updates} writes of 16 bits to {functions} functions, trace {lines.start}-{lines.stop - 1}"
 
 
@@ -42,8 +47,14 @@ def _read_after_clear(case: Case, hop: Hop) -> Iterator[ConfigRead]:
 
 
 def children_before_parents(case: Case, hop: Hop) -> Finding | None:
+    """Where both have bus master, and the policy clears it."""
+    need_functions(case)
+    masters = [] if keeps_master(case) else case.history.masters(hop.out.start)
+    below = [(bdf, bridge) for bdf in masters for bridge in case.topology.upstream(bdf) if bridge in masters]
     clears = {change.bdf: change.line for change in case.changes(hop.out) if change.master_cleared}
-    pairs = [(bdf, bridge) for bdf in clears for bridge in case.topology.upstream(bdf) if bridge in clears]
+    pairs = [(bdf, bridge) for bdf, bridge in below if bdf in clears and bridge in clears]
+    if below and not pairs:
+        raise Missing(f"bus master of {below[0][0]} and of bridge {below[0][1]} was not cleared in both")
     problems = [
         f"bridge {bridge} at trace {clears[bridge]}, {bdf} behind it at {clears[bdf]}"
         for bdf, bridge in pairs
@@ -57,8 +68,9 @@ def no_device_is_written_to(case: Case, hop: Hop) -> Finding:
 
     A handler may still acknowledge a transfer that ended meanwhile, and offer a buffer again that a frame came into.
     """
-    need_trace(case, MmioWrite, "write to a device", range(case.begin(hop), hop.out.stop))
     writes = [write for write in case.device_writes(hop.out) if not _allowed(case, write)]
+    if not writes:
+        need_writes(case, range(case.begin(hop), hop.out.stop))
     return list(map(told, writes)), span("no write to a BAR", hop.out)
 
 
@@ -81,7 +93,7 @@ def work_is_in_flight(case: Case, hop: Hop, entry: Entry) -> Finding | None:
         return None
     memory = case.run.ram_at(entry)
     groups: dict[str, list[devices.Request]] = {}
-    for function, model in devices.working(case):
+    for function, model in working(case):
         if model.load is not Load.NONE:
             who = f"{model.kind} {function.bdf}" if model.load is Load.EACH else model.kind
             groups.setdefault(who, []).extend(ram.in_flight(case, hop, function, memory))

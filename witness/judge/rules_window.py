@@ -5,29 +5,50 @@ from __future__ import annotations
 
 from witness import devices
 from witness.evidence.case import Case
+from witness.evidence.interrupts import own_messages
 from witness.judge import hazards
-from witness.judge.engine import Finding, need_trace, span, started, told
-from witness.trace.events import GsiLevel, MmioWrite, Msi
+from witness.judge.engine import Finding, Missing, need_trace, need_writes, span, started, told
+from witness.trace.events import GsiLevel, Msi, PicInterrupt
 from witness.trace.phases import Hop
 
 
 def no_msi(case: Case, hop: Hop) -> Finding | None:
-    """Where a function has had messages on, the trace must have shown some: that there are none now is no silence of the trace."""
-    if not any(change.msi_enabled for change in case.changes(range(hop.out.start))) and not case.history.signalling(hop.out.start):
+    """Of functions that have had messages on. In the out phase some may still send theirs: it must be known whose are whose."""
+    before = range(hop.out.start)
+    senders = case.history.signalling(before.stop)
+    if not senders and not any(change.msi_enabled for change in case.changes(before)):
         return None
-    need_trace(case, Msi, "message", range(hop.out.start))
-    return [str(msi) for msi in hazards.stray_msis(case, hop)], span("no message", hop.window)
+    strays = hazards.stray_msis(case, hop)
+    if not strays:
+        need_trace(case, Msi, "message", before)
+        for bdf, register in senders:
+            if not own_messages(case, case.topology.functions[bdf], range(case.begin(hop), before.stop)):
+                raise Missing(f"the trace does not show which messages {bdf} has, and its {register.value} is on")
+    return list(map(str, strays)), span("no message", hop.window)
 
 
 def no_intx_without_owner(case: Case, hop: Hop) -> Finding:
-    need_trace(case, GsiLevel, "interrupt line", range(hop.out.stop))
-    return [str(line) for line in hazards.unhandled_intx(case, hop)], span("no edge", hop.window)
+    unhandled = hazards.unhandled_intx(case, hop)
+    if not unhandled:
+        _need_pci_lines(case, range(hop.out.stop))
+    return list(map(str, unhandled)), span("no edge", hop.window)
+
+
+def _need_pci_lines(case: Case, lines: range) -> None:
+    """A PCI line and the ISA IRQ that it is routed to move together: where only the IRQ is seen, the trace leaves out the line."""
+    need_trace(case, GsiLevel, "interrupt line", lines)
+    inputs = {event.gsi for event in case.within(GsiLevel, lines)}
+    irqs = inputs | {event.irq for event in case.within(PicInterrupt, lines)}
+    routed = [f for f in case.topology.functions.values() if f.interrupt_line in irqs]
+    if routed and not any(hazards.is_pci_line(case, gsi) for gsi in inputs):
+        raise Missing(f"the trace shows no PCI line, but IRQ {routed[0].interrupt_line}, to which one is routed")
 
 
 def devices_are_only_reset(case: Case, hop: Hop) -> Finding:
     """A reset is the next kernel's: after the jump, where that is known, and after the last write of startup."""
-    need_trace(case, MmioWrite, "write to a device", range(hop.window.start))
     ready = started(case, hop)
     writes = case.device_writes(hop.window)
     problems = [told(write) for write in writes if write.line < ready or not devices.resets(write)]
+    if not problems:
+        need_writes(case, range(hop.window.start))
     return problems, span(f"{len(writes)} resets, no other write to a BAR", hop.window)
