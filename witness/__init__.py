@@ -15,3 +15,7 @@ Nothing here believes the guest: its log is read only to be compared. Each folde
     linux       a real Linux on either side
     bench       the budgets, measured
 """
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent  # of the tree

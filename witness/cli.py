@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn, Sequence
 
+from witness import ROOT
 from witness.bench import bench
 from witness.judge.engine import Result
 from witness.judge.rules import judge
@@ -21,8 +22,6 @@ from witness.machine.description import REFERENCE
 from witness.machine.qemu import Settings, Unusable, built_in, run
 from witness.machine.record import Outcome, Run, options as options_of
 from witness.report import text as report
-
-ROOT = Path(__file__).resolve().parent.parent
 
 KEEP, DISABLE = "keep-msi", "disable-msi"
 

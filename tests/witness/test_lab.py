@@ -12,6 +12,7 @@ import pytest
 from witness.lab.experiment import Conclusion, Role, Shown, Trial, Unshown, Value, at_least, conclude, exactly, reason
 from witness.lab.lab import Choice, check_devices
 from witness.lab.rounds import differences
+from witness.lab.trials import lighten
 from witness.machine.description import Machine
 from witness.machine.firmware import Firmware
 from witness.machine.qemu import Settings, Unusable
@@ -78,6 +79,17 @@ def test_device_that_this_qemu_lacks_is_named() -> None:
     check_devices(settings, [Machine(devices=("edu,addr=5",))])
     with pytest.raises(Unusable, match=r"^qemu-system-x86_64 has no device edo$"):
         check_devices(settings, [Machine(devices=("edo,addr=5",))])
+
+
+def test_what_is_kept_of_a_run(tmp_path: Path) -> None:
+    for name in ("trace.log", "ram", "beside/guest.log", "beside/ram", "files/handoff/second.bin", "next.ram"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    lighten(tmp_path)
+    left = [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*")) if path.is_file()]
+    assert left == ["beside/guest.log", "next.ram", "trace.log"]
+    lighten(tmp_path, "*.ram")
+    assert not (tmp_path / "next.ram").exists()
 
 
 def results(value: Value) -> dict[str, object]:

@@ -19,9 +19,10 @@ from tests.witness.scene import memory_write
 
 from witness.evidence.case import Case
 from witness.lab.experiment import Role, Unshown, choose, experiments
+from witness.lab.observation import DATA, LINE_CONTROL
 from witness.lab.rounds import Order
 from witness.linux import linux
-from witness.linux.trial import DATA, FIRST, INITRD, LINE_CONTROL, LINUX, Boot, Conversation, Seen, perform, point, version
+from witness.linux.trial import FIRST, INITRD, LINUX, Boot, Conversation, Seen, perform, point, version
 from witness.machine.description import Machine
 from witness.machine.firmware import Firmware
 from witness.machine.qemu import Settings, Unusable

@@ -10,11 +10,10 @@ import time
 from pathlib import Path
 from statistics import median
 
+from witness import ROOT
 from witness.machine.description import REFERENCE
 from witness.machine.qemu import Settings, Unusable
 from witness.report.budget import Row
-
-ROOT = Path(__file__).resolve().parents[2]
 
 BOOTS = 3
 BOOT_RATIO_MAX = 1.5

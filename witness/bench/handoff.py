@@ -169,8 +169,7 @@ def stamped(lines: Iterable[str]) -> tuple[list[float], list[str]]:
 
 def stamp(record: Run) -> list[float]:
     """The time of each line of a stamped trace, from which the run takes its events."""
-    with (record.directory / "trace.log").open(encoding="utf-8", errors="replace") as lines:
-        times, texts = stamped(lines)
+    times, texts = stamped(record.lines())
     record.events = trace.parse(texts)
     return times
 
@@ -190,6 +189,13 @@ class Timed:
 def in_memory() -> TemporaryDirectory[str]:
     """A first write to guest RAM in a file can wait for a disk."""
     return TemporaryDirectory(prefix="handoff-", dir=TMPFS if TMPFS.is_dir() else None)
+
+
+def passed(record: Run) -> Run:
+    """What did not end well is no measurement."""
+    if record.outcome is not Outcome.PASS:
+        raise Unusable(f"{record.directory}: {record.detail}")
+    return record
 
 
 @dataclass(frozen=True)
@@ -219,10 +225,7 @@ class Bench:
 
     def hand_off(self, directory: Path, machine: Machine, settings: Settings, at_first: AtEntry | None = None) -> Run:
         """Without a look at the jump, which would end what is in flight."""
-        record = run(machine, self.build, directory, self.cmdline, settings, at_first, stop_at_jump=False)
-        if record.outcome is not Outcome.PASS:
-            raise Unusable(f"{record.directory}: {record.detail}")
-        return record
+        return passed(run(machine, self.build, directory, self.cmdline, settings, at_first, stop_at_jump=False))
 
     def counted(self, name: str, machine: Machine) -> Counted:
         """One run under icount, stopped at each mark."""
@@ -243,8 +246,7 @@ class Bench:
         with self.recording(name) as settings:
             record = self.hand_off(self.directory / name, machine, settings, follow)
         case = Case(record)
-        with (record.directory / "trace.log").open(encoding="utf-8", errors="replace") as lines:
-            found = list(accesses(lines))
+        found = list(accesses(record.lines()))
         hop = only_hop(case)
         return Counted(case, counts, out_accesses(case, found), in_lines(found, range(entry_line(case, hop), hop.inward.start)))
 

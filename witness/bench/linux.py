@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Callable, Mapping, Sequence
 
 from witness.bench.config import READS, ConfigAccess, accesses, entry_line, in_lines, linux_line, only_hop
-from witness.bench.handoff import DISKS, MACHINE, STAMPS, Bench, Timed, first_done, in_memory, stamp
+from witness.bench.handoff import DISKS, MACHINE, STAMPS, Bench, Timed, first_done, in_memory, passed, stamp
 from witness.evidence.case import Case
-from witness.lab.experiment import Role, Value
+from witness.lab.experiment import Role
 from witness.lab.stage import Stage
 from witness.linux.trial import FIRST, INITRD, LINUX, TIMEOUT_MIN_S, Boot, Seen, perform
 from witness.machine.qemu import AtEntry, Session, Start, Unusable, run
@@ -45,16 +46,12 @@ PAIRS = (Pair(OURS, OURS), Pair(THEIRS, THEIRS), Pair(OURS, THEIRS), Pair(THEIRS
 
 def hand_off(pair: Pair, points: Mapping[str, Callable[[Stage], None]] = {}) -> Boot:
     """One with a Linux in it. The second Linux is the first again, and so is its archive."""
+    boot = partial(Boot, str(pair), Role.CLAIM, MACHINE, judge=lambda _: [], points=points)
     if pair.outgoing == OURS:
-        return Boot(str(pair), Role.CLAIM, MACHINE, FIRST, _nothing, f"handoff.next=linux -- {WORDS}", points)
+        return boot(FIRST, words=f"handoff.next=linux -- {WORDS}")
     if pair.incoming == OURS:
-        words, files = f"{WORDS} linux.next=second", ("second.bin", "next.cpio")
-        return Boot(str(pair), Role.CLAIM, MACHINE, LINUX, _nothing, words, points, files=files, ends_in="guest")
-    return Boot(str(pair), Role.CLAIM, MACHINE, LINUX, _nothing, WORDS, points, files=(LINUX, INITRD))
-
-
-def _nothing(_: Seen) -> Sequence[Value]:
-    return ()
+        return boot(LINUX, words=f"{WORDS} linux.next=second", files=("second.bin", "next.cpio"), ends_in="guest")
+    return boot(LINUX, words=WORDS, files=(LINUX, INITRD))
 
 
 # --- where the blackout's time goes, by one rule for all pairs ---
@@ -109,11 +106,11 @@ def followed(bench: Bench, directory: Path) -> tuple[Seen, Columns]:
 
     pair = Pair(THEIRS, THEIRS)
     seen = perform(hand_off(pair, {"loaded": follow}), bench.build, directory, bench.settings)
-    _need(seen)
+    passed(seen.run)
     hop = only_hop(seen.case)
     begins = linux_line(seen.case, hop, True)
-    with (seen.run.directory / "trace.log").open(encoding="utf-8", errors="replace") as lines:
-        found = [access for access in accesses(lines) if access.line > seen.mark("loaded").line]
+    loaded = seen.mark("loaded").line
+    found = [access for access in accesses(seen.run.lines()) if access.line > loaded]
     modules = min(a.line for a in found if a.bdf in DISKS and a.line > hop.inward.start)
     return seen, Columns(
         in_lines(found, range(begins)),
@@ -129,14 +126,9 @@ def timed(bench: Bench, pair: Pair) -> Timed:
     with in_memory() as directory:
         settings = bench.flagged(STAMPS)
         seen = perform(hand_off(pair), bench.build, Path(directory), settings)
-        _need(seen)
+        passed(seen.run)
         times = stamp(seen.run)
     return Timed(Case(seen.run, seen.run.events, seen.case.before), times)
-
-
-def _need(seen: Seen) -> None:
-    if seen.run.outcome is not Outcome.PASS:
-        raise Unusable(f"{seen.run.directory}: {seen.run.detail}")
 
 
 class Alone(Start):
@@ -171,11 +163,9 @@ def instructions(bench: Bench, seen: Seen) -> dict[str, int]:
         settings = replace(settings, flags=flags, timeout=max(settings.timeout, TIMEOUT_MIN_S))
         start = Alone(bench.build, seen.run.directory / "initrd")
         record = run(MACHINE, bench.build, bench.directory / "linux-counted", ALONE, settings, stop_at_jump=False, start=start)
-    if record.outcome is not Outcome.PASS:
-        raise Unusable(f"{record.directory}: {record.detail}")
+    passed(record)
     steps = blackout(Case(record, record.events, seen.case.before), Pair(THEIRS, THEIRS))
-    with (record.directory / "trace.log").open(encoding="utf-8", errors="replace") as lines:
-        counts = [(number, int(match[1])) for number, match in enumerate(map(_COUNT.match, lines), 1) if match]
+    counts = [(number, int(match[1])) for number, match in enumerate(map(_COUNT.match, record.lines()), 1) if match]
     return counted_between(counts, steps)
 
 

@@ -15,12 +15,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
+from witness import ROOT
 from witness.lab.stage import Action
 from witness.machine.description import Machine
 from witness.machine.qemu import Unusable
 from witness.report.text import fault
 
-CLAIMS = Path(__file__).resolve().parent.parent.parent / "tests" / "claims"
+CLAIMS = ROOT / "tests" / "claims"
 FILE = re.compile(r"([a-z]\d\d)_\w+\.py")
 
 

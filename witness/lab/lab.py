@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Iterable, Mapping, Sequence
 
+from witness import ROOT
 from witness.lab import matrix, performance
 from witness.lab.devices import DEVICES
 from witness.lab.experiment import Experiment, choose, experiments
@@ -22,7 +23,7 @@ from witness.report.results import Facts
 from witness.report.table import place
 
 # What of the matrix is known stands there.
-DOCUMENT = Path(__file__).resolve().parent.parent.parent / "docs" / "lab.md"
+DOCUMENT = ROOT / "docs" / "lab.md"
 
 MATRIX = "matrix"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Mapping, Sequence
+from typing import Iterable, Iterator, Mapping, Sequence
 
 from witness.evidence import guestlog
 from witness.evidence.case import Case
@@ -16,10 +16,10 @@ from witness.machine.record import Outcome, Ram, Run, ram_layout
 from witness.pci.registers import Register
 from witness.pci.topology import Bdf
 from witness.report.timeline import Landed
-from witness.trace.events import ConfigWrite, GsiLevel, MmioWrite, Msi, PicInterrupt
+from witness.trace.events import ConfigWrite, Event, GsiLevel, MmioWrite, Msi, PicInterrupt
 
-# QEMU's name of a UART's registers, and COM2's data port: an image's words to the harness pass here, character by character.
-WIRE = ("serial", 0x2F8)
+# COM2: its data port, and the register whose bit 7 makes that port another (16550).
+DATA, LINE_CONTROL, DIVISOR_LATCH = 0x2F8, 0x2FB, 0x80
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,21 @@ class Mark:
     line: int
     name: str
     value: int
+
+
+def said(events: Iterable[Event]) -> Iterator[tuple[int, str]]:
+    """What the guest says by COM2, by lines, and where in the trace each ends."""
+    text, latched = "", False
+    for event in events:
+        if not isinstance(event, MmioWrite) or event.region != "serial":
+            continue
+        if event.address == LINE_CONTROL:
+            latched = bool(event.value & DIVISOR_LATCH)
+        elif event.address == DATA and not latched:
+            text += chr(event.value & 0xFF)
+            if text.endswith("\n"):
+                yield event.line, text.rstrip()
+                text = ""
 
 
 class Observation:
@@ -41,15 +56,8 @@ class Observation:
 
     @cached_property
     def marks(self) -> list[Mark]:
-        found, text = [], ""
-        for event in self.run.events:
-            if isinstance(event, MmioWrite) and (event.region, event.address) == WIRE:
-                text += chr(event.value)
-                if text.endswith("\n"):
-                    name, _, value = text.partition(" ")
-                    found.append(Mark(event.line, name.removeprefix(MARK), int(value, 16)))
-                    text = ""
-        return found
+        points = ((line, text.removeprefix(MARK).split(" ")) for line, text in said(self.run.events))
+        return [Mark(line, name, int(value, 16)) for line, (name, value) in points]
 
     @property
     def phases(self) -> list[tuple[int, str]]:

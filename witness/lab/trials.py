@@ -22,7 +22,6 @@ from witness.report.vcd import write_vcd
 # By the first letter of the id; tests/claims/ has the first two, tests/linux/ the third.
 KINDS = {"c": "claim", "l": "limit", "k": "linux"}
 
-# What a run leaves beside its trace is of no more use when it has been judged.
 HEAVY = ("ram", "initrd", "files", "*.img", "*.bin")
 
 Done = Callable[[Facts, Mapping[str, str]], None]
@@ -95,10 +94,15 @@ def judged(id: str, number: int, directory: Path, perform: Callable[[Any, Path],
         pictures |= {"timeline": asdict(lanes), "vcd": str(vcd.relative_to(directory))}
     except STUMBLES as error:
         why = reason(error)
-    for pattern in HEAVY:
-        for path in [*place.rglob(pattern)]:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    lighten(place)
     return Played(values, why, versions, pictures)
+
+
+def lighten(place: Path, *more: str) -> None:
+    """What a run leaves beside its trace is of no more use when it has been judged."""
+    for pattern in (*HEAVY, *more):
+        for path in [*place.rglob(pattern)]:  # a folder takes what is in it along
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def described(experiment: Experiment, played: Sequence[Played]) -> Facts:

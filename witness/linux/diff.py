@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import difflib
 import re
-import shutil
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Iterator, Mapping, Sequence
 
+from witness import ROOT
 from witness.evidence.case import Case
 from witness.lab.experiment import Role
 from witness.lab.rounds import Say
-from witness.lab.trials import HEAVY
+from witness.lab.trials import lighten
 from witness.linux.reasons import REASONS, Environment, Reason, Side
 from witness.linux.trial import INITRD, LINUX, Boot, Seen, perform
 from witness.linux.writes import Write, accesses, writes
@@ -31,7 +31,7 @@ from witness.pci.topology import Bdf
 from witness.report.document import with_made
 from witness.trace.events import ConfigRead, MmioWrite
 
-DOCUMENT = Path(__file__).resolve().parent.parent.parent / "docs" / "linux-diff.md"
+DOCUMENT = ROOT / "docs" / "linux-diff.md"
 FUNCTION = "00:03.0"  # the disk that first writes
 
 COLUMN = 53
@@ -139,8 +139,8 @@ def hand_overs(build: Path, cmdline: str, how: Settings) -> tuple[Seen, Case]:
         theirs = pool.submit(again, build, build / "linux" / "diff" / "linux", how)
         ours = run(machine(), build, build / "linux" / "diff" / "ours", cmdline, how)
         seen = theirs.result()
-    for path in (path for pattern in (*HEAVY, "*.ram") for record in (seen.run, ours) for path in record.directory.glob(pattern)):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for record in (seen.run, ours):
+        lighten(record.directory, "*.ram")
     if seen.run.outcome is not Outcome.PASS:
         raise Unusable(f"Linux to Linux: {seen.run.detail}")
     if ours.outcome not in (Outcome.PASS, Outcome.FAIL):  # second may have failed to drive a device: what it was told counts

@@ -7,6 +7,7 @@ from concurrent.futures import Future, as_completed
 from pathlib import Path
 from typing import Callable, Mapping
 
+from witness import ROOT
 from witness.lab.experiment import Experiment, choose, experiments
 from witness.lab.lab import check_devices
 from witness.lab.pool import workers
@@ -17,7 +18,6 @@ from witness.machine.qemu import Settings
 from witness.machine.record import Outcome
 from witness.report.results import Facts
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDER = ROOT / "tests" / "linux"
 DOCUMENT = ROOT / "docs" / "linux.md"
 

@@ -18,13 +18,12 @@ from witness.boot.protocol import KERNEL_VERSION
 from witness.evidence import guestlog
 from witness.evidence.case import Before, Case
 from witness.lab.experiment import Trial, Unshown
-from witness.lab.observation import Mark, Observation
+from witness.lab.observation import Mark, Observation, said
 from witness.lab.stage import Dialogue
 from witness.machine.qemu import AtEntry, Session, Settings, Unusable, configs
 from witness.machine.record import Outcome, Run
 from witness.pci.topology import Bdf, Topology
 from witness.report.timeline import IN, OUT, WINDOW, last_lines
-from witness.trace.events import MmioWrite
 
 # In the build: what firmware starts.
 LINUX = "linux/vmlinuz"
@@ -34,9 +33,6 @@ INITRD = "linux/initrd"
 
 # In Linux's file system.
 FILES = "handoff"
-
-# COM2: its data port, and the register whose bit 7 makes that port another (16550).
-DATA, LINE_CONTROL, DIVISOR_LATCH = 0x2F8, 0x2FB, 0x80
 
 # What a line of userspace begins with.
 POINT, TITLE, TEXT, END = "+", "=", "|", "!"
@@ -224,19 +220,8 @@ class Seen(Observation):
     @cached_property
     def marks(self) -> list[Mark]:
         """The points, and where in the trace they are."""
-        found, text, latched = [], "", False
-        for event in self.run.events:
-            if not isinstance(event, MmioWrite) or event.region != "serial":
-                continue
-            if event.address == LINE_CONTROL:
-                latched = bool(event.value & DIVISOR_LATCH)
-            elif event.address == DATA and not latched:
-                text += chr(event.value & 0xFF)
-                if text.endswith("\n"):
-                    if is_point(text.rstrip()):
-                        found.append(Mark(event.line, *point(text.rstrip().removeprefix(POINT))))
-                    text = ""
-        return found
+        found = ((line, text) for line, text in said(self.run.events) if is_point(text))
+        return [Mark(line, *point(text.removeprefix(POINT))) for line, text in found]
 
     @property
     def phases(self) -> list[tuple[int, str]]:

@@ -97,7 +97,7 @@ class Nic:
     def address(self) -> bytes:
         return bytes.fromhex(self.mac.replace(":", ""))
 
-    def arguments(self) -> list[str]:
+    def arguments(self, directory: Path) -> list[str]:
         # Without an option ROM: firmware boots from no network.
         device = f"{self.model},id={self.name},mac={self.mac},addr={self.slot:#x},romfile="
         modern = "disable-legacy=on" if self.model == VIRTIO_NET else ""
@@ -112,7 +112,7 @@ class Rng:
     slot: int
     device: str = ""  # further -device properties
 
-    def arguments(self) -> list[str]:
+    def arguments(self, directory: Path) -> list[str]:
         device = f"virtio-rng-pci,rng={self.name},addr={self.slot:#x},disable-legacy=on"
         return [
             "-object", f"rng-builtin,id={self.name}",
@@ -169,14 +169,9 @@ class Machine:
         arguments = ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
         arguments += ["-machine", f"{self.kind},memory-backend=ram", "-m", f"{self.mib}M", "-object", ram]
         arguments += firmware.arguments(directory)
-        for disk in (*self.disks, *self.sata):
-            arguments += disk.arguments(directory)
-        for nic in self.nics:
-            arguments += nic.arguments()
-        for rng in self.rngs:
-            arguments += rng.arguments()
-        for serial in self.serials:
-            arguments += serial.arguments(directory)
+        parts: list[Disk | Nic | Rng | SerialPort] = [*self.disks, *self.sata, *self.nics, *self.rngs, *self.serials]
+        for part in parts:
+            arguments += part.arguments(directory)
         for device in self.devices:
             arguments += ["-device", device]
         arguments += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
@@ -187,6 +182,9 @@ class Machine:
             arguments += ["-trace", pattern]
         return [*arguments, *self.extra]
 
+
+# What a machine consists of by parts of our own, each with arguments and perhaps a file.
+PARTS = {"disks": Disk, "nics": Nic, "rngs": Rng, "sata": Sata, "serials": SerialPort}
 
 # The machine of the story. The two edu devices on the root bus share GSI 21: who is blamed for the other's interrupt
 # shows there. The third is behind a bridge, so that "children before parents" can be false.

@@ -14,10 +14,10 @@ from enum import IntEnum
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Iterator, Sequence
 
 from witness.boot.protocol import BOOT_PARAMS_SIZE, Image
-from witness.machine.description import Disk, Machine, Nic, Rng, Sata, SerialPort
+from witness.machine.description import PARTS, Machine
 from witness.pci.topology import Bdf
 from witness.trace import events as trace
 
@@ -125,7 +125,12 @@ class Run:
 
     @cached_property
     def events(self) -> list[trace.Event]:
-        return trace.read(self.directory / "trace.log")
+        return trace.parse(self.lines())
+
+    def lines(self) -> Iterator[str]:
+        """QEMU's trace, as it is."""
+        with (self.directory / "trace.log").open(encoding="utf-8", errors="replace") as lines:
+            yield from lines
 
     @cached_property
     def log(self) -> list[str]:
@@ -198,13 +203,9 @@ def ram_file(directory: Path, name: str) -> Path:
 
 
 def _machine(facts: dict[str, Any]) -> Machine:
-    disks = tuple(Disk(**disk) for disk in facts.pop("disks"))
-    nics = tuple(Nic(**nic) for nic in facts.pop("nics"))
-    rngs = tuple(Rng(**rng) for rng in facts.pop("rngs"))
-    sata = tuple(Sata(**disk) for disk in facts.pop("sata"))
-    serials = tuple(SerialPort(**serial) for serial in facts.pop("serials"))
-    rest = {key: tuple(v) if isinstance(v, list) else v for key, v in facts.items()}
-    return Machine(disks=disks, nics=nics, rngs=rngs, sata=sata, serials=serials, **rest)
+    facts |= {key: tuple(value) for key, value in facts.items() if isinstance(value, list)}
+    facts |= {name: tuple(kind(**part) for part in facts[name]) for name, kind in PARTS.items()}
+    return Machine(**facts)
 
 
 def _entry(facts: dict[str, Any]) -> Entry:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Callable, Iterable, Union
 
 from witness.pci.topology import Bdf
@@ -195,8 +194,3 @@ def parse(lines: Iterable[str]) -> list[Event]:
     parser = Parser()
     events = (parser.event(number, text) for number, text in enumerate(lines, 1))
     return [event for event in events if event is not None]
-
-
-def read(path: Path) -> list[Event]:
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        return parse(lines)
