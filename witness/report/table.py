@@ -7,6 +7,7 @@ What comes from a results.json is read as it is: page.py shows the same.
 from __future__ import annotations
 
 import textwrap
+from itertools import product
 from typing import Iterable, Iterator
 
 from witness.report.document import made
@@ -81,6 +82,15 @@ def absent(out: str, inward: str, device: str) -> Facts:
             "hazards": {}, "notes": [], "signature": ""}  # fmt: skip
 
 
+def grid(matrix: Facts) -> Iterator[tuple[str, str, list[Facts]]]:
+    """Each pair of policies that there is a cell of, out and in, with its cell for each device."""
+    cells = {place(cell): cell for cell in matrix["cells"]}
+    for out, inward in product(matrix["out"], matrix["in"]):
+        row = [(out["name"], inward["name"], device) for device in matrix["devices"]]
+        if not cells.keys().isdisjoint(row):
+            yield out["name"], inward["name"], [cells.get(where) or absent(*where) for where in row]
+
+
 def state(case: Facts) -> str:
     """How a case came out; one that measured nothing did not run."""
     if not case["values"]:
@@ -117,13 +127,9 @@ def _row(experiment: Facts) -> str:
 
 
 def _matrix(matrix: Facts) -> list[str]:
-    cells = {place(cell): cell for cell in matrix["cells"]}
-    pairs = [(out["name"], inward["name"]) for out in matrix["out"] for inward in matrix["in"]]
-    wide = max(len(" -> ".join(pair)) for pair in pairs) + 2
-    lines = [f"{'out -> in':{wide}}" + "  ".join(matrix["devices"])]
-    for pair in (pair for pair in pairs if any((*pair, device) in cells for device in matrix["devices"])):
-        row = [(device, symbol(cells.get((*pair, device)) or absent(*pair, device))) for device in matrix["devices"]]
-        lines.append((f"{' -> '.join(pair):{wide}}" + "  ".join(f"{text:{len(device)}}" for device, text in row)).rstrip())
+    rows = [("out -> in", matrix["devices"]), *((f"{out} -> {inward}", map(symbol, cells)) for out, inward, cells in grid(matrix))]
+    wide, widths = max(len(pair) for pair, _ in rows) + 2, [len(device) for device in matrix["devices"]]
+    lines = [f"{pair:{wide}}" + "  ".join(f"{text:{width}}" for text, width in zip(row, widths)).rstrip() for pair, row in rows]
     kinds_of_harm = [hazard for hazard in matrix["hazards"] if hazard not in PRICE]
     meaning = f"{PAID} only {' or '.join(PRICE)}, {NONE} nothing, {DIED} QEMU died, {NOT_RUN} could not run"
     lines += ["", f"kinds of harm of {len(kinds_of_harm)}: {', '.join(kinds_of_harm)}; {meaning}"]
@@ -214,14 +220,8 @@ def _markdown_row(experiment: Facts) -> Iterator[str]:
 
 
 def _markdown_matrix(matrix: Facts) -> list[str]:
-    cells = {place(cell): cell for cell in matrix["cells"]}
-    lines = ["### Every policy against every other", ""]
-    rows = []
-    for out in matrix["out"]:
-        for inward in matrix["in"]:
-            found = (cells.get((out["name"], inward["name"], device)) for device in matrix["devices"])
-            rows.append([out["name"], inward["name"], *(words(cell) if cell else NOT_RUN for cell in found)])
-    return [*lines, *_markdown_table(("out", "in", *matrix["devices"]), rows), ""]
+    rows = ([out, inward, *map(words, cells)] for out, inward, cells in grid(matrix))
+    return ["### Every policy against every other", "", *_markdown_table(("out", "in", *matrix["devices"]), rows), ""]
 
 
 def rows(results: Facts) -> list[str]:
