@@ -15,7 +15,7 @@ import pytest
 from tests.witness import lab_results
 from tests.witness.lab_results import DEVICES, IN, OUT, Facts
 
-from witness.report.table import WIDTH, express, kinds, lanes, markdown, symbol, table
+from witness.report.table import WIDTH, express, kinds, lanes, markdown, overview, symbol
 from witness.report.timeline import Lane, Point, Tick, Timeline
 
 
@@ -25,7 +25,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Facts:
 
 
 def test_a_line_for_each_experiment(results: Facts) -> None:
-    lines = table(results)
+    lines = overview(results)
     for experiment in results["experiments"]:
         line = next(line for line in lines if line.startswith(experiment["id"]))
         assert len(line) <= WIDTH and experiment["verdict"] in line
@@ -34,7 +34,7 @@ def test_a_line_for_each_experiment(results: Facts) -> None:
 
 
 def test_a_row_for_each_pair(results: Facts) -> None:
-    rows = [line.split() for line in table(results) if " -> " in line][1:]
+    rows = [line.split() for line in overview(results) if " -> " in line][1:]
     assert len(rows) == len(OUT) * len(IN)
     cells = iter(results["matrix"]["cells"])
     for row in rows:
@@ -55,7 +55,7 @@ def test_signs(results: Facts) -> None:
 def test_an_absent_cell_is_a_dash(results: Facts) -> None:
     results = copy.deepcopy(results)
     del results["matrix"]["cells"][0]
-    rows = [line.split() for line in table(results) if " -> " in line][1:]
+    rows = [line.split() for line in overview(results) if " -> " in line][1:]
     assert rows[0][3] == "-"
 
 
@@ -124,4 +124,4 @@ def test_the_document_of_another_finding(results: Facts) -> None:
 
 
 def test_no_matrix(results: Facts, tmp_path: Path) -> None:
-    assert not any(" -> " in line for line in table({**results, "matrix": None}))
+    assert not any(" -> " in line for line in overview({**results, "matrix": None}))

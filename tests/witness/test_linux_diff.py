@@ -20,13 +20,14 @@ from tests.witness.scene import BEHIND, BRIDGE, COMMAND, EDU, VIRTIO, Scene, con
 from witness import cli
 from witness.evidence.case import Case
 from witness.linux import diff
-from witness.linux.diff import INIT, OUT, PHASES, PROBE, WINDOW, PhaseWrites
+from witness.linux.diff import INIT, PHASES, PROBE, PhaseWrites
 from witness.linux.reasons import REASONS, Environment, Reason, Side
 from witness.linux.writes import Write
 from witness.machine.qemu import Unusable
 from witness.machine.record import Run
 from witness.pci.topology import Bdf
 from witness.report.document import BEGIN, END
+from witness.report.timeline import OUT, WINDOW
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SAID = "first  next image second: 56 KiB\n"

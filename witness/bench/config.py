@@ -32,11 +32,12 @@ class ConfigAccess:
 
 
 # CONFIG_ADDRESS and CONFIG_DATA (PCI 3.0, 3.2.2.3.2), and QEMU's names of them and of the ECAM window.
-INDEX, DATA, WINDOW = "pci-conf-idx", "pci-conf-data", "pcie-mmcfg-mmio"
-ENABLE = 1 << 31
+CONFIG_ADDRESS, CONFIG_DATA, ECAM = "pci-conf-idx", "pci-conf-data", "pcie-mmcfg-mmio"
+CONFIG_ENABLE = 1 << 31
 
 _ACCESS = re.compile(
-    rf"memory_region_ops_(read|write) .* addr 0x([0-9a-f]+) value 0x([0-9a-f]+) size (\d+) name '({WINDOW}|{INDEX}|{DATA})'"
+    r"memory_region_ops_(read|write) .* addr 0x([0-9a-f]+) value 0x([0-9a-f]+) size (\d+) "
+    rf"name '({ECAM}|{CONFIG_ADDRESS}|{CONFIG_DATA})'"
 )
 
 
@@ -52,10 +53,10 @@ def accesses(lines: Iterable[str]) -> Iterator[ConfigAccess]:
             held = None
         if match:
             write, address, value, size = match[1] == "write", int(match[2], 16), int(match[3], 16), int(match[4])
-            if match[5] == INDEX:
+            if match[5] == CONFIG_ADDRESS:
                 index = value if write and size == 4 else index
-            elif match[5] == WINDOW or index & ENABLE:
-                bdf, offset = _in_window(address) if match[5] == WINDOW else _by_index(index, address)
+            elif match[5] == ECAM or index & CONFIG_ENABLE:
+                bdf, offset = _in_window(address) if match[5] == ECAM else _by_index(index, address)
                 access = ConfigAccess(number, bdf, offset, size, value, write, answered)
                 if write:
                     held = access
@@ -100,7 +101,7 @@ def linux_line(case: Case, hop: Hop, outgoing_linux: bool) -> int:
         writes = case.within(MmioWrite, range(begin, hop.inward.start))
         begin = next((write.line for write in writes if write.region == "ioapic"), hop.inward.start)
     lines = range(begin, hop.inward.start)
-    looks = [write.line for write in case.within(MmioWrite, lines) if write.region == INDEX]
+    looks = [write.line for write in case.within(MmioWrite, lines) if write.region == CONFIG_ADDRESS]
     looks += [read.line for read in case.within(ConfigRead, lines)]
     if not looks:
         raise Unusable("the trace does not show the next Linux's first access to configuration space")

@@ -88,7 +88,7 @@ ImageSymbol = tuple[str, str]
 
 # A step of the blackout, and the function (image, symbol) whose entry ends it. The first begins where the walk over all
 # functions is over.
-BEGIN = ("first", "i8259_mask_all")
+WALKED = ("first", "i8259_mask_all")
 STEPS = (
     ("place", "first", "chain_verify"),
     ("verify", "first", "image_enter"),
@@ -229,7 +229,7 @@ class Bench:
 
     def counted(self, name: str, machine: Machine) -> Counted:
         """One run under icount, stopped at each mark."""
-        marks = [WALK, BEGIN, *((image, symbol) for _, image, symbol in STEPS)]
+        marks = [WALK, WALKED, *((image, symbol) for _, image, symbol in STEPS)]
         addresses = {mark: address_of(self.build, *mark) for mark in marks}
         counts: dict[ImageSymbol, int] = {}
 
@@ -271,14 +271,14 @@ class Counted:
 
     def steps(self) -> dict[str, int]:
         """Instructions of each step of the blackout but the last."""
-        marks = [BEGIN, *((image, symbol) for _, image, symbol in STEPS)]
+        marks = [WALKED, *((image, symbol) for _, image, symbol in STEPS)]
         return {name: self.counts[b] - self.counts[a] for (name, _, _), (a, b) in zip(STEPS, pairwise(marks))}
 
     def costs(self) -> dict[str, int]:
         """What grows with the number of functions."""
         return {
             "shutdown accesses": sum(access.hit for access in self.out),
-            "shutdown instructions": self.counts[BEGIN] - self.counts[WALK],
+            "shutdown instructions": self.counts[WALKED] - self.counts[WALK],
             "enumeration reads": sum(access.hit for access in self.enumerated),
             "enumeration instructions": self.steps()["enumerate"],
         }

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from witness.lab.stage import Stage
 
-SIZE = 8 << 20
+DISK_SIZE = 8 << 20
 
 
 def disk(name: str) -> tuple[str, ...]:
     """A disk of zeros: arguments for a machine, whose device then has drive=NAME."""
-    image = f"file.image.driver=null-co,file.image.size={SIZE},file.image.read-zeroes=on"
+    image = f"file.image.driver=null-co,file.image.size={DISK_SIZE},file.image.read-zeroes=on"
     return "-blockdev", f"driver=raw,node-name={name},file.driver=blkdebug,{image}"
 
 

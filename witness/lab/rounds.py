@@ -13,7 +13,7 @@ from witness.report.document import with_made
 from witness.report.page import write_page
 from witness.report.results import Facts, write_results
 from witness.report.table import (
-    VERSIONS, express, express_cell, known_cells, known_rows, markdown, place, rows, table, unlike, versions, words,
+    VERSIONS, express, express_cell, known_cells, known_rows, markdown, ordered_versions, overview, place, rows, unlike, words,
 )  # fmt: skip
 
 REPEAT_MAX = 1000
@@ -105,7 +105,7 @@ def tell(results: Facts, directory: Path, say: Say) -> None:
     elif len(cells) == 1 and not results["experiments"]:
         say(*express_cell(cells[0]))
     else:
-        say(*table(results))
+        say(*overview(results))
     say("", f"page: {directory}/index.html   data: {directory}/results.json")
 
 
@@ -134,7 +134,7 @@ def summary(results: Facts) -> str:
         what = "cells ran" if cell["outcome"] == "ran" else f"cells: {cell['outcome']}"
         counts[what] = counts.get(what, 0) + 1
     said = ", ".join(f"{n} {what}" for what, n in counts.items())
-    known = dict.fromkeys(VERSIONS, "unknown") | versions(results)
+    known = dict.fromkeys(VERSIONS, "unknown") | ordered_versions(results)
     return f"{said}; {', '.join(f'{name} {version}' for name, version in known.items())}"
 
 

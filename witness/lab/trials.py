@@ -20,7 +20,7 @@ from witness.report.timeline import timeline
 from witness.report.vcd import write_vcd
 
 # By the first letter of the id; tests/claims/ has the first two, tests/linux/ the third.
-KINDS = {"c": "claim", "l": "limit", "k": "linux"}
+KIND_OF = {"c": "claim", "l": "limit", "k": "linux"}
 
 HEAVY = ("ram", "initrd", "files", "*.img", "*.bin")
 
@@ -110,7 +110,7 @@ def described(experiment: Experiment, played: Sequence[Played]) -> Facts:
     verdict = conclude(shown)
     return {
         "id": experiment.id,
-        "kind": KINDS[experiment.id[0]],
+        "kind": KIND_OF[experiment.id[0]],
         "title": experiment.title,
         "source": experiment.source,
         "falsified_by": experiment.falsified_by,

@@ -21,23 +21,24 @@ from witness.evidence.case import Case
 from witness.lab.experiment import Role
 from witness.lab.rounds import Say
 from witness.lab.trials import lighten
-from witness.linux.reasons import REASONS, Environment, Reason, Side
+from witness.linux.reasons import REASONS, WIDTH, Environment, Reason, Side
 from witness.linux.trial import INITRD, LINUX, Boot, Seen, perform
-from witness.linux.writes import Write, accesses, writes
+from witness.linux.writes import Write, function_events, writes
 from witness.machine.description import REFERENCE, Disk, Machine
 from witness.machine.qemu import Settings, Unusable, built_in, run
 from witness.machine.record import Outcome, options
 from witness.pci.topology import Bdf
 from witness.report.document import with_made
+from witness.report.timeline import OUT, WINDOW
 from witness.trace.events import ConfigRead, MmioWrite
 
 DOCUMENT = ROOT / "docs" / "linux-diff.md"
 FUNCTION = "00:03.0"  # the disk that first writes
 
-COLUMN = 53
-WIDTH = 2 * COLUMN + 3
+COLUMN = (WIDTH - 3) // 2
 
-OUT, WINDOW, INIT, PROBE = PHASES = ("out", "window", "init", "probe")
+INIT, PROBE = "init", "probe"
+PHASES = OUT, WINDOW, INIT, PROBE
 UNTIL = {
     OUT: "from the next image being in memory to the last bus-master clear of the machine",
     WINDOW: "up to the next kernel's first read of configuration space",
@@ -51,7 +52,7 @@ LEGEND = (
 )
 
 # Of our images' policies, those that the reasons are about.
-SHUTDOWNS, STARTUP = ("keep-msi", "disable-msi"), "disable-msi"
+KNOWN_OUT, KNOWN_IN = ("keep-msi", "disable-msi"), "disable-msi"
 
 # Our images' log goes to the debug console; here they say that the next image is in memory, as Linux's kexec -l has it.
 DEBUG_CONSOLE, LOADED = "isa-debugcon", " next image "
@@ -132,9 +133,9 @@ def linux_diff(build: Path, function: str, cmdline: str, environment: Mapping[st
 def hand_overs(build: Path, cmdline: str, how: Settings) -> tuple[Seen, Case]:
     """Linux to Linux and first to second, at the same time."""
     words = options(cmdline or built_in(build))
-    if words.get("shutdown", SHUTDOWNS[0]) not in SHUTDOWNS or words.get("startup", STARTUP) != STARTUP:
-        known = " or ".join(f"handoff.shutdown={policy}" for policy in SHUTDOWNS)
-        raise Unusable(f"CMDLINE={cmdline}: the reasons are those of {known}, and of handoff.startup={STARTUP}")
+    if words.get("shutdown", KNOWN_OUT[0]) not in KNOWN_OUT or words.get("startup", KNOWN_IN) != KNOWN_IN:
+        known = " or ".join(f"handoff.shutdown={policy}" for policy in KNOWN_OUT)
+        raise Unusable(f"CMDLINE={cmdline}: the reasons are those of {known}, and of handoff.startup={KNOWN_IN}")
     with ThreadPoolExecutor() as pool:
         theirs = pool.submit(again, build, build / "linux" / "diff" / "linux", how)
         ours = run(machine(), build, build / "linux" / "diff" / "ours", cmdline, how)
@@ -191,7 +192,7 @@ def phase_writes(case: Case, bdf: Bdf, start: int, stop: int) -> PhaseWrites:
     if hop is None:
         raise Unusable("the trace shows no hand-off")
     entered = next((read.line for read in case.within(ConfigRead, range(hop.window.start, stop))), hop.inward.start)
-    own = accesses(case)[bdf]
+    own = function_events(case)[bdf]
     driven = next((e.line for e in own if isinstance(e, MmioWrite) and e.line >= entered), hop.inward.start)
     edges = (start, hop.window.start, entered, min(driven, hop.inward.start), stop)
     ranges = {phase: range(*edge) for phase, edge in zip(PHASES, zip(edges, edges[1:]))}

@@ -35,7 +35,7 @@ INITRD = "linux/initrd"
 FILES = "handoff"
 
 # What a line of userspace begins with.
-POINT, TITLE, TEXT, END = "+", "=", "|", "!"
+POINT, TITLE, TEXT, VERDICT = "+", "=", "|", "!"
 
 # An image of the lab waits at points, too (tests/claims/lab.c:lab_point).
 _IMAGES_POINT = re.compile(r"\w+ 0x[0-9a-f]+")
@@ -78,7 +78,7 @@ class Conversation:
             self._text = self.told[line[1:]][-1]
         elif line.startswith(TEXT) and self.told:
             self._text.append(line[1:])
-        elif line.startswith(END):
+        elif line.startswith(VERDICT):
             self.verdicts.append(line[1:])
         elif is_point(line):
             self.points.append(line.removeprefix(POINT))

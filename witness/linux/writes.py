@@ -52,7 +52,7 @@ class Write:
 
 
 @lru_cache(maxsize=4)
-def accesses(case: Case) -> Mapping[Bdf, list[FunctionEvent]]:
+def function_events(case: Case) -> Mapping[Bdf, list[FunctionEvent]]:
     """What each function was told, and asked in its configuration space."""
     found: dict[Bdf, list[FunctionEvent]] = defaultdict(list)
     for event in case.events:
@@ -72,7 +72,7 @@ def writes(case: Case, bdf: Bdf, lines: range) -> list[Write]:
     for change in case.changes(lines):
         changes[change.line].append(change)
     found: list[Write] = []
-    for event in (event for event in accesses(case)[bdf] if event.line in lines):
+    for event in (event for event in function_events(case)[bdf] if event.line in lines):
         if isinstance(event, ConfigWrite):
             found.append(named.config(event, changes[event.line]))
         elif isinstance(event, MmioWrite):
@@ -85,7 +85,7 @@ def writes(case: Case, bdf: Bdf, lines: range) -> list[Write]:
 
 class _Names:
     def __init__(self, case: Case, function: Function) -> None:
-        reads = (access for access in accesses(case)[function.bdf] if isinstance(access, ConfigRead))
+        reads = (access for access in function_events(case)[function.bdf] if isinstance(access, ConfigRead))
         self.bars, self.registers = names.bars(function), names.registers(function, {read.offset: read.value for read in reads})
 
     def config(self, write: ConfigWrite, changes: list[Change]) -> Write:

@@ -40,7 +40,7 @@ class Topic:
     has_matrix: bool
 
 
-LAB = Topic(
+LAB_PAGE = Topic(
     "the lab",
     "The lab: what a hand-off of PCI devices lets loose",
     "Every claim of “PCI/MSI: Don't disable MSI/MSI-X at shutdown” (M. Tsirkin, 2015), and every limit of it, as an experiment on "
@@ -49,7 +49,7 @@ LAB = Topic(
     {"claim": (table.KINDS["claim"], "What the patch says"), "limit": (table.KINDS["limit"], "Where it does not reach")},
     True,
 )
-LINUX = Topic(
+LINUX_PAGE = Topic(
     "Linux on either side",
     "A real Linux on either side of the hand-off",
     "Debian's unmodified kernel takes over from the images of pci-handoff, and hands over to them, by kexec and after a crash. "
@@ -120,9 +120,9 @@ def write_page(results: Mapping[str, Any], path: Path) -> None:
     def cell(out: str, inward: str, device: str) -> Mapping[str, Any]:
         return cells.get((out, inward, device)) or table.absent(out, inward, device)
 
-    subject = LINUX if any(experiment["kind"] in LINUX.kinds for experiment in results["experiments"]) else LAB
-    words = {"subject": subject, "signs": SIGNS, "symbol": table.symbol, "told": table.told, "unlike": table.unlike}
-    text = page.render(results, ordered=table.versions(results), cell=cell, heat=heat, price=table.PRICE, **words)
+    subject = LINUX_PAGE if any(experiment["kind"] in LINUX_PAGE.kinds for experiment in results["experiments"]) else LAB_PAGE
+    words = {"subject": subject, "signs": SIGNS, "symbol": table.symbol, "in_full": table.in_full, "unlike": table.unlike}
+    text = page.render(results, ordered=table.ordered_versions(results), cell=cell, heat=heat, price=table.PRICE, **words)
     path.write_text(text, encoding="utf-8")
 
 

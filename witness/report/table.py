@@ -50,7 +50,7 @@ def symbol(cell: Facts) -> str:
     return str(len(harms(cell)) or (PAID if kinds(cell) else NONE))
 
 
-def told(cell: Facts) -> str:
+def in_full(cell: Facts) -> str:
     """What the symbol stands for."""
     found = [f"{hazard}: {cell['hazards'][hazard]}" for hazard in kinds(cell)]
     if cell["outcome"] != "ran":
@@ -103,7 +103,7 @@ def agreeing(experiment: Facts) -> str:
     return f"{sum(state(case) == 'agrees' for case in experiment['cases'])} of {len(experiment['cases'])}"
 
 
-def versions(results: Facts) -> dict[str, str]:
+def ordered_versions(results: Facts) -> dict[str, str]:
     """What the results are facts about, in the order of every report."""
     known = results["versions"]
     return {name: known[name] for name in dict.fromkeys((*VERSIONS, *known)) if name in known}
@@ -112,9 +112,9 @@ def versions(results: Facts) -> dict[str, str]:
 # --- the terminal ---
 
 
-def table(results: Facts) -> list[str]:
+def overview(results: Facts) -> list[str]:
     """A line for each experiment, then the matrix: a row for each pair of policies."""
-    parts = [[", ".join(f"{name} {version}" for name, version in versions(results).items())]]
+    parts = [[", ".join(f"{name} {version}" for name, version in ordered_versions(results).items())]]
     parts += [[_row(e) for e in results["experiments"] if e["kind"] == kind] for kind in KINDS]
     parts += [_matrix(results["matrix"])] if results["matrix"] else []
     return "\n\n".join("\n".join(part) for part in parts if part).splitlines()
@@ -205,7 +205,7 @@ def _drawn(lane: Lane, size: int, columns: int) -> str:
 
 def markdown(results: Facts) -> str:
     """For a document: verdicts, readings, kinds of hazards; no number that another run would have otherwise."""
-    lines = [", ".join(f"{name} {version}" for name, version in versions(results).items() if name != "git"), ""]
+    lines = [", ".join(f"{name} {version}" for name, version in ordered_versions(results).items() if name != "git"), ""]
     for kind, word in KINDS.items():
         found = [e for e in results["experiments"] if e["kind"] == kind]
         if found:
