@@ -19,7 +19,9 @@ import pytest
 from tests.guest import newc
 from tests.guest.conftest import BUILD, Boot, failures, log_has, run_to, snapshot
 
-from witness.boot.protocol import E820_ENTRIES, E820_TABLE, Image
+from witness.boot.protocol import (
+    CMDLINE_SIZE, E820_ENTRIES, E820_TABLE, ENTRY_64, HEADER_MAGIC, INIT_SIZE, PAGE, SETUP_SECTS, Image,
+)  # fmt: skip
 from witness.evidence.case import Case
 from witness.machine.description import Content, Disk, Machine
 from witness.machine.qemu import AtEntry, Session, configs
@@ -44,11 +46,9 @@ SECOND_AT = 0x3000000  # where it asks to be placed, and is
 # All that can be truncated, instead of one length for each kind of refusal.
 EXHAUSTIVE = bool(os.environ.get("EXHAUSTIVE"))
 
-# Of the setup header (boot.rst).
-SETUP_SECTS, SYSSIZE, BOOT_FLAG, MAGIC, VERSION, LOADFLAGS = 0x1F1, 0x1F4, 0x1FE, 0x202, 0x206, 0x211
-ALIGNMENT, RELOCATABLE, XLOADFLAGS, CMDLINE_SIZE, INIT_SIZE, HEADER_END = 0x230, 0x234, 0x236, 0x238, 0x260, 0x268
-ENTRY_64 = 0x200
-PAGE = 4096
+# Of the setup header (boot.rst), what only an image check reads.
+SYSSIZE, BOOT_FLAG, VERSION, LOADFLAGS, ALIGNMENT, RELOCATABLE, XLOADFLAGS = 0x1F4, 0x1FE, 0x206, 0x211, 0x230, 0x234, 0x236
+HEADER_END = 0x268
 
 REFUSED = "first  next image {} refused, no device was shut down; first continues"
 
@@ -142,7 +142,7 @@ def test_twin_one_that_was_placed_is_the_one_that_was_given() -> None:
 
 HEADER_CASES: list[tuple[str, AtEntry, str]] = [
     ("boot-flag", second(BOOT_FLAG, 0), "image second refused: no 0xaa55 at 0x1fe: not a boot protocol image"),
-    ("magic", second(MAGIC, *b"HdrZ"), 'image second refused: no "HdrS" at 0x202: not a boot protocol image'),
+    ("magic", second(HEADER_MAGIC, *b"HdrZ"), 'image second refused: no "HdrS" at 0x202: not a boot protocol image'),
     ("protocol", second(VERSION, 0x0B, 2), "image second refused: boot protocol 0x020b, the 64-bit entry needs 0x020c or later"),
     ("low", second(LOADFLAGS, 0), "image second refused: loadflags lacks LOADED_HIGH"),
     ("no-xloadflags", second(XLOADFLAGS, 0, 0), "image second refused: xloadflags lacks XLF_KERNEL_64: it has no 64-bit entry"),
@@ -181,7 +181,7 @@ def lengths() -> list[int]:
     """The last and the first of each kind of refusal; or every byte of the header, and every page behind it."""
     pages = range(PAGE, len(SECOND), PAGE)
     entry = (SECOND[SETUP_SECTS] + 1) * 512 + ENTRY_64
-    kinds = {0, 1, BOOT_FLAG, MAGIC + 2, HEADER_END - 1, HEADER_END, entry, entry + 1, pages[0], pages[-1], len(SECOND) - 1}
+    kinds = {0, 1, BOOT_FLAG, HEADER_MAGIC + 2, HEADER_END - 1, HEADER_END, entry, entry + 1, pages[0], pages[-1], len(SECOND) - 1}
     return sorted({*kinds, *range(HEADER_END), *pages} if EXHAUSTIVE else kinds)
 
 

@@ -14,11 +14,11 @@ import struct
 import pytest
 from tests.guest import newc
 from tests.guest.conftest import BUILD, log_has
-from tests.guest.test_refusals import (
-    CMDLINE_SIZE, INIT_SIZE, MACHINE, MAGIC, PAGE, VERSION, WHERE, XLOADFLAGS, assert_refused, attempt, u32,
-)  # fmt: skip
+from tests.guest.test_refusals import MACHINE, VERSION, WHERE, XLOADFLAGS, assert_refused, attempt, u32
 
-from witness.boot.protocol import E820_ENTRIES, E820_RAM, E820_TABLE, e820
+from witness.boot.protocol import (
+    CMDLINE_SIZE, E820_ENTRIES, E820_RAM, E820_TABLE, HEADER_MAGIC, INIT_SIZE, PAGE, e820,
+)  # fmt: skip
 from witness.evidence.case import Case
 from witness.linux.trial import INITRD, LINUX, console
 from witness.machine.qemu import AtEntry, Session
@@ -80,7 +80,7 @@ NO_IMAGE = "image linux refused: no 0xaa55 at 0x1fe: not a boot protocol image"
 CASES: dict[str, tuple[AtEntry, str]] = {
     "an-elf-file": (gives((BUILD / "first.elf").read_bytes()), NO_IMAGE),
     "an-initrd": (gives(ARCHIVE), NO_IMAGE),
-    "a-boot-sector": (kernel(MAGIC, *bytes(4)), 'image linux refused: no "HdrS" at 0x202: not a boot protocol image'),
+    "a-boot-sector": (kernel(HEADER_MAGIC, *bytes(4)), 'image linux refused: no "HdrS" at 0x202: not a boot protocol image'),
     "half-of-it": (gives(KERNEL[:len(KERNEL) // 2]), f"image linux refused: truncated, {len(KERNEL) // 2} bytes of "),
     "linux-3.7": (kernel(VERSION, 0x0B, 2), "image linux refused: boot protocol 0x020b, the 64-bit entry needs 0x020c or later"),
     "32-bit": (kernel(XLOADFLAGS, 0x7C, 0), "image linux refused: xloadflags lacks XLF_KERNEL_64: it has no 64-bit entry"),

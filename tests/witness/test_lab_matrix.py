@@ -15,7 +15,7 @@ import pytest
 from tests.witness.documented import EXPERIMENTS, disagreements
 from tests.witness.scene import BEHIND, DATA, DMA, EDU, EDU_TARGET, MESSAGES, PARAMS, VIRTIO, Scene, gsi, memory_write, msi
 
-from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, E820_TABLE
+from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, E820_ENTRIES, E820_TABLE
 from witness.devices import edu
 from witness.judge.policies import SHUTDOWN, STARTUP
 from witness.lab import matrix
@@ -48,7 +48,7 @@ def found(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> CellJudge:
     monkeypatch.setattr(matrix, "PATTERN", pattern)
     scene.before[CANARY.start:CANARY.stop] = pattern
     scene.before[EDU_TARGET:EDU_TARGET + 0x100] = bytes([edu.ARMED]) * 0x100
-    scene.before[PARAMS + 0x1E8] = 2
+    scene.before[PARAMS + E820_ENTRIES] = 2
     scene.before[PARAMS + E820_TABLE:PARAMS + E820_TABLE + 40] = b"".join(
         start.to_bytes(8, "little") + size.to_bytes(8, "little") + kind.to_bytes(4, "little")
         for start, size, kind in ((DMA.start, len(DMA), E820_DMA), (CANARY.start, len(CANARY), 1))
