@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.witness import lab_results
 from tests.witness.scene import Scene, handoff
 
 
@@ -13,3 +14,9 @@ from tests.witness.scene import Scene, handoff
 def scene(tmp_path: Path) -> Scene:
     """A complete hand-off under keep-msi in which every claim holds."""
     return handoff(Scene(tmp_path))
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory) -> lab_results.Facts:
+    """Of a lab, with all that results can have."""
+    return lab_results.results(tmp_path_factory.mktemp("stories"))

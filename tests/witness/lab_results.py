@@ -76,7 +76,7 @@ def experiment(kind: str, number: int, lines: dict[str, Timeline]) -> Facts:
     if number % 3 == 0:
         cases.append(case(id, "reset first", "cure", lines["none"]))
     return {
-        "id": id, "kind": kind, "verdict": verdict, "cases": cases,
+        "id": id, "kind": kind, "verdict": verdict, "known": "holds", "cases": cases,
         "title": "A cleared bus master suppresses messages, since a message is a write to memory" + f" ({HOSTILE})" * (number == 1),
         "source": "the patch: “make sure device does not send MSI interrupts (MSI is a memory write and so is suppressed ...)”",
         "falsified_by": "a message of the function in the trace while its bus master is off",
@@ -94,6 +94,7 @@ def cell(number: int, out: str, inward: str, device: str) -> Facts:
         "hazards": {hazard: number if index < shown and outcome == "ran" else 0 for index, hazard in enumerate(HAZARDS)},
         "notes": ["the line was up at the jump"] if number % 17 == 0 else [],
         "signature": "" if outcome != "ran" else "2 writes to MSI control more" if number % 37 == 36 else "as expected",
+        "timeline": None, "directory": None if outcome == "ran" else f"matrix/{out}/{inward}/{device}",
     }  # fmt: skip
 
 

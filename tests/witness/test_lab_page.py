@@ -16,18 +16,14 @@ from xml.etree.ElementTree import Element
 import html5lib  # type: ignore[import]
 import jinja2
 import pytest
-from tests.witness import lab_results
+from tests.witness.documented import EXPERIMENTS, disagreements
 from tests.witness.lab_results import CLAIMS, DEVICES, HOSTILE, IN, LIMITS, OUT, Facts
 
 from witness.report.page import write_page
+from witness.report.results import SCHEMA
 from witness.report.table import kinds, place
 
 GOOD = {"holds", "agrees", "heat-0"}
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Facts:
-    return lab_results.results(tmp_path_factory.mktemp("stories"))
 
 
 @pytest.fixture
@@ -66,6 +62,10 @@ def tags(element: Element) -> Iterator[str]:
 
 def by_id(root: Element, id: str) -> Element:
     return next(element for element in root.iter() if element.get("id") == id)
+
+
+def test_results_are_as_a_lab_has_them(results: Facts) -> None:
+    assert disagreements({"schema": SCHEMA, **results}, EXPERIMENTS) == []
 
 
 def test_every_experiment_in_table_and_section(page: Element, results: Facts) -> None:

@@ -11,17 +11,10 @@ import random
 from pathlib import Path
 from typing import Any
 
-import pytest
-from tests.witness import lab_results
 from tests.witness.lab_results import DEVICES, IN, OUT, Facts
 
 from witness.report.table import WIDTH, express, kinds, lanes, markdown, overview, symbol
 from witness.report.timeline import Lane, Point, Tick, Timeline
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Facts:
-    return lab_results.results(tmp_path_factory.mktemp("stories"))
 
 
 def test_a_line_for_each_experiment(results: Facts) -> None:

@@ -99,6 +99,8 @@ STEPS = (
     ("reset", "second", "pci_set_master"),
     ("probe", "second", "virtio_driver_ok"),
 )
+# Where the blackout begins, and where each step ends.
+ENDS = [WALKED, *((image, symbol) for _, image, symbol in STEPS)]
 LAST = "first I/O"  # polls until the host's disk has answered: its instructions say nothing
 JUMP_PARTS = ("place", "verify", "enter")  # one step by the host's clock
 JUMP = "jump"
@@ -229,8 +231,7 @@ class Bench:
 
     def counted(self, name: str, machine: Machine) -> Counted:
         """One run under icount, stopped at each mark."""
-        marks = [WALK, WALKED, *((image, symbol) for _, image, symbol in STEPS)]
-        addresses = {mark: address_of(self.build, *mark) for mark in marks}
+        addresses = {mark: address_of(self.build, *mark) for mark in (WALK, *ENDS)}
         counts: dict[ImageSymbol, int] = {}
 
         def follow(session: Session, _: Entry) -> None:
@@ -271,8 +272,7 @@ class Counted:
 
     def steps(self) -> dict[str, int]:
         """Instructions of each step of the blackout but the last."""
-        marks = [WALKED, *((image, symbol) for _, image, symbol in STEPS)]
-        return {name: self.counts[b] - self.counts[a] for (name, _, _), (a, b) in zip(STEPS, pairwise(marks))}
+        return {name: self.counts[b] - self.counts[a] for (name, _, _), (a, b) in zip(STEPS, pairwise(ENDS))}
 
     def costs(self) -> dict[str, int]:
         """What grows with the number of functions."""
