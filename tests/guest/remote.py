@@ -16,12 +16,12 @@ from typing import Iterator
 
 from witness.machine.description import Machine
 from witness.pci.registers import (
-    PCI_CAPABILITY_LIST, PCI_CAP_ID_MSI, PCI_CAP_ID_MSIX, PCI_COMMAND, PCI_STATUS, PCI_STATUS_CAP_LIST, VIRTIO_VENDOR,
+    PCI_BASE_ADDRESS_0, PCI_CAPABILITY_LIST, PCI_CAP_ID_MSI, PCI_CAP_ID_MSIX, PCI_COMMAND, PCI_STATUS, PCI_STATUS_CAP_LIST,
+    VIRTIO_VENDOR,
 )  # fmt: skip
 from witness.pci.topology import Bdf
 
 CONFIG_SIZE = 256
-PCI_BASE_ADDRESS_0 = 0x10
 PCI_CAP_ID_VNDR = 0x09
 
 # I/O, memory, bus master, INTx disable.

@@ -17,13 +17,11 @@ from witness.machine.qemu import Session, Settings, Start, configs, copy_sparse,
 from witness.machine.qmp import Wire
 from witness.machine.record import Run
 from witness.machine.snapshot import write
-from witness.pci.registers import PCI_BASE_ADDRESS_0
+from witness.pci.registers import PCI_BASE_ADDRESS_0, PCI_BASE_ADDRESS_MEM_MASK
 from witness.pci.topology import Bdf, Topology
 
 # What a line of the image begins with that waits for no answer.
 MARK = "-"
-
-PCI_BASE_ADDRESS_MEM_MASK = ~0xF
 
 
 @dataclass
