@@ -26,20 +26,26 @@ from witness.report.table import kinds, place
 GOOD = {"holds", "agrees", "heat-0"}
 
 
-@pytest.fixture
-def show(tmp_path: Path) -> Callable[[Facts], Element]:
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Facts:
+    return lab_results.results(tmp_path_factory.mktemp("stories"))
+
+
+@pytest.fixture(scope="module")
+def show(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Facts], Element]:
     """The document's root, from a parser that accepts no fault."""
+    path = tmp_path_factory.mktemp("page") / "index.html"
 
     def parsed(results: Facts) -> Element:
-        write_page(results, tmp_path / "index.html")
+        write_page(results, path)
         parser = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False)
-        root: Element = parser.parse((tmp_path / "index.html").read_text(encoding="utf-8"))
+        root: Element = parser.parse(path.read_text(encoding="utf-8"))
         return root
 
     return parsed
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page(results: Facts, show: Callable[[Facts], Element]) -> Element:
     return show(results)
 
