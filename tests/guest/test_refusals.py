@@ -26,7 +26,7 @@ from witness.evidence.case import Case
 from witness.machine.description import Content, Disk, Machine
 from witness.machine.qemu import AtEntry, Session, configs
 from witness.machine.record import Entry, Outcome, Run
-from witness.machine.snapshot import give_cmdline, give_initrd, initrd, write_params
+from witness.machine.snapshot import Snapshot, give_cmdline, give_initrd, initrd, write_params
 from witness.pci.registers import PCI_COMMAND, PCI_COMMAND_MASTER
 from witness.pci.topology import Bdf
 from witness.trace.events import ConfigWrite, RunState
@@ -62,7 +62,7 @@ class Attempt:
     lines: list[int]  # in the log
 
 
-def attempt(change: AtEntry | None = None, cmdline: str = "") -> Attempt:
+def attempt(change: AtEntry | None = None, cmdline: str = "", origin: Snapshot | None = None) -> Attempt:
     seen: list[dict[Bdf, bytes]] = []
     lines: list[int] = []
 
@@ -74,7 +74,7 @@ def attempt(change: AtEntry | None = None, cmdline: str = "") -> Attempt:
             seen.append(dict(configs(session.qmp)))
             lines.append((WHERE / "guest.log").read_bytes().count(b"\n"))
 
-    return Attempt(snapshot(MACHINE).run(WHERE, cmdline, watch), seen, lines)
+    return Attempt((origin or snapshot(MACHINE)).run(WHERE, cmdline, watch), seen, lines)
 
 
 def assert_refused(tried: Attempt, *reason: str, image: str = "second") -> None:

@@ -94,7 +94,7 @@ CASES: dict[str, tuple[AtEntry, str]] = {
 
 @pytest.mark.parametrize("change, line", CASES.values(), ids=CASES)
 def test_a_linux_that_cannot_be_started(snapshot: Snapshot, change: AtEntry, line: str) -> None:
-    assert_refused(attempt(snapshot, change, CMDLINE), f"first  {line}", image="linux")
+    assert_refused(attempt(change, CMDLINE, snapshot), f"first  {line}", image="linux")
 
 
 TWINS: dict[str, AtEntry] = {

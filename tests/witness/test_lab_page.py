@@ -27,11 +27,6 @@ GOOD = {"holds", "agrees", "heat-0"}
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Facts:
-    return lab_results.results(tmp_path_factory.mktemp("stories"))
-
-
-@pytest.fixture(scope="module")
 def show(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Facts], Element]:
     """The document's root, from a parser that accepts no fault."""
     path = tmp_path_factory.mktemp("page") / "index.html"
