@@ -98,12 +98,11 @@ def table(verdicts: Sequence[Verdict]) -> list[str]:
 
 def _unjudged(verdicts: Sequence[Verdict]) -> list[str]:
     """A run that did not come far lacks the same evidence for many claims: a line for each reason."""
-    reasons: dict[str, list[Verdict]] = defaultdict(list)
+    reasons: dict[str, list[str]] = defaultdict(list)
     for verdict in verdicts:
         if verdict.result is Result.UNJUDGED:
-            reasons[verdict.evidence].append(verdict)
-    what = {why: ", ".join(v.id for v in claims) if len(claims) > 1 else claims[0].claim for why, claims in reasons.items()}
-    return [f"cannot be judged: {claims}, because {why}" for why, claims in what.items()]
+            reasons[verdict.evidence].append(verdict.id)
+    return [f"cannot be judged: {', '.join(ids)}, because {why}" for why, ids in reasons.items()]
 
 
 def ending(run: Run) -> list[str]:
