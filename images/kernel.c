@@ -328,8 +328,8 @@ static void report_found(const struct kernel *kernel)
 				 dev->inherited.command & PCI_COMMAND_INTX_DISABLE ? "disabled" : "enabled",
 				 dev->inherited.status & PCI_STATUS_INTERRUPT ? ", interrupt pending" : "");
 	}
-	log_line("inherited %u functions: bus master on in %u, MSI in %u, MSI-X in %u, interrupt pending in %u",
-		 kernel->pci.count, masters, msi, msix, pending);
+	log_line("inherited %u functions: bus master on in %u, MSI in %u, MSI-X in %u, interrupt pending in %u", kernel->pci.count,
+		 masters, msi, msix, pending);
 	report_kept(kernel);
 }
 
