@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Callable, Iterable, Union
+from functools import lru_cache
+from typing import Any, Callable, Iterable, Union
 
 from witness.pci.topology import Bdf
 
@@ -118,13 +119,36 @@ class BlockRequest:
 
 Event = Union[ConfigRead, ConfigWrite, MmioWrite, Msi, BarMap, GsiLevel, PicInterrupt, RunState, BlockRequest]
 
+# What is taken of a line.
+Fields = tuple[Any, ...]
+
 _CONFIG = re.compile(r"pci_cfg_\w+ (\S+) ([0-9a-f:.]+) @0x([0-9a-f]+) (?:<-|->) 0x([0-9a-f]+)")
 _WRITE = re.compile(r"\S+ cpu -?\d+ mr \S+ addr 0x([0-9a-f]+) value 0x([0-9a-f]+) size (\d+) name '(.*)'")
 _BAR = re.compile(r"pci_update_mappings_(add|del) \S+ ([0-9a-f:.]+) (\d+),0x([0-9a-f]+)\+0x([0-9a-f]+)")
 _GSI = re.compile(r"ioapic_set_irq vector: (\d+) level: (\d+)")
 _PIC = re.compile(r"pic_interrupt irq (\d+) intno \d+")
 _STATE = re.compile(r"runstate_set current_run_state \d+ \(\S+\) new_state \d+ \((\S+)\)")
-_REQUEST = re.compile(r"virtio_blk_\w+ vdev \S+ req 0x([0-9a-f]+)")
+_REQUEST = re.compile(r"virtio_blk_\w+_(\w+) vdev \S+ req 0x([0-9a-f]+)")
+
+
+def _config(m: re.Match[str]) -> Fields:
+    return Bdf.parse(m[2]), m[1], int(m[3], 16), int(m[4], 16)
+
+
+def _write(m: re.Match[str]) -> Fields:
+    return int(m[1], 16), int(m[2], 16), int(m[3]), m[4]
+
+
+def _bar(m: re.Match[str]) -> Fields:
+    return Bdf.parse(m[2]), int(m[3]), int(m[4], 16), int(m[5], 16), m[1] == "add"
+
+
+def _numbers(m: re.Match[str]) -> Fields:
+    return tuple(map(int, m.groups()))
+
+
+def _request(m: re.Match[str]) -> Fields:
+    return int(m[2], 16), m[1] == "complete"
 
 
 class Parser:
@@ -134,48 +158,50 @@ class Parser:
         self.consoles = consoles  # whether to tell of what the guest prints
         self.access: tuple[int, int] | None = None  # low address bits, size
         self.running = True
-        self.readers: dict[str, tuple[re.Pattern[str], Callable[[int, re.Match[str]], Event | None]]] = {
-            "pci_cfg_read": (_CONFIG, self.config_read),
-            "pci_cfg_write": (_CONFIG, self.config_write),
-            "memory_region_ops_write": (_WRITE, self.write),
-            "pci_update_mappings_add": (_BAR, self.bar),
-            "pci_update_mappings_del": (_BAR, self.bar),
-            "ioapic_set_irq": (_GSI, lambda n, m: GsiLevel(n, int(m[1]), int(m[2]))),
-            "pic_interrupt": (_PIC, lambda n, m: PicInterrupt(n, int(m[1]))),
-            "runstate_set": (_STATE, self.state),
-            "virtio_blk_handle_read": (_REQUEST, lambda n, m: BlockRequest(n, int(m[1], 16), False)),
-            "virtio_blk_handle_write": (_REQUEST, lambda n, m: BlockRequest(n, int(m[1], 16), False)),
-            "virtio_blk_req_complete": (_REQUEST, lambda n, m: BlockRequest(n, int(m[1], 16), True)),
+        self.readers: dict[str, tuple[re.Pattern[str], Callable[[re.Match[str]], Fields], Callable[..., Event | None]]] = {
+            "pci_cfg_read": (_CONFIG, _config, self.config_read),
+            "pci_cfg_write": (_CONFIG, _config, self.config_write),
+            "memory_region_ops_write": (_WRITE, _write, self.write),
+            "pci_update_mappings_add": (_BAR, _bar, BarMap),
+            "pci_update_mappings_del": (_BAR, _bar, BarMap),
+            "ioapic_set_irq": (_GSI, _numbers, GsiLevel),
+            "pic_interrupt": (_PIC, _numbers, PicInterrupt),
+            "runstate_set": (_STATE, re.Match.groups, self.state),
+            **dict.fromkeys(REQUEST_PATTERNS, (_REQUEST, _request, BlockRequest)),
         }
+        # A line that storms and a guest that prints say the same again and again.
+        self.fields = lru_cache(maxsize=1 << 12)(self._fields)
 
     def event(self, number: int, text: str) -> Event | None:
+        found = self.fields(text)
+        return found[0](number, *found[1]) if found else None
+
+    def _fields(self, text: str) -> tuple[Callable[..., Event | None], Fields] | None:
         reader = self.readers.get(text.partition(" ")[0])
         if reader is None:
             return None
-        pattern, build = reader
+        pattern, fields, build = reader
         match = pattern.match(text)
-        return build(number, match) if match else None
+        return (build, fields(match)) if match else None
 
-    def state(self, number: int, m: re.Match[str]) -> Event:
-        self.running = m[1] == "running"
-        return RunState(number, m[1])
+    def state(self, number: int, state: str) -> Event:
+        self.running = state == "running"
+        return RunState(number, state)
 
-    def config_read(self, number: int, m: re.Match[str]) -> Event | None:
+    def config_read(self, number: int, bdf: Bdf, device: str, offset: int, value: int) -> Event | None:
         if not self.running:
             return None  # the harness reading configuration space through the stopped machine, not the guest
-        return ConfigRead(number, Bdf.parse(m[2]), m[1], int(m[3], 16), int(m[4], 16))
+        return ConfigRead(number, bdf, device, offset, value)
 
-    def config_write(self, number: int, m: re.Match[str]) -> Event | None:
-        offset = int(m[3], 16)
+    def config_write(self, number: int, bdf: Bdf, device: str, offset: int, value: int) -> Event | None:
         # pci_cfg_write has no width: a 16-bit and a 32-bit write look alike. The access itself is the line before.
         access, self.access = self.access, None
         if not self.running:
             return None  # the harness again, which tells of it in its snapshot of configuration space
         size = access[1] if access and access[0] == offset & 3 else 0
-        return ConfigWrite(number, Bdf.parse(m[2]), m[1], offset, int(m[4], 16), size)
+        return ConfigWrite(number, bdf, device, offset, value, size)
 
-    def write(self, number: int, m: re.Match[str]) -> Event | None:
-        address, value, size, region = int(m[1], 16), int(m[2], 16), int(m[3]), m[4]
+    def write(self, number: int, address: int, value: int, size: int, region: str) -> Event | None:
         if not self.consoles and (region, address) in CONSOLES:
             return None
         if region in ("pcie-mmcfg-mmio", "pci-conf-data"):
@@ -184,9 +210,6 @@ class Parser:
         if region == "apic-msi":
             return None if address in APIC_REGISTERS else Msi(number, address, value)
         return MmioWrite(number, address, value, size, region)
-
-    def bar(self, number: int, m: re.Match[str]) -> Event:
-        return BarMap(number, Bdf.parse(m[2]), int(m[3]), int(m[4], 16), int(m[5], 16), m[1] == "add")
 
 
 def parse(lines: Iterable[str]) -> list[Event]:
