@@ -9,7 +9,7 @@ void *arena_alloc(struct arena *arena, u64 size, u64 align)
 	u64 at = ALIGN_UP(arena->base + arena->used, align) - arena->base;
 
 	if (at > arena->size || size > arena->size - at) {
-		log_line("memory: %lu bytes asked, %lu of %lu left", size, arena->size - arena->used, arena->size);
+		log_line("memory: %lu bytes requested, %lu of %lu left", size, arena->size - arena->used, arena->size);
 		return NULL;
 	}
 	arena->used = at + size;

@@ -5,8 +5,8 @@
 #include "lib/types.h"
 
 /*
- * Memory that is handed out and never taken back: a kernel that lives until its handoff needs no free. Addresses are physical and
- * virtual at once (paging is identity), so an arena also serves device DMA.
+ * Memory that is allocated and never freed: a kernel lives only until its handoff. Addresses are physical and virtual at once
+ * (paging is identity), so an arena also serves device DMA.
  */
 struct arena {
 	u64 base;

@@ -4,7 +4,7 @@
 #include "lib/qemu.h"
 #include "lib/x86.h"
 
-/* 16550 UART; firmware has set the line up (115200 8n1 under OVMF), or nobody listens. */
+/* 16550 UART. Firmware has set the line up (115200 8n1 under OVMF), or no terminal is attached. */
 /* clang-format off */
 #define COM1		0x3f8
 #define UART_THR	0

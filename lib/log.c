@@ -37,7 +37,7 @@ static void keep(const char *text, size_t n)
 
 static void emit(const char *text, size_t n)
 {
-	u64 flags = x86_irq_save(); /* a line of an interrupt handler must not fall into another */
+	u64 flags = x86_irq_save(); /* an interrupt handler's line must not split another */
 
 	if (state.held)
 		keep(text, n);
@@ -101,7 +101,7 @@ void log_release(void)
 	state.held = false;
 	emit(state.ram->text, state.ram->used);
 	if (state.ram->dropped)
-		log_line("log: %u lines lost, %lu bytes of RAM were full", state.ram->dropped, LOG_RAM_SIZE);
+		log_line("log: %u lines dropped, the buffer of %lu bytes is full", state.ram->dropped, LOG_RAM_SIZE);
 	state.ram->used = 0;
 	state.ram->dropped = 0;
 }

@@ -5,8 +5,8 @@
 #include "lib/types.h"
 
 /*
- * A message-signalled interrupt is a memory write that the device makes: data to address. irq/ composes it (what the interrupt
- * controller wants to see), pci/ programs it (where the capability keeps it); neither needs to know the other.
+ * A message-signalled interrupt is a memory write that the device makes: data to address. irq/ composes it (as the interrupt
+ * controller expects it), pci/ programs it (where the capability keeps it); neither needs to know the other.
  */
 struct msi_message {
 	u64 address;

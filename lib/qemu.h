@@ -5,8 +5,8 @@
 #include "lib/types.h"
 
 /*
- * Whether this machine is QEMU's: the CPU says that a hypervisor runs it (CPUID 1, ECX bit 31) and fw_cfg shows its signature.
- * Both, because ports 0x510/0x511 may be anything on real hardware.
+ * Whether this machine is QEMU's: CPUID reports a hypervisor (leaf 1, ECX bit 31) and fw_cfg has its signature. Both, because ports
+ * 0x510/0x511 may be anything on real hardware.
  */
 bool qemu_present(void);
 

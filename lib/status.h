@@ -12,7 +12,7 @@ enum status {
 	ERR_TIMEOUT, /* a bounded wait expired */
 	ERR_RANGE,   /* outside its bounds, or no room left */
 	ERR_IO,	     /* the device answered, and the answer is an error */
-	ERR_STATE,   /* not possible in the state that things are in */
+	ERR_STATE,   /* not possible in the current state */
 	ERR_INVALID, /* malformed input */
 };
 

@@ -68,7 +68,7 @@ const char *time_source(void)
 
 u64 time_us(void)
 {
-	u64 flags = x86_irq_save(); /* interrupt handlers ask for the time, too */
+	u64 flags = x86_irq_save(); /* interrupt handlers read the time, too */
 	u32 now = read_counter();
 	u64 ticks;
 

@@ -18,7 +18,7 @@ const char *time_source(void);
 /* Microseconds since time_init. Exact as long as it is called more often than the counter wraps: 4.6 s, or 54 ms on the 8254. */
 u64 time_us(void);
 
-/* A bound: made where a wait begins, asked while it lasts. */
+/* A bound: made where a wait begins, checked while it lasts. */
 struct deadline {
 	u64 end_us;
 };

@@ -27,9 +27,7 @@ struct x86_cpuid x86_cpuid(u32 leaf);
 void x86_irq_enable(void);
 void x86_irq_disable(void);
 
-/*
- * Clears IF and returns RFLAGS as they were; puts IF back. For what an interrupt handler shares with the code that it interrupts.
- */
+/* Clears IF and returns RFLAGS as they were; restores IF. For what an interrupt handler shares with the code that it interrupts. */
 u64 x86_irq_save(void);
 void x86_irq_restore(u64 flags);
 
@@ -39,13 +37,13 @@ void x86_irq_window(void);
 /* A pause in a bounded wait. */
 void x86_relax(void);
 
-/* Stops the CPU for good: IF=0 and hlt, for ever. */
+/* Stops the CPU: IF=0 and hlt, forever. */
 _Noreturn void x86_halt(void);
 
 /* Loads an empty IDT and faults: the CPU resets the machine. */
 _Noreturn void x86_triple_fault(void);
 
-/* Whether 5-level paging is on: whoever is entered then must know it. */
+/* Whether 5-level paging is on: an image that is entered then must support it. */
 bool x86_la57(void);
 
 #define MSR_APIC_BASE 0x1b

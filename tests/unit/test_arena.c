@@ -65,7 +65,7 @@ static void the_last_byte_is_to_be_had_and_no_more(void **state)
 	assert_non_null(arena_alloc(&arena, SIZE - 1, 1));
 	assert_int_equal(fake_log_lines(), 0);
 	assert_null(arena_alloc(&arena, 1, 1));
-	assert_one_line("memory: 1 bytes asked, 0 of 9999 left");
+	assert_one_line("memory: 1 bytes requested, 0 of 9999 left");
 }
 
 static void what_does_not_fit_takes_nothing(void **state)

@@ -173,7 +173,7 @@ static void a_text_that_is_cut_is_told(void **state)
 	log_release();
 	assert_int_equal(strspn(sunk, "e"), LOG_RAM_SIZE - strlen("first  x\n"));
 	assert_non_null(strstr(sunk, "efirst  x\n"));
-	assert_non_null(strstr(sunk, "1 lines lost"));
+	assert_non_null(strstr(sunk, "1 lines dropped"));
 	/* The twin: it fits to the last byte. */
 	begin(state);
 	earlier.used = LOG_RAM_SIZE - (u32)strlen("first  x\n");
@@ -198,7 +198,7 @@ static void lines_that_find_no_room_are_counted_and_told(void **state)
 	assert_int_equal(kept, LOG_RAM_SIZE / 16);
 	assert_int_equal(ram.dropped, 10);
 	log_release();
-	assert_non_null(strstr(sunk, "10 lines lost"));
+	assert_non_null(strstr(sunk, "10 lines dropped"));
 	/* Told once. */
 	sunk_size = 0;
 	log_hold();
@@ -215,7 +215,7 @@ static void lines_that_the_earlier_image_lost_are_told(void **state)
 	log_hold();
 	log_adopt(&earlier);
 	log_release();
-	assert_non_null(strstr(sunk, "3 lines lost"));
+	assert_non_null(strstr(sunk, "3 lines dropped"));
 }
 
 int main(void)
