@@ -38,9 +38,9 @@ struct header {
 #define GAS_SYSTEM_IO	  1
 
 #define FADT_FLAGS	  112
-#define FADT_HW_REDUCED	  (1U << 20) /* none of the fixed hardware is there */
+#define FADT_HW_REDUCED	  (1U << 20) /* there is no fixed hardware */
 
-/* A length beyond is nonsense, and would have us read device registers. */
+/* A longer table is not plausible; to read it could reach device registers. */
 #define TABLE_MAX    (16 * MIB)
 
 #define MCFG_ENTRIES 44

@@ -5,7 +5,7 @@
 #include "lib/status.h"
 #include "lib/types.h"
 
-/* The three things that this project wants from ACPI: where ECAM is, where the PM timer is, and whether they can be believed. */
+/* What is read from ACPI: where ECAM is, and where the PM timer is; each table only after its checksum. */
 
 /* An entry of MCFG (PCI Firmware Specification 3.2, 4.1.2): configuration space of a range of buses, 1 MiB a bus. */
 struct acpi_ecam {
@@ -26,8 +26,8 @@ struct acpi {
 typedef enum status (*acpi_map)(u64 address, u64 size);
 
 /*
- * Reads the tables that the RSDP leads to. A missing or broken table is absent, with one line in the log for a broken one: nothing
- * here is worth stopping for. rsdp 0 means that nobody knows one.
+ * Reads the tables that the RSDP points to. A missing or broken table counts as absent, with one line in the log for a broken one:
+ * no table is required. rsdp 0: there is none.
  */
 void acpi_read(struct acpi *acpi, u64 rsdp, acpi_map map);
 

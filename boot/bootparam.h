@@ -23,7 +23,7 @@
 #define SETUP_SECTS_DEFAULT   4 /* what setup_sects 0 means */
 #define LOADFLAGS_LOADED_HIGH 0x01
 #define XLF_KERNEL_64	      0x0001 /* has the 64-bit entry */
-#define XLF_ABOVE_4G	      0x0002 /* may be placed, with all that it is given, above 4 GiB */
+#define XLF_ABOVE_4G	      0x0002 /* may be placed above 4 GiB, with all that it is given */
 #define XLF_5LEVEL	      0x0020 /* may be entered with 5-level paging on */
 #define LOADER_TYPE_KEXEC     0xd    /* in the high four bits; the low ones are a version */
 #define LOADER_TYPE_UNDEFINED 0xff
@@ -78,8 +78,8 @@ enum e820_type {
 	E820_PMEM = 7,
 	/*
 	 * Ours, in the range that ACPI 6.4 leaves to OEMs (15, address range types): the outgoing kernel's DMA buffers. Data of a
-	 * request that was already submitted may land there until the device has been reset. Whoever does not know the type must
-	 * treat it as reserved, as Linux does; an image of this project gives it back once it has reset the devices.
+	 * request that was already submitted may land there until the device has been reset. A kernel that does not know the type
+	 * must treat it as reserved, as Linux does; an image of this project makes it RAM again once it has reset the devices.
 	 */
 	E820_DMA = 0xf0504349,
 };
@@ -91,13 +91,13 @@ struct e820_entry {
 } __attribute__((packed));
 
 #define VIDEO_TYPE_EFI		     0x70
-#define VIDEO_CAPABILITY_SKIP_QUIRKS 0x1 /* the mode is as it says: no VESA BIOS is behind it */
+#define VIDEO_CAPABILITY_SKIP_QUIRKS 0x1 /* the mode is as described: it is no VESA BIOS's */
 #define VIDEO_CAPABILITY_64BIT_BASE  0x2
 
-/* Of <linux/screen_info.h>, what tells of a frame buffer: the console of a kernel that has no driver for the display. */
+/* Of <linux/screen_info.h>, what describes a frame buffer: the console of a kernel that has no driver for the display. */
 struct screen_info {
 	u8 unused_00[0x0f];
-	u8 orig_video_isVGA; /* of our loader VIDEO_TYPE_EFI, or 0 for no display; another loader's is handed on as it is */
+	u8 orig_video_isVGA; /* from our loader VIDEO_TYPE_EFI, or 0 for no display; another loader's is passed on unchanged */
 	u16 unused_10;
 	u16 lfb_width; /* pixels */
 	u16 lfb_height;
@@ -133,7 +133,7 @@ struct boot_params {
 	u32 ext_ramdisk_size;
 	u32 ext_cmd_line_ptr;
 	u8 unused_0cc[0xf4];
-	u8 efi_info[0x20]; /* zeros: nobody hands firmware's runtime services on (docs/caveats.md) */
+	u8 efi_info[0x20]; /* zeros: firmware's runtime services are not passed on (docs/caveats.md) */
 	u8 unused_1e0[0x08];
 	u8 e820_entries;
 	u8 unused_1e9[0x06];
@@ -164,11 +164,11 @@ struct setup_data {
 	u32 type;
 	u32 len; /* of what follows */
 };
-#define SETUP_HANDOFF 0x50434948 /* ours: what one image of this project tells the next (images/kernel.c) */
+#define SETUP_HANDOFF 0x50434948 /* ours: what one image of this project passes to the next (images/kernel.c) */
 
 /*
- * The first node of a type, len bytes long; NULL where there is none. map makes memory readable, or says that there is none: what
- * the list says of itself is not to be trusted, and where it loops it ends.
+ * The first node of a type, len bytes long; NULL where there is none. map makes memory readable, or fails where there is none: the
+ * list's addresses are not trusted, and a list that loops is cut off.
  */
 typedef enum status (*boot_map)(u64 start, u64 size);
 const struct setup_data *boot_find_setup_data(const struct boot_params *bp, u32 type, u32 len, boot_map map);

@@ -10,23 +10,23 @@
 
 /*
  * The chain-load, in the two halves that the point of no return separates. chain_prepare does all that can fail while the running
- * kernel still has its devices; chain_place and chain_verify run when it has let go of them.
+ * kernel still has its devices; chain_place and chain_verify run after their shutdown.
  */
 
-/* A piece of the next kernel's world: where it comes from, where it goes, and what it must hash to when it is there. */
+/* A region of memory that the next kernel gets: its source, its address, and its digest. */
 struct chain_region {
 	const char *name;
 	const void *source;
 	u64 skip;   /* bytes of the source that are not placed: an image's setup part */
-	u64 size;   /* bytes that are, behind them */
+	u64 size;   /* bytes that are placed, after those skipped */
 	u64 memory; /* bytes taken at address, at least size; what follows the copy is left as it is */
 	u64 address;
-	char digest[SHA256_HEX_SIZE]; /* of the whole source when everything was still at rest; of a file, the one in SHA256SUMS */
+	char digest[SHA256_HEX_SIZE]; /* of the whole source, before any work is in flight; of a file, the one in SHA256SUMS */
 };
 #define CHAIN_REGIONS_MAX 4
 
 /* What the running kernel knows and the next one needs. All borrowed. */
-struct chain_world {
+struct chain_env {
 	struct memmap *memmap;
 	enum status (*map)(u64 start, u64 size); /* makes RAM writable at its own address */
 	bool la57;
@@ -48,24 +48,24 @@ struct chain {
 	struct boot_params params_source;
 	char cmdline[2048]; /* Linux's COMMAND_LINE_SIZE on x86 */
 	struct e820_entry e820[E820_MAX];
-	struct memmap before; /* to go back to on failure */
+	struct memmap before; /* restored on failure */
 };
 
 /*
  * Finds NAME/image (and NAME/initrd) in the archive, checks them against the archive's SHA256SUMS and by image_check, takes memory
  * for them, and makes boot_params and the command line. rest is what follows in handoff.next: each of these must be in the archive,
- * too. An image of this project gets the archive on and the command line with handoff.next=rest; a foreign one gets its own initrd
- * and what follows ` -- `. No device is touched and nothing is written to the memory that was taken. On failure one line says why,
- * and the memory map is as before.
+ * too. An image of this project gets the archive and the command line with handoff.next=rest; a foreign one gets its own initrd and
+ * what follows ` -- `. No device is touched and nothing is written to the memory that was taken. On failure one line says why, and
+ * the memory map is as before.
  */
-enum status chain_prepare(struct chain *chain, const char *name, const char *rest, const struct chain_world *world);
+enum status chain_prepare(struct chain *chain, const char *name, const char *rest, const struct chain_env *env);
 
 /* Copies every region into place, but for what is skipped of it. */
 void chain_place(const struct chain *chain);
 
 /*
- * Hashes every region where it now is, behind what was skipped of it. ERR_INVALID after a line that names the region and both
- * digests.
+ * Hashes every region where it was placed, together with what was skipped of it. ERR_INVALID after a line that names the region and
+ * both digests.
  */
 enum status chain_verify(const struct chain *chain);
 

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * image_enter(entry, params): the jump, as the 64-bit boot protocol wants it (Linux Documentation/x86/boot.rst, "64-bit BOOT
+ * image_enter(entry, params): the jump, as the 64-bit boot protocol requires it (Linux Documentation/x86/boot.rst, "64-bit BOOT
  * PROTOCOL"). Shared by the UEFI loader and the chain-load.
  */
 	.text
 
-/* Loads our own GDT and every segment register from it; clobbers rcx. Whose GDT an image was entered with may be gone any time. */
+/*
+ * Loads our own GDT and every segment register from it; clobbers rcx. The GDT that an image was entered with may be overwritten at
+ * any time.
+ */
 	.globl	gdt_load
 	.type	gdt_load, @function
 gdt_load:

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The file's first KiB: the setup header of the Linux/x86 boot protocol (Documentation/x86/boot.rst). kexec, and our own loader,
- * read it; only a BIOS-style loader such as `qemu -kernel` would run the 16-bit entry, and gets told how to start the image.
+ * read it; only a BIOS-style loader such as `qemu -kernel` would run the 16-bit entry, which prints how to start the image.
  *
- * IMAGE_NAME comes from the Makefile. The addresses come from linker.ld; the loaded part is linked at LOAD_START, what is here
- * below it.
+ * IMAGE_NAME comes from the Makefile. The addresses come from linker.ld; the loaded part is linked at LOAD_START, this part below
+ * it.
  */
 #define SETUP_SIZE	1024
 #define LOAD_START	4096
@@ -15,10 +15,10 @@
 #define DEBUG_EXIT	0xf4
 #define DEBUG_EXIT_ERROR 0x30
 #define HINT \
-	"pci-handoff ", IMAGE_NAME, ": enter me by the 64-bit boot protocol: ", \
+	"pci-handoff ", IMAGE_NAME, ": use the 64-bit boot protocol: ", \
 	"qemu -kernel build/handoff.efi, or kexec -l --entry-64bit\r\n\0"
 
-/* The same source in 16 and in 32 bits: prints the text at ESI on COM1, leaves QEMU if this is one, and stops. */
+/* The same source in 16 and in 32 bits: prints the text at ESI on COM1, exits QEMU if this is one, and halts. */
 	.macro	say_and_stop
 1:	lodsb
 	test	%al, %al
@@ -51,7 +51,7 @@
  */
 #define HEADER_BASE	0x202
 #define HEADER_END	0x268
-#define TAIL		0x264	/* behind init_size */
+#define TAIL		0x264	/* after init_size */
 
 	.section .setup.head, "a", @progbits
 	.org	0x1f1
@@ -131,7 +131,7 @@ entry64:
 	lea	stack_top(%rip), %rsp
 	xor	%ebp, %ebp		/* the stack walk ends here */
 
-	/* Neither the boot protocol nor kexec promises zeroed memory behind the file. */
+	/* Neither the boot protocol nor kexec promises zeroed memory after the file. */
 	mov	%rsi, %rbx
 	lea	bss_start(%rip), %rdi
 	lea	bss_end(%rip), %rcx

@@ -12,7 +12,7 @@ static enum status refuse(const struct image *image, const char *why)
 	return ERR_INVALID;
 }
 
-/* It may be shorter or longer than the one that we know: its own length says how much there is. */
+/* It may be shorter or longer than struct setup_header: its own length field counts. */
 static size_t header_size(const struct setup_header *h)
 {
 	return (size_t)(SETUP_HEADER_BASE + (h->jump >> 8) - SETUP_HEADER_OFFSET);
@@ -56,7 +56,7 @@ enum status image_check(struct image *image, const char *name, const void *file,
 	setup_size = (u64)((h->setup_sects ? h->setup_sects : SETUP_SECTS_DEFAULT) + 1) * SETUP_SECTOR;
 	if (size < setup_size + SETUP_ENTRY64 + 1)
 		return refuse(image, "the file ends before its 64-bit entry");
-	/* syssize counts 16-byte paragraphs of the loaded part: the one field that tells a truncated file from a whole one. */
+	/* syssize counts 16-byte paragraphs of the loaded part: the one field by which a truncated file shows. */
 	if (size - setup_size < (u64)h->syssize * 16) {
 		log_line("image %s refused: truncated, %lu bytes of %lu", name, size, setup_size + (u64)h->syssize * 16);
 		return ERR_INVALID;

@@ -6,7 +6,7 @@
 #include "lib/status.h"
 
 /*
- * An image of the 64-bit boot protocol: what a loader must know of it, and what it must be told. The UEFI loader and the chain-load
+ * An image of the 64-bit boot protocol: what a loader reads from it, and what it passes to it. The UEFI loader and the chain-load
  * use the same functions; where memory comes from is theirs.
  */
 struct image {
@@ -31,7 +31,7 @@ enum status image_check(struct image *image, const char *name, const void *file,
 /* The version string that the header points to, "" if there is none; at most max characters of it, terminated, into buf. */
 void image_version(const struct image *image, char *buf, size_t max);
 
-/* What the next kernel is told. Addresses are physical. */
+/* What the next kernel is passed. Addresses are physical. */
 struct boot_request {
 	u64 load_address;
 	u64 cmdline;

@@ -52,7 +52,7 @@ static bool split_at(struct memmap *map, u64 at)
 	return true;
 }
 
-/* RAM yields to all, then our own types, then whatever came first. */
+/* From weakest: RAM, our own types, then any other, of which the first stays. */
 static bool yields(u32 old, u32 type)
 {
 	return old == E820_RAM || ((old == MEM_USED || old == E820_DMA) && type != E820_RAM);
@@ -185,7 +185,7 @@ enum status memmap_to_e820(const struct memmap *map, struct e820_entry *e820, un
 			continue;
 		}
 		if (n == max) {
-			log_line("memory map: more than %u ranges to hand on", max);
+			log_line("memory map: more than %u ranges for the next kernel", max);
 			return ERR_RANGE;
 		}
 		e820[n++] = (struct e820_entry){ r->start, r->end - r->start, type };

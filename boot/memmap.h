@@ -6,12 +6,12 @@
 #include "lib/status.h"
 
 /*
- * Physical memory: what firmware or the previous kernel said of it, and what this kernel takes of it. Sorted, without overlaps;
- * neighbours of one type are one range. It is also what the next kernel is told, through memmap_to_e820.
+ * Physical memory: what firmware or the previous kernel reported, and what this kernel uses of it. Sorted, without overlaps;
+ * neighbours of one type are one range. The next kernel gets it, too, through memmap_to_e820.
  */
 #define MEMMAP_MAX 256
 
-/* Beside the e820 types: RAM that this kernel uses and that the next one may have. */
+/* In addition to the e820 types: RAM that this kernel uses and that the next one may have. */
 #define MEM_USED 0xf0504355U
 
 struct memmap {
@@ -37,7 +37,7 @@ void memmap_retype(struct memmap *map, u32 from, u32 to);
 
 /*
  * Takes RAM: the lowest aligned range of size bytes in [min, max), marked with type. ERR_RANGE, silently, when there is none: the
- * caller knows what it wanted it for.
+ * caller knows what it was for.
  */
 enum status memmap_take(struct memmap *map, u64 size, u64 align, u64 min, u64 max, u32 type, u64 *out_start);
 

@@ -5,7 +5,7 @@
 #include "lib/log.h"
 #include "lib/string.h"
 
-struct word {
+struct param {
 	const char *start;
 	size_t size;
 };
@@ -15,28 +15,28 @@ static bool is_space(char c)
 	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-/* Steps to the next word before the foreign part; false at the end. A lone "--" is where the foreign part begins. */
-static bool next_word(const char **at, struct word *word)
+/* Steps to the next option before the foreign part; false at the end. A lone "--" is where the foreign part begins. */
+static bool next_param(const char **at, struct param *param)
 {
 	const char *p = *at;
 
 	while (is_space(*p))
 		p++;
-	word->start = p;
+	param->start = p;
 	while (*p && !is_space(*p))
 		p++;
-	word->size = (size_t)(p - word->start);
+	param->size = (size_t)(p - param->start);
 	*at = p;
-	return word->size && !(word->size == 2 && !memcmp(word->start, "--", 2));
+	return param->size && !(param->size == 2 && !memcmp(param->start, "--", 2));
 }
 
-/* The length of `handoff.NAME=`, when the word is that option; else 0. */
-static size_t option_prefix(struct word word, const char *name)
+/* The length of `handoff.NAME=`, when this is that option; else 0. */
+static size_t option_prefix(struct param param, const char *name)
 {
 	char prefix[64];
 	size_t n = format(prefix, sizeof(prefix), OPTIONS_PREFIX "%s=", name);
 
-	return n <= word.size && !memcmp(word.start, prefix, n) ? n : 0;
+	return n <= param.size && !memcmp(param.start, prefix, n) ? n : 0;
 }
 
 /* Appends to a list that a message quotes; what does not fit is left out. */
@@ -67,28 +67,28 @@ static enum status check_value(const struct option *option, const char *value, s
 	return ERR_INVALID;
 }
 
-/* One pass over the words: checks them, or stores them once all were found good. */
+/* One pass over the options: checks them, or stores their values after all were checked. */
 static enum status scan(const char *cmdline, const struct option *table, size_t count, bool store)
 {
-	struct word word;
+	struct param param;
 	u64 seen = 0;
 
-	while (next_word(&cmdline, &word)) {
+	while (next_param(&cmdline, &param)) {
 		char known[128] = "";
 		enum status s;
 		size_t n = 0, i;
 
-		if (word.size < strlen(OPTIONS_PREFIX) || memcmp(word.start, OPTIONS_PREFIX, strlen(OPTIONS_PREFIX)))
+		if (param.size < strlen(OPTIONS_PREFIX) || memcmp(param.start, OPTIONS_PREFIX, strlen(OPTIONS_PREFIX)))
 			continue;
 		for (i = 0; i < count; i++) {
-			n = option_prefix(word, table[i].name);
+			n = option_prefix(param, table[i].name);
 			if (n)
 				break;
 		}
 		if (i == count) {
 			for (i = 0; i < count; i++)
 				append(known, sizeof(known), "=, " OPTIONS_PREFIX, table[i].name);
-			log_line("option %.*s: unknown, allowed: " OPTIONS_PREFIX "%s=", (unsigned int)word.size, word.start,
+			log_line("option %.*s: unknown, allowed: " OPTIONS_PREFIX "%s=", (unsigned int)param.size, param.start,
 				 known);
 			return ERR_INVALID;
 		}
@@ -98,13 +98,13 @@ static enum status scan(const char *cmdline, const struct option *table, size_t 
 		}
 		seen |= 1ULL << i;
 		if (!store) {
-			s = check_value(&table[i], word.start + n, word.size - n);
+			s = check_value(&table[i], param.start + n, param.size - n);
 			if (s != OK)
 				return s;
 			continue;
 		}
-		memcpy(table[i].value, word.start + n, word.size - n);
-		table[i].value[word.size - n] = '\0';
+		memcpy(table[i].value, param.start + n, param.size - n);
+		table[i].value[param.size - n] = '\0';
 	}
 	return OK;
 }
@@ -119,11 +119,11 @@ enum status options_parse(const char *cmdline, const struct option *table, size_
 /* The lone "--", or NULL. */
 static const char *find_foreign(const char *cmdline)
 {
-	struct word word;
+	struct param param;
 
-	while (next_word(&cmdline, &word))
+	while (next_param(&cmdline, &param))
 		;
-	return word.size ? word.start : NULL;
+	return param.size ? param.start : NULL;
 }
 
 const char *options_foreign(const char *cmdline)
@@ -225,14 +225,14 @@ enum status options_replace(const char *cmdline, const char *name, const char *v
 {
 	const char *foreign = find_foreign(cmdline);
 	const char *at = cmdline;
-	struct word word;
+	struct param param;
 	size_t n = 0;
 
 	out[0] = '\0';
-	/* What does not fit is still counted: the message tells how long it would have been. */
-	while (next_word(&at, &word))
-		if (!option_prefix(word, name))
-			n += format(out + MIN(n, size), size - MIN(n, size), "%.*s ", (unsigned int)word.size, word.start);
+	/* What does not fit is still counted: the message reports how long it would have been. */
+	while (next_param(&at, &param))
+		if (!option_prefix(param, name))
+			n += format(out + MIN(n, size), size - MIN(n, size), "%.*s ", (unsigned int)param.size, param.start);
 	n += format(out + MIN(n, size), size - MIN(n, size), OPTIONS_PREFIX "%s=%s%s%s", name, value, foreign ? " " : "",
 		    foreign ? foreign : "");
 	if (n < size)

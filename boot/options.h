@@ -6,8 +6,8 @@
 #include "lib/types.h"
 
 /*
- * `handoff.NAME=VALUE` words of a kernel command line. Other words belong to somebody else and pass through unread; so does all
- * that follows the first word `--`: it is the whole command line of a foreign image.
+ * The options `handoff.NAME=VALUE` of a kernel command line. Other parameters pass through unread; so does all that follows the
+ * first `--`: it is the whole command line of a foreign image.
  */
 #define OPTIONS_PREFIX	  "handoff."
 #define OPTIONS_VALUE_MAX 255
@@ -19,8 +19,8 @@ struct option {
 };
 
 /*
- * Reads a command line into a table. Every word is checked before any value changes. ERR_INVALID after one line that names the word
- * and lists what is allowed: an unknown `handoff.` word or value, a value that is too long, a word given twice.
+ * Reads a command line into a table. Every option is checked before any value changes. ERR_INVALID after one line that names the
+ * option and lists what is allowed: an unknown `handoff.` option or value, a value that is too long, an option given twice.
  */
 enum status options_parse(const char *cmdline, const struct option *table, size_t count);
 
@@ -37,7 +37,7 @@ const char *options_foreign(const char *cmdline);
 #define OPTIONS_COUNT_DIGITS 6
 enum status options_check_list(const char *name, const char *list);
 
-/* Of a list that was checked: the name of the item at *at, and on to the next item, whatever its count. False at the end. */
+/* Of a list that was checked: the name of the item at *at, then steps to the next item, whatever its count. False at the end. */
 bool options_next(const char **at, char *name);
 
 /*
@@ -47,7 +47,7 @@ bool options_next(const char **at, char *name);
 bool options_take(char *list, char *head);
 
 /*
- * Writes a copy of a command line in which one word has another value; it is appended (before `--`) where it was absent.
+ * Writes a copy of a command line in which one option has another value; it is appended (before `--`) where it was absent.
  * ERR_RANGE, after one line, when the result is longer than size - 1.
  */
 enum status options_replace(const char *cmdline, const char *name, const char *value, char *out, size_t size);

@@ -7,15 +7,15 @@
 
 /*
  * Own page tables: identity, 2 MiB pages, and only what was asked for, so that a stray pointer faults instead of reading a device.
- * The page at 0 is among them only where something that we were given lies there. Whoever entered us mapped no MMIO (kexec) or
- * everything (firmware); neither is relied upon once paging_init has returned.
+ * The page at 0 is mapped only where something that we were given lies there. The previous tables map no MMIO (kexec) or everything
+ * (firmware); neither is relied upon once paging_init has returned.
  */
 enum paging_cache {
 	PAGING_CACHED,	 /* RAM and tables */
 	PAGING_UNCACHED, /* MMIO: PCD and PWT select PA3, which is UC in the reset PAT and in Linux's */
 };
 
-/* Makes tables that map [start, start + size), the image itself, and switches to them; keeps 4- or 5-level paging as found. */
+/* Makes tables that map [start, start + size), the image itself, and switches to them; keeps 4- or 5-level paging as inherited. */
 enum status paging_init(u64 start, u64 size);
 
 /*

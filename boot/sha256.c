@@ -28,8 +28,8 @@ static u32 load_be32(const u8 *p)
 }
 
 /*
- * 6.2.2, step 3: one round. The standard moves a..h on by one each time; here the names move, and the values stay. Its functions
- * are written with fewer operations: each rotation goes on from the one before it, and Ch and Maj do with one AND less.
+ * 6.2.2, step 3: one round. The standard shifts a..h by one each round; here the names shift, and the values stay. Its functions
+ * are written with fewer operations: each rotation continues from the one before it, and Ch and Maj do with one AND less.
  */
 static inline __attribute__((always_inline)) void hash_round(u32 a, u32 b, u32 c, u32 *d, u32 e, u32 f, u32 g, u32 *h, u32 kw)
 {

@@ -22,9 +22,7 @@ void sha256_final(struct sha256_state *state, char hex[SHA256_HEX_SIZE]);
 /* Of data in one piece. */
 void sha256(const void *data, u64 size, char hex[SHA256_HEX_SIZE]);
 
-/*
- * Looks a path up in the text that coreutils' sha256sum writes ("<64 hex digits>  <path>\n" a line). False when no line names it.
- */
+/* Looks a path up in the text that coreutils' sha256sum writes ("<64 hex digits>  <path>\n" a line). False when no line has it. */
 bool sha256_listed(const char *sums, u64 size, const char *path, char hex[SHA256_HEX_SIZE]);
 
 #endif

@@ -17,7 +17,7 @@ _Noreturn void boot_start(const struct boot_params *params)
 	struct boot_extent image = boot_image_extent();
 	u64 cmdline = boot_cmd_line(params);
 
-	/* Nobody can be told of a failure yet. */
+	/* There is no console yet to report a failure. */
 	if (paging_init(image.start, image.size) != OK ||
 	    paging_map((u64)(uintptr_t)params, sizeof(*params), PAGING_CACHED) != OK ||
 	    (cmdline && paging_map(cmdline, params->hdr.cmdline_size + 1UL, PAGING_CACHED) != OK))

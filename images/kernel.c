@@ -513,7 +513,7 @@ void kernel_drive(struct kernel *kernel, bool write)
 
 bool kernel_prepare_next(struct kernel *kernel)
 {
-	const struct chain_world world = {
+	const struct chain_env env = {
 		.memmap = &kernel->memmap,
 		.map = map_ram,
 		.la57 = x86_la57(),
@@ -529,7 +529,7 @@ bool kernel_prepare_next(struct kernel *kernel)
 
 	if (!options_take(kernel->options.next, head))
 		return false;
-	if (chain_prepare(chain, head, kernel->options.next, &world) != OK) {
+	if (chain_prepare(chain, head, kernel->options.next, &env) != OK) {
 		log_line("next image %s refused, no device was shut down; %s continues", head, kernel->name);
 		kernel->failed = true;
 		return false;

@@ -8,7 +8,7 @@
 #include "lib/string.h"
 #include "lib/x86.h"
 
-/* PE/COFF (Microsoft, revision 11): 2.1 offset of the signature, 3.3 COFF header behind it, 4 section table. */
+/* PE/COFF (Microsoft, revision 11): 2.1 offset of the signature, 3.3 COFF header after it, 4 section table. */
 #define PE_POINTER 0x3c
 struct coff {
 	u32 signature; /* "PE\0\0" */
@@ -17,7 +17,7 @@ struct coff {
 	u32 timestamp;
 	u32 symbols;
 	u32 symbol_count;
-	u16 optional_size; /* of what stands between this and the section table */
+	u16 optional_size; /* of the optional header, between this and the section table */
 	u16 characteristics;
 };
 struct pe_section {
@@ -34,10 +34,10 @@ static EFI_HANDLE self;
 static EFI_LOADED_IMAGE *loaded;
 static bool in_qemu;
 
-/* UEFI 2.5; GNU-EFI 3.0 ends before it. */
+/* UEFI 2.5; GNU-EFI 3.0 does not have it. */
 #define EFI_PERSISTENT_MEMORY_TYPE 14
 
-/* CompareGuid of GNU-EFI 4 means the opposite of GNU-EFI 3's. */
+/* CompareGuid of GNU-EFI 4 returns the opposite of GNU-EFI 3's. */
 static bool guid_equal(const EFI_GUID *a, const EFI_GUID *b)
 {
 	return !memcmp(a, b, sizeof(*a));
@@ -71,7 +71,7 @@ void firmware_init(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
 	bs = system->BootServices;
 	self = handle;
 	in_qemu = qemu_present();
-	bs->SetWatchdogTimer(0, 0, 0, NULL); /* it would reset the machine five minutes from now, under another kernel */
+	bs->SetWatchdogTimer(0, 0, 0, NULL); /* else it resets the machine after five minutes, under another kernel */
 	if (EFI_ERROR(bs->HandleProtocol(handle, &guid, (void **)&loaded)))
 		loaded = NULL;
 }
@@ -152,7 +152,7 @@ u64 firmware_rsdp(void)
 	return 0;
 }
 
-/* Where a colour is in a pixel. */
+/* The position and width of a colour in a pixel. */
 static void place(u32 mask, u8 *size, u8 *pos)
 {
 	*pos = mask ? (u8)__builtin_ctz(mask) : 0;
@@ -161,7 +161,7 @@ static void place(u32 mask, u8 *size, u8 *pos)
 		(*size)++;
 }
 
-/* UEFI 2.10, 12.9: of a mode whose frame buffer can be written to. */
+/* UEFI 2.10, 12.9. Only modes with a frame buffer that can be written to. */
 static bool describe(const EFI_GRAPHICS_OUTPUT_PROTOCOL_MODE *mode, struct screen_info *s)
 {
 	static const EFI_PIXEL_BITMASK rgb = { 0xff, 0xff00, 0xff0000, 0xff000000 }, bgr = { 0xff0000, 0xff00, 0xff, 0xff000000 };
@@ -178,7 +178,7 @@ static bool describe(const EFI_GRAPHICS_OUTPUT_PROTOCOL_MODE *mode, struct scree
 	case PixelBitMask:
 		mask = &info->PixelInformation;
 		break;
-	default: /* PixelBltOnly: firmware draws, as on the one that stands for all displays together */
+	default: /* PixelBltOnly: firmware draws, as on the GOP of the console splitter */
 		return false;
 	}
 	place(mask->RedMask, &s->red_size, &s->red_pos);
@@ -297,7 +297,7 @@ enum status firmware_exit(struct e820_entry *e820, unsigned int max, unsigned in
 	void *map;
 
 	bs->GetMemoryMap(&capacity, NULL, &key, &stride, &version);
-	capacity += 32 * stride; /* the allocation itself, and what a failed try adds: afterwards none can be made */
+	capacity += 32 * stride; /* the allocation itself, and what a failed try adds: afterwards nothing can be allocated */
 	if (EFI_ERROR(bs->AllocatePool(EfiLoaderData, capacity, &map))) {
 		log_line("no memory for the memory map: %lu bytes", capacity);
 		return ERR_RANGE;
@@ -313,14 +313,14 @@ enum status firmware_exit(struct e820_entry *e820, unsigned int max, unsigned in
 		s = convert(map, size, stride, e820, max, count);
 		if (s != OK)
 			return st ? s : ERR_STATE;
-		/* A try that fails may have ended part of the firmware (UEFI 2.10, 7.4.6): its console is not ours any more. */
+		/* A try that fails may have ended part of the firmware (UEFI 2.10, 7.4.6): its console is not used any more. */
 		if (st)
 			console_init(in_qemu);
 		st = NULL;
 		status = bs->ExitBootServices(self, key);
 		if (EFI_ERROR(status))
 			continue;
-		x86_irq_disable(); /* the firmware's handlers are nobody's memory now */
+		x86_irq_disable(); /* the firmware's handlers are in free memory now */
 		return OK;
 	}
 	log_line("ExitBootServices: status 0x%lx", status);

@@ -8,8 +8,8 @@
 #include <efi.h>
 
 /*
- * What the loader asks of UEFI. Boot services are called directly: GNU_EFI_USE_MS_ABI makes the function pointers of <efi.h> carry
- * their calling convention, and uefi_call_wrapper would hide argument types. EFI_STATUS goes no further than this folder.
+ * What the loader uses of UEFI. Boot services are called directly: GNU_EFI_USE_MS_ABI makes the function pointers of <efi.h> carry
+ * their calling convention, and uefi_call_wrapper would hide argument types. EFI_STATUS stays inside this folder.
  */
 
 void firmware_init(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system);
@@ -23,7 +23,7 @@ enum status firmware_section(const char *name, const void **data, u64 *size);
 /*
  * The command line that we were started with, in ASCII: the shell's arguments without the program's name, else LoadOptions.
  * ERR_ABSENT when there was none, or when LoadOptions do not begin as text: boot entries may carry anything. ERR_INVALID, after one
- * line, when text goes on with what is not printable ASCII, or does not fit.
+ * line, when the text has a character that is not printable ASCII, or does not fit.
  */
 enum status firmware_options(char *buf, size_t size);
 
@@ -39,8 +39,8 @@ void firmware_screen(struct screen_info *screen);
 enum status firmware_allocate(const char *what, bool code, u64 size, u64 align, u64 preferred, u64 *address);
 
 /*
- * Ends boot services and says what memory there is then: at most max entries. ERR_STATE after one line when the firmware refuses:
- * it may have ended part of itself, so nothing may be asked of it again and nobody can return to it.
+ * Ends boot services and returns the memory map: at most max entries. ERR_STATE after one line when the firmware refuses: it may
+ * have ended part of itself, so its services must not be called again, and the loader cannot return to it.
  */
 enum status firmware_exit(struct e820_entry *e820, unsigned int max, unsigned int *count);
 

@@ -54,9 +54,7 @@ static enum status load(void)
 	s = image_check(&image, "first", file, size, x86_la57());
 	if (s != OK)
 		return s;
-	/*
-	 * The initrd stays where it is: our own sections are RAM to the next kernel, and boot_params says that this part is taken.
-	 */
+	/* The initrd stays where it is: our own sections are RAM to the next kernel, and boot_params marks this part as taken. */
 	if (firmware_section(".initrd", &initrd, &request.ramdisk_size) == OK)
 		request.ramdisk = (u64)(uintptr_t)initrd;
 	s = firmware_allocate("the image", true, image.memory_size, image.alignment, image.preferred, &request.load_address);

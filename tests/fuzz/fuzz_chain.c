@@ -114,7 +114,7 @@ static void check_regions(const struct memmap *before)
 	REQUIRE(chain.load_address == chain.region[0].address && chain.load_address % chain.image.alignment == 0);
 }
 
-static void check_placed(const struct chain_world *world)
+static void check_placed(const struct chain_env *env)
 {
 	u8 *last;
 
@@ -123,7 +123,7 @@ static void check_placed(const struct chain_world *world)
 	REQUIRE(boot_cmd_line(chain.params) && !strcmp((const char *)boot_cmd_line(chain.params), chain.cmdline));
 	REQUIRE(strlen(chain.cmdline) <= chain.image.cmdline_size);
 	if (chain.image.ours)
-		REQUIRE(boot_ramdisk_image(chain.params) == (u64)(uintptr_t)world->initrd);
+		REQUIRE(boot_ramdisk_image(chain.params) == (u64)(uintptr_t)env->initrd);
 	for (unsigned int i = 0; i < chain.regions; i++) {
 		if (!chain.region[i].size)
 			continue;
@@ -142,7 +142,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	struct cpio_archive archive = { NULL, 0 };
 	char *name, *rest, *cmdline;
 	static const struct screen_info screen;
-	struct chain_world world;
+	struct chain_env env;
 	enum status s;
 
 	if (!ram)
@@ -162,20 +162,20 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	} else {
 		make_archive(&archive, &in);
 	}
-	world = (struct chain_world){ .memmap = &memmap,
-				      .map = map,
-				      .screen = &screen,
-				      .la57 = flags & LA57,
-				      .initrd = archive.bytes,
-				      .initrd_size = archive.size,
-				      .cmdline = cmdline };
+	env = (struct chain_env){ .memmap = &memmap,
+				  .map = map,
+				  .screen = &screen,
+				  .la57 = flags & LA57,
+				  .initrd = archive.bytes,
+				  .initrd_size = archive.size,
+				  .cmdline = cmdline };
 	before = memmap;
 	fuzz_log_start();
-	s = chain_prepare(&chain, name, rest, &world);
+	s = chain_prepare(&chain, name, rest, &env);
 	if (s == OK) {
 		REQUIRE(fuzz_log_lines() == 0);
 		check_regions(&before);
-		check_placed(&world);
+		check_placed(&env);
 	} else {
 		REQUIRE(fuzz_log_lines() == 1);
 		REQUIRE(memmap.count == before.count &&

@@ -23,7 +23,7 @@ def test_the_16_bit_entry_says_how_to_start_the_image() -> None:
     command = [Settings.of(os.environ).qemu, "-nodefaults", "-display", "none", "-serial", "stdio", "-m", "64M"]
     command += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-kernel", str(BUILD / "first.bin")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert "pci-handoff first: enter me by the 64-bit boot protocol" in ended.stdout
+    assert "pci-handoff first: use the 64-bit boot protocol" in ended.stdout
     assert ended.returncode == 97
 
 

@@ -156,7 +156,7 @@ HEADER_CASES: list[tuple[str, AtEntry, str]] = [
     ("alignment-huge", second(ALIGNMENT, *u32(1 << 31)), "image second refused: no free memory for its image, "),
     ("setup-sects", second(SETUP_SECTS, 0xFF), "image second refused: the file ends before its 64-bit entry"),
     ("syssize", second(SYSSIZE, *u32(0xFFFFFFFF)), f"image second refused: truncated, {len(SECOND)} bytes of "),
-    ("cmdline-size", second(CMDLINE_SIZE, *u32(4)), "command line for second: 13 characters, it takes 4"),
+    ("cmdline-size", second(CMDLINE_SIZE, *u32(4)), "command line for second: 13 characters, 4 are allowed"),
     ("empty", gives({"second/image": b""}), "image second refused: the file ends inside its setup header"),
 ]  # fmt: skip
 

@@ -88,7 +88,7 @@ CASES: dict[str, tuple[AtEntry, str]] = {
     "little-memory": (leaves((NEEDED >> 20) - 3), f"image linux refused: no free memory for its image, {NEEDED >> 10} KiB"),
     "none-for-its-initrd": (leaves((NEEDED >> 20) + 1), f"image linux refused: no free memory for its initrd, {PAGES} KiB"),
     "a-long-command-line": (told(2048 * "x"), "command line for linux: more than 2047 characters"),
-    "longer-than-it-takes": (told(256 * "x", TAKES_255), "command line for linux: 256 characters, it takes 255"),
+    "longer-than-it-takes": (told(256 * "x", TAKES_255), "command line for linux: 256 characters, 255 are allowed"),
 }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ static u64 base;
 static struct memmap memmap;
 static struct cpio_archive archive;
 static size_t second_at;
-static struct chain_world world;
+static struct chain_env env;
 static const struct screen_info screen = { .orig_video_isVGA = VIDEO_TYPE_EFI, .lfb_width = 1280, .ext_lfb_base = 0xe0 };
 static const char *rest;
 static struct chain chain;
@@ -98,14 +98,14 @@ static int begin(void **state)
 	assert_int_equal(memmap_mark(&memmap, base + 2 * MIB, MIB, E820_DMA), OK);
 	build_archive();
 	strcpy(cmdline, "quiet handoff.next=second,linux handoff.shutdown=none -- root=/dev/vda ro");
-	world = (struct chain_world){ .memmap = &memmap,
-				      .map = map,
-				      .initrd = archive.bytes,
-				      .initrd_size = archive.size,
-				      .rsdp = 0xfed1000,
-				      .screen = &screen,
-				      .setup_data = 0xabc000,
-				      .cmdline = cmdline };
+	env = (struct chain_env){ .memmap = &memmap,
+				  .map = map,
+				  .initrd = archive.bytes,
+				  .initrd_size = archive.size,
+				  .rsdp = 0xfed1000,
+				  .screen = &screen,
+				  .setup_data = 0xabc000,
+				  .cmdline = cmdline };
 	return 0;
 }
 
@@ -167,7 +167,7 @@ static void preparing_takes_memory_and_writes_nothing(void **state)
 	struct chain moved;
 
 	(void)state;
-	assert_int_equal(chain_prepare(&chain, "second", "linux", &world), OK);
+	assert_int_equal(chain_prepare(&chain, "second", "linux", &env), OK);
 	assert_int_equal(fake_log_lines(), 0);
 	assert_int_equal(chain.regions, 3);
 	assert_true(regions_are_sound(&chain));
@@ -190,7 +190,7 @@ static void preparing_takes_memory_and_writes_nothing(void **state)
 static void what_was_placed_is_what_the_archive_holds(void **state)
 {
 	(void)state;
-	assert_int_equal(chain_prepare(&chain, "second", "linux", &world), OK);
+	assert_int_equal(chain_prepare(&chain, "second", "linux", &env), OK);
 	chain_place(&chain);
 	assert_int_equal(chain_verify(&chain), OK);
 	/* Header 110, name 13, padded to 124; then the file, whose setup part is not loaded. */
@@ -203,7 +203,7 @@ static void an_image_of_ours_gets_the_archive_and_the_rest_of_the_list(void **st
 	const u8 *p;
 
 	(void)state;
-	assert_int_equal(chain_prepare(&chain, "second", "linux", &world), OK);
+	assert_int_equal(chain_prepare(&chain, "second", "linux", &env), OK);
 	chain_place(&chain);
 	p = (const u8 *)chain.params;
 	/* zero-page.rst and boot.rst */
@@ -219,7 +219,7 @@ static void an_image_of_ours_gets_the_archive_and_the_rest_of_the_list(void **st
 static void a_foreign_image_gets_its_own_initrd_and_command_line(void **state)
 {
 	(void)state;
-	assert_int_equal(chain_prepare(&chain, "linux", "", &world), OK);
+	assert_int_equal(chain_prepare(&chain, "linux", "", &env), OK);
 	assert_int_equal(chain.regions, 4);
 	assert_true(regions_are_sound(&chain));
 	assert_int_equal(chain.load_address % (2 * MIB), 0);
@@ -239,7 +239,7 @@ static void an_image_is_verified_as_the_file_that_is_listed(void **state)
 
 	(void)state;
 	coreutils_sha256(archive.bytes + second_at + 124, IMAGE_SIZE, hex);
-	assert_int_equal(chain_prepare(&chain, "second", "", &world), OK);
+	assert_int_equal(chain_prepare(&chain, "second", "", &env), OK);
 	assert_string_equal(region("image")->digest, hex);
 	assert_int_equal(region("image")->skip, IMAGE_SETUP);
 	chain_place(&chain);
@@ -258,7 +258,7 @@ static void the_next_kernel_is_told_of_the_dma_buffers(void **state)
 					   { base + 3 * MIB, 5 * MIB, E820_RAM } };
 
 	(void)state;
-	assert_int_equal(chain_prepare(&chain, "second", "", &world), OK);
+	assert_int_equal(chain_prepare(&chain, "second", "", &env), OK);
 	chain_place(&chain);
 	assert_int_equal(chain.params->e820_entries, 4);
 	assert_memory_equal(chain.params->e820_table, want, sizeof(want));
@@ -268,7 +268,7 @@ static void a_preferred_place_that_is_taken_is_not_insisted_upon(void **state)
 {
 	(void)state;
 	assert_int_equal(memmap_mark(&memmap, base + 3 * MIB, 5 * MIB, E820_RESERVED), OK);
-	assert_int_equal(chain_prepare(&chain, "second", "", &world), OK);
+	assert_int_equal(chain_prepare(&chain, "second", "", &env), OK);
 	assert_true(regions_are_sound(&chain));
 	assert_uint_in_range(chain.load_address, base + USED_SIZE, base + 2 * MIB - 0xa000);
 }
@@ -276,7 +276,7 @@ static void a_preferred_place_that_is_taken_is_not_insisted_upon(void **state)
 static void an_empty_initrd_is_none(void **state)
 {
 	(void)state;
-	assert_int_equal(chain_prepare(&chain, "bare", "", &world), OK);
+	assert_int_equal(chain_prepare(&chain, "bare", "", &env), OK);
 	assert_int_equal(chain.regions, 3);
 	for (unsigned int i = 0; i < chain.regions; i++)
 		assert_string_not_equal(chain.region[i].name, "initrd");
@@ -293,7 +293,7 @@ static bool refused(const char *name, enum status want, const char *why)
 	enum status s;
 
 	fake_log_start();
-	s = chain_prepare(&chain, name, rest, &world);
+	s = chain_prepare(&chain, name, rest, &env);
 	return s == want && fake_log_lines() == 1 && strstr(fake_log_line(0), why) && same_map(&memmap, &before) &&
 	       memory_untouched();
 }
@@ -315,7 +315,7 @@ static void a_foreign_image_is_not_placed_below_its_preferred_place(void **state
 	memmap_retype(&memmap, E820_DMA, E820_RAM); /* where there would be room, as it aligns itself */
 	assert_int_equal(memmap_mark(&memmap, base + 3 * MIB, 5 * MIB, E820_RESERVED), OK);
 	assert_true(refused("linux", ERR_RANGE, "image linux refused: no free memory for its image"));
-	assert_int_equal(chain_prepare(&chain, "second", "", &world), OK);
+	assert_int_equal(chain_prepare(&chain, "second", "", &env), OK);
 }
 
 static void an_image_that_was_changed_is_refused_with_both_digests(void **state)
@@ -352,7 +352,7 @@ static void an_image_that_is_not_there_is_refused(void **state)
 {
 	(void)state;
 	assert_true(refused("third", ERR_ABSENT, "initrd: no third/image"));
-	world.initrd_size = second_at + 60;
+	env.initrd_size = second_at + 60;
 	assert_true(refused("second", ERR_INVALID, "cpio archive"));
 }
 
@@ -395,12 +395,12 @@ static void an_image_that_cannot_be_entered_is_refused(void **state)
 	cpio_add(&archive, path, image, IMAGE_SIZE);
 	add_sums(&path, &data, &size, 1);
 	cpio_end(&archive);
-	world.initrd = archive.bytes;
-	world.initrd_size = archive.size;
+	env.initrd = archive.bytes;
+	env.initrd_size = archive.size;
 	rest = "";
-	world.la57 = true;
+	env.la57 = true;
 	assert_true(refused("bad", ERR_INVALID, "image bad refused: xloadflags lacks XLF_5LEVEL"));
-	world.la57 = false;
+	env.la57 = false;
 	assert_false(refused("bad", ERR_INVALID, ""));
 	free(image);
 }
@@ -424,7 +424,7 @@ static void a_later_image_that_is_missing_is_refused(void **state)
 	struct memmap before = memmap;
 
 	(void)state;
-	assert_int_equal(chain_prepare(&chain, "second", "linux,third", &world), ERR_ABSENT);
+	assert_int_equal(chain_prepare(&chain, "second", "linux,third", &env), ERR_ABSENT);
 	assert_one_line("initrd: no third/image");
 	assert_memory_equal(&memmap, &before, sizeof(memmap));
 }
@@ -444,7 +444,7 @@ static void memory_that_cannot_be_mapped_is_given_back(void **state)
 
 	(void)state;
 	map_result = ERR_RANGE; /* the real one says why */
-	assert_int_equal(chain_prepare(&chain, "second", "", &world), ERR_RANGE);
+	assert_int_equal(chain_prepare(&chain, "second", "", &env), ERR_RANGE);
 	assert_true(same_map(&memmap, &before));
 }
 
@@ -455,8 +455,8 @@ static void a_command_line_longer_than_the_image_takes_is_refused(void **state)
 
 	(void)state;
 	memset(line, 'x', 256 - strlen(next)); /* the image says that it takes 255 */
-	world.cmdline = line;
-	assert_true(refused("second", ERR_RANGE, "256 characters, it takes 255"));
+	env.cmdline = line;
+	assert_true(refused("second", ERR_RANGE, "256 characters, 255 are allowed"));
 	line[strlen(line) - 1] = '\0';
 	assert_false(refused("second", ERR_RANGE, ""));
 }
@@ -467,8 +467,8 @@ static void a_foreign_command_line_that_is_one_too_long_is_refused(void **state)
 
 	(void)state;
 	memset(line + 5, 'x', 256);
-	world.cmdline = line;
-	assert_true(refused("linux", ERR_RANGE, "256 characters, it takes 255"));
+	env.cmdline = line;
+	assert_true(refused("linux", ERR_RANGE, "256 characters, 255 are allowed"));
 	line[5 + 255] = '\0';
 	assert_false(refused("linux", ERR_RANGE, ""));
 }
@@ -491,7 +491,7 @@ static void what_differs_after_placing_is_named_with_both_digests(void **state)
 	for (size_t n = 0; n < ARRAY_SIZE(images); n++) {
 		end(state);
 		begin(state);
-		assert_int_equal(chain_prepare(&chain, images[n], "", &world), OK);
+		assert_int_equal(chain_prepare(&chain, images[n], "", &env), OK);
 		chain_place(&chain);
 		for (unsigned int i = 0; i < chain.regions; i++) {
 			const struct chain_region *r = &chain.region[i];
@@ -515,7 +515,7 @@ static void what_differs_after_placing_is_named_with_both_digests(void **state)
 static void what_was_not_placed_does_not_verify(void **state)
 {
 	(void)state;
-	assert_int_equal(chain_prepare(&chain, "second", "", &world), OK);
+	assert_int_equal(chain_prepare(&chain, "second", "", &env), OK);
 	assert_int_equal(chain_verify(&chain), ERR_INVALID);
 }
 

@@ -546,7 +546,7 @@ static void a_map_that_does_not_fit_any_more_leaves_no_firmware_to_return_to(voi
 	fake_efi.changes = takes_a_page;
 	assert_int_equal(firmware_exit(e820, 1, &entries), ERR_STATE);
 	assert_string_equal(fake_efi.calls, BEFORE TRY "GetMemoryMap ");
-	assert_one_line("memory map: more than 1 ranges to hand on");
+	assert_one_line("memory map: more than 1 ranges for the next kernel");
 	/* The twin: it never did, and firmware is still there. */
 	begin(state);
 	ram();

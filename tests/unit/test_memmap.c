@@ -301,7 +301,7 @@ static void more_ranges_than_the_next_kernel_takes_are_refused(void **state)
 	for (u64 i = 0; i < 4; i++)
 		assert_int_equal(memmap_mark(&map, 0x1000 + i * 0x2000, 0x1000, E820_DMA), OK);
 	assert_int_equal(memmap_to_e820(&map, table, 8, &n), ERR_RANGE); /* 4 marked, 5 between them */
-	assert_one_line("more than 8 ranges to hand on");
+	assert_one_line("more than 8 ranges for the next kernel");
 	memmap_retype(&map, E820_DMA, MEM_USED);
 	assert_int_equal(memmap_to_e820(&map, table, 8, &n), OK); /* RAM again, and one range */
 	assert_int_equal(n, 1);
