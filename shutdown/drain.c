@@ -2,10 +2,10 @@
 #include "shutdown/policies.h"
 
 /*
- * The reference, and what was on its way has arrived: a function may complete what it had begun when bus master was cleared. Linux
- * does this before a function's reset (pcie_flr, pci_wait_for_pending_transaction), not at shutdown.
+ * The reference, then a wait for posted writes and pending reads: a function may complete what it had begun when bus master was
+ * cleared. Linux does this before a function's reset (pcie_flr, pci_wait_for_pending_transaction), not at shutdown.
  *
- * Not done here: nothing ends the device's work, as in the reference; a conventional PCI function cannot be asked what is pending.
+ * Not done here: nothing ends the device's work, as in the reference; a conventional PCI function does not report what is pending.
  */
 static void apply(struct pci_dev *dev)
 {

@@ -2,8 +2,8 @@
 #include "shutdown/policies.h"
 
 /*
- * In no kernel, but the question that the argument of 2015 leaves: to disable MSI at shutdown makes the function assert INTx; with
- * INTx disabled first it cannot. The next kernel has to enable INTx again, which Linux does for a device that it enables
+ * In no kernel, but a question that the argument of 2015 leaves open: to disable MSI at shutdown makes the function assert INTx;
+ * with INTx disabled first it cannot. The next kernel has to enable INTx again, which Linux does for a device that it enables
  * (do_pci_enable_device).
  *
  * Not done here: nothing ends the device's work, nor masks a vector.

@@ -9,8 +9,7 @@
  * turns them off before it probes the function (startup/disable_msi.c).
  *
  * Not done here: nothing ends the device's work, which pauses and resumes when bus master is set again, so the next kernel resets
- * the device first; nothing waits for what the function has sent already (shutdown/drain.c); INTx Disable, decoding and mask bits
- * stay.
+ * the device first; nothing waits for its posted writes (shutdown/drain.c); INTx Disable, decoding and mask bits stay.
  */
 static void apply(struct pci_dev *dev)
 {

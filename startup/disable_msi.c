@@ -5,8 +5,8 @@
  * The reference: Linux since 2011 (d5dea7d95c48). The enable bits of MSI and MSI-X are cleared before any driver is probed, so that
  * no function sends what the previous kernel programmed.
  *
- * Not done here: the messages stay in the function and in its table, unmasked, so whoever enables MSI-X masks them first
- * (pci_enable_msix); INTx and bus master stay as they were found; nothing is reset.
+ * Not done here: the messages stay in the function and in its table, unmasked, so MSI-X must be masked before it is enabled
+ * (pci_enable_msix); INTx and bus master stay as inherited; nothing is reset.
  */
 static void apply(struct pci_dev *dev)
 {

@@ -2,10 +2,10 @@
 #include "startup/policies.h"
 
 /*
- * In no kernel as it stands: a function is silent before anything is asked of it, whoever had it before. INTx goes first, so that
- * clearing MSI asserts nothing, and comes back when a driver asks for it, which has reset the device by then.
+ * In no kernel in this form: a function cannot interrupt or issue requests until its driver has reset it. INTx is disabled first,
+ * so that clearing MSI asserts nothing, and is enabled again when a driver requests it, which has reset the device by then.
  *
- * A bridge loses bus master before what is behind it, whose requests end there at once. The CPU's accesses still pass, and so do
+ * A bridge loses bus master before what is below it, whose requests end there at once. The CPU's accesses still pass, and so do
  * their completions (PCIe 7.5.1.1.3); what a function sends meanwhile is an Unsupported Request, which some firmware takes for a
  * fatal error.
  *

@@ -6,13 +6,13 @@
 
 /*
  * What a kernel does to one function on its way in, before any driver; pci_apply_forward does it to all, parents first. A policy is
- * a file here and a row; the first is what a kernel does that is told nothing else.
+ * a file here and a row; the first is the default.
  */
 /* clang-format off */
 #define STARTUP_POLICIES(row) \
 	row(startup_disable_msi) /* the reference: Linux since 2011 (d5dea7d95c48) */ \
 	row(startup_none)        /* Linux before that */ \
-	row(startup_hardened)    /* silent, whoever had it before */
+	row(startup_hardened)    /* interrupts and bus master off until the driver's reset */
 /* clang-format on */
 
 STARTUP_POLICIES(PCI_POLICY_DECLARE)
