@@ -443,7 +443,7 @@ void kernel_startup(struct kernel *kernel)
 /* Behind the reset: what the previous kernel left running has ended, so bus master may let the device reach memory again. */
 static enum status bring_up(struct kernel *kernel, struct pci_dev *dev, bool write)
 {
-	const struct pci_dev *closed = pci_closed_bridge(dev);
+	const struct pci_dev *closed = pci_blocking_bridge(dev);
 	struct driver_env env = { &kernel->heap, &kernel->dma };
 	enum status s;
 

@@ -7,8 +7,8 @@
 /*
  * Configuration space can be reached in two ways.
  *
- * CF8/CFC, configuration mechanism #1 (PCI 3.2.2.3.2): the address of a doubleword goes to one port, its bytes are then at another.
- * It reaches 256 bytes a function, in segment 0, by two accesses between which no other may come.
+ * CF8/CFC, configuration mechanism #1 (PCI 3.2.2.3.2): the address of a doubleword is written to one port, its bytes are then at
+ * another. It reaches 256 bytes a function, in segment 0, by two accesses that no other may separate.
  *
  * ECAM (PCIe 7.2.2): 4 KiB of memory a function, at bus << 20 | device << 15 | function << 12. One access is enough, and the
  * extended space is in reach. Its base comes from firmware (ACPI's MCFG) and can be wrong. CF8/CFC is always at the same place, so
@@ -67,14 +67,14 @@ static void ecam_write(const struct pci_access *access, u16 bdf, u16 reg, unsign
 	mmio_write(ecam_address(access, bdf, reg), size, value);
 }
 
-/* The address port takes a doubleword register; which bytes of it are meant is said by the data port's own address. */
+/* The address port selects a doubleword; the address of the data port selects bytes of it. */
 static u16 cf8_select(u16 bdf, u16 reg)
 {
 	x86_outl(CF8_ADDRESS, CF8_ENABLE | (u32)bdf << 8 | (reg & 0xfcU));
 	return (u16)(CF8_DATA + (reg & 3));
 }
 
-/* Two accesses that belong together: an interrupt handler may want another register. */
+/* Two accesses that belong together: an interrupt handler may select another register. */
 static u32 cf8_read(const struct pci_access *access, u16 bdf, u16 reg, unsigned int size)
 {
 	u64 flags = x86_irq_save();

@@ -6,8 +6,8 @@
 #include "lib/types.h"
 
 /*
- * The one way to a device: its configuration space and the memory behind its BARs. ECAM, CF8/CFC and the host tests' fakes stand
- * behind it.
+ * The one way to a device: its configuration space and the memory of its BARs. ECAM, CF8/CFC and the host tests' fakes implement
+ * it.
  *
  * Contract of every back end: an access has exactly the size asked for (1, 2 or 4 bytes), naturally aligned, and is
  * neither split, merged, repeated nor left out. Reads of what is not there return all ones; writes to it are lost.
@@ -39,7 +39,7 @@ struct pci_access {
 #define PCI_DEV(bdf)	      ((unsigned int)(bdf) >> 3 & 0x1f)
 #define PCI_FN(bdf)	      ((unsigned int)(bdf)&7)
 
-/* Vendor ID 15..0 and Device ID 31..16, of a place where there may be no function. */
+/* Vendor ID 15..0 and Device ID 31..16, of a BDF where there may be no function. */
 u32 pci_bus_read_dev_vendor_id(const struct pci_access *access, u16 bdf);
 /* Whether a function responded: all ones are an Unsupported Request, zeros come from a window that decodes to nothing. */
 bool pci_vendor_id_valid(u32 id);
@@ -49,9 +49,9 @@ enum status pci_access_ecam(struct pci_access *access, enum status (*map)(u64 ad
 			    u8 first_bus, u8 last_bus);
 
 /*
- * Whether ECAM shows on its first bus the functions that CF8/CFC shows there; after one line if not. Firmware's word for where ECAM
- * is can be wrong, and what is read and written there would be somebody else's registers (FreeBSD asks the same, pcie_cfgregopen).
- * True where CF8/CFC shows nothing: a machine may be without.
+ * Whether ECAM has the same functions on its first bus as CF8/CFC; after one line if not. The base in MCFG can be wrong, and what
+ * is read and written there would be other registers (FreeBSD checks the same, pcie_cfgregopen). True where CF8/CFC has no
+ * function: a machine may be without.
  */
 bool pci_ecam_agrees(const struct pci_access *ecam, const struct pci_access *cf8);
 

@@ -8,10 +8,10 @@
  *
  * The register does not say how large the range is. A range is a power of two and aligned to itself, so the address bits below its
  * size are wired to 0: of what reads back after ones were written, the lowest address bit that is set is the size. While it holds
- * ones the register is an address, too, so decoding is off meanwhile, and stays off where the old value does not come back.
+ * ones the register is an address, too, so decoding is off meanwhile, and stays off where the old value does not read back.
  *
- * Linux asks every BAR at enumeration (__pci_read_base). Here a BAR is asked when something is said to lie in it, by a capability
- * or by a driver, and only once: what lies outside would be the registers of another device.
+ * Linux sizes every BAR at enumeration (__pci_read_base). Here a BAR is sized when a capability or a driver needs something in it,
+ * and only once: what is outside would be the registers of another device.
  */
 
 /* A BAR's register, or two of them. */
@@ -47,7 +47,7 @@ static enum status read_bar(const struct pci_dev *dev, unsigned int number, stru
 			return ERR_ABSENT;
 	bar->reg = (u16)(PCI_BASE_ADDRESS_0 + 4 * number);
 	low = pci_read_config_dword(dev, bar->reg);
-	if (low == 0xffffffff) /* nobody answers */
+	if (low == 0xffffffff) /* no function responds */
 		return ERR_ABSENT;
 	bar->value = low;
 	bar->io = low & PCI_BASE_ADDRESS_SPACE_IO;
@@ -104,7 +104,7 @@ static u64 probe_size(struct pci_dev *dev, unsigned int number)
 
 	if (read_bar(dev, number, &bar) != OK)
 		return 0;
-	/* Else the function would answer wherever the ones are. It says it still does when it has gone, or cannot be told. */
+	/* Else the function would decode the address that the ones are. Still set: it was removed, or the bit is hardwired. */
 	decoded = bar.io ? pci_disable_io(dev) : pci_disable_memory(dev);
 	if (pci_read_config_word(dev, PCI_COMMAND) & (bar.io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY))
 		return 0;
@@ -113,20 +113,20 @@ static u64 probe_size(struct pci_dev *dev, unsigned int number)
 		mask = address_bits(&now);
 	write_bar(dev, &bar, bar.value);
 	if (read_bar(dev, number, &now) != OK || now.value != bar.value)
-		return 0; /* wherever it is now, it shall not answer there */
+		return 0; /* it must not decode whatever address it has now */
 	if (decoded)
 		enable(dev, bar.io);
 	return mask & -mask;
 }
 
-/* Where in the machine's memory, or among its ports, the device says something to be. */
+/* The address, or the port, of what the device says to be in a BAR. */
 static enum status locate(struct pci_dev *dev, const char *what, unsigned int number, bool io, u64 offset, u64 size, u64 *address)
 {
 	u64 *bar_size = &dev->bar_size[number % PCI_STD_NUM_BARS], base;
 	enum status s = bar_address(dev, number, io, &base);
 
 	if (s != OK) {
-		pci_line(dev, "%s is in BAR %u, which is no assigned %s BAR", what, number, io ? "I/O" : "memory");
+		pci_line(dev, "%s is in BAR %u, which is not an assigned %s BAR", what, number, io ? "I/O" : "memory");
 		return s;
 	}
 	if (!*bar_size)

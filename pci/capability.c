@@ -2,14 +2,14 @@
 #include "pci/dev.h"
 
 /*
- * Two lists say what a function has beyond its header. Capabilities (PCI 6.7) are in the first 256 bytes: where Status says that
- * there are any, the byte at 0x34 is the offset of the first, and each begins with its ID and the offset of the next; 0 ends the
- * list. Extended ones (PCIe 7.6) are beyond, so ECAM alone reaches them: the first is at 0x100, each begins with 16 bits of ID, 4
- * of version and 12 of the next offset, and all zeros there say that there is none.
+ * Two lists describe what a function has beyond its header. Capabilities (PCI 6.7) are in the first 256 bytes: where Status says
+ * that there are any, the byte at 0x34 is the offset of the first, and each begins with its ID and the offset of the next; 0 ends
+ * the list. Extended ones (PCIe 7.6) are beyond, so ECAM alone reaches them: the first is at 0x100, each begins with 16 bits of ID,
+ * 4 of version and 12 of the next offset, and all zeros there say that there is none.
  *
- * Every offset is the device's word. It may lead into the header, past the space, or back to where the walk has been. A list
- * without a loop has no more entries than fit into the space, which bounds the walk (Linux: PCI_FIND_CAP_TTL, 48); a function that
- * has gone reads all ones, which ends it.
+ * Every offset comes from the device. It may point into the header, past the space, or back to an earlier entry. A list without a
+ * loop has no more entries than fit into the space, which bounds the walk (Linux: PCI_FIND_CAP_TTL, 48); a function that was
+ * removed reads all ones, which ends it.
  */
 
 /* Below 0x40 is the header; a capability takes 4 bytes or more, so a list without a loop has no more than these. */
@@ -37,7 +37,7 @@ bool pci_next_capability(const struct pci_dev *dev, struct pci_cap *cap)
 	cap->id = (u8)header;
 	cap->next = (u8)(header >> 8);
 	cap->seen++;
-	return header != 0xffff; /* else the function has gone */
+	return header != 0xffff; /* else the function was removed */
 }
 
 enum status pci_find_ext_capability(const struct pci_dev *dev, u16 id, u16 size, u16 *pos)

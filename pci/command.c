@@ -2,16 +2,15 @@
 #include "pci/dev.h"
 
 /*
- * 16 bits: a 32-bit write would write Status back, whose error bits are write-1-to-clear. A function that is gone reads all ones,
- * and what is written to it then is noise. No read-back: a configuration write is non-posted, and the next kernel's report is the
- * proof.
+ * 16 bits: a 32-bit write would write Status back, whose error bits are write-1-to-clear. A function that was removed reads all
+ * ones, and must not be written to. No read-back: a configuration write is non-posted, and the next kernel's report is the proof.
  */
 static bool update(struct pci_dev *dev, u16 clear, u16 set, const char *why)
 {
 	u16 old, new;
 
 	if (dev->read_only)
-		return false; /* a bridge on the way to a function that is ours */
+		return false; /* a bridge upstream of a function that may be written to */
 	old = pci_read_config_word(dev, PCI_COMMAND);
 	new = (u16)((old & ~clear) | set);
 	if (old == 0xffff || old == new)
@@ -28,7 +27,7 @@ void pci_set_master(struct pci_dev *dev)
 	update(dev, 0, PCI_COMMAND_MASTER, "set bus master");
 }
 
-const struct pci_dev *pci_closed_bridge(const struct pci_dev *dev)
+const struct pci_dev *pci_blocking_bridge(const struct pci_dev *dev)
 {
 	const struct pci_dev *bridge = dev->bridge;
 

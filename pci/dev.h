@@ -17,13 +17,13 @@ struct pci_driver {
 	const char *name;
 	bool (*match)(const struct pci_dev *dev);
 	/*
-	 * Ends whatever the previous owner left running, and is called before this owner sets bus master: clearing bus master had
-	 * only paused the device, and what was armed would fire when it comes back. Bounded.
+	 * Ends whatever the previous owner left running, and is called before this owner sets bus master: clearing bus master only
+	 * paused the device, and pending requests would be issued once it is set again. Bounded.
 	 */
 	enum status (*reset)(struct pci_dev *dev);
-	/* Brings the device up; NULL where reset is all. env is what the driver's own header says; pci/ only hands it through. */
+	/* Brings the device up; NULL where reset is all. env is defined by drivers/; pci/ only passes it on. */
 	enum status (*probe)(struct pci_dev *dev, void *env);
-	/* On the way out, before the policy goes on; NULL where the driver needs none. */
+	/* On the way out, before the policy's own writes; NULL where the driver needs none. */
 	void (*shutdown)(struct pci_dev *dev);
 };
 
@@ -40,7 +40,7 @@ struct pci_dev {
 	u8 msi; /* capability offsets, 0 where absent */
 	u8 msix;
 	u8 pcie;
-	bool read_only; /* not ours to write to: see images/scope.h. Policies and drivers pass it over. */
+	bool read_only; /* not in handoff.allow: see images/scope.h. Policies and drivers skip it. */
 	bool working;	/* reset, probed, and it did its work */
 	struct pci_inherited {
 		u16 command;
@@ -56,7 +56,7 @@ struct pci_dev {
 };
 
 struct pci {
-	struct pci_dev *dev; /* each bridge before what is behind it */
+	struct pci_dev *dev; /* each bridge before what is below it */
 	unsigned int count;
 	unsigned int capacity;
 };
@@ -73,7 +73,7 @@ void pci_line(const struct pci_dev *dev, const char *fmt, ...) __attribute__((fo
 /* --- enumerate.c --- */
 
 /*
- * Adds every function that this access reaches: all its buses, since extra root buses hang under no bridge; multifunction devices,
+ * Adds every function that this access reaches: all its buses, since extra root buses are below no bridge; multifunction devices,
  * ARI, and the VFs of every PF that has them enabled. Reads only. ERR_RANGE, after one line, when capacity is too small: the
  * functions that fit are there.
  */
@@ -87,7 +87,7 @@ void pci_write_config_byte(const struct pci_dev *dev, u16 reg, u8 value);
 void pci_write_config_word(const struct pci_dev *dev, u16 reg, u16 value);
 void pci_write_config_dword(const struct pci_dev *dev, u16 reg, u32 value);
 
-/* --- capability.c: bounded, whatever the list says --- */
+/* --- capability.c: bounded, whatever the list holds --- */
 
 /*
  * Steps through the list: for (struct pci_cap cap = { 0 }; pci_next_capability(dev, &cap);). Ends, after one line, where a list
@@ -101,36 +101,39 @@ struct pci_cap {
 };
 bool pci_next_capability(const struct pci_dev *dev, struct pci_cap *cap);
 
-/* PCIe functions behind ECAM only. size: bytes of it that the caller will read; one that would reach past the space is absent. */
+/*
+ * PCIe functions through ECAM only. size: bytes that the caller will read; a capability that would reach past the space counts as
+ * absent.
+ */
 enum status pci_find_ext_capability(const struct pci_dev *dev, u16 id, u16 size, u16 *pos);
 
 /* --- bar.c --- */
 
 /*
- * Makes accessible what a device says to be at an offset of a BAR: size bytes, which have to lie in it. After one line that says
- * what it is: ERR_ABSENT where there is no such memory BAR or it is not assigned, ERR_RANGE where the BAR is smaller. The first
- * time it asks for a BAR's size, as firmware does: memory decoding is off while the register holds ones. So the device must not be
- * in use yet, nor what is behind it. On success the function decodes memory.
+ * Maps what a device says to be at an offset of a BAR: size bytes, which have to be inside it. After one line that says what it is:
+ * ERR_ABSENT where there is no such memory BAR or it is not assigned, ERR_RANGE where the BAR is smaller. The first time it sizes
+ * the BAR, as firmware does: memory decoding is off while the register holds ones. So the device must not be in use yet, nor what
+ * is below it. On success the function decodes memory.
  */
 enum status pci_map_bar(struct pci_dev *dev, const char *what, unsigned int number, u64 offset, u64 size, u64 *address);
 
-/* The same for an I/O BAR, whose ports need no mapping: x86_inb and its like reach them. The function decodes I/O then. */
+/* The same for an I/O BAR, whose ports need no mapping: x86_inb and the like access them. The function decodes I/O then. */
 enum status pci_map_io_bar(struct pci_dev *dev, const char *what, unsigned int number, u64 offset, u64 size, u16 *port);
 
-/* --- mem.c: the memory behind a BAR, at an address from pci_map_bar; exact widths, see access.h --- */
+/* --- mem.c: the memory of a BAR, at an address from pci_map_bar; exact widths, see access.h --- */
 u32 pci_mem_read(const struct pci_dev *dev, u64 address, unsigned int size);
 void pci_mem_write(const struct pci_dev *dev, u64 address, unsigned int size, u32 value);
 u32 pci_mem_read32(const struct pci_dev *dev, u64 address);
 void pci_mem_write32(const struct pci_dev *dev, u64 address, u32 value);
 /*
  * A register of 64 bits as two of 32, the lower half first. For registers that a device reads only when another write starts it: in
- * between it sees half an address.
+ * between they hold half an address.
  */
 void pci_mem_write64_lo_hi(const struct pci_dev *dev, u64 address, u64 value);
 
-/* --- command.c: the only writer of the command register. 16 bits; no write when nothing changes or the function is gone --- */
-void pci_set_master(struct pci_dev *dev); /* upstream bridges first: without them the function's requests go nowhere */
-const struct pci_dev *pci_closed_bridge(const struct pci_dev *dev); /* above it, off and not ours to set; NULL: there is none */
+/* --- command.c: the only writer of the command register. 16 bits; no write when nothing changes or the function was removed --- */
+void pci_set_master(struct pci_dev *dev); /* upstream bridges first: a bridge without it forwards no requests */
+const struct pci_dev *pci_blocking_bridge(const struct pci_dev *dev); /* upstream, read-only, with bus master off; NULL: none */
 void pci_clear_master(struct pci_dev *dev);
 void pci_enable_memory(struct pci_dev *dev);
 bool pci_disable_memory(struct pci_dev *dev); /* whether it was on */
@@ -140,14 +143,12 @@ void pci_intx(struct pci_dev *dev, bool enable);
 
 /* --- pending.c: what a function had begun before its bus master was cleared --- */
 
-/*
- * Its posted writes, DMA and messages, are where they were to go when this returns: the completion of a read does not pass them
- * (PCIe 2.4.1).
- */
+/* Its posted writes, DMA and messages, have arrived when this returns: the completion of a read does not pass them (PCIe 2.4.1). */
 void pci_flush_posted(const struct pci_dev *dev);
 
 /*
- * Waits until every read of its own was answered (Transactions Pending is off). Bounded; one line on expiry. PCIe functions only.
+ * Waits until every read that it issued was completed (Transactions Pending is off). Bounded; one line on expiry. PCIe functions
+ * only.
  */
 void pci_wait_for_pending_transaction(const struct pci_dev *dev);
 
@@ -170,8 +171,8 @@ enum status pci_enable_msix(struct pci_dev *dev, const struct msi_message *messa
 
 /*
  * What d52877c7b1af called at shutdown: off, and INTx enabled again. Nothing when it is not on. pci_msix_shutdown masks the entries
- * that this kernel programmed first. MSI's per-vector mask bits stay as they are, which Linux clears; with MSI off they say
- * nothing.
+ * that this kernel programmed first. MSI's per-vector mask bits stay as they are, which Linux clears; with MSI off they have no
+ * effect.
  */
 void pci_msi_shutdown(struct pci_dev *dev);
 void pci_msix_shutdown(struct pci_dev *dev);
@@ -182,7 +183,7 @@ void pci_msix_init(struct pci_dev *dev);
 
 /*
  * Off, and masked as far as the function can be: each vector of MSI where the capability has mask bits, MSI-X as a whole. So what
- * the previous kernel programmed does not fire either when somebody sets the enable bit alone.
+ * the previous kernel programmed is not sent either when a driver sets the enable bit alone.
  */
 void pci_msi_mask(struct pci_dev *dev);
 void pci_msix_mask(struct pci_dev *dev);
@@ -193,7 +194,7 @@ void pci_msix_mask(struct pci_dev *dev);
 struct pci_policy {
 	const char *name;
 	void (*apply)(struct pci_dev *dev);
-	bool clears_master; /* of every function that it is applied to; else it is no fault if the next kernel finds it on */
+	bool clears_master; /* of every function that it is applied to; else the next kernel may inherit it on */
 };
 
 /*
@@ -207,9 +208,9 @@ struct pci_policy {
 const struct pci_policy *pci_policy_named(const struct pci_policy *const *table, const char *name); /* NULL where there is none */
 
 void pci_driver_shutdown(struct pci_dev *dev); /* the driver's callback, where it has one */
-void pci_driver_reset(struct pci_dev *dev);    /* its reset, whoever had the device before; what went wrong the driver says */
+void pci_driver_reset(struct pci_dev *dev);    /* its reset, whoever had the device before; the driver logs a failure */
 
-/* Enumeration stores each bridge before what is behind it, so forward is parents first and backward children first. */
+/* Enumeration stores each bridge before what is below it, so forward is parents first and backward children first. */
 void pci_apply_forward(struct pci *pci, const struct pci_policy *policy);
 void pci_apply_backward(struct pci *pci, const struct pci_policy *policy);
 

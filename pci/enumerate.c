@@ -3,8 +3,8 @@
 #include "pci/dev.h"
 
 /*
- * Depth first, so that each bridge stands before what is behind it: a walk backwards is then children first. A bus is entered once,
- * whatever bridges claim; what no bridge leads to is a root bus of its own.
+ * Depth first, so that each bridge is before what is below it: a walk backwards is then children first. A bus is scanned once,
+ * whatever bridges claim; a bus below no bridge is a root bus.
  */
 struct scan {
 	struct pci *pci;
@@ -23,7 +23,7 @@ static struct pci_dev *add(struct scan *scan, const struct pci_dev *dev)
 	return &scan->pci->dev[scan->pci->count++];
 }
 
-/* What reaches past the space is not the capability that it says it is. */
+/* A capability that reaches past the space is not what its ID says. */
 static bool fits(u8 pos, unsigned int size)
 {
 	return pos + size <= PCI_CFG_SPACE_SIZE;
@@ -76,7 +76,7 @@ static void add_vfs(struct scan *scan, const struct pci_dev *pf)
 		if (bdf >> 8 > scan->access->last_bus || pci_read_config_word(&vf, PCI_COMMAND) == 0xffff)
 			return;
 		if (pci_read_config_word(&vf, PCI_VENDOR_ID) != 0xffff)
-			return; /* who has an ID is no VF, and is found without the PF's word */
+			return; /* a function with an ID is no VF, and is found by the scan */
 		vf.device = pci_read_config_word(pf, pos + PCI_SRIOV_VF_DID);
 		read_function(&vf);
 		if (!add(scan, &vf))
@@ -86,7 +86,7 @@ static void add_vfs(struct scan *scan, const struct pci_dev *pf)
 
 static void scan_bus(struct scan *scan, u8 bus, struct pci_dev *bridge);
 
-/* Stores one function and all that it leads to. NULL when nobody answers, or nothing more fits. */
+/* Stores one function and all that is below it. NULL when no function responds, or nothing more fits. */
 static struct pci_dev *scan_function(struct scan *scan, u16 bdf, struct pci_dev *bridge)
 {
 	u32 id = pci_bus_read_dev_vendor_id(scan->access, bdf);
@@ -121,7 +121,7 @@ static unsigned int next_ari_function(const struct pci_dev *dev)
 	return pci_read_config_word(dev, pos + PCI_ARI_CAP) >> 8;
 }
 
-/* Numbers rise along the list, so one that does not ends it. */
+/* Numbers rise along the list: one that does not rise ends it. */
 static void scan_ari_functions(struct scan *scan, const struct pci_dev *first)
 {
 	unsigned int last = 0, fn = next_ari_function(first);
@@ -136,7 +136,7 @@ static void scan_ari_functions(struct scan *scan, const struct pci_dev *first)
 
 static void scan_bus(struct scan *scan, u8 bus, struct pci_dev *bridge)
 {
-	/* A bridge that firmware left unnumbered says 0, one that lies names a bus that was seen or that nobody can reach. */
+	/* A bridge that firmware left unnumbered holds 0; a wrong one holds a bus that was scanned already or is out of range. */
 	if (scan->bus_seen[bus] || bus < scan->access->first_bus || bus > scan->access->last_bus)
 		return;
 	scan->bus_seen[bus] = true;
@@ -145,7 +145,7 @@ static void scan_bus(struct scan *scan, u8 bus, struct pci_dev *bridge)
 
 		if (!first)
 			continue;
-		/* Behind a PCIe port there is one device; where it has ARI, the bits of the device number are the functions'. */
+		/* Below a PCIe port there is one device; where it has ARI, the bits of the device number are the functions'. */
 		if (bridge && bridge->pcie && next_ari_function(first)) {
 			scan_ari_functions(scan, first);
 			return;

@@ -3,10 +3,10 @@
 
 /*
  * MSI (PCIe 6.1.4): the function signals an interrupt by writing Data to Address. The write is a request like any DMA, so a cleared
- * bus master suppresses it; INTx is not a request of the function and goes on.
+ * bus master suppresses it; INTx is not a request of the function and continues.
  */
 
-#define VECTORS_MAX 32U /* what QMASK can say beyond is reserved */
+#define VECTORS_MAX 32U /* larger values of QMASK are reserved */
 
 static void write_flags(struct pci_dev *dev, u16 old, u16 new, const char *why)
 {
@@ -14,7 +14,7 @@ static void write_flags(struct pci_dev *dev, u16 old, u16 new, const char *why)
 	pci_line(dev, "msi control 0x%04x -> 0x%04x (%s)", old, new, why);
 }
 
-/* Clears the enable bit where it is set; says whether it was. */
+/* Clears the enable bit where it is set; returns whether it was. */
 static bool disable(struct pci_dev *dev)
 {
 	u16 flags;
@@ -54,7 +54,7 @@ enum status pci_enable_msi(struct pci_dev *dev, struct msi_message message, unsi
 	if (!pos)
 		return ERR_ABSENT;
 	flags = pci_read_config_word(dev, (u16)(pos + PCI_MSI_FLAGS));
-	/* Its layout is read-only; another one has not been found to fit. */
+	/* Its layout is read-only; if it differs, it was not checked against the space. */
 	if (flags == 0xffff || (flags ^ dev->inherited.msi_flags) & (PCI_MSI_FLAGS_64BIT | PCI_MSI_FLAGS_MASKBIT))
 		return ERR_ABSENT;
 	wide = flags & PCI_MSI_FLAGS_64BIT;
@@ -65,7 +65,7 @@ enum status pci_enable_msi(struct pci_dev *dev, struct msi_message message, unsi
 	}
 	vectors = pci_msi_vec_count(dev);
 	if (!count || count & (count - 1) || count > vectors || message.data & (count - 1)) {
-		pci_line(dev, "msi has %u vectors, %u from 0x%02x on are wanted", vectors, count, message.data);
+		pci_line(dev, "msi has %u vectors, %u from 0x%02x on are needed", vectors, count, message.data);
 		return ERR_RANGE;
 	}
 	disable(dev);
@@ -77,7 +77,7 @@ enum status pci_enable_msi(struct pci_dev *dev, struct msi_message message, unsi
 	if (wide)
 		pci_write_config_dword(dev, (u16)(pos + PCI_MSI_ADDRESS_HI), (u32)(message.address >> 32));
 	pci_write_config_word(dev, (u16)(pos + (wide ? PCI_MSI_DATA_64 : PCI_MSI_DATA_32)), (u16)message.data);
-	/* Before enabling: a function that sees an event in between signals it by neither means, as it does while MSI is masked. */
+	/* Before enabling: a function with an event in between signals it by neither, as while MSI is masked. */
 	pci_intx(dev, false);
 	flags &= (u16)~PCI_MSI_FLAGS_ENABLE;	    /* as disable() left it */
 	granted = (u16)(__builtin_ctz(count) << 4); /* log2 */
@@ -106,7 +106,7 @@ void pci_msi_mask(struct pci_dev *dev)
 	if (!dev->msi || !(dev->inherited.msi_flags & PCI_MSI_FLAGS_MASKBIT))
 		return;
 	flags = pci_read_config_word(dev, (u16)(dev->msi + PCI_MSI_FLAGS));
-	/* As in pci_enable_msi: another layout is not the function that was found. */
+	/* As in pci_enable_msi: with another layout it is not the function that was enumerated. */
 	if (flags == 0xffff || (flags ^ dev->inherited.msi_flags) & (PCI_MSI_FLAGS_64BIT | PCI_MSI_FLAGS_MASKBIT))
 		return;
 	pci_write_config_dword(dev, mask_register(dev, flags), all_vectors(dev));

@@ -2,8 +2,9 @@
 #include "pci/dev.h"
 
 /*
- * MSI-X (PCIe 6.1.4): as MSI, but the messages stand in a table in the function's memory, an entry a vector, each with a mask bit.
- * The entries survive the disable bit: what the previous kernel wrote there fires again if MSI-X is enabled without masking first.
+ * MSI-X (PCIe 6.1.4): as MSI, but the messages are in a table in the function's memory, an entry a vector, each with a mask bit.
+ * The entries survive when MSI-X is disabled: what the previous kernel wrote there is sent again if MSI-X is enabled without
+ * masking first.
  */
 
 static u16 read_flags(const struct pci_dev *dev)
@@ -41,7 +42,7 @@ static enum status map_table(struct pci_dev *dev, unsigned int entries)
 	enum status s = pci_map_bar(dev, "msix table", table & PCI_MSIX_TABLE_BIR, table & PCI_MSIX_TABLE_OFFSET,
 				    (u64)entries * PCI_MSIX_ENTRY_SIZE, &dev->msix_table);
 
-	return s == ERR_ABSENT ? ERR_RANGE : s; /* a table that is nowhere is not a function without MSI-X */
+	return s == ERR_ABSENT ? ERR_RANGE : s; /* a table without memory is not a function without MSI-X */
 }
 
 enum status pci_enable_msix(struct pci_dev *dev, const struct msi_message *messages, unsigned int count)
@@ -65,7 +66,7 @@ enum status pci_enable_msix(struct pci_dev *dev, const struct msi_message *messa
 		return s;
 
 	/*
-	 * Enabled and masked as a whole first: some devices want MSI-X on before the table is touched (Linux,
+	 * Enabled and masked as a whole first: some devices require MSI-X on before the table is accessed (Linux,
 	 * msix_capability_init).
 	 */
 	masked = flags | PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL;

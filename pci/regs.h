@@ -15,7 +15,7 @@
 #define  PCI_COMMAND_IO			0x0001
 #define  PCI_COMMAND_MEMORY		0x0002
 #define  PCI_COMMAND_MASTER		0x0004		/* may issue requests: DMA, and MSI and MSI-X, which are memory writes */
-#define  PCI_COMMAND_INTX_DISABLE	0x0400		/* may not assert INTx; says nothing about MSI */
+#define  PCI_COMMAND_INTX_DISABLE	0x0400		/* may not assert INTx; has no effect on MSI */
 
 /* Status, 16 bits (PCIe 7.5.1.1.4). */
 #define PCI_STATUS			0x06
@@ -49,10 +49,10 @@
 #define PCI_CAP_ID_EXP			0x10
 #define PCI_CAP_ID_MSIX			0x11
 
-/* MSI (PCIe 7.7.1). Where Data and Mask stand depends on the address being 64 bits wide. */
+/* MSI (PCIe 7.7.1). The offsets of Data and Mask depend on the address being 64 bits wide. */
 #define PCI_MSI_FLAGS			0x02		/* Message Control, 16 bits */
 #define  PCI_MSI_FLAGS_ENABLE		0x0001
-#define  PCI_MSI_FLAGS_QMASK		0x000e		/* vectors asked for, log2 */
+#define  PCI_MSI_FLAGS_QMASK		0x000e		/* vectors requested, log2 */
 #define  PCI_MSI_FLAGS_QSIZE		0x0070		/* vectors granted, log2 */
 #define  PCI_MSI_FLAGS_64BIT		0x0080
 #define  PCI_MSI_FLAGS_MASKBIT		0x0100
@@ -81,15 +81,15 @@
 #define PCI_MSIX_ENTRY_VECTOR_CTRL	0xc
 #define  PCI_MSIX_ENTRY_CTRL_MASKBIT	0x1
 
-/* PCI Express (PCIe 7.5.3): what is under way, a port's type and its slot. */
+/* PCI Express (PCIe 7.5.3): pending transactions, a port's type and its slot. */
 #define PCI_EXP_FLAGS			0x02		/* 16 bits */
 #define  PCI_EXP_FLAGS_TYPE		0x00f0
 #define   PCI_EXP_TYPE_ROOT_PORT	0x4
 #define   PCI_EXP_TYPE_DOWNSTREAM	0x6
-#define  PCI_EXP_FLAGS_SLOT		0x0100		/* there is one: else its registers mean nothing */
+#define  PCI_EXP_FLAGS_SLOT		0x0100		/* slot implemented: else its registers mean nothing */
 #define  PCI_EXP_FLAGS_IRQ		0x3e00		/* the vector of hot-plug's messages */
 #define PCI_EXP_DEVSTA			0x0a		/* 16 bits, errors are write-1-to-clear */
-#define  PCI_EXP_DEVSTA_TRPND		0x0020		/* Transactions Pending: reads of its own that are not answered yet */
+#define  PCI_EXP_DEVSTA_TRPND		0x0020		/* Transactions Pending: reads that it issued are not completed yet */
 #define PCI_EXP_SLTCAP			0x14		/* 32 bits */
 #define  PCI_EXP_SLTCAP_HPC		0x00000040	/* hot-plug capable */
 #define  PCI_EXP_SLTCAP_NCCS		0x00040000	/* no Command Completed */
@@ -100,7 +100,7 @@
 #define  PCI_EXP_SLTCTL_PDCE		0x0008
 #define  PCI_EXP_SLTCTL_DLLSCE		0x1000
 #define  PCI_EXP_SLTCTL_CCIE		0x0010		/* Command Completed interrupts */
-#define  PCI_EXP_SLTCTL_HPIE		0x0020		/* the slot's events may interrupt */
+#define  PCI_EXP_SLTCTL_HPIE		0x0020		/* hot-plug interrupts: enables those of the slot's events */
 #define PCI_EXP_SLTSTA			0x1a		/* 16 bits, events are write-1-to-clear */
 #define  PCI_EXP_SLTSTA_CC		0x0010		/* Command Completed */
 

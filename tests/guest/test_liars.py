@@ -167,9 +167,9 @@ def test_all_others_are_driven_handed_over_and_driven_again(record: Run) -> None
     "line",
     [
         "pci 0000:00:0a.0 capability list loops, 48 entries seen",
-        "pci 0000:00:13.0 msix table is in BAR 7, which is no assigned memory BAR",
-        "pci 0000:00:14.0 msix table is in BAR 1, which is no assigned memory BAR",
-        "pci 0000:00:15.0 msix table is in BAR 2, which is no assigned memory BAR",
+        "pci 0000:00:13.0 msix table is in BAR 7, which is not an assigned memory BAR",
+        "pci 0000:00:14.0 msix table is in BAR 1, which is not an assigned memory BAR",
+        "pci 0000:00:15.0 msix table is in BAR 2, which is not an assigned memory BAR",
         "pci 0000:00:16.0 msix table is at 0x1f00 of BAR 0, 32 bytes: the BAR has 4096",
         "0000:00:17.0 virtio-blk: queue 0 has 0 entries",
     ],

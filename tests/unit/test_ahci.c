@@ -467,7 +467,7 @@ static void a_bar_without_room_for_its_ports_is_refused_with_a_line(void **state
 	assert_int_equal(bench_reset(), OK);
 	fake_set(hba.fn, PCI_BASE_ADDRESS_0 + 20, 4, 0);
 	assert_int_equal(bench_reset(), ERR_ABSENT);
-	assert_one_line("ahci is in BAR 5, which is no assigned memory BAR");
+	assert_one_line("ahci is in BAR 5, which is not an assigned memory BAR");
 }
 
 /* Wherever it goes: it has done its work when it has seen the command, and not before; and nobody waits beyond a bound. */

@@ -399,7 +399,7 @@ static bool io_row_holds(const struct io_row *row, bool on)
 	holds &= port == (row->want == OK ? (row->value & 0xfffc) + row->offset : 0x5a);
 	holds &= (fake_writes(fake) == 0) == (row->want == ERR_ABSENT);
 	if (row->want == ERR_ABSENT)
-		holds &= fake_log_has("pci 0000:00:01.0 thing is in BAR 0, which is no assigned I/O BAR");
+		holds &= fake_log_has("pci 0000:00:01.0 thing is in BAR 0, which is not an assigned I/O BAR");
 	if (row->want == ERR_RANGE)
 		holds &= fake_log_has("pci 0000:00:01.0 thing is at 0x");
 	fake_forget(fake);

@@ -124,7 +124,7 @@ static const struct pci_dev *closed(bool ours, bool on, bool ours_above, bool on
 	bridge->inherited.command = on ? 0x0007 : 0x0003;
 	above->read_only = !ours_above;
 	above->inherited.command = on_above ? 0x0007 : 0x0003;
-	return pci_closed_bridge(edu);
+	return pci_blocking_bridge(edu);
 }
 
 static void a_bridge_is_closed_where_it_is_off_and_not_ours(void **state)
@@ -137,7 +137,7 @@ static void a_bridge_is_closed_where_it_is_off_and_not_ours(void **state)
 	/* The twins: what is off is ours, what is not ours is on; and nothing is above. */
 	assert_null(closed(true, false, false, true));
 	assert_null(closed(false, true, true, false));
-	assert_null(pci_closed_bridge(fake_dev(&devs, TREE_PLAIN)));
+	assert_null(pci_blocking_bridge(fake_dev(&devs, TREE_PLAIN)));
 }
 
 static void clearing_bus_master_leaves_the_bridge_alone(void **state)

@@ -241,7 +241,7 @@ static void without_its_bar_it_is_refused_with_a_line(void **state)
 	(void)state;
 	fake_set(edu.fn, PCI_BASE_ADDRESS_0, 4, 0);
 	assert_int_equal(bench_reset(), ERR_ABSENT);
-	assert_one_line("edu is in BAR 0, which is no assigned memory BAR");
+	assert_one_line("edu is in BAR 0, which is not an assigned memory BAR");
 }
 
 static void memory_beyond_its_reach_is_refused_with_a_line(void **state)

@@ -396,7 +396,7 @@ static void every_kind_gets_what_it_can_and_is_refused_what_it_cannot(void **sta
 				if (!possible(&r)) {
 					assert_int_equal(pci_enable_msi(dev, r.message, r.count), ERR_RANGE);
 					assert_no_writes(fake);
-					assert_one_line("are wanted");
+					assert_one_line("are needed");
 				} else if (pci_enable_msi(dev, r.message, r.count) != OK || !wrote_what_it_takes(&r) ||
 					   !only_what_was_asked_for(&r)) {
 					fake_print(fake);

@@ -376,7 +376,7 @@ static void without_registers_it_is_refused_with_a_line(void **state)
 	fake_set(nvme.fn, PCI_BASE_ADDRESS_0 + 4, 4, 0);
 	fake_log_start();
 	assert_int_equal(bench_reset(), ERR_ABSENT);
-	assert_one_line("nvme is in BAR 0, which is no assigned memory BAR");
+	assert_one_line("nvme is in BAR 0, which is not an assigned memory BAR");
 }
 
 static void registers_of_all_ones_are_no_controller(void **state)

@@ -90,7 +90,7 @@ static void a_capability_that_points_nowhere_is_absent_with_a_line(void **state)
 		fake_set(device->fn, 0x24, 4, 0); /* BAR 4 below 4 GiB, so that "BAR 5" is 0 */
 		fake_set(device->fn, 0x44, 1, bars[i]);
 		assert_int_equal(virtio_pci_find(&v, bench.dev), ERR_ABSENT);
-		assert_one_line("which is no assigned memory BAR");
+		assert_one_line("which is not an assigned memory BAR");
 		bench_end(state);
 		begin(state);
 	}
