@@ -6,7 +6,7 @@
 #include "lib/log.h"
 #include "lib/x86.h"
 
-/* Vectors 16 to 255 may be in ISR and in IRR each; what is left after twice that many rounds is not stale but arriving. */
+/* Vectors 16 to 255 may be in ISR and in IRR each; what is left after twice that many rounds is not stale but new. */
 #define DRAIN_ROUNDS 512
 
 static bool holds_any(void)
@@ -19,7 +19,7 @@ unsigned int irq_drain(void)
 	unsigned int ended = 0, taken;
 
 	for (unsigned int round = 0; round < DRAIN_ROUNDS && holds_any(); round++) {
-		/* An interrupt in service keeps those of its priority and below pending, so it goes first. */
+		/* An interrupt in service keeps those of its priority and below pending, so it is ended first. */
 		if (lapic_any_in_service()) {
 			lapic_eoi();
 			ended++;
@@ -28,7 +28,7 @@ unsigned int irq_drain(void)
 		}
 	}
 	taken = (unsigned int)vector_unexpected_count();
-	vector_forget_unexpected();
+	vector_clear_unexpected();
 	if (holds_any())
 		log_line("irq: the local APIC still has interrupts after %d rounds: a device keeps sending", DRAIN_ROUNDS);
 	return ended + taken;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* 256 stubs of 5 bytes: each is a call, and the address that it pushes tells which it was. */
+/* 256 stubs of 5 bytes: each is a call, and the return address that it pushes gives the vector. */
 #define STUB_SIZE	5		/* as in idt.c */
 	.text
 	.globl	trap_stubs
@@ -9,9 +9,7 @@ trap_stubs:
 	.endr
 
 trap_common:
-	/*
-	 * The CPU aligned the stack to 16 bytes and pushed 5 words, or 6 with an error code; where it had none, 0 gets its place.
-	 */
+	/* The CPU aligned the stack to 16 bytes and pushed 5 quadwords, or 6 with an error code; else 0 is pushed for it. */
 	test	$8, %spl
 	jnz	1f
 	push	(%rsp)

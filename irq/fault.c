@@ -45,7 +45,7 @@ _Noreturn void fault_die(const struct trap_frame *frame)
 	u64 cr2;
 
 	if (again)
-		x86_halt(); /* the fault is in here */
+		x86_halt(); /* the fault was in this function */
 	again = true;
 	__asm__ volatile("mov %%cr2, %0" : "=r"(cr2));
 	log_release();

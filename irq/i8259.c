@@ -17,7 +17,7 @@
 #define CASCADE		  2
 #define ELCR_MASTER	  0x4d0
 #define ELCR_SLAVE	  0x4d1
-#define ELCR_EDGE_ONLY	  0x2107 /* lines 0, 1, 2, 8 and 13 have their ISA devices for good */
+#define ELCR_EDGE_ONLY	  0x2107 /* lines 0, 1, 2, 8 and 13 always belong to ISA devices */
 
 #define HANDLERS_MAX	  8
 
@@ -59,7 +59,7 @@ static void serve(u8 number)
 	struct line *line = &lines[number];
 	bool handled = false;
 
-	/* A request that went away before it was acknowledged comes as the lowest line of its controller, and is not in service. */
+	/* A request that is deasserted before it is acknowledged comes as the controller's line 7, and is not in service. */
 	if ((number == 7 || number == 15) && !in_service(number)) {
 		if (number == 15)
 			end_of_interrupt(CASCADE);

@@ -15,18 +15,16 @@
 void i8259_init(void);
 
 /*
- * Adds a handler to a line, sets the line level-triggered (ELCR) and unmasks it. Lines are shared: each handler of a line is asked
- * whether the interrupt was its device's. ERR_RANGE, after one line: a line that PCI cannot have, or no room for a handler.
+ * Adds a handler to a line, sets the line level-triggered (ELCR) and unmasks it. Lines are shared: each handler of a line is
+ * called, and returns whether the interrupt was its device's. ERR_RANGE, after one line: an edge-only line, or no room for a
+ * handler.
  */
 enum status i8259_request(u8 line, irq_handler handler, void *context);
 
-/*
- * Takes a handler off its line again; the line is masked when it was the last. A function that goes on with MSI has none on its
- * line.
- */
+/* Removes a handler from its line; the line is masked when it was the last. A function that uses MSI has none on its line. */
 void i8259_release(u8 line, irq_handler handler, void *context);
 
-/* Whether it was given up because nobody cared. */
+/* Whether it was disabled: "nobody cared". */
 bool i8259_line_disabled(u8 line);
 
 /* All lines masked, for the jump. */

@@ -26,7 +26,7 @@ static struct gate idt[256];
 
 void idt_init(void)
 {
-	/* Even, for the relocation of base (boot/header.S): clang makes this a constant. */
+	/* Even address, for the relocation of base (boot/header.S): clang makes this a constant. */
 	const struct {
 		u16 limit;
 		u64 base;

@@ -24,7 +24,7 @@ void trap_dispatch(const struct trap_frame *frame);
  */
 _Noreturn void fault_die(const struct trap_frame *frame);
 
-/* Says where the image is, so that addresses can be given as offsets into its ELF file. */
+/* Sets where the image is, so that addresses are printed as offsets into its ELF file, too. */
 void fault_init(u64 image_start, u64 image_size);
 
 #endif

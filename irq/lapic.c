@@ -29,7 +29,7 @@
 #define APIC_BASE_MASK	 0x000ffffffffff000UL
 #define X2APIC_MSR	 0x800
 
-/* The address that messages go to: SDM Vol. 3, 10.11.1. */
+/* The address of messages: SDM Vol. 3, 10.11.1. */
 #define MSI_ADDRESS    0xfee00000UL
 #define MSI_DEST_SHIFT 12
 
@@ -89,7 +89,7 @@ enum status lapic_init(enum status (*map)(u64 address, u64 size))
 	/* Before LINT0 and LINT1: while the APIC is software-disabled their mask bits cannot be cleared (SDM Vol. 3, 10.4.7.2). */
 	apic->write(LAPIC_SPIV, LAPIC_SPIV_ENABLE | LAPIC_VECTOR_SPURIOUS);
 	apic->write(LAPIC_LVT_LINT1, LVT_NMI);
-	/* Virtual wire: the 8259 asks through LINT0. */
+	/* Virtual wire mode: the 8259 interrupts through LINT0. */
 	apic->write(LAPIC_LVT_LINT0, LVT_EXTINT);
 	return OK;
 }

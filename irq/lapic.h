@@ -7,11 +7,11 @@
 #include "lib/types.h"
 
 /*
- * The local APIC of the CPU that runs (Intel SDM Vol. 3, chapter 10), in the mode that it was left in: xAPIC through memory, x2APIC
- * through MSRs. Leaving x2APIC is possible only by way of disabling it, so nobody here changes the mode.
+ * The local APIC of this CPU (Intel SDM Vol. 3, chapter 10), in the mode that was inherited: xAPIC through memory, x2APIC through
+ * MSRs. x2APIC can only be left by disabling the APIC, so the mode is never changed here.
  */
 
-/* The vector on which it says that an interrupt went away before it was delivered; such a one has no end (SDM Vol. 3, 10.9). */
+/* The spurious vector: an interrupt was withdrawn before it was delivered; it takes no EOI (SDM Vol. 3, 10.9). */
 #define LAPIC_VECTOR_SPURIOUS 0xff
 
 /* map makes the xAPIC's page accessible. ERR_ABSENT, after one line, when the local APIC is globally disabled. */
@@ -22,7 +22,8 @@ u32 lapic_id(void);
 void lapic_eoi(void);
 
 /*
- * Whether the local APIC delivered it and awaits its end. What it passes on of the 8259's (ExtINT) never is (SDM Vol. 3, 10.8.1).
+ * Whether the local APIC delivered it and awaits its EOI. An interrupt of the 8259 (ExtINT) never is in service (SDM Vol. 3,
+ * 10.8.1).
  */
 bool lapic_in_service(u8 vector);
 

@@ -5,9 +5,9 @@
 #include "lib/types.h"
 
 /*
- * Linux's accounting of interrupts that no handler of their line wants (kernel/irq/spurious.c, note_interrupt): of 100,000
- * interrupts more than 99,900 unhandled, and the line is given up with "nobody cared". An unhandled one that comes more than 100 ms
- * after the last starts the count again.
+ * Linux's accounting of unhandled interrupts (kernel/irq/spurious.c, note_interrupt): of 100,000 interrupts more than 99,900
+ * unhandled, and the line is disabled with "nobody cared". An unhandled one that comes more than 100 ms after the last starts the
+ * count again.
  */
 #define SPURIOUS_WINDOW	   100000
 #define SPURIOUS_UNHANDLED 99900
@@ -20,7 +20,7 @@ struct spurious {
 	bool disabled;
 };
 
-/* Notes one interrupt; true when the line must be given up now. */
+/* Notes one interrupt; true when the line must be disabled now. */
 bool spurious_note(struct spurious *s, bool handled, u64 now_us);
 
 #endif

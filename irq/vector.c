@@ -12,7 +12,7 @@ static struct {
 
 static line_handler serve_line;
 static unsigned int next_vector = VECTOR_MSI;
-static u64 strays;
+static u64 unexpected;
 
 enum status vector_alloc(const irq_handler *handlers, unsigned int count, void *context, u8 *first)
 {
@@ -43,12 +43,12 @@ u64 vector_count(u8 vector)
 
 u64 vector_unexpected_count(void)
 {
-	return *(volatile u64 *)&strays;
+	return *(volatile u64 *)&unexpected;
 }
 
-void vector_forget_unexpected(void)
+void vector_clear_unexpected(void)
 {
-	strays = 0;
+	unexpected = 0;
 }
 
 void vector_dispatch(u8 vector)
@@ -57,14 +57,14 @@ void vector_dispatch(u8 vector)
 	if (vector == LAPIC_VECTOR_SPURIOUS)
 		return;
 	/*
-	 * The 8259's interrupts never are in service in the local APIC (SDM Vol. 3, 10.8.1), and are acknowledged at the 8259; a
-	 * message of a previous kernel's may have their vector.
+	 * The 8259's interrupts never are in service in the local APIC (SDM Vol. 3, 10.8.1), and get their EOI at the 8259; a
+	 * message that the previous kernel programmed may have their vector.
 	 */
 	if (serve_line && vector >= VECTOR_8259 && vector < VECTOR_8259 + 16 && !lapic_in_service(vector)) {
 		serve_line(vector - VECTOR_8259);
 		return;
 	}
 	if (!vectors[vector].handler || !vectors[vector].handler(vectors[vector].context))
-		strays++;
+		unexpected++;
 	lapic_eoi();
 }

@@ -49,7 +49,7 @@ void bench_attach(const struct driver *driver)
 	bench.dma = arena(bench.memory[1], driver->dma);
 	bench.env = (struct driver_env){ &bench.heap, &bench.dma };
 	fake_x86.irq_on = true;
-	vector_forget_unexpected();
+	vector_clear_unexpected();
 }
 
 int bench_end(void **state)

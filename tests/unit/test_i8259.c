@@ -33,7 +33,7 @@ static int begin(void **state)
 	assert_int_equal(lapic_init(NULL), OK); /* x2APIC: nothing is mapped */
 	fake_i8259_start();
 	i8259_init();
-	vector_forget_unexpected();
+	vector_clear_unexpected();
 	a = b = (struct device){ 0 };
 	fake_x86.irq_on = true;
 	return 0;

@@ -33,7 +33,7 @@ static int begin(void **state)
 	fake_log_start();
 	fake_x86_reset();
 	fake_lapic_start();
-	vector_forget_unexpected();
+	vector_clear_unexpected();
 	mapped = 0;
 	map_result = OK;
 	return 0;
