@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The outgoing kernel. It drives the devices for real, leaves work in flight on them, and hands them to the next kernel by a policy
- * of shutdown/: by default the patch's, which clears bus master and leaves MSI and MSI-X on.
+ * The outgoing kernel. It does real I/O with the devices, leaves work in flight on them, and hands them to the next kernel by a
+ * policy of shutdown/: by default the patch's, which clears bus master and leaves MSI and MSI-X on.
  */
 #include "boot/start.h"
 #include "images/kernel.h"

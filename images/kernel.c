@@ -22,23 +22,23 @@
 #define HEAP_SIZE     (2 * MIB)
 #define FUNCTIONS_MAX 4096
 
-/* Above the page at 0, which had better fault; DMA below 256 MiB if it can be had there, because edu reaches no further. */
+/* Above the page at 0, which is to fault; DMA below 256 MiB if there is room, because edu has 28 address bits. */
 #define ARENA_LOWEST  (2 * MIB)
 #define DMA_PREFERRED (256 * MIB)
 
-/* On hardware nobody takes the exit code: the last lines are to be read before the machine resets. */
+/* On hardware there is no exit code: leaves time to read the last lines before the machine resets. */
 #define RESET_AFTER_US 30000000
 
-/* What an image of this project leaves to the next beside what the boot protocol knows: a node in the chain of setup_data. */
-static struct handed {
+/* What an image of this project passes to the next in addition to the boot protocol's fields: a node in the chain of setup_data. */
+static struct handoff_data {
 	struct setup_data node;
-	u32 failed;  /* the verdict at the end speaks for all images of the chain */
+	u32 failed;  /* the verdict at the end is for all images of the chain */
 	u32 cleared; /* its policy cleared bus master, of every function */
 	struct log_ram log;
-} handed;
-#define HANDED_SIZE (sizeof(struct handed) - sizeof(struct setup_data))
+} handoff_data;
+#define HANDOFF_DATA_SIZE (sizeof(struct handoff_data) - sizeof(struct setup_data))
 
-/* Who handed over to an image, and what there is to say of functions that have bus master on nevertheless. */
+/* What handed over to an image, and why functions may have bus master on nevertheless. */
 static const struct predecessor {
 	const char *name;
 	const char *remark;
@@ -53,7 +53,7 @@ static enum status map_ram(u64 start, u64 size)
 
 static const struct memmap *memory;
 
-/* What lies in RAM is nobody's register, whatever a BAR or a table says. */
+/* RAM is no device, whatever address a BAR or a table has. */
 static enum status map_mmio(u64 start, u64 size)
 {
 	if (memmap_has_ram(memory, start, size)) {
@@ -75,7 +75,7 @@ static _Noreturn void end_run(const struct kernel *kernel, enum qemu_exit code, 
 	log_verdict(verdict);
 	if (kernel->in_qemu) {
 		x86_outl(QEMU_EXIT_PORT, code);
-		x86_halt(); /* a machine without isa-debug-exit: the log has said it */
+		x86_halt(); /* a machine without isa-debug-exit: the verdict is in the log */
 	}
 	deadline = deadline_after_us(RESET_AFTER_US);
 	while (!deadline_passed(&deadline))
@@ -83,8 +83,8 @@ static _Noreturn void end_run(const struct kernel *kernel, enum qemu_exit code, 
 	x86_triple_fault();
 }
 
-/* Messages to nobody's vector, or a line that was given up: a run in which that happened is not a good one. */
-static bool interrupts_were_nobodys(void)
+/* Interrupts that no handler took, or a line that was disabled: the run fails. */
+static bool had_unexpected_interrupts(void)
 {
 	bool found = vector_unexpected_count();
 
@@ -95,17 +95,17 @@ static bool interrupts_were_nobodys(void)
 
 _Noreturn void kernel_exit(struct kernel *kernel)
 {
-	u64 strays = vector_unexpected_count();
+	u64 unexpected = vector_unexpected_count();
 
 	x86_irq_disable();
-	if (strays)
-		log_line("irq: %lu unexpected interrupts", strays);
-	if (kernel->failed || interrupts_were_nobodys())
+	if (unexpected)
+		log_line("irq: %lu unexpected interrupts", unexpected);
+	if (kernel->failed || had_unexpected_interrupts())
 		end_run(kernel, QEMU_EXIT_FAIL, "fail");
 	end_run(kernel, QEMU_EXIT_PASS, "pass");
 }
 
-/* Where going on makes no sense; the reason is in the log. */
+/* The image cannot continue; the reason is in the log. */
 static _Noreturn void fatal(const struct kernel *kernel, const char *what)
 {
 	char verdict[64];
@@ -116,23 +116,23 @@ static _Noreturn void fatal(const struct kernel *kernel, const char *what)
 
 /* --- the beginning --- */
 
-/* A kernel that is to look at a crashed one is told where that one's memory is described. */
-static bool has_crash_word(const char *words)
+/* kdump: the crash kernel gets the address of the crashed kernel's ELF core header. */
+static bool is_crash_kernel(const char *cmdline)
 {
-	for (const char *word = words; *word; word++)
-		if ((word == words || word[-1] == ' ') && str_starts(word, "elfcorehdr="))
+	for (const char *param = cmdline; *param; param++)
+		if ((param == cmdline || param[-1] == ' ') && str_starts(param, "elfcorehdr="))
 			return true;
 	return false;
 }
 
-static void adopt_handed(struct kernel *kernel)
+static void adopt_handoff_data(struct kernel *kernel)
 {
-	const struct setup_data *node = boot_find_setup_data(kernel->params, SETUP_HANDOFF, HANDED_SIZE, map_ram);
-	const struct handed *earlier = (const void *)node; /* node is its first member */
+	const struct setup_data *node = boot_find_setup_data(kernel->params, SETUP_HANDOFF, HANDOFF_DATA_SIZE, map_ram);
+	const struct handoff_data *earlier = (const void *)node; /* node is its first member */
 
 	if (!node) {
 		if (kernel->params->hdr.type_of_loader >> 4 == LOADER_TYPE_KEXEC)
-			kernel->from = has_crash_word(kernel->cmdline) ? &by_crash : &by_kexec;
+			kernel->from = is_crash_kernel(kernel->cmdline) ? &by_crash : &by_kexec;
 		return;
 	}
 	log_hold();
@@ -142,7 +142,7 @@ static void adopt_handed(struct kernel *kernel)
 		kernel->from = &by_image;
 }
 
-/* Of a table; both end with NULL. */
+/* The names of a table; both end with NULL. */
 static void policy_names(const struct pci_policy *const *policies, const char **names)
 {
 	while (*policies)
@@ -189,7 +189,7 @@ static enum status take_arena(struct kernel *kernel, struct arena *arena, u64 si
 	return map_ram(arena->base, size);
 }
 
-/* Everything that we were given stays ours until we have read it; what we need beside is taken from what is left. */
+/* All that we were given stays reserved until it was read; what else we need is taken from the rest. */
 static enum status init_memory(struct kernel *kernel)
 {
 	const struct boot_params *p = kernel->params;
@@ -225,7 +225,7 @@ static void start_interrupts(struct kernel *kernel)
 {
 	unsigned int stale;
 
-	/* Silent before the drain opens IF, and set up after it: a stale vector may be one that the 8259's lines get here. */
+	/* Masked before the drain sets IF, and set up after it: a stale vector may be one that the 8259's lines get here. */
 	i8259_mask_all();
 	kernel->interrupts = lapic_init(map_mmio) == OK;
 	if (!kernel->interrupts)
@@ -248,9 +248,9 @@ void kernel_start(struct kernel *kernel, const char *name, const char *default_n
 	fault_init(image.start, image.size);
 	kernel->in_qemu = qemu_present();
 	console_init(kernel->in_qemu);
-	handed.node = (struct setup_data){ .type = SETUP_HANDOFF, .len = HANDED_SIZE };
-	log_init(name, console_write, &handed.log);
-	adopt_handed(kernel);
+	handoff_data.node = (struct setup_data){ .type = SETUP_HANDOFF, .len = HANDOFF_DATA_SIZE };
+	log_init(name, console_write, &handoff_data.log);
+	adopt_handoff_data(kernel);
 	log_line("image %s@0x%lx", name, image.start);
 	if (read_options(kernel, default_next) != OK)
 		fatal(kernel, "options");
@@ -273,17 +273,17 @@ static const struct driver *find_driver(const struct pci_dev *dev)
 	return NULL;
 }
 
-static bool found_msi(const struct pci_dev *dev)
+static bool inherited_msi(const struct pci_dev *dev)
 {
 	return dev->msi && dev->inherited.msi_flags & PCI_MSI_FLAGS_ENABLE;
 }
 
-static bool found_msix(const struct pci_dev *dev)
+static bool inherited_msix(const struct pci_dev *dev)
 {
 	return dev->msix && dev->inherited.msix_flags & PCI_MSIX_FLAGS_ENABLE;
 }
 
-/* How many functions are named that kept bus master; bridges of some machines do by design. */
+/* How many functions are listed that kept bus master; bridges of some machines do by design. */
 #define KEPT_MAX 8
 
 static void report_kept(const struct kernel *kernel)
@@ -305,7 +305,7 @@ static void report_kept(const struct kernel *kernel)
 }
 
 /* A line for each function that has a driver, one for all the others. */
-static void report_found(const struct kernel *kernel)
+static void report_inherited(const struct kernel *kernel)
 {
 	unsigned int masters = 0, msi = 0, msix = 0, pending = 0;
 
@@ -313,18 +313,18 @@ static void report_found(const struct kernel *kernel)
 		const struct pci_dev *dev = &kernel->pci.dev[i];
 
 		masters += !!(dev->inherited.command & PCI_COMMAND_MASTER);
-		msi += found_msi(dev);
-		msix += found_msix(dev);
+		msi += inherited_msi(dev);
+		msix += inherited_msix(dev);
 		pending += !!(dev->inherited.status & PCI_STATUS_INTERRUPT);
 		if (dev->driver && dev->driver->probe)
 			log_line("inherited " PCI_FMT " %s: bus master %s, MSI %s, MSI-X %s, INTx %s%s", PCI_ARGS(dev),
 				 dev->driver->name, dev->inherited.command & PCI_COMMAND_MASTER ? "on" : "off",
-				 !dev->msi	  ? "absent"
-				 : found_msi(dev) ? "on"
-						  : "off",
-				 !dev->msix	   ? "absent"
-				 : found_msix(dev) ? "on"
-						   : "off",
+				 !dev->msi	      ? "absent"
+				 : inherited_msi(dev) ? "on"
+						      : "off",
+				 !dev->msix	       ? "absent"
+				 : inherited_msix(dev) ? "on"
+						       : "off",
 				 dev->inherited.command & PCI_COMMAND_INTX_DISABLE ? "disabled" : "enabled",
 				 dev->inherited.status & PCI_STATUS_INTERRUPT ? ", interrupt pending" : "");
 	}
@@ -345,15 +345,14 @@ static bool overlaps(const struct kernel *kernel, const struct acpi_ecam *e)
 }
 
 /*
- * What MCFG says is tried against the memory map (map_mmio) and, where that is possible, against CF8/CFC, before a write goes
- * there.
+ * MCFG is checked against the memory map (map_mmio) and, where that is possible, against CF8/CFC, before anything is written there.
  */
 static bool open_ecam(struct kernel *kernel, const struct acpi_ecam *e, const struct pci_access *cf8)
 {
 	struct pci_access *access = &kernel->access[kernel->accesses];
 
 	if (overlaps(kernel, e)) {
-		log_line("PCI ECAM at 0x%lx, buses %02x-%02x: an earlier entry has some of them, ignored", e->base, e->first_bus,
+		log_line("PCI ECAM at 0x%lx, buses %02x-%02x: overlaps an earlier entry, ignored", e->base, e->first_bus,
 			 e->last_bus);
 		return false;
 	}
@@ -373,7 +372,7 @@ static enum status open_config_space(struct kernel *kernel)
 		has_root |= kernel->access[i].segment == cf8.segment && kernel->access[i].first_bus == cf8.first_bus;
 	if (!has_root) {
 		if (kernel->accesses)
-			log_line("PCI ECAM: bus 00 of segment 0000 is in no entry, ECAM ignored");
+			log_line("PCI ECAM: no entry has bus 00 of segment 0000, ECAM ignored");
 		kernel->access[0] = cf8;
 		kernel->accesses = 1;
 	}
@@ -382,7 +381,7 @@ static enum status open_config_space(struct kernel *kernel)
 	return kernel->pci.dev ? OK : ERR_RANGE;
 }
 
-/* As much DMA memory as the functions that have drivers may need. */
+/* As much DMA memory as the bound functions may need. */
 static enum status take_dma(struct kernel *kernel)
 {
 	u64 size = 0;
@@ -421,11 +420,11 @@ void kernel_find_devices(struct kernel *kernel)
 	scope_apply(&kernel->pci, kernel->in_qemu, !strcmp(kernel->options.scope, "bound"), kernel->options.allow);
 	if (take_dma(kernel) != OK)
 		fatal(kernel, "memory");
-	report_found(kernel);
+	report_inherited(kernel);
 }
 
-/* How many functions a policy reaches. */
-static unsigned int ours(const struct pci *pci)
+/* How many functions a policy is applied to. */
+static unsigned int count_writable(const struct pci *pci)
 {
 	unsigned int n = 0;
 
@@ -437,18 +436,18 @@ static unsigned int ours(const struct pci *pci)
 void kernel_startup(struct kernel *kernel)
 {
 	pci_apply_forward(&kernel->pci, kernel->startup);
-	log_line("startup %s: on %u of %u functions", kernel->startup->name, ours(&kernel->pci), kernel->pci.count);
+	log_line("startup %s: on %u of %u functions", kernel->startup->name, count_writable(&kernel->pci), kernel->pci.count);
 }
 
-/* Behind the reset: what the previous kernel left running has ended, so bus master may let the device reach memory again. */
+/* After the reset: what the previous kernel left running has ended, so the device may access memory again. */
 static enum status bring_up(struct kernel *kernel, struct pci_dev *dev, bool write)
 {
-	const struct pci_dev *closed = pci_blocking_bridge(dev);
+	const struct pci_dev *blocking = pci_blocking_bridge(dev);
 	struct driver_env env = { &kernel->heap, &kernel->dma };
 	enum status s;
 
-	if (closed) {
-		driver_line(dev, "bridge " PCI_FMT " above has bus master off and is not ours", PCI_ARGS(closed));
+	if (blocking) {
+		driver_line(dev, "upstream bridge " PCI_FMT " has bus master off and is read-only", PCI_ARGS(blocking));
 		return ERR_ABSENT;
 	}
 	pci_set_master(dev);
@@ -457,7 +456,7 @@ static enum status bring_up(struct kernel *kernel, struct pci_dev *dev, bool wri
 		s = driver_of(dev)->work(dev, write);
 	dev->working = s == OK;
 	if (driver_of(dev)->dma)
-		log_release(); /* the first I/O is done: the silence of the handoff is over */
+		log_release(); /* the first I/O is done: the log need not be held any longer */
 	return s;
 }
 
@@ -467,9 +466,7 @@ static void fail(struct kernel *kernel, const struct pci_dev *dev, enum status s
 	kernel->failed = true;
 }
 
-/*
- * True when no request of the previous kernel's can be under way: the device has been reset, or nobody had it and it cannot begin.
- */
+/* True when no request of the previous kernel can be in flight: the device has been reset, or bus master was inherited off. */
 static bool drive(struct kernel *kernel, struct pci_dev *dev, bool write)
 {
 	enum status reset = kernel->interrupts ? dev->driver->reset(dev) : ERR_ABSENT;
@@ -477,7 +474,7 @@ static bool drive(struct kernel *kernel, struct pci_dev *dev, bool write)
 
 	if (s != OK && s != ERR_ABSENT) {
 		fail(kernel, dev, s);
-		pci_intx(dev, false); /* what it may assert, unanswered, would take the line from its neighbours */
+		pci_intx(dev, false); /* what it asserts, unhandled, would get the line disabled for the devices that share it */
 	}
 	return reset == OK || (reset == ERR_ABSENT && !(dev->inherited.command & PCI_COMMAND_MASTER));
 }
@@ -502,7 +499,7 @@ void kernel_drive(struct kernel *kernel, bool write)
 	for (unsigned int i = 0; i < kernel->pci.count; i++)
 		finish(kernel, &kernel->pci.dev[i]);
 	log_release();
-	/* The previous kernel's DMA buffers can be free again, ours must not be to the next one. */
+	/* The previous kernel's DMA buffers are free again, ours must not be for the next one. */
 	if (all_reset)
 		memmap_retype(&kernel->memmap, E820_DMA, E820_RAM);
 	if (kernel->dma.size && memmap_mark(&kernel->memmap, kernel->dma.base, kernel->dma.size, E820_DMA) != OK)
@@ -521,7 +518,7 @@ bool kernel_prepare_next(struct kernel *kernel)
 		.initrd_size = boot_ramdisk_size(kernel->params),
 		.rsdp = kernel->params->acpi_rsdp_addr,
 		.screen = &kernel->params->screen_info,
-		.setup_data = (u64)(uintptr_t)&handed.node,
+		.setup_data = (u64)(uintptr_t)&handoff_data.node,
 		.cmdline = kernel->cmdline,
 	};
 	struct chain *chain = &kernel->chain;
@@ -542,10 +539,10 @@ bool kernel_prepare_next(struct kernel *kernel)
 void kernel_arm(struct kernel *kernel)
 {
 	if (kernel->chain.image.ours)
-		log_hold(); /* nobody else would print it; and a line takes longer than all that a policy does to a function */
+		log_hold(); /* only our images print it; a line takes longer than all that a policy does to a function */
 	/*
-	 * In the order of the walk that follows: of devices that share a line, the one that the next kernel meets last is ready
-	 * first. Drivers in their own order, because edu's 100 ms are counting from here.
+	 * In the order of the walk that follows: of devices that share a line, the one that the next kernel reaches last is ready
+	 * first. Drivers in their own order, because edu's 100 ms begin here.
 	 */
 	for (const struct driver *const *driver = drivers; *driver; driver++)
 		for (unsigned int i = kernel->pci.count; i-- > 0;) {
@@ -565,7 +562,7 @@ void kernel_arm(struct kernel *kernel)
 
 void kernel_shutdown(struct kernel *kernel)
 {
-	log_line("shutdown %s: on %u of %u functions, children first", kernel->shutdown->name, ours(&kernel->pci),
+	log_line("shutdown %s: on %u of %u functions, children first", kernel->shutdown->name, count_writable(&kernel->pci),
 		 kernel->pci.count);
 	pci_apply_backward(&kernel->pci, kernel->shutdown);
 	x86_irq_disable();
@@ -578,8 +575,8 @@ _Noreturn void kernel_jump(struct kernel *kernel)
 {
 	const struct chain *chain = &kernel->chain;
 
-	handed.failed = kernel->failed || interrupts_were_nobodys();
-	handed.cleared = kernel->shutdown->clears_master;
+	handoff_data.failed = kernel->failed || had_unexpected_interrupts();
+	handoff_data.cleared = kernel->shutdown->clears_master;
 	chain_place(chain);
 	if (chain_verify(chain) != OK)
 		fatal(kernel, "digest");

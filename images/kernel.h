@@ -11,15 +11,15 @@
 
 /*
  * What first and second have in common: a kernel that is entered by the boot protocol, drives PCI devices, and hands them over.
- * Each function is a chapter of the story that images/first.c and images/second.c tell; each says in the log what it found and did.
+ * images/first.c and images/second.c call these functions in order; each logs what it found and did.
  */
 struct kernel {
 	const char *name;
 	const struct boot_params *params;
 	bool in_qemu;
-	bool interrupts;		/* there is a local APIC to take them */
-	const struct predecessor *from; /* who handed over to us; NULL: firmware, or an image whose policy keeps bus master */
-	bool failed;			/* something that should have worked did not: the run's verdict */
+	bool interrupts;		/* there is a local APIC to deliver them */
+	const struct predecessor *from; /* what handed over to us; NULL: firmware, or an image whose policy keeps bus master */
+	bool failed;			/* a device or an image failed: so does the run */
 
 	struct options {
 		char shutdown[OPTIONS_VALUE_MAX + 1];
@@ -45,12 +45,12 @@ struct kernel {
 };
 
 /*
- * Console, IDT, options, memory map, ACPI, time, local APIC and 8259. default_next: what handoff.next is where the command line
- * does not say. Does not return when it cannot go on, such as for an option that it does not know.
+ * Console, IDT, options, memory map, ACPI, time, local APIC and 8259. default_next: handoff.next where the command line has none.
+ * Does not return when it cannot continue, such as for an unknown option.
  */
 void kernel_start(struct kernel *kernel, const char *name, const char *default_next, const struct boot_params *params);
 
-/* Enumerates, binds drivers, and says how the functions were found: bus master, MSI, MSI-X, INTx. Writes nothing to any of them. */
+/* Enumerates, binds drivers, and logs the state that was inherited: bus master, MSI, MSI-X, INTx. Writes nothing to any of them. */
 void kernel_find_devices(struct kernel *kernel);
 
 /* The policy on the way in, on every function, before any driver. */
@@ -61,7 +61,7 @@ void kernel_drive(struct kernel *kernel, bool write);
 
 /*
  * Takes the head of handoff.next, checks that image completely and makes it ready to be placed; no device is touched. False when
- * the list is empty, or when the image is refused: the kernel goes on as it is.
+ * the list is empty, or when the image is refused: the kernel continues.
  */
 bool kernel_prepare_next(struct kernel *kernel);
 
@@ -74,7 +74,7 @@ void kernel_shutdown(struct kernel *kernel);
 /* Places the image, verifies what was placed, and enters it. */
 _Noreturn void kernel_jump(struct kernel *kernel);
 
-/* The end of the chain: the verdict as the log's last line, and out. */
+/* The end of the chain: the verdict as the log's last line, then exit. */
 _Noreturn void kernel_exit(struct kernel *kernel);
 
 #endif

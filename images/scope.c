@@ -28,7 +28,7 @@ static bool hex(const char **at, int max, u32 *out)
 	return *at != start;
 }
 
-/* [SSSS:]BB:DD.F, as lspci prints it. Leaves *at behind the item. */
+/* [SSSS:]BB:DD.F, as lspci prints it. Leaves *at after the item. */
 static bool parse(const char **at, struct address *out)
 {
 	u32 part[3], device, function;
@@ -79,10 +79,10 @@ void scope_apply(struct pci *pci, bool in_qemu, bool bound_only, const char *all
 {
 	for (unsigned int i = 0; i < pci->count; i++) {
 		struct pci_dev *dev = &pci->dev[i];
-		bool ours = *allow ? scope_listed(allow, dev) : in_qemu;
+		bool allowed = *allow ? scope_listed(allow, dev) : in_qemu;
 
-		if (!ours)
+		if (!allowed)
 			dev->driver = NULL;
-		dev->read_only = !ours || (bound_only && !dev->driver);
+		dev->read_only = !allowed || (bound_only && !dev->driver);
 	}
 }

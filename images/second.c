@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The incoming kernel. It says what it was handed, turns MSI and MSI-X off on every function as Linux commit d5dea7d95c48 does,
+ * The incoming kernel. It reports what it inherited, turns MSI and MSI-X off on every function as Linux commit d5dea7d95c48 does,
  * resets the devices and drives them again: what first wrote must be there. It hands over likewise while handoff.next names another
  * image.
  */

@@ -57,7 +57,7 @@ def test_twin_in_qemu_every_function_is(boot: Boot) -> None:
 
 BRIDGE, BEHIND = Bdf.parse("00:06.0"), Bdf.parse("01:00.0")
 MSI_CONTROL = 0x42  # of edu
-CLOSED = f"0000:{BEHIND} edu: bridge 0000:{BRIDGE} above has bus master off and is not ours"
+CLOSED = f"0000:{BEHIND} edu: upstream bridge 0000:{BRIDGE} has bus master off and is read-only"
 
 
 def close_bridge(session: Session, entry: Entry) -> None:
