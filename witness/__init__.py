@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The witness: starts a QEMU machine, turns its trace into one list of events, and judges a hand-off by it.
+"""The witness: starts a QEMU machine, turns its trace into one list of events, and judges a handoff by it.
 
-Nothing here believes the guest: its log is read only to be compared. Each folder sees the folders above it, and none below:
+Nothing here believes the guest: its log is read only to be compared. Each folder may import the folders above it, and none below:
 
-    pci         register names, functions, who is behind whom
+    pci         register names, functions, topology
     boot        the Linux/x86 boot protocol
     trace       QEMU's trace as events; registers over time; phases
-    machine     describe, start, talk to and stop a QEMU machine; what a run leaves behind
-    evidence    what a judge may ask of one run
-    devices     one file a kind of device
+    machine     describe, start, control and stop a QEMU machine; the record of a run
+    evidence    what a judge may query of one run
+    devices     one file for each kind of device
     judge       rules, policies and their signatures, hazards
     report      tables, timelines, pages
     lab         experiments and the matrix

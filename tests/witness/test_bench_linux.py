@@ -211,7 +211,7 @@ def at(offset: int, write: bool = False, size: int = 2, hit: bool = True) -> Con
         (0x38, "INTx line and pin", "ROM BAR"),
         (0x3E, "INTx line and pin", "bridge control"),
         (0x42, "MSI-X capability", "MSI-X capability"),
-        (0x60, "vendor's capability", "vendor's capability"),
+        (0x60, "vendor-specific capability", "vendor-specific capability"),
         (0x104, "AER capability", "AER capability"),
     ],
 )
@@ -220,9 +220,9 @@ def test_groups(offset: int, type_0: str, type_1: str) -> None:
 
 
 def test_what_no_capability_claims_is_the_devices_own() -> None:
-    assert Layout(False, {}).group(0x60) == "the device's own"
+    assert Layout(False, {}).group(0x60) == "device-specific"
     assert Layout(False, {}).group(0x100) == "extended space"
-    assert Layout(False, {0x34: 0x80, 0x80: 5}).group(0x60) == "the device's own"
+    assert Layout(False, {0x34: 0x80, 0x80: 5}).group(0x60) == "device-specific"
 
 
 def test_nobody_s_answer_is_in_no_group() -> None:

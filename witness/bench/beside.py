@@ -113,9 +113,9 @@ WHY_IN = {
     "ACS capability": "whether peers may reach each other; passed on walks to others",
     "SSVID capability": "the port's subsystem; passed on walks to others",
     "SATA capability": "passed on walks to others",
-    "vendor's capability": "passed on walks to others: virtio has five",
+    "vendor-specific capability": "passed on walks to others: virtio has five",
     "extended space": "whether there is any, and it is not the first 256 bytes again",
-    "the device's own": "ICH9: ACPI asks for eight interrupt links and sets them; quirks ask where its ports lie",
+    "device-specific": "ICH9: ACPI asks for eight interrupt links and sets them; quirks ask where its ports lie",
 }
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the Linux/x86 boot protocol says about an image file, and about the boot_params that it is entered with.
+"""The Linux/x86 boot protocol: an image file, and the boot_params that it is entered with.
 
 Documentation/x86/boot.rst; the offsets are those of struct boot_params (asm/bootparam.h), the same in the file and in
 memory.
@@ -14,7 +14,7 @@ from pathlib import Path
 PAGE = 4096
 BOOT_PARAMS_SIZE = PAGE
 
-# Where the fields are, in the order of the structure. Of addresses and sizes that have an EXT_ twin, that holds the upper half.
+# Offsets of the fields, in the order of the structure. EXT_ holds the upper half of an address or size.
 ACPI_RSDP_ADDR = 0x070
 EXT_RAMDISK_IMAGE = 0x0C0  # with its size
 EXT_CMD_LINE_PTR = 0x0C8
@@ -22,7 +22,7 @@ E820_ENTRIES = 0x1E8
 SETUP_SECTS = 0x1F1
 HEADER_MAGIC = 0x202
 KERNEL_VERSION = 0x20E
-CODE32_START = 0x214  # where the loader has put the image
+CODE32_START = 0x214  # where the loader has placed the image
 RAMDISK_IMAGE = 0x218  # with its size
 CMD_LINE_PTR = 0x228
 CMDLINE_SIZE = 0x238
@@ -37,14 +37,14 @@ E820_RAM = 1
 # A type of this project's own (boot/bootparam.h): RAM that a paused device of the previous kernel may still write to.
 E820_DMA = 0xF0504349
 
-# An image is entered so far from its load address, with interrupts off.
+# The entry's offset from the load address. An image is entered with interrupts off.
 ENTRY_64 = 0x200
 RFLAGS_IF = 1 << 9
 
 
 @dataclass(frozen=True)
 class Image:
-    """A kernel image in a file, and where it asks to be put."""
+    """A kernel image in a file, and its preferred address."""
 
     name: str
     payload: bytes  # what is copied to the load address
@@ -72,7 +72,7 @@ def e820(boot_params: bytes) -> list[tuple[range, int]]:
 
 
 def ramdisk(boot_params: bytes) -> range:
-    """Where the initrd is; empty without one."""
+    """The initrd's addresses; empty without one."""
     address, size = struct.unpack_from("<II", boot_params, RAMDISK_IMAGE)
     high_address, high_size = struct.unpack_from("<II", boot_params, EXT_RAMDISK_IMAGE)
     start = address | high_address << 32

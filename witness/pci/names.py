@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What registers of configuration space are called in reports: each by itself, where writes are told, or in groups, where accesses
-are counted. The words are those of Linux's pci_regs.h, of lspci, and of the specifications.
+"""Names of configuration space registers in reports: of each register, where writes are listed, or of groups, where accesses are
+counted. They are those of Linux's pci_regs.h, of lspci, and of the specifications.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from witness.pci.registers import (
 )  # fmt: skip
 from witness.pci.topology import Function
 
-Answers = Mapping[int, int]  # what configuration space was read to hold, by offset
+Answers = Mapping[int, int]  # values read from configuration space, by offset
 
 # --- each register ---
 
@@ -29,7 +29,7 @@ BRIDGE = {
     0x1E: "secondary status", 0x20: "memory window", 0x24: "prefetchable window", 0x28: "prefetchable base, upper half",
     0x2C: "prefetchable limit, upper half", 0x30: "I/O window, upper halves",
 }  # fmt: skip
-ROM = {False: 0x30, True: 0x38}  # whether it is a bridge's
+ROM = {False: 0x30, True: 0x38}  # of a bridge: True
 CAPABILITIES: Mapping[int, Mapping[int, str]] = {
     0x01: {4: "power management control"},
     PCI_CAP_ID_EXP: {
@@ -51,14 +51,14 @@ EXTENDED: Mapping[int, Mapping[int, str]] = {
 
 
 def bars(function: Function) -> dict[int, str]:
-    """Those that hold addresses."""
+    """The registers that hold addresses."""
     halves = [(offsets[0], half, offset) for _, offsets in function.bars for half, offset in zip(("", ", upper half"), offsets)]
     named = {offset: f"BAR {(first - 0x10) // 4}{half}" for first, half, offset in halves}
     return named | {ROM[bool(function.buses)]: "ROM BAR"}
 
 
 def registers(function: Function, answers: Answers) -> dict[int, str]:
-    """The others. Of the extended space the witness knows what somebody has read."""
+    """The others. Of the extended space only what the guest has read is known."""
     routes = zip(PIRQ_ROUTERS.get(function.u32(0), ()), "ABCDEFGH")
     found = HEADER | (BRIDGE if function.buses else {}) | {offset: f"PIRQ{letter} route" for offset, letter in routes}
     for capability, position in function.capabilities():
@@ -72,13 +72,12 @@ def registers(function: Function, answers: Answers) -> dict[int, str]:
 
 
 def extended(answers: Answers) -> Iterator[tuple[int, int]]:
-    """The extended capabilities, and where each is."""
+    """The extended capabilities: ID, position."""
     return _walk(answers, PCI_EXT_CAP_START, 0xFFFF, 20)
 
 
 def _walk(answers: Answers, position: int, ids: int, next_shift: int) -> Iterator[tuple[int, int]]:
-    """Along a list whose headers these are. One that loops or leads astray ends; an extended one without a capability begins with
-    zeros."""
+    """Walk a capability list. It ends where it loops or points outside; an extended list without a capability begins with zeros."""
     seen = set[int]()
     while answers.get(position) and position not in seen and position >= PCI_STD_HEADER_SIZEOF:
         seen.add(position)
@@ -88,14 +87,14 @@ def _walk(answers: Answers, position: int, ids: int, next_shift: int) -> Iterato
 
 # --- groups ---
 
-# Of an ID without a name the number stays.
+# An ID without a name is shown as its number.
 CAPABILITY = {
-    1: "PM", 9: "vendor's", 0xD: "SSVID", 0x12: "SATA",
+    1: "PM", 9: "vendor-specific", 0xD: "SSVID", 0x12: "SATA",
     PCI_CAP_ID_MSI: "MSI", PCI_CAP_ID_EXP: "PCI Express", PCI_CAP_ID_MSIX: "MSI-X",
 }  # fmt: skip
-EXTENDED_CAPABILITY = {1: "AER", 3: "serial number", 0xB: "vendor's", 0xD: "ACS", 0x1D: "DPC"}
+EXTENDED_CAPABILITY = {1: "AER", 3: "serial number", 0xB: "vendor-specific", 0xD: "ACS", 0x1D: "DPC"}
 
-# Where each group of the header ends. Type 1's numbers and windows lie where type 0 has further BARs.
+# The end of each group of the header. Type 1 has bus numbers and windows where type 0 has further BARs.
 GROUPS = (
     (0x04, "vendor and device ID"), (0x06, "command"), (0x08, "status"), (0x0C, "class, revision"),
     (0x10, "header type, cache line, latency"),
@@ -115,18 +114,18 @@ def capability_list(answers: Answers) -> dict[int, str]:
 
 
 class Layout:
-    """What lies where in one function's configuration space."""
+    """The layout of one function's configuration space."""
 
     def __init__(self, bridge: bool, answers: Answers) -> None:
         self.header = (*GROUPS, *(TYPE_1 if bridge else TYPE_0))
         self.capabilities = capability_list(answers)
 
     def group(self, offset: int) -> str:
-        """A register before all capabilities, or between them, is the device's own."""
+        """A register outside of all capabilities is device-specific."""
         if offset < PCI_STD_HEADER_SIZEOF:
             return next(name for end, name in self.header if offset < end)
         begin = PCI_STD_HEADER_SIZEOF if offset < PCI_EXT_CAP_START else PCI_EXT_CAP_START
         position = max((p for p in self.capabilities if begin <= p <= offset), default=None)
         if position is None:
-            return "extended space" if begin == PCI_EXT_CAP_START else "the device's own"
+            return "extended space" if begin == PCI_EXT_CAP_START else "device-specific"
         return f"{self.capabilities[position]} capability"

@@ -58,12 +58,12 @@ PCI_EXT_CAP_START = 0x100
 
 VIRTIO_VENDOR = 0x1AF4
 
-# The ISA bridge of QEMU's pc: a byte for each of four wires, the IRQ that it is routed to.
+# The ISA bridge of QEMU's pc. For each of four wires, a byte holds the IRQ that it is routed to.
 PIIX3 = 0x70008086
 PIIX3_PIRQ = 0x60
 PIRQ_DISABLE = 0x80
 
-# The PIRQ routers, one byte a wire. Linux disables the wires as it shuts down; who comes next enables them.
+# The PIRQ routers, one byte a wire. Linux disables the wires at shutdown; the next kernel enables them.
 PIRQ_ROUTERS = {
     0x29188086: (0x60, 0x61, 0x62, 0x63, 0x68, 0x69, 0x6A, 0x6B),  # ICH9 LPC (q35)
     PIIX3: (0x60, 0x61, 0x62, 0x63),
@@ -71,7 +71,7 @@ PIRQ_ROUTERS = {
 
 
 class Register(Enum):
-    """The registers that decide whether a function may send DMA, MSI, MSI-X or INTx. Values are the log's words."""
+    """The registers that decide whether a function may send DMA, MSI, MSI-X or INTx. Values are the names in the log."""
 
     COMMAND = "command"
     MSI = "msi control"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""PCI functions as the host sees them: addresses, capabilities, and which bridge each is behind.
+"""PCI functions as the host sees them: addresses, capabilities, and the bridge that each is below.
 
-A topology is built from configuration space that QEMU itself was asked for, never from what the guest says it found.
+A topology is built from configuration space that is read through QEMU, never from what the guest reports.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from witness.pci.registers import (
     Register,
 )  # fmt: skip
 
-# Hosts of an extra root bus, whose number their own configuration space does not tell (QEMU: pxb-pcie, pxb).
+# Hosts of an extra root bus. Their configuration space does not hold its number (QEMU: pxb-pcie, pxb).
 EXPANDERS = (0x000B1B36, 0x00091B36)
 
-# Of the I/O APIC.
-INPUTS = frozenset(range(24))
+INPUTS = frozenset(range(24))  # of the I/O APIC
 
 
 class Bdf(NamedTuple):
@@ -74,20 +73,20 @@ class Function:
 
     @property
     def interrupt_line(self) -> int | None:
-        """The ISA IRQ of its INTx, as firmware tells it; None where there is none."""
+        """The ISA IRQ of its INTx, as firmware reports it; None where there is none."""
         line = self.config[PCI_INTERRUPT_LINE]
         return line if self.pin and 0 < line < 16 else None
 
     @property
     def buses(self) -> range:
-        """The buses behind a bridge; empty for everything else."""
+        """The buses below a bridge; empty for everything else."""
         if self.config[PCI_HEADER_TYPE] & 0x7F != PCI_HEADER_TYPE_BRIDGE:
             return range(0)
         return range(self.config[PCI_SECONDARY_BUS], self.config[PCI_SUBORDINATE_BUS] + 1)
 
     @property
     def bars(self) -> list[tuple[int, list[int]]]:
-        """The bit of the command register that has each decoded, and its registers, one or two."""
+        """For each BAR the command register's bit that enables its decoding, and its registers, one or two."""
         end = PCI_BASE_ADDRESS_0 + (8 if self.buses else 24)
         found, offset = [], PCI_BASE_ADDRESS_0
         while offset < end:
@@ -100,11 +99,11 @@ class Function:
 
     @property
     def offsets(self) -> dict[Register, int]:
-        """Where each register is. A capability that the function lacks is no key; of two, the first counts."""
+        """The offset of each register. A capability that the function lacks is no key; of two, the first counts."""
         found = {Register.COMMAND: PCI_COMMAND}
         for cap, position in self.capabilities():
             if position + self._size(cap, position) > len(self.config):
-                continue  # what reaches past the space is not what it says to be
+                continue  # it reaches past the end of the space
             if cap == PCI_CAP_ID_MSI:
                 found.setdefault(Register.MSI, position + PCI_MSI_FLAGS)
             elif cap == PCI_CAP_ID_MSIX:
@@ -128,7 +127,7 @@ class Function:
 
     @property
     def msi_mask(self) -> tuple[int, int] | None:
-        """Where the per-vector mask bits are and what masks all; None where the function has none."""
+        """The offset of the per-vector mask bits, and the value that masks all; None where the function has none."""
         flags = self.offsets.get(Register.MSI)
         if flags is None or not self.u16(flags) & PCI_MSI_FLAGS_MASKBIT:
             return None
@@ -137,27 +136,27 @@ class Function:
 
     @property
     def device_status(self) -> int | None:
-        """Where PCI Express keeps its Device Status; None where the function has none."""
+        """The offset of PCI Express Device Status; None where the function has none."""
         exp = next((position for cap, position in self.capabilities() if cap == PCI_CAP_ID_EXP), len(self.config))
         return exp + PCI_EXP_DEVSTA if exp + PCI_EXP_DEVSTA + 2 <= len(self.config) else None
 
     @property
     def slot(self) -> range:
-        """Slot Control and Slot Status of a root or downstream port that is hot-plug capable, and whose commands tell of their
-        end (PCIe 7.5.3.9); empty for everything else."""
+        """Slot Control and Slot Status of a hot-plug capable root or downstream port with Command Completed Support (PCIe
+        7.5.3.9); empty for everything else."""
         exp = next((position for cap, position in self.capabilities() if cap == PCI_CAP_ID_EXP), len(self.config))
         slot = range(exp + PCI_EXP_SLTCTL, exp + PCI_EXP_SLTSTA + 2)
         if slot.stop > len(self.config) or self.config[PCI_HEADER_TYPE] & 0x7F != PCI_HEADER_TYPE_BRIDGE:
             return range(0)
-        kind, can = (self.u16(exp + PCI_EXP_FLAGS) & PCI_EXP_FLAGS_TYPE) >> 4, self.u32(exp + PCI_EXP_SLTCAP)
-        tells = can & PCI_EXP_SLTCAP_HPC and not can & PCI_EXP_SLTCAP_NCCS
-        return slot if tells and kind in (PCI_EXP_TYPE_ROOT_PORT, PCI_EXP_TYPE_DOWNSTREAM) else range(0)
+        kind, supported = (self.u16(exp + PCI_EXP_FLAGS) & PCI_EXP_FLAGS_TYPE) >> 4, self.u32(exp + PCI_EXP_SLTCAP)
+        completes = supported & PCI_EXP_SLTCAP_HPC and not supported & PCI_EXP_SLTCAP_NCCS
+        return slot if completes and kind in (PCI_EXP_TYPE_ROOT_PORT, PCI_EXP_TYPE_DOWNSTREAM) else range(0)
 
     def capabilities(self) -> Iterator[tuple[int, int]]:
         if not self.u16(PCI_STATUS) & PCI_STATUS_CAP_LIST:
             return
         position, seen = self.config[PCI_CAPABILITY_LIST] & ~3, set[int]()
-        while position >= PCI_STD_HEADER_SIZEOF and position not in seen:  # a list that loops or leads astray is ordinary input
+        while position >= PCI_STD_HEADER_SIZEOF and position not in seen:  # it may loop or point outside
             seen.add(position)
             yield self.config[position], position
             position = self.config[position + 1] & ~3
@@ -179,16 +178,16 @@ class Topology:
         return sorted(above, key=lambda bridge: len(self.functions[bridge].buses))
 
     def gsi(self, bdf: Bdf) -> int | None:
-        """The I/O APIC input that a function's INTx pin drives; None where there is none, or nobody can tell which."""
+        """The I/O APIC input that a function's INTx pin drives; None where there is none, or it is unknown."""
         inputs = self._inputs(bdf)
         return min(inputs) if len(inputs) == 1 else None
 
     def may_drive(self, bdf: Bdf, gsi: int) -> bool:
-        """Whether a function's pin is wired to an input, or may be: which expander a bus belongs to, nobody can tell."""
+        """Whether a function's pin is wired to an input, or may be: the expander of a bus is unknown."""
         return gsi in self._inputs(bdf)
 
     def _inputs(self, bdf: Bdf) -> frozenset[int]:
-        """Those of which a function's pin drives one; empty where it has no pin, or the line goes nowhere.
+        """A function's pin drives one of these; empty where it has no pin, or its line is not routed.
 
         Each bridge swizzles by device number. On q35's root bus devices 0-24 use PIRQE-H (GSI 20-23) rotated by device,
         25-31 PIRQA-D (16-19) by pin: measured on QEMU 7.2, INTA of slots 5 and 9 is GSI 21, of slot 6 is 22. On pc, PCI
@@ -203,15 +202,15 @@ class Topology:
             bdf = bridge
         if bdf.bus:
             hosts = [b for b, f in self.functions.items() if f.u32(0) in EXPANDERS]
-            return frozenset().union(*(self._behind_expander(host, (pin + bdf.device) % 4) for host in hosts)) or INPUTS
+            return frozenset().union(*(self._below_expander(host, (pin + bdf.device) % 4) for host in hosts)) or INPUTS
         if self._piix3:
             route = self._piix3.config[PIIX3_PIRQ + (bdf.device + pin - 1) % 4]
             return frozenset() if route & PIRQ_DISABLE else frozenset({route})
         return frozenset({20 + (bdf.device + pin) % 4 if bdf.device < 25 else 16 + pin})
 
-    def _behind_expander(self, host: Bdf, pin: int) -> frozenset[int]:
-        """QEMU 7.2 subtracts the expander's slot from the pin and looks into its table by slot and pin with the result,
-        which lands in the row of another slot. Measured with pxb-pcie in slots 6 to 13; what is not known may be any input.
+    def _below_expander(self, host: Bdf, pin: int) -> frozenset[int]:
+        """QEMU 7.2 subtracts the expander's slot from the pin and indexes its table by slot and pin with the result,
+        which is in the row of another slot. Measured with pxb-pcie in slots 6 to 13; an unknown one may be any input.
         """
         if self._piix3 or host.device >= 25:
             return INPUTS
