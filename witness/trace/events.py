@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """QEMU's trace as one typed list of events.
 
-The trace is what the device models did, in order, whoever asked them to; its line numbers are the only clock.
+The trace holds what the device models did, in order, for whatever cause; its line numbers are the only clock.
 Formats are those of QEMU 7.2's `log` backend; `PATTERNS` is the smallest set of trace points that the judge needs.
 """
 
@@ -25,10 +25,10 @@ PATTERNS = (
     "runstate_set",
 )
 
-# And for who counts the requests that virtio-blk has in its hands.
+# In addition, to count the requests that virtio-blk has taken and not completed.
 REQUEST_PATTERNS = ("virtio_blk_handle_read", "virtio_blk_handle_write", "virtio_blk_req_complete")
 
-# Where a guest writes its log, character by character: half of all lines, and what they say is in the log.
+# A guest writes its log here, character by character: half of all lines, and their text is in the log.
 CONSOLES = (("serial", 0x3F8), ("isa-debugcon", 0xE9))
 
 # An MSI is a write into the APIC page of a destination. Writes to 0x10-0xfff of the first page are the CPU's own
@@ -53,12 +53,12 @@ class ConfigWrite:
     device: str
     offset: int
     value: int
-    size: int  # bytes; 0 where QEMU shows no access of the guest behind it
+    size: int  # bytes; 0 where the trace does not show the guest's access
 
 
 @dataclass(frozen=True, slots=True)
 class MmioWrite:
-    """A write to a device model's memory or port, configuration space and MSI apart."""
+    """A write to a device model's memory or port, except for configuration space and MSI."""
 
     line: int
     address: int
@@ -113,7 +113,7 @@ class BlockRequest:
     """virtio-blk took a request, or has completed it."""
 
     line: int
-    id: int  # QEMU's address of it, which another has later
+    id: int  # QEMU's address of it, which is used again later
     done: bool
 
 
@@ -152,10 +152,10 @@ def _request(m: re.Match[str]) -> Fields:
 
 
 class Parser:
-    """One pass over the lines. Holds what one line leaves for the next: the access that causes a config write."""
+    """One pass over the lines. It keeps the access that causes the config write on the next line."""
 
     def __init__(self, consoles: bool = True) -> None:
-        self.consoles = consoles  # whether to tell of what the guest prints
+        self.consoles = consoles  # whether writes to consoles are events
         self.access: tuple[int, int] | None = None  # low address bits, size
         self.running = True
         self.readers: dict[str, tuple[re.Pattern[str], Callable[[re.Match[str]], Fields], Callable[..., Event | None]]] = {
@@ -190,14 +190,14 @@ class Parser:
 
     def config_read(self, number: int, bdf: Bdf, device: str, offset: int, value: int) -> Event | None:
         if not self.running:
-            return None  # the harness reading configuration space through the stopped machine, not the guest
+            return None  # the harness reads configuration space of the stopped machine, not the guest
         return ConfigRead(number, bdf, device, offset, value)
 
     def config_write(self, number: int, bdf: Bdf, device: str, offset: int, value: int) -> Event | None:
         # pci_cfg_write has no width: a 16-bit and a 32-bit write look alike. The access itself is the line before.
         access, self.access = self.access, None
         if not self.running:
-            return None  # the harness again, which tells of it in its snapshot of configuration space
+            return None  # the harness again; its snapshot of configuration space shows it
         size = access[1] if access and access[0] == offset & 3 else 0
         return ConfigWrite(number, bdf, device, offset, value, size)
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The clock of a hand-off, from bus master and MSI alone; it reads a Linux trace by the same rules.
+"""The clock of a handoff, from bus master and MSI alone; a Linux trace is read by the same rules.
 
     MSI on ... | out: first clear ... last bus-master clear | window | in: first bus-master set ... | out ...
 
-Where no function ever has MSI on, for want of devices or of MSI in them, each bus-master clear under an image of ours counts.
+Where no function ever has MSI on, because there is no device or none has MSI, each bus-master clear under an image of ours counts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from witness.trace.state import Change
 
 @dataclass(frozen=True)
 class Hop:
-    """One hand-off. Ranges are trace lines; each begins where the one before ends."""
+    """One handoff. Ranges are trace lines; each begins where the one before ends."""
 
     number: int
     out: range
@@ -25,7 +25,7 @@ class Hop:
 
 
 class Edges(NamedTuple):
-    """Where a hop's phases begin."""
+    """The lines where a hop's phases begin."""
 
     out: int
     window: int
@@ -33,12 +33,12 @@ class Edges(NamedTuple):
 
 
 class Clock:
-    """Reads changes in order. A hop is one only if a bus master was cleared in it: a kernel that clears MSI on functions
+    """Reads changes in order. A hop counts only if a bus master was cleared in it: a kernel that clears MSI on functions
     whose bus master stayed on (policy `none`) hands over without an out phase.
     """
 
     def __init__(self, armed: bool = False) -> None:
-        self._armed = self._always = armed  # whether a clear counts, MSI or no
+        self._armed = self._always = armed  # whether a clear counts, with or without MSI
         self._first = self._last = 0  # lines of the out phase so far; 0 = none
 
     def read(self, change: Change) -> Edges | None:
@@ -58,16 +58,16 @@ class Clock:
         return None
 
     def unfinished(self, end: int) -> Edges | None:
-        """The hop that a trace of `end` lines breaks off in."""
+        """The hop that is not over where a trace of `end` lines ends."""
         return Edges(self._first, self._last + 1, end + 1) if self._last else None
 
 
 def hops(changes: Sequence[Change], end: int, first: int = 1, entered: int | None = None) -> list[Hop]:
-    """The hand-offs in a trace of `end` lines, numbered from `first`. An image of ours was entered first at line `entered`."""
-    silent = not any(change.msi_enabled for change in changes)
-    if silent:
+    """The handoffs in a trace of `end` lines, numbered from `first`. `entered` is the line where an image of ours was first entered."""
+    without_msi = not any(change.msi_enabled for change in changes)
+    if without_msi:
         changes = [change for change in changes if entered is not None and change.line >= entered]
-    clock = Clock(armed=silent)
+    clock = Clock(armed=without_msi)
     found = [edges for edges in map(clock.read, changes) if edges]
     if last := clock.unfinished(end):
         found.append(last)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the trace adds up to: register values over time, and which function's BAR an address belongs to."""
+"""State from the trace: register values over time, and the function whose BAR an address belongs to."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ class Change:
 class History:
     """The registers of every function, from the writes since power-on.
 
-    A function starts with zeros. A value is what was written, until a snapshot of the real register says otherwise
-    (`observe`); the bits that are asked for exist in every function that has the register, so none is written in vain.
-    What is known from before the first write stands for what earlier writes have left.
+    A function starts with zeros. A value is what was written, until a snapshot of the real register replaces it
+    (`observe`); the bits that are queried exist in every function that has the register, so each write to them takes effect.
+    `known` holds the values that earlier writes have left.
     """
 
     def __init__(self, functions: Mapping[Bdf, Function], known: Mapping[tuple[Bdf, Register], int] | None = None) -> None:
@@ -79,7 +79,7 @@ class History:
     def apply(self, write: ConfigWrite) -> list[Change]:
         """The registers that the write reached."""
         reached = []
-        # Where QEMU shows no access behind the write, its width is unknown; two bytes reach the register that it hits.
+        # Where the trace does not show the access, its width is unknown; two bytes reach the register that it hits.
         span = range(write.offset, write.offset + (write.size or 2))
         for register, offset in self._offsets.get(write.bdf, {Register.COMMAND: PCI_COMMAND}).items():
             if span.stop <= offset or span.start >= offset + 2:
@@ -117,7 +117,7 @@ class History:
         return sorted(bdf for bdf in known if self.value(bdf, Register.COMMAND, line) & PCI_COMMAND_MASTER)
 
     def signalling(self, line: int) -> list[tuple[Bdf, Register]]:
-        """The functions with MSI or MSI-X on just before this line, each with which."""
+        """The functions with MSI or MSI-X on just before this line."""
         return sorted(
             ((bdf, r) for bdf, r in self._values if r in ENABLE and self.value(bdf, r, line) & ENABLE[r]),
             key=lambda pair: (pair[0], pair[1].value),
@@ -125,11 +125,11 @@ class History:
 
 
 def written(topology: Topology, writes: Iterable[ConfigWrite]) -> Topology:
-    """Configuration space as these writes leave it, where they meet bits that can be written."""
+    """Configuration space as these writes leave it, if every bit is writable."""
     spaces = {bdf: bytearray(function.config) for bdf, function in topology.functions.items()}
     for write in writes:
         space, size = spaces.get(write.bdf, bytearray()), write.size or 2
-        if write.offset + size <= len(space):  # of extended configuration space nothing is known
+        if write.offset + size <= len(space):  # extended configuration space is unknown
             space[write.offset:write.offset + size] = write.value.to_bytes(8, "little")[:size]
     return Topology.of((bdf, bytes(space)) for bdf, space in spaces.items())
 
@@ -146,11 +146,11 @@ def mapped(events: Iterable[Event]) -> list[BarMap]:
 
 
 class Bars:
-    """Which function an address belongs to, at any point of the trace."""
+    """The function that an address belongs to, at any point of the trace."""
 
     def __init__(self, events: Iterable[Event]) -> None:
         self._maps: list[tuple[range, range, Bdf, int]] = []  # lines, addresses, owner, BAR
-        self._at: dict[int, list[tuple[range, Bdf]]] = {}  # of addresses that were asked for: few are, again and again
+        self._at: dict[int, list[tuple[range, Bdf]]] = {}  # a cache: few addresses are queried, often
         opened: dict[tuple[Bdf, int], BarMap] = {}
         last = 0
         for event in events:
