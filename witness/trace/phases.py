@@ -63,7 +63,7 @@ class Clock:
 
 
 def hops(changes: Sequence[Change], end: int, first: int = 1, entered: int | None = None) -> list[Hop]:
-    """The handoffs in a trace of `end` lines, numbered from `first`. `entered` is the line where an image of ours was first entered."""
+    """The handoffs in a trace of `end` lines, numbered from `first`. An image of ours is first entered at line `entered`."""
     without_msi = not any(change.msi_enabled for change in changes)
     if without_msi:
         changes = [change for change in changes if entered is not None and change.line >= entered]
