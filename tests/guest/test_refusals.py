@@ -26,7 +26,7 @@ from witness.evidence.case import Case
 from witness.machine.description import Content, Disk, Machine
 from witness.machine.qemu import AtEntry, Session, configs
 from witness.machine.record import Entry, Outcome, Run
-from witness.machine.snapshot import Snapshot, give_cmdline, give_initrd, initrd, write_params
+from witness.machine.snapshot import Snapshot, initrd, set_cmdline, set_initrd, write_params
 from witness.pci.registers import PCI_COMMAND, PCI_COMMAND_MASTER
 from witness.pci.topology import Bdf
 from witness.trace.events import ConfigWrite, RunState
@@ -101,11 +101,11 @@ def assert_no_device_was_touched(tried: Attempt) -> None:
 
 
 def gives(files: dict[str, bytes]) -> AtEntry:
-    return lambda session, entry: give_initrd(session, entry, newc.checked(files))
+    return lambda session, entry: set_initrd(session, entry, newc.checked(files))
 
 
 def gives_raw(archive: bytes) -> AtEntry:
-    return lambda session, entry: give_initrd(session, entry, archive)
+    return lambda session, entry: set_initrd(session, entry, archive)
 
 
 def second(offset: int, *data: int) -> AtEntry:
@@ -230,7 +230,7 @@ def test_an_image_that_was_damaged_in_the_archive() -> None:
         at = archive.index(SECOND)
         archive[at + len(SECOND) // 2] ^= 1
         digests.append(hashlib.sha256(archive[at:at + len(SECOND)]).hexdigest())
-        give_initrd(session, entry, bytes(archive))
+        set_initrd(session, entry, bytes(archive))
 
     tried = attempt(flip)
     told = f"SHA-256 is {digests[0]}, SHA256SUMS says {hashlib.sha256(SECOND).hexdigest()}"
@@ -341,7 +341,7 @@ def test_a_command_line_that_is_too_long_for_a_foreign_image() -> None:
 
     def change(session: Session, entry: Entry) -> None:
         gives({"second/image": SECOND.replace(b"pci-handoff second", b"somebody's kernel!")})(session, entry)
-        give_cmdline(session, entry, f"quiet -- {2048 * 'x'}")
+        set_cmdline(session, entry, f"quiet -- {2048 * 'x'}")
 
     assert_refused(attempt(change), "first  command line for second: more than 2047 characters")
 

@@ -23,7 +23,7 @@ from witness.evidence.case import Case
 from witness.linux.trial import INITRD, LINUX, console
 from witness.machine.qemu import AtEntry, Session
 from witness.machine.record import Entry
-from witness.machine.snapshot import Snapshot, give_cmdline, give_initrd, params, write_params
+from witness.machine.snapshot import Snapshot, set_cmdline, set_initrd, params, write_params
 
 KERNEL = (BUILD / LINUX).read_bytes()
 ARCHIVE = (BUILD / INITRD).read_bytes()
@@ -42,7 +42,7 @@ def snapshot() -> Snapshot:
 
 
 def gives(kernel: bytes = KERNEL, initrd: bytes = ARCHIVE) -> AtEntry:
-    return lambda session, entry: give_initrd(session, entry, newc.checked({"linux/image": kernel, "linux/initrd": initrd}))
+    return lambda session, entry: set_initrd(session, entry, newc.checked({"linux/image": kernel, "linux/initrd": initrd}))
 
 
 def kernel(offset: int, *data: int) -> AtEntry:
@@ -69,7 +69,7 @@ def told(text: str, change: AtEntry = gives()) -> AtEntry:
 
     def both(session: Session, entry: Entry) -> None:
         change(session, entry)
-        give_cmdline(session, entry, f"handoff.next=linux -- {text}")
+        set_cmdline(session, entry, f"handoff.next=linux -- {text}")
 
     return both
 

@@ -46,7 +46,7 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
         ("TIMEOUT", "nan", "TIMEOUT=nan: not a number of seconds"),
         ("TIMEOUT", "inf", "TIMEOUT=inf: not a number of seconds"),
         ("QEMUFLAGS", "-device 'edu", "QEMUFLAGS=-device 'edu: no closing quotation"),
-        ("OVMF_VARS", "/some/vars.fd", "OVMF_VARS=/some/vars.fd: of no use without the OVMF_CODE"),
+        ("OVMF_VARS", "/some/vars.fd", "OVMF_VARS=/some/vars.fd: OVMF_CODE, to which it belongs, is not set"),
         ("OVMF_CODE", "/nowhere", "/nowhere: no such firmware file"),
     ],
 )

@@ -256,7 +256,7 @@ def test_how_a_run_ends(made: Made, behaviour: str, ends_in: str, outcome: Outco
 
 
 def test_run_without_an_end_says_how_far_it_came(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("witness.machine.qemu.LAST_WORDS_S", 0.1)
+    monkeypatch.setattr("witness.machine.qemu.REGISTERS_S", 0.1)
     monkeypatch.setattr(Wire, "until", expiring(Wire.until, "+half"))
     record = made.perform(r'say("+userspace\n"); com2.recv(1); say("+half\n"); com2.recv(1); signal.pause()')
     assert record.outcome is Outcome.TIMEOUT and record.detail.endswith("; Linux's last point: half")

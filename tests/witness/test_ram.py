@@ -30,7 +30,7 @@ def test_layout(kind: str, mib: int, layout: list[range]) -> None:
 
 
 def test_an_unknown_machine_is_refused_once_it_may_have_a_hole() -> None:
-    with pytest.raises(ValueError, match="machine microvm: nobody knows where 2048 MiB of RAM lie"):
+    with pytest.raises(ValueError, match="machine microvm: the addresses of 2048 MiB of RAM are unknown"):
         ram_layout(Machine(kind="microvm", mib=2048))
 
 

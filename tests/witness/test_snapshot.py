@@ -15,7 +15,7 @@ import pytest
 from witness.boot.protocol import CMD_LINE_PTR, E820_ENTRIES, E820_TABLE, INIT_SIZE, RAMDISK_IMAGE
 from witness.machine.qemu import Session
 from witness.machine.record import Entry
-from witness.machine.snapshot import give_cmdline, give_initrd, initrd, params
+from witness.machine.snapshot import set_cmdline, set_initrd, initrd, params
 
 MIB = 1 << 20
 RAM = range(MIB, 33 * MIB)
@@ -58,7 +58,7 @@ def place(session: Session, entry: Entry) -> int:
 def test_an_archive_is_where_boot_params_say(session: Session) -> None:
     entry = handed(session)
     assert initrd(session, entry) == OLD
-    give_initrd(session, entry, b"new archive, longer")
+    set_initrd(session, entry, b"new archive, longer")
     assert initrd(session, entry) == b"new archive, longer"
     assert place(session, entry) == MIDDLE
 
@@ -75,21 +75,21 @@ def test_an_archive_is_where_boot_params_say(session: Session) -> None:
 )
 def test_what_is_in_use_is_stepped_over(session: Session, image: int, archive: int, expected: int) -> None:
     entry = handed(session, image, archive)
-    give_initrd(session, entry, bytes(100))
+    set_initrd(session, entry, bytes(100))
     assert place(session, entry) == expected
 
 
 def test_an_archive_that_fits_nowhere(session: Session) -> None:
     entry = handed(session)
-    give_initrd(session, entry, bytes(RAM.stop - MIDDLE))  # to the last byte
+    set_initrd(session, entry, bytes(RAM.stop - MIDDLE))  # to the last byte
     with pytest.raises(ValueError, match="no room for"):
-        give_initrd(session, handed(session), bytes(RAM.stop - MIDDLE + 1))
+        set_initrd(session, handed(session), bytes(RAM.stop - MIDDLE + 1))
 
 
 @pytest.mark.parametrize("size, moved", [(0, False), (2047, False), (2048, True)])
 def test_a_command_line_stays_where_it_fits(session: Session, size: int, moved: bool) -> None:
     entry = handed(session)
-    give_cmdline(session, entry, size * "x")
+    set_cmdline(session, entry, size * "x")
     (address,) = struct.unpack_from("<I", params(session, entry), CMD_LINE_PTR)
     assert (address != PARAMS + 4096) == moved
     with session.ram.open("rb") as file:

@@ -17,7 +17,7 @@ from witness.machine.description import Machine
 from witness.machine.plug import plug
 from witness.machine.qemu import AtEntry, Session, Settings, Start, Unusable
 from witness.machine.record import Entry, Run
-from witness.machine.snapshot import UNMIGRATABLE, Snapshot, give_cmdline, give_initrd, params, write, write_params
+from witness.machine.snapshot import UNMIGRATABLE, Snapshot, set_cmdline, set_initrd, params, write, write_params
 
 # 64 ns an instruction: firmware boots fastest with it (QEMU 7.2), and edu's 100 ms pass in 20 ms of the host's time.
 ICOUNT = ("-icount", "shift=6,sleep=off")
@@ -108,5 +108,5 @@ class _ImageDialogue(Dialogue):
             raise Unusable(f"{self.image.name}: {self.image.init_size} bytes at {needed.start:#x} are not all RAM")
         write(session, entry.load_address, self.image.payload)
         write_params(session, entry, INIT_SIZE, self.image.init_size.to_bytes(4, "little"))
-        give_cmdline(session, entry, self.words)
-        give_initrd(session, entry, self.archive.read_bytes())
+        set_cmdline(session, entry, self.words)
+        set_initrd(session, entry, self.archive.read_bytes())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What machine QEMU is to be: data, and its translation to a command line that works when pasted into a shell."""
+"""The machine that QEMU emulates: data, and its translation to a command line that works when pasted into a shell."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _noise(name: str, size: int) -> bytes:
 
 @dataclass(frozen=True)
 class Disk:
-    """A virtio-blk function on the root bus and the raw file behind it, made anew for each run."""
+    """A virtio-blk function on the root bus and its raw file, made anew for each run."""
 
     name: str
     slot: int
@@ -40,7 +40,7 @@ class Disk:
         return directory / f"{self.name}.img"
 
     def original(self) -> bytes:
-        """What it holds before the run."""
+        """Its content before the run."""
         return _noise(self.name, self.mib << 20) if self.content == Content.RANDOM else bytes(self.mib << 20)
 
     def create(self, directory: Path) -> None:
@@ -48,7 +48,7 @@ class Disk:
         with self.file(directory).open("wb") as file:
             if content.strip(b"\0"):
                 file.write(content)
-            file.truncate(len(content))  # zeros take no room
+            file.truncate(len(content))  # zeros take no space
 
     def arguments(self, directory: Path) -> list[str]:
         drive = f"if=none,id={self.name},format=raw,file={self.file(directory)}"
@@ -59,13 +59,13 @@ class Disk:
         ]  # fmt: skip
 
 
-# QEMU's models of network cards that there are drivers for.
+# QEMU's models of network cards that the images have drivers for.
 VIRTIO_NET, E1000E = "virtio-net-pci", "e1000e"
 
 
 @dataclass(frozen=True)
 class Sata(Disk):
-    """A disk behind an AHCI controller of its own, a function on the root bus."""
+    """A disk at an AHCI controller of its own, a function on the root bus."""
 
     def arguments(self, directory: Path) -> list[str]:
         drive = f"if=none,id={self.name},format=raw,file={self.file(directory)}"
@@ -79,18 +79,18 @@ class Sata(Disk):
 
 @dataclass(frozen=True)
 class Nic:
-    """A network function on the root bus. Its cable comes with a run (witness/machine/peer.py): on the command line that a user
-    pastes it has none."""
+    """A network function on the root bus. A run connects it (witness/machine/peer.py): on the command line that a user pastes it is
+    not connected."""
 
     name: str
     slot: int
     mac: str
-    answered: bool = True  # whether anybody is at 10.0.2.2
+    answered: bool = True  # whether 10.0.2.2 answers
     device: str = ""  # further -device properties
     model: str = VIRTIO_NET
 
     def record(self, directory: Path) -> Path:
-        """Every frame that passed."""
+        """The file of every frame that passed."""
         return directory / f"{self.name}.pcap"
 
     @property
@@ -106,7 +106,7 @@ class Nic:
 
 @dataclass(frozen=True)
 class Rng:
-    """A virtio-rng function on the root bus and QEMU's own generator behind it."""
+    """A virtio-rng function on the root bus with QEMU's builtin generator."""
 
     name: str
     slot: int
@@ -122,7 +122,7 @@ class Rng:
 
 @dataclass(frozen=True)
 class SerialPort:
-    """A pci-serial function on the root bus and the file that takes what it sends: firmware's text first, as on any console."""
+    """A pci-serial function on the root bus and the file of what it sends: firmware's text first, as on any console."""
 
     name: str
     slot: int
@@ -150,7 +150,7 @@ class Machine:
     extra: tuple[str, ...] = ()
 
     def prepare(self, directory: Path) -> None:
-        """Make the files that the machine starts with."""
+        """Create the files that the machine starts with."""
         for disk in (*self.disks, *self.sata):
             disk.create(directory)
 
@@ -162,8 +162,8 @@ class Machine:
     def arguments(self, directory: Path, firmware: Firmware) -> list[str]:
         """Everything but the accelerator, the kernel and its command line.
 
-        -nodefaults leaves out what no claim needs (a display, a CD-ROM, a network card); what q35 has built in, AHCI
-        among it, stays. Guest RAM is a file, so that it can be read at the jump and after the end.
+        -nodefaults omits what no claim needs (a display, a CD-ROM, a network card); q35's built-in devices, AHCI
+        included, stay. Guest RAM is a file, so that it can be read at the jump and after the end.
         """
         ram = f"memory-backend-file,id=ram,size={self.mib}M,mem-path={directory / 'ram'},share=on"
         arguments = ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
@@ -183,15 +183,15 @@ class Machine:
         return [*arguments, *self.extra]
 
 
-# What a machine consists of by parts of our own, each with arguments and perhaps a file.
+# The parts of a machine that are classes of ours, each with arguments and perhaps a file.
 PARTS = {"disks": Disk, "nics": Nic, "rngs": Rng, "sata": Sata, "serials": SerialPort}
 
-# The machine of the story. The two edu devices on the root bus share GSI 21: who is blamed for the other's interrupt
-# shows there. The third is behind a bridge, so that "children before parents" can be false.
-# 2 MiB/s: QEMU lets a tenth of a second's worth (200 KiB) through at once, which firmware's look at the partition table
+# The machine of the story. The two edu devices on the root bus share GSI 21, so that an interrupt of one can be attributed
+# to the other. The third is below a bridge, so that "children before parents" can be false.
+# 2 MiB/s: QEMU passes a tenth of a second's worth (200 KiB) at once, which firmware's read of the partition table
 # never reaches, and spreads the rest of a burst of eight 64 KiB reads over some 150 ms. Merged into one request of
-# 512 KiB they would pass at once. Without ioeventfd the device takes them while the guest's write that offers them is
-# under way; with it, a thread of QEMU's does so later, on a busy host after bus master has gone.
+# 512 KiB they would pass at once. Without ioeventfd the device takes them during the guest's write that offers them;
+# with it, a thread of QEMU's does so later, on a busy host after bus master was cleared.
 REFERENCE = Machine(
     disks=(
         Disk("scratch", 3, Content.ZEROS),
@@ -200,7 +200,7 @@ REFERENCE = Machine(
     devices=("edu,addr=5", "edu,addr=9", "pcie-root-port,id=root,addr=6,chassis=1", "edu,bus=root"),
 )
 
-# With virtio's other devices. 16 bytes of entropy in half a second: of several requests at once, all but the first wait.
+# In addition virtio's other devices. 16 bytes of entropy in half a second: of several requests at once, all but the first wait.
 EVERYTHING = replace(
     REFERENCE,
     nics=(Nic("nic", 7, "52:54:00:12:34:56"),),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Where this host keeps OVMF, and how QEMU is told to start it."""
+"""Finds OVMF on this host, and has QEMU's options to start it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ COMBINED = Path("/usr/share/ovmf/OVMF.fd")
 # QEMU's own index of what is installed (docs/interop/firmware.json).
 DESCRIPTORS = Path("/usr/share/qemu/firmware")
 
-# Where a PC has its TPM. A bus without a device reads as ones, QEMU as zeros: OVMF takes these for a TPM, and waits for its answer
-# twice 750 ms (edk2's Tpm2IsPtpPresence; TIMEOUT_A of TCG's PC Client specification).
+# The address of a PC's TPM. A bus without a device reads as ones, QEMU as zeros: OVMF takes these for a TPM, and waits for it twice
+# 750 ms (edk2's Tpm2IsPtpPresence; TIMEOUT_A of TCG's PC Client specification).
 TPM = 0xFED4_0000
 
-# Where the index is missing. Never a 2 MB code file with 4 MB variables.
+# For hosts without that index. Never a 2 MB code file with 4 MB variables.
 PAIRS = (
     ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),  # Debian, Ubuntu
     ("/usr/share/edk2/ovmf/OVMF_CODE_4M.qcow2", "/usr/share/edk2/ovmf/OVMF_VARS_4M.qcow2"),  # Fedora
@@ -35,19 +35,19 @@ PAIRS = (
 
 
 class NotFound(Exception):
-    """No usable firmware; the text says what to do."""
+    """No usable firmware; the text gives the remedy."""
 
 
 @dataclass(frozen=True)
 class Firmware:
     code: Path
     variables: Path | None  # None: the file is whole
-    padded: Path | None = None  # what QEMU is given in the place of code
+    padded: Path | None = None  # QEMU loads this instead of code
 
     def without_tpm(self, path: Path) -> Firmware:
-        """The same firmware in a file that reaches down to where a TPM would be and has ones there: it boots in half the time.
+        """The same firmware in a file that extends down to the TPM's address and has ones there: it boots in half the time.
 
-        A flash chip cannot be so large. The file comes into being whole: others may make it, too, or have QEMU read it.
+        A flash chip cannot be so large. The file is created atomically: other processes may create it, too, or have QEMU read it.
         """
         if self.variables:
             return self
@@ -60,7 +60,7 @@ class Firmware:
         return replace(self, padded=mine.replace(path))
 
     def arguments(self, directory: Path) -> list[str]:
-        """QEMU's options. Variables are copied into the run's directory: every run begins with the same ones."""
+        """QEMU's options. Variables are copied into the run's directory, so that every run begins with the same ones."""
         if self.variables is None:
             return ["-bios", str(self.padded or self.code)]
         own = directory / self.variables.name
@@ -71,7 +71,7 @@ class Firmware:
         ]  # fmt: skip
 
     def version(self) -> str:
-        """The package's version where the host has one, else a digest: something that names exactly this firmware."""
+        """The package's version where the host has one, else a digest."""
         try:
             owner = _output("dpkg-query", "--search", str(self.code)).partition(":")[0]
             return _output("dpkg-query", "--show", "--showformat=${Version}", owner)
@@ -80,7 +80,7 @@ class Firmware:
 
 
 def find(environment: Mapping[str, str]) -> Firmware:
-    """OVMF_CODE and OVMF_VARS decide where they are set; then the quickest that is installed."""
+    """OVMF_CODE and OVMF_VARS where they are set; else the quickest that is installed."""
     code, variables = environment.get("OVMF_CODE"), environment.get("OVMF_VARS")
     if code:
         chosen = Firmware(Path(code), Path(variables) if variables else None)
@@ -89,7 +89,7 @@ def find(environment: Mapping[str, str]) -> Firmware:
                 raise NotFound(f"{path}: no such firmware file (OVMF_CODE, OVMF_VARS)")
         return chosen
     if variables:
-        raise NotFound(f"OVMF_VARS={variables}: of no use without the OVMF_CODE that it belongs to")
+        raise NotFound(f"OVMF_VARS={variables}: OVMF_CODE, to which it belongs, is not set")
     if COMBINED.is_file():
         return Firmware(COMBINED, None)
     for pair in (*_described(), *PAIRS):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The other end of a machine's network cable: whoever is at 10.0.2.2, and the record of what passed.
+"""The other end of a machine's network cable: the host at 10.0.2.2, and the record of what passed.
 
-QEMU writes each frame behind its length, four bytes, most significant first (`-netdev socket`). The record is a pcap
-file, as tcpdump reads it; what its frames have for a source tells who sent them.
+QEMU writes each frame after its length, four bytes, most significant first (`-netdev socket`). The record is a pcap
+file, as tcpdump reads it; a frame's source address identifies its sender.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import BinaryIO, NamedTuple
 
 from witness.machine.description import Nic
 
-GATEWAY = bytes((10, 0, 2, 2))  # where QEMU's user-mode network answers, too
+GATEWAY = bytes((10, 0, 2, 2))  # as in QEMU's user-mode network
 BROADCAST = bytes(6 * [0xFF])
 UNICAST_LOCAL = b"\x02"  # first byte of a locally administered address
 
-FRAME_MIN = 60  # without checksum; what is shorter is padded
+FRAME_MIN = 60  # without checksum; shorter ones are padded
 FRAME_MAX = 1 << 16
 LENGTH = struct.Struct("!I")
 
@@ -30,12 +30,12 @@ PCAP_RECORD = struct.Struct("<IIII")
 
 ARP_REQUEST, ARP_REPLY = 1, 2
 
-# How long what QEMU sent before its end may take to be kept.
+# The time limit for storing what QEMU sent before its end.
 LAST_FRAMES_S = 5
 
 
 class Arp(NamedTuple):
-    """RFC 826, of IPv4 over Ethernet, with the Ethernet header that it travels behind."""
+    """RFC 826, of IPv4 over Ethernet, with its Ethernet header."""
 
     destination: bytes
     source: bytes
@@ -67,11 +67,11 @@ _KIND = [0x0806, 1, 0x0800, 6, 4]  # ARP; Ethernet, IPv4, the lengths of their a
 
 
 class Peer:
-    """In a thread of its own, from before QEMU starts until it has ended. QEMU never waits for us."""
+    """Runs in a thread of its own, from before QEMU starts until it has ended. QEMU never waits for it."""
 
     def __init__(self, nic: Nic, directory: Path) -> None:
         self.nic = nic
-        self.hardware = UNICAST_LOCAL + secrets.token_bytes(5)  # nobody who has not heard it can name it
+        self.hardware = UNICAST_LOCAL + secrets.token_bytes(5)  # random: only who received a frame can name it
         self.answering = nic.answered
         self.record = nic.record(directory)
         self.lock = Lock()
@@ -85,14 +85,14 @@ class Peer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.qemu_end.close()  # the last that holds it open, now that QEMU has ended
+        self.qemu_end.close()  # QEMU has ended: the last reference
         self.thread.join(LAST_FRAMES_S)
         self.sock.close()
         self.capture.close()
 
     @property
     def arguments(self) -> list[str]:
-        """The cable, and where it is plugged in: behind the option that makes the card."""
+        """The cable and its card. They must come after the option that makes the card."""
         cable = f"{self.nic.name}.cable"
         return [
             "-netdev", f"socket,id={cable},fd={self.qemu_end.fileno()}",
@@ -115,11 +115,11 @@ class Peer:
             self.sock.sendall(LENGTH.pack(len(frame)) + frame)
 
     def announce(self) -> None:
-        """A frame that nobody asked for (RFC 5227, 2.3)."""
+        """An unsolicited frame (RFC 5227, 2.3)."""
         self.send(Arp(BROADCAST, self.hardware, ARP_REQUEST, self.hardware, GATEWAY, bytes(6), GATEWAY).frame)
 
     def _answer(self, frame: bytes) -> None:
-        """Behind the answer an announcement: who arms a question has two frames under way."""
+        """After the answer an announcement, so that one request has two frames in flight."""
         asked, us = Arp.of(frame), self.hardware
         if self.answering and asked and asked.asks_for_gateway:
             self.send(Arp(asked.source, us, ARP_REPLY, us, GATEWAY, asked.sender, asked.sender_ip).frame)
@@ -131,7 +131,7 @@ class Peer:
 
 
 def _receive(incoming: BinaryIO) -> bytes:
-    """The next frame; nothing at the end."""
+    """The next frame; empty at the end."""
     head = incoming.read(LENGTH.size)
     return incoming.read(LENGTH.unpack(head)[0]) if len(head) == LENGTH.size else b""
 
@@ -149,7 +149,7 @@ def _source(frame: bytes) -> bytes:
 
 
 def frames(record: Path) -> list[bytes]:
-    """What passed, in order."""
+    """All frames, in order."""
     data, at, found = record.read_bytes(), len(PCAP_HEADER), []
     while at < len(data):
         size = PCAP_RECORD.unpack_from(data, at)[2]

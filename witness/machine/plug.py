@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Devices that QEMU cannot migrate: plugged into a standing machine, and set up as firmware would have done."""
+"""Devices that QEMU cannot migrate: plugged into a stopped machine, and set up as firmware would have done."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from witness.pci.topology import Bdf, Function, Topology
 
 
 def plug(session: Session, entry: Entry, devices: Sequence[str]) -> Entry:
-    """Each as for -device, behind a port of its own. Back comes the entry with these in its configuration space."""
+    """Each as for -device, below a port of its own. Returns the entry with their configuration spaces."""
     for device in devices:
         driver, *properties = device.split(",")
         session.qmp.command("device_add", driver=driver, **dict(property.split("=", 1) for property in properties))
@@ -27,7 +27,7 @@ def plug(session: Session, entry: Entry, devices: Sequence[str]) -> Entry:
 
 
 def _set_up(session: Session, bdf: Bdf, port: Function) -> None:
-    """One memory BAR, where the port's window begins; INTA of the only device behind a port is the port's own."""
+    """One memory BAR, at the start of the port's window; INTA of the only device below a port is the port's own."""
     window = (port.u16(PCI_MEMORY_BASE) & 0xFFF0) << 16
     for register, value in (
         (PCI_BASE_ADDRESS_0, window),

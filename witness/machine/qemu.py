@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""One run of one machine: start QEMU, stop it where an image is entered, keep what is there, let it end."""
+"""One run of one machine: start QEMU, stop it where an image is entered, save its state, let it end."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ from witness.pci.topology import Bdf
 
 KERNEL = "handoff.efi"
 CHAIN_HEAD = "first"
-BUILT_IN = "cmdline"  # the options inside the kernel, beside it in the build
+BUILT_IN = "cmdline"  # the options inside the kernel, as a file of the build
 
 TIMEOUT_MAX_S = 86400
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
-# How long an aborted run gets to say where it hangs, and to die.
-LAST_WORDS_S = 5
+# The time limit for reading where a hanging guest is.
+REGISTERS_S = 5
 
 
 class Unusable(Exception):
-    """The host or the settings do not allow a run; the text is one line."""
+    """A run is impossible on this host or with these settings; the text is one line."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the caller's environment decides: the variables that `make help` lists."""
+    """The variables of the environment, which `make help` lists."""
 
     firmware: Firmware
     qemu: str = "qemu-system-x86_64"
@@ -86,11 +86,11 @@ def _words(text: str) -> tuple[str, ...]:
 
 @dataclass
 class Session:
-    """A stopped machine, for whoever wants to look further or to break something on purpose."""
+    """A stopped machine, to read more of it or to break something on purpose."""
 
     qmp: Qmp
     gdb: Gdb
-    ram: Path  # shared with the guest: what is written here, the guest reads
+    ram: Path  # shared with the guest
     peers: Mapping[str, Peer]  # by the name of the machine's Nic
 
 
@@ -98,27 +98,27 @@ AtEntry = Callable[[Session, Entry], None]
 
 
 class Start:
-    """How the machine comes to the head of the chain: the firmware gets it from QEMU, unless a subclass knows another way."""
+    """How the machine boots the head of the chain: firmware gets it from QEMU, unless a subclass has another way."""
 
     def arguments(self, kernel: Path, cmdline: str, directory: Path) -> list[str]:
-        """QEMU's options; files that they name are laid into the run's directory."""
+        """QEMU's options; files that they name are put into the run's directory."""
         return ["-kernel", str(kernel), *(["-append", cmdline] if cmdline else [])]
 
     def begin(self, session: Session) -> None:
         """Before the machine runs."""
 
     def watch(self, record: Run, session: Session, at_entry: AtEntry | None) -> None:
-        """Run the machine; back when nobody has anything more to do with it but to wait for its end."""
+        """Run the machine; returns when nothing is left but to wait for its end."""
         _watch(record, session, at_entry)
 
     def ended(self, record: Run, status: int) -> tuple[Outcome, str]:
-        """How a QEMU that ended by itself did so, and one line about it."""
+        """The outcome of a QEMU that ended by itself, and one line about it."""
         return classify(status, record.log)
 
 
 @dataclass(frozen=True)
 class Medium(Start):
-    """The firmware finds a loader on a disk by itself. It is given no options: those are in force that are built in."""
+    """Firmware finds a loader on a disk by itself. The loader gets no options: the built-in ones apply."""
 
     image: Path
     devices: tuple[str, ...]  # -device, in order; the one with drive=medium holds the disk
@@ -128,7 +128,7 @@ class Medium(Start):
 
     def arguments(self, kernel: Path, cmdline: str, directory: Path) -> list[str]:
         if cmdline:
-            raise Unusable(f"nobody gives a loader on a disk the options {cmdline}: build them in")
+            raise Unusable(f"a loader on a disk takes no options, build them in: {cmdline}")
         copy_sparse(self.image, self.file(directory))
         drive = ["-drive", f"if=none,id=medium,format=raw,file={self.file(directory)}"]
         return drive + [argument for device in self.devices for argument in ("-device", device)]
@@ -147,8 +147,8 @@ def run(
 ) -> Run:
     """Boot build/handoff.efi on the machine and keep everything in directory, in place of an earlier run's.
 
-    QEMU completes all block requests whenever it stops a machine, so a look at the jump ends what is in flight there.
-    Without it (stop_at_jump=False) the next image meets running requests, and claims about the jump find no evidence.
+    QEMU completes all block requests whenever it stops a machine, so a stop at the jump ends what is in flight there.
+    Without it (stop_at_jump=False) the next image meets running requests, and claims about the jump have no evidence.
     fds are open in QEMU under the same numbers, for a machine whose arguments name them.
     """
     settings = settings or Settings.of(os.environ)
@@ -157,7 +157,7 @@ def run(
         raise Unusable(f"{kernel} is missing: run make")
     directory.mkdir(parents=True, exist_ok=True)
     for stale in (*directory.glob("*.ram"), directory / "ram", directory / "run.json"):
-        stale.unlink(missing_ok=True)  # QEMU takes RAM from the file as it is; its other files it begins anew
+        stale.unlink(missing_ok=True)  # QEMU keeps the content of RAM's file; it truncates its other files
     machine.prepare(directory)
     versions = {"OVMF": _version(settings.firmware), "git": _git_version()}
     record = Run(directory, machine, {}, cmdline, versions, built_in=built_in(build))
@@ -175,16 +175,14 @@ def run(
 
 
 def built_in(build: Path) -> str:
-    """The options that the guest takes when it is given none."""
+    """The guest's options where the command line is empty."""
     path = build / BUILT_IN
     return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def _watched(record: Run) -> list[str]:
-    """The images that are in the build at addresses known beforehand: the head of the chain and the next.
-
-    Whatever follows is placed where those leave room.
-    """
+    """The images whose addresses are known before the run: the head of the chain and the next. Later ones are placed in free
+    memory."""
     return list(dict.fromkeys([CHAIN_HEAD, *record.chain[:1]]))
 
 
@@ -199,8 +197,8 @@ def _drive(
 ) -> None:
     monitor, monitor_end = socket.socketpair()
     debugger, debugger_end = socket.socketpair()
-    # Beside what the user is shown: held at the start until the breakpoints are set. They cost nothing measurable
-    # (3.2 s to an application with and without).
+    # In addition to the command that the user is shown: QEMU is held at the start until the breakpoints are set. They cost
+    # nothing measurable (3.2 s to an application with and without).
     wires = ["-S", "-chardev", f"socket,id=qmp,fd={monitor_end.fileno()}", "-mon", "chardev=qmp,mode=control"]
     wires += ["-chardev", f"socket,id=gdb,fd={debugger_end.fileno()}", "-gdb", "chardev:gdb"]
     for peer in peers.values():
@@ -231,7 +229,7 @@ def _drive(
             status = process.wait(deadline.left())
         except (Expired, subprocess.TimeoutExpired):
             record.outcome = Outcome.TIMEOUT
-            record.detail = f"no end after {settings.timeout:g} s; {_last_words(session)}"
+            record.detail = f"no end after {settings.timeout:g} s; {_hung_at(session)}"
             return
         finally:
             if process.poll() is None:
@@ -244,7 +242,7 @@ def _drive(
 
 
 def die_with_parent() -> None:
-    """In the new process: whoever kills the harness does not want a machine, or what drives one, to be left."""
+    """In the new process: it ends with the harness, whatever ends that."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -264,7 +262,7 @@ def _watch(record: Run, session: Session, at_entry: AtEntry | None) -> None:
                 registers |= _interrupt_controllers(session.qmp)
                 stop = session.gdb.resumed - 1
                 entry = Entry(image.name, image.preferred, stop, registers, dict(configs(session.qmp)))
-                if record.entries:  # the first image finds nothing of ours to compare with
+                if record.entries:  # at the first image's entry there is nothing of ours to compare with
                     copy_sparse(session.ram, ram_file(record.directory, image.name))
                 record.entries.append(entry)
                 if at_entry:
@@ -273,7 +271,7 @@ def _watch(record: Run, session: Session, at_entry: AtEntry | None) -> None:
 
 
 def _is_at(image: Image, ram: Path) -> bool:
-    """Whether this address holds the image's code: something else may run there earlier."""
+    """Whether this address holds the image's code: other code may run there earlier."""
     code = image.payload[ENTRY_64:][:64]
     return Ram(ram).read(range(image.entry, image.entry + len(code))) == code
 
@@ -285,7 +283,7 @@ def _registers(qmp: Qmp) -> dict[str, int]:
 
 
 def _interrupt_controllers(qmp: Qmp) -> dict[str, int]:
-    """The masks of the two 8259s as pic0 and pic1; LVT0 and SPIV of the CPU that the monitor looks at."""
+    """The masks of the two 8259s as pic0 and pic1; LVT0 and SPIV of the monitor's current CPU."""
     masks = re.findall(r"^(pic[01]): .*\bimr=([0-9a-f]{2})", qmp.monitor("info pic"), re.MULTILINE)
     apic = re.findall(r"^(LVT0|SPIV)\s+0x([0-9a-f]{8})", qmp.monitor("info lapic"), re.MULTILINE)
     return {name: int(value, 16) for name, value in masks + apic}
@@ -295,7 +293,7 @@ def configs(qmp: Qmp) -> list[tuple[Bdf, bytes]]:
     """The configuration space of every function, through the machine's own host bridge.
 
     QMP has no command for it. The monitor's port reads work everywhere, at 1 ms a register; memory reads of the window
-    that firmware opened on q35 are real accesses as well, and take 1 ms a function.
+    that firmware enabled on q35 are real accesses as well, and take 1 ms a function.
     """
     present = _present(qmp.command("query-pci"))
     window = config_window(qmp)
@@ -303,13 +301,13 @@ def configs(qmp: Qmp) -> list[tuple[Bdf, bytes]]:
 
 
 def config_window(qmp: Qmp) -> int:
-    """Where firmware opened configuration space to memory accesses, by q35's PCIEXBAR; 0 on another machine."""
+    """The address of the ECAM window, from q35's PCIEXBAR; 0 on another machine."""
     host = Bdf(0, 0, 0)
     return _port_read(qmp, host, 0x60) & ~0xFFF_FFFF if _port_read(qmp, host, 0) == 0x29C08086 else 0
 
 
 def ecam(bdf: Bdf) -> int:
-    """A function's place in that window (PCIe 7.2.2)."""
+    """A function's offset in that window (PCIe 7.2.2)."""
     return bdf.bus << 20 | bdf.device << 15 | bdf.function << 12
 
 
@@ -326,7 +324,7 @@ def _present(buses: list[dict[str, Any]]) -> list[Bdf]:
 
 def _port_select(qmp: Qmp, bdf: Bdf, offset: int) -> None:
     address = 1 << 31 | bdf.bus << 16 | bdf.device << 11 | bdf.function << 8 | offset
-    qmp.monitor(f"o /1wx 0xcf8 {address:#x}")  # where a size is not given, it is the last command's
+    qmp.monitor(f"o /1wx 0xcf8 {address:#x}")  # without a size, the last command's applies
 
 
 def _port_read(qmp: Qmp, bdf: Bdf, offset: int) -> int:
@@ -335,7 +333,7 @@ def _port_read(qmp: Qmp, bdf: Bdf, offset: int) -> int:
 
 
 def config_write(qmp: Qmp, bdf: Bdf, offset: int, value: int) -> None:
-    """All 32 bits of a register of a function of a standing machine."""
+    """All 32 bits of a register of a function of a stopped machine."""
     _port_select(qmp, bdf, offset)
     qmp.monitor(f"o /1wx 0xcfc {value:#x}")
 
@@ -350,7 +348,7 @@ def _window_read(qmp: Qmp, address: int) -> bytes:
 
 
 def copy_sparse(source: Path, target: Path) -> None:
-    """Copy what the guest has touched: some 60 MiB of 256."""
+    """Copy only the pages that the guest has used: some 60 MiB of 256."""
     with source.open("rb") as src, target.open("wb") as dst:
         size = os.fstat(src.fileno()).st_size
         dst.truncate(size)
@@ -366,9 +364,9 @@ def copy_sparse(source: Path, target: Path) -> None:
                 start += os.sendfile(dst.fileno(), src.fileno(), start, position - start)
 
 
-def _last_words(session: Session) -> str:
-    """Where a hanging guest hangs."""
-    session.qmp.wire.deadline = Deadline.after(LAST_WORDS_S)
+def _hung_at(session: Session) -> str:
+    """The place of a hanging guest."""
+    session.qmp.wire.deadline = Deadline.after(REGISTERS_S)
     try:
         return f"the guest is at RIP {_registers(session.qmp)['RIP']:#x}"
     except (Gone, Expired, KeyError):
@@ -377,7 +375,7 @@ def _last_words(session: Session) -> str:
 
 @cache
 def _version(firmware: Firmware) -> str:
-    """Asking the package manager takes half as long as a run from a snapshot."""
+    """Cached: the package manager takes half as long as a run from a snapshot."""
     return firmware.version()
 
 

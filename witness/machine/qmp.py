@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The two wires into a running QEMU: its monitor (QMP) and its debugger stub.
+"""The two connections to a running QEMU: its monitor (QMP) and its debugger stub.
 
 Both are connected socket pairs made before QEMU starts: no names in the file system, no polling for a listener.
-Every wait is for bytes of QEMU itself and bounded by one deadline.
+Every wait is for bytes from QEMU, and bounded by one deadline.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Wire:
 
 @dataclass
 class Qmp:
-    """docs/interop/qmp-spec.txt, as much of it as one client of one machine needs."""
+    """docs/interop/qmp-spec.txt, the part that one client of one machine needs."""
 
     wire: Wire
     events: list[str] = field(default_factory=list)
@@ -91,7 +91,7 @@ class Qmp:
                 return message["return"]
 
     def monitor(self, line: str) -> str:
-        """A human monitor command, for what QMP has no command."""
+        """A human monitor command, where QMP has none."""
         return str(self.command("human-monitor-command", **{"command-line": line}))
 
     def wait(self, event: str) -> None:
@@ -111,7 +111,7 @@ class Gdb:
     """The remote serial protocol, for what the monitor cannot do: breakpoints, and writes to physical memory."""
 
     wire: Wire
-    resumed: int = 0  # times; each but the last ends in a stop
+    resumed: int = 0  # how often; each but the last ends in a stop
 
     def insert(self, address: int) -> None:
         self._ask(f"Z1,{address:x},1")
@@ -120,7 +120,7 @@ class Gdb:
         self._ask(f"z1,{address:x},1")
 
     def resume(self) -> None:
-        """Run until a breakpoint; QMP's STOP event tells of it. QEMU refuses QMP's `cont` while a debugger holds it."""
+        """Run until a breakpoint, which QMP's STOP event reports. QEMU refuses QMP's `cont` while a debugger has stopped it."""
         self.resumed += 1
         self._put("c")
 
@@ -148,6 +148,6 @@ class Gdb:
         packet = self.wire.until(b"#")
         while len(self.wire.buffer) < 2:
             self.wire.receive()
-        self.wire.buffer = self.wire.buffer[2:]  # a socket does not corrupt: the checksum says nothing
+        self.wire.buffer = self.wire.buffer[2:]  # the checksum is not needed: a socket does not corrupt
         self.wire.send(b"+")
         return packet

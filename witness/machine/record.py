@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What one run leaves behind: files in a directory, and the few facts that are in none of QEMU's own files.
+"""The record of one run: files in a directory, and the few facts that are in none of QEMU's own files.
 
 A judge reads nothing else, so a kept directory can be judged again at any time.
 """
@@ -23,7 +23,7 @@ from witness.trace import events as trace
 
 
 class Outcome(IntEnum):
-    """How a run ended; the values are the exit codes of tools/handoff."""
+    """The end of a run; the values are the exit codes of tools/handoff."""
 
     PASS = 0
     FAIL = 1
@@ -34,25 +34,25 @@ class Outcome(IntEnum):
     QEMU_DIED = 6
 
 
-# Of the words of the command line that are ours.
+# Of this project's options on the command line.
 PREFIX = "handoff."
 
-# An item of handoff.next that stands for NAME so many times (boot/options.h).
+# An item of handoff.next: NAME, repeated (boot/options.h).
 REPEATED = re.compile(r"([^*]+)\*([1-9][0-9]{0,5})")
 
-# isa-debug-exit: QEMU exits with (value << 1) | 1. Words are those of the guest's last line.
+# isa-debug-exit: QEMU exits with (value << 1) | 1. Names are those of the guest's last line.
 GUEST_EXITS = {33: ("pass", Outcome.PASS), 65: ("fail", Outcome.FAIL), 97: ("error", Outcome.ERROR)}
 GUEST_LINE = re.compile(r"GUEST: (pass|fail|error)\b")
 
 
 def classify(status: int, log: list[str]) -> tuple[Outcome, str]:
     """The outcome of a QEMU that ended by itself, and one line about it."""
-    said = next((line for line in reversed(log) if GUEST_LINE.match(line)), None)
+    last = next((line for line in reversed(log) if GUEST_LINE.match(line)), None)
     if status in GUEST_EXITS:
-        word, outcome = GUEST_EXITS[status]
-        if said and GUEST_LINE.match(said)[1] == word:  # type: ignore[index]
-            return outcome, said
-        return Outcome.CRASH, f"QEMU exited with {status} ({word}), but the guest's last word is {said!r}"
+        name, outcome = GUEST_EXITS[status]
+        if last and GUEST_LINE.match(last)[1] == name:  # type: ignore[index]
+            return outcome, last
+        return Outcome.CRASH, f"QEMU exited with {status} ({name}), but the guest's verdict is {last!r}"
     # A reset or triple fault ends QEMU with 0 under -no-reboot. A failed assertion of a device model aborts it, and an
     # unusable run-time state exits it with 1.
     if status == 0:
@@ -61,7 +61,7 @@ def classify(status: int, log: list[str]) -> tuple[Outcome, str]:
     return Outcome.QEMU_DIED, f"QEMU itself ended with {how}"
 
 
-# From which size on QEMU's machines put a part of RAM at 4 GiB, and how much then stays below (info mtree, QEMU 7.2).
+# The size from which on a machine has a part of its RAM at 4 GiB, and the size of the part that stays below (info mtree, QEMU 7.2).
 LOW_RAM = {"q35": (0xB000_0000, 0x8000_0000), "pc": (0xE000_0000, 0xC000_0000)}
 LOW_RAM_EVERYWHERE = 0x8000_0000
 HIGH_RAM = 0x1_0000_0000
@@ -73,13 +73,13 @@ def ram_layout(machine: Machine) -> list[range]:
     if size < LOW_RAM_EVERYWHERE:
         return [range(size)]
     if machine.kind not in LOW_RAM:
-        raise ValueError(f"machine {machine.kind}: nobody knows where {machine.mib} MiB of RAM lie")
+        raise ValueError(f"machine {machine.kind}: the addresses of {machine.mib} MiB of RAM are unknown")
     split, low = LOW_RAM[machine.kind]
     return [range(size)] if size < split else [range(low), range(HIGH_RAM, HIGH_RAM + size - low)]
 
 
 class Ram:
-    """Guest RAM in a file, by physical address. Without a layout: what lies at the file's own offsets on every machine."""
+    """Guest RAM in a file, by physical address. Without a layout: the part whose addresses are offsets of the file anywhere."""
 
     def __init__(self, path: Path, layout: Sequence[range] = (range(LOW_RAM_EVERYWHERE),)) -> None:
         with path.open("rb") as file:
@@ -105,7 +105,7 @@ class Entry:
 
     name: str
     load_address: int
-    stop: int | None  # counts the machine's stops at a breakpoint, from 0: ties this to the trace; None: not stopped there
+    stop: int | None  # its number among the stops at breakpoints, from 0, to find it in the trace; None: not stopped there
     registers: dict[str, int]  # QEMU's names: RIP, RFL, CS, ...; pic0, pic1, LVT0, SPIV
     configs: dict[Bdf, bytes]  # 256 bytes of each function
 
@@ -114,14 +114,14 @@ class Entry:
 class Run:
     directory: Path
     machine: Machine
-    images: dict[str, Path]  # copies: the build changes, a kept run does not
+    images: dict[str, Path]  # copies: the build may change
     cmdline: str
     versions: dict[str, str]
     command: list[str] = field(default_factory=list)
     outcome: Outcome = Outcome.SETUP
     detail: str = ""
     entries: list[Entry] = field(default_factory=list)
-    built_in: str = ""  # the options inside the kernel: the guest's where cmdline is empty
+    built_in: str = ""  # the options inside the kernel, for an empty cmdline
 
     @cached_property
     def events(self) -> list[trace.Event]:
@@ -155,7 +155,7 @@ class Run:
         return self.ram_at(entry).read(range(address, address + BOOT_PARAMS_SIZE))
 
     def option(self, name: str, default: str) -> str:
-        """The value of a handoff.NAME= word of the command line."""
+        """The value of the option handoff.NAME."""
         return options(self.cmdline or self.built_in).get(name, default)
 
     @cached_property
@@ -166,7 +166,7 @@ class Run:
         return [name for item, match in repeated for name in ([match[1]] * int(match[2]) if match else [item])]
 
     def save(self) -> None:
-        """Bytes and addresses become text. Files are named as they are in the directory, wherever it is moved."""
+        """Bytes and addresses become text. File names are relative to the directory, which may be moved."""
         facts = asdict(self)
         del facts["directory"]
         facts["images"] = {name: path.name for name, path in self.images.items()}
@@ -192,7 +192,7 @@ class Run:
 
 
 def options(cmdline: str) -> dict[str, str]:
-    """The handoff.NAME=VALUE words up to a lone `--`; what follows is another kernel's."""
+    """The handoff.NAME=VALUE options up to a lone `--`; what follows is for another kernel."""
     words = takewhile(lambda word: word != "--", cmdline.split())
     pairs = [word.removeprefix(PREFIX).split("=", 1) for word in words if word.startswith(PREFIX) and "=" in word]
     return {name: value for name, value in pairs}

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Many runs for one boot: the machine as it stood where the head of the chain was entered, set going again and again.
+"""Many runs from one boot: the machine as it was where the head of the chain was entered, resumed again and again.
 
 A boot takes 3 to 4 s, nearly all of it the firmware's; from a snapshot first is entered after 0.15 s. The devices' state is a
 migration stream. RAM is not in it (x-ignore-shared), but in the machine's file: to copy that takes 20 ms and to load the
 stream 15 ms, where a stream with RAM in it takes 200 to 600 ms (QEMU 7.2, TCG, 256 MiB).
 
-What differs from run to run is what first is handed: boot_params, and all that they point to, are RAM that may be changed.
+Runs differ in what first is given: boot_params, and all that they point to, are RAM that may be changed.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from witness.machine.description import Machine
 from witness.machine.qemu import AtEntry, Session, Settings, Start, Unusable, config_write, configs, copy_sparse, run
 from witness.machine.record import Entry, Ram, Run
 
-# QEMU 7.2: "State blocked by non-migratable device". edu has no state either, but does not say so: see begin().
+# QEMU 7.2: "State blocked by non-migratable device". edu has no state either, but does not block: see begin().
 UNMIGRATABLE = {"nvme", "x-pci-proxy-dev"}
 
 # In the snapshot's directory; a run in the same one leaves them.
 STATE = "snapshot.state"
 RAM = "snapshot.memory"
 
-CMDLINE_MAX = 2047  # what the loader has room for
+CMDLINE_MAX = 2047  # the loader's limit
 
 JUMP_TO_ITSELF = b"\xeb\xfe"
 
 IGNORE_SHARED = [{"capability": "x-ignore-shared", "state": True}]
 
-# Of configuration space, what firmware sets up: BARs, expansion ROM, Interrupt Line; last the command register, which enables them.
-# A zero in the status register's half changes nothing.
+# The registers that firmware sets up: BARs, expansion ROM, Interrupt Line; last the command register, which enables them. A zero in
+# the status register's half changes nothing.
 HEADER_BY_FIRMWARE = (*range(0x10, 0x28, 4), 0x30, 0x3C, 0x04)
 
 
@@ -67,7 +67,7 @@ class Snapshot(Start):
 
     @classmethod
     def taken(cls, machine: Machine, build: Path, directory: Path, settings: Settings) -> Snapshot | None:
-        """The one that there is in the directory, of whatever process."""
+        """The snapshot in this directory, whichever process has taken it."""
         return cls(machine, build, directory, settings, Run.load(directory).entries[0]) if (directory / RAM).exists() else None
 
     def run(
@@ -78,13 +78,13 @@ class Snapshot(Start):
         stop_at_jump: bool = True,
         at_entry: AtEntry | None = None,
     ) -> Run:
-        """A run like any other, that begins where the snapshot was taken, with this command line and what else is changed there.
-        at_entry is called at each image's entry, as by a run that begins with the firmware."""
+        """A run that begins where the snapshot was taken, with this command line and with what `change` changes there. at_entry is
+        called at each image's entry, as by a run that begins with firmware."""
 
         def entered(session: Session, entry: Entry) -> None:
             if entry.name == self.entry.name:
                 if cmdline:
-                    give_cmdline(session, entry, cmdline)
+                    set_cmdline(session, entry, cmdline)
                 if change:
                     change(session, entry)
             if at_entry:
@@ -100,8 +100,8 @@ class Snapshot(Start):
         session.qmp.command("migrate-set-capabilities", capabilities=IGNORE_SHARED)
         session.qmp.command("migrate-incoming", uri=f"exec:cat {shlex.quote(str(self.directory / STATE))}")
         while session.qmp.command("query-status")["status"] == "inmigrate":
-            pass  # some ten questions; QMP has no command that waits
-        # What has no migration state (edu) is as after a reset: as firmware left it, but for its configuration space.
+            pass  # some ten queries; QMP has no command that waits
+        # A device without migration state (edu) is as after a reset. Firmware changes its configuration space only: restore that.
         now = dict(configs(session.qmp))
         for bdf, config in self.entry.configs.items():
             for register in HEADER_BY_FIRMWARE:
@@ -111,7 +111,7 @@ class Snapshot(Start):
 
 
 def _save(session: Session, entry: Entry, directory: Path) -> None:
-    """A machine that a breakpoint stopped cannot be loaded, one that was paused can: it is paused in a loop at the same place."""
+    """A machine that a breakpoint stopped cannot be resumed from its state, a paused one can: it is paused in a loop there."""
     pc = entry.registers["RIP"]
     code = Ram(session.ram).read(range(pc, pc + len(JUMP_TO_ITSELF)))
     session.gdb.write_physical(pc, JUMP_TO_ITSELF)
@@ -126,7 +126,7 @@ def _save(session: Session, entry: Entry, directory: Path) -> None:
             raise Unusable("no snapshot: QEMU could not write the state of its devices")
 
 
-# --- what first is handed ---
+# --- what first is given ---
 
 
 def params(session: Session, entry: Entry) -> bytes:
@@ -138,7 +138,7 @@ def initrd(session: Session, entry: Entry) -> bytes:
 
 
 def write(session: Session, address: int, data: bytes) -> None:
-    """Into the RAM of a machine that stands."""
+    """Into the RAM of a stopped machine."""
     with session.ram.open("r+b") as file:
         file.seek(address)
         file.write(data)
@@ -148,16 +148,16 @@ def write_params(session: Session, entry: Entry, offset: int, data: bytes) -> No
     write(session, entry.registers["RSI"] + offset, data)
 
 
-def give_initrd(session: Session, entry: Entry, archive: bytes) -> None:
-    """Another archive, in memory that was free; the old one's is free from here on."""
+def set_initrd(session: Session, entry: Entry, archive: bytes) -> None:
+    """Another archive, in free memory; the old one's memory is free then."""
     address = _place(session, entry, archive)
     size = len(archive)
     write_params(session, entry, RAMDISK_IMAGE, struct.pack("<II", address & 0xFFFFFFFF, size & 0xFFFFFFFF))
     write_params(session, entry, EXT_RAMDISK_IMAGE, struct.pack("<II", address >> 32, size >> 32))
 
 
-def give_cmdline(session: Session, entry: Entry, text: str) -> None:
-    """Another command line; also one that is longer than the loader would take."""
+def set_cmdline(session: Session, entry: Entry, text: str) -> None:
+    """Another command line, which may be longer than the loader's limit."""
     data = text.encode("ascii") + b"\0"
     header = params(session, entry)
     (address,), (high,) = struct.unpack_from("<I", header, CMD_LINE_PTR), struct.unpack_from("<I", header, EXT_CMD_LINE_PTR)
@@ -175,8 +175,8 @@ def _params(entry: Entry) -> range:
 
 
 def _place(session: Session, entry: Entry, data: bytes) -> int:
-    """Data into free RAM. The lower half of it is where images want to be, and firmware, whose page tables are still in use
-    although the memory map calls them RAM by now, takes its memory from the top down: the middle is nobody's.
+    """Data into the middle of RAM, which is free. Images prefer the lower half. Firmware, whose page tables are still in use
+    although the memory map reports them as RAM by now, allocates from the top down.
     """
     header = params(session, entry)
     (init_size,) = struct.unpack_from("<I", header, INIT_SIZE)
