@@ -124,7 +124,7 @@ def raised(case: Case) -> dict[Bdf, int]:
     found: dict[Bdf, int] = {}
     for write in case.within(MmioWrite, lines):
         owner = case.bars.owner(write.address, write.line)
-        if owner and devices.begins(write) and write.region == edu.REGION and owner not in found:
+        if owner and devices.triggers(write) and write.region == edu.REGION and owner not in found:
             levels = case.within(GsiLevel, range(write.line, lines.stop))
             found[owner] = next(event.gsi for event in levels if event.level and event.gsi in case.topology.lines)
     return found

@@ -29,7 +29,7 @@ def test_what_is_driven(scene: Scene) -> None:
 @pytest.mark.parametrize("line", [0, 0xFF])
 def test_without_a_line_there_is_no_intx(scene: Scene, line: int) -> None:
     scene.replace(f"again-{EDU}-intx")
-    assert complaints(Case(scene.run()), EDU) == ["no INTx raised, taken and lowered"]
+    assert complaints(Case(scene.run()), EDU) == ["no INTx raised, handled and lowered"]
     assert complaints(reconfigured(scene.run(), EDU, {0x3C: line}), EDU) == []
 
 
@@ -37,7 +37,7 @@ def test_a_disk_without_msix_has_a_line(scene: Scene) -> None:
     number, irq = LINES[VIRTIO]
     scene.drop("again-table", "again-msix")
     scene.replace("again-no-intx", *config_write(VIRTIO, COMMAND, 0x7))
-    assert complaints(without_capabilities(scene.run(), VIRTIO), VIRTIO) == ["no INTx raised, taken and lowered"]
+    assert complaints(without_capabilities(scene.run(), VIRTIO), VIRTIO) == ["no INTx raised, handled and lowered"]
     scene.replace("again-io", *gsi(number, 1), f"pic_interrupt irq {irq} intno 43", *gsi(number, 0))
     assert complaints(without_capabilities(scene.run(), VIRTIO), VIRTIO) == []
 
@@ -45,12 +45,12 @@ def test_a_disk_without_msix_has_a_line(scene: Scene) -> None:
 def test_intx_that_is_switched_off_is_another_device(scene: Scene) -> None:
     """The line rises, but this function's INTx Disable is set."""
     scene.drop(f"again-{EDU}-may-intx")
-    assert complaints(Case(scene.run()), EDU) == ["no INTx raised, taken and lowered"]
+    assert complaints(Case(scene.run()), EDU) == ["no INTx raised, handled and lowered"]
 
 
 def test_a_raise_without_an_answer(scene: Scene) -> None:
     scene.replace(f"again-{EDU}-msi", edu(EDU, 0x60, 1))
-    assert complaints(Case(scene.run()), EDU) == ["no MSI of its own after it was told to raise one"]
+    assert complaints(Case(scene.run()), EDU) == ["no MSI of its own after a write that raises one"]
 
 
 def test_last_batch(scene: Scene) -> None:

@@ -44,7 +44,7 @@ def test_requests_in_flight_when_the_ring_has_wrapped(tmp_path: Path) -> None:
 
 
 def test_rings_that_contradict_each_other(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="do not tell"):
+    with pytest.raises(ValueError, match="do not show"):
         heads(tmp_path, [0, 0], [])
 
 

@@ -216,7 +216,7 @@ EDU_RESET = (
     "command (bus master on)",
 )  # fmt: skip
 AHCI_RESET = (*EDU_RESET[:4], "GHC (AE, HR)", "GHC (AE)", "command (bus master on)")
-EDU_RAISE, EDU_ACKNOWLEDGE = "interrupt raise (ours)", "interrupt acknowledge (ours)"
+EDU_RAISE, EDU_ACKNOWLEDGE = "interrupt raise (driver)", "interrupt acknowledge (driver)"
 EDU_DMA = ("DMA source", "DMA destination", "DMA count", "DMA command ({})")
 EDU_WORK = (
     "command (INTx Disable off)", EDU_RAISE, EDU_ACKNOWLEDGE,

@@ -178,6 +178,6 @@ def test_a_network_that_is_none_of_ours_may_be_silent(silence: Scene) -> None:
 def test_without_msix_there_is_a_line(scene: Scene) -> None:
     scene.drop("again-rng-table", "again-rng-msix")
     scene.replace("again-rng-no-intx", *config_write(RNG, COMMAND, 0x7))
-    assert complaints(without_capabilities(scene.run(), RNG), RNG) == ["no INTx raised, taken and lowered"]
+    assert complaints(without_capabilities(scene.run(), RNG), RNG) == ["no INTx raised, handled and lowered"]
     scene.replace("again-rng-io-0", *gsi(20, 1), "pic_interrupt irq 10 intno 42", *gsi(20, 0))
     assert complaints(without_capabilities(scene.run(), RNG), RNG) == []

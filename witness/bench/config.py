@@ -115,7 +115,7 @@ def in_lines(found: Iterable[ConfigAccess], lines: range) -> list[ConfigAccess]:
 def out_accesses(case: Case, found: Iterable[ConfigAccess]) -> list[ConfigAccess]:
     """What an outgoing image of ours does to configuration space once it drives nothing any more."""
     hop = only_hop(case)
-    return in_lines(found, range(case.quiet_from(hop), entry_line(case, hop)))
+    return in_lines(found, range(case.shutdown_start(hop), entry_line(case, hop)))
 
 
 def enumeration(reads: Sequence[ConfigAccess]) -> list[ConfigAccess]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""One file a kind of device, behind one protocol (model.py), and the table of them.
+"""One file for each kind of device, behind one protocol (model.py), and the table of them.
 
-Nobody outside asks of which kind a function is: a new device is a file here, a row in the table, and its machine in lab/devices.py.
+No code outside tests a function's kind: a new device is a file here, a row in the table, and its machine in lab/devices.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from witness.devices.ahci import Ahci
 from witness.devices.e1000e import E1000e
 from witness.devices.edu import Edu
 from witness.devices.model import (
-    BESIDE, NOWHERE, TELLING, DeviceModel, Drive, Effect, Extent, Landing, Load, NetworkModel, RegisterNames, Request, Reset,
+    COMPARED, MEANING, VARIES, DeviceModel, Drive, Effect, Extent, Landing, Load, NetworkModel, RegisterNames, Request, Reset,
 )  # fmt: skip
 from witness.devices.nvme import Nvme
 from witness.devices.port import Port
@@ -23,7 +23,7 @@ from witness.machine.record import Ram
 from witness.pci.topology import Function
 from witness.trace.events import MmioWrite
 
-# Of an address in a region that no file here knows: the offset that is shown.
+# For a region that no file here knows: the part of an address that is shown.
 PAGE_MASK = 0xFFF
 
 MODELS: list[DeviceModel] = [VirtioBlk(), VirtioNet(), VirtioRng(), Nvme(), Ahci(), E1000e(), Edu(), Serial(), Port()]
@@ -35,46 +35,46 @@ def model_of(function: Function) -> DeviceModel | None:
 
 
 def bound(case: Case) -> list[tuple[Function, DeviceModel]]:
-    """The functions that an image of this project has a driver for."""
+    """The functions for which an image of this project has a driver."""
     functions = (function for _, function in sorted(case.topology.functions.items()))
     return [(function, model) for function in functions if (model := model_of(function))]
 
 
 def working(case: Case) -> list[tuple[Function, DeviceModel]]:
-    """Those that it can drive."""
+    """The bound functions that the driver can drive."""
     return [(function, model) for function, model in bound(case) if model.drivable(case, function)]
 
 
 def effect(write: MmioWrite) -> Effect:
-    """What a write into a BAR does, by whoever knows its register."""
+    """The effect of a write into a BAR, by the model that knows its register."""
     return next((effect for model in MODELS if (effect := model.effect(write)) is not Effect.OTHER), Effect.OTHER)
 
 
 def register(write: MmioWrite) -> tuple[int, tuple[str, int | Mapping[int, str]] | None]:
-    """The register that a write reaches, and its name and what its values mean, where there is one."""
+    """The offset of the register that a write reaches; its name and the meaning of its values, where they are known."""
     model = next((model for model in MODELS if model.regions and write.region.startswith(model.regions)), None)
     offset = write.address & (model.mask if model else PAGE_MASK)
     return offset, model.registers.get(offset) if model else None
 
 
-def begins(write: MmioWrite) -> bool:
-    """Whether it tells a device to interrupt."""
-    return effect(write) is Effect.START
+def triggers(write: MmioWrite) -> bool:
+    """Whether a device may interrupt because of it."""
+    return effect(write) is Effect.TRIGGER
 
 
 def resets(write: MmioWrite) -> bool:
-    """Whether it belongs to a reset; of a device without one, to what is done instead."""
+    """Whether it belongs to a reset, or to what replaces it for a device without one."""
     for model in MODELS:
         what = model.effect(write)
-        if what in (Effect.RESET, Effect.QUIET) or what is Effect.ACKNOWLEDGE and model.reset is Reset.ACKNOWLEDGE:
+        if what in (Effect.RESET, Effect.DISABLE) or what is Effect.ACKNOWLEDGE and model.reset is Reset.ACKNOWLEDGE:
             return True
     return False
 
 
 def not_driven(case: Case, function: Function, lines: range, ram: Ram | None, last: bool) -> list[str]:
-    """What must show of a function's driver in these lines, and in RAM where it is known, and does not."""
+    """The evidence of a function's driver that is missing in these lines, and in RAM where it was kept."""
     model = model_of(function)
-    return list(model.not_driven(Drive(case, function, lines, ram, last, begins))) if model else ["it has no driver"]
+    return list(model.not_driven(Drive(case, function, lines, ram, last, triggers))) if model else ["it has no driver"]
 
 
 def requests(case: Case, function: Function, lines: range, ram: Ram | None) -> list[Request]:
@@ -83,13 +83,13 @@ def requests(case: Case, function: Function, lines: range, ram: Ram | None) -> l
 
 
 def structures(case: Case, lines: range) -> Iterator[Extent]:
-    """Of all functions."""
+    """The structures of all functions."""
     for function, model in bound(case):
         yield from model.structures(case, function, lines)
 
 
 __all__ = [
-    "BESIDE", "MODELS", "NOWHERE", "TELLING", "DeviceModel", "Drive", "Effect", "Extent", "Landing", "Load", "NetworkModel",
-    "RegisterNames", "Request", "Reset", "begins", "bound", "effect", "model_of", "not_driven", "register", "requests",
-    "resets", "structures", "working",
+    "COMPARED", "MEANING", "MODELS", "VARIES", "DeviceModel", "Drive", "Effect", "Extent", "Landing", "Load", "NetworkModel",
+    "RegisterNames", "Request", "Reset", "bound", "effect", "model_of", "not_driven", "register", "requests", "resets",
+    "structures", "triggers", "working",
 ]  # fmt: skip

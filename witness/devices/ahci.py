@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""AHCI controllers by their ports (Serial ATA AHCI 1.3.1), read from outside.
+"""AHCI controllers by their ports (Serial ATA AHCI 1.3.1), without the guest's help.
 
-Where a driver put their command lists, and which slots it issued, comes from the trace; what is in them from guest RAM.
+The addresses of command lists and the issued slots come from the trace; their content comes from guest RAM.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from witness.trace.events import MmioWrite, Msi
 
 AHCI_CLASS = 0x010601  # mass storage, SATA, AHCI
 
-# QEMU's name of the registers (3), which begin with their BAR and have a page of their own.
+# QEMU's name of the registers (3), which are at the start of their BAR, in a page of their own.
 REGION = "ahci"
 BAR_MASK = 0xFFF
 GHC = 0x04
@@ -51,7 +51,7 @@ READ_DMA_EXT = 0x25
 IDENTIFY = 0xEC
 SECTOR = 512
 
-# Of what IDENTIFY DEVICE brings (ACS-3, 7.12.7).
+# In the data of IDENTIFY DEVICE (ACS-3, 7.12.7).
 ID_COMMANDS = range(2 * 83, 2 * 84)
 ID_VALID, ID_VALID_MASK = 0x4000, 0xC000
 ID_SECTORS = range(2 * 100, 2 * 104)
@@ -61,13 +61,13 @@ class AtaCommand(NamedTuple):
     kind: int
     sector: int
     data: list[range]
-    transferred: range  # where the bytes are counted that were
-    done: bool  # there were any
+    transferred: range  # PRD Byte Count
+    done: bool  # that is not 0
 
 
 @dataclass(frozen=True)
 class AhciPort:
-    """One that is started."""
+    """A started port."""
 
     bdf: Bdf
     number: int
@@ -80,7 +80,7 @@ class AhciPort:
         return [range(self.commands, self.commands + LIST_SIZE), range(self.received, self.received + RECEIVED_SIZE)]
 
     def last_batch(self, ram: Ram) -> list[AtaCommand]:
-        """What was issued together at last, in the order of the slots."""
+        """The commands that were issued together last, in the order of the slots."""
         slots = self.issued[-1].value if self.issued else 0
         return [self._command(slot, ram) for slot in range(32) if slots >> slot & 1]
 
@@ -97,7 +97,7 @@ class AhciPort:
         return AtaCommand(fis[0] >> 16 & 0xFF, sector, data, counted, count > 0)
 
     def landings(self, command: AtaCommand, disk: bytes) -> list[Landing]:
-        """What a read may change: its data, to what the disk holds, the bytes counted, and the device's answer."""
+        """What a read may change: its data, to the disk's content, the byte count, and the received FIS."""
         found, position = [], command.sector * SECTOR
         for addresses in command.data:
             found.append(Landing(addresses, disk[position:][:len(addresses)]))
@@ -108,7 +108,7 @@ class AhciPort:
 
 
 def ports(case: Case, bdf: Bdf, lines: range) -> list[AhciPort]:
-    """Those that are started at the end of these lines, if they were so in them."""
+    """The ports that these lines start and that are running at their end."""
     registers: dict[int, int] = {}
     issued: dict[int, list[MmioWrite]] = {}  # by the offset of the port's registers
     for write in case.writes_to(bdf, lines, REGION):
@@ -158,21 +158,21 @@ class Ahci(DeviceModel):
     def effect(self, write: MmioWrite) -> Effect:
         """GHC.HR resets the whole controller (10.4.3). Without it and IE no interrupt leaves the controller."""
         if is_register(write, REGION, BAR_MASK, GHC):
-            return Effect.RESET if write.value & GHC_HR else Effect.OTHER if write.value & GHC_IE else Effect.QUIET
+            return Effect.RESET if write.value & GHC_HR else Effect.OTHER if write.value & GHC_IE else Effect.DISABLE
         if is_register(write, REGION, BAR_MASK, IS) or _of_port(write, PX_IS):
             return Effect.ACKNOWLEDGE
-        return Effect.START if _of_port(write, PX_CI) else Effect.OTHER
+        return Effect.TRIGGER if _of_port(write, PX_CI) else Effect.OTHER
 
     def structures(self, case: Case, function: Function, lines: range) -> list[Extent]:
         found = ports(case, function.bdf, lines)
         return [Extent(f"command list of {function.bdf}", part) for port in found for part in port.addresses]
 
     def requests(self, case: Case, function: Function, lines: range, ram: Ram | None) -> list[Request]:
-        """Of the reads that were issued together at last, those of whose end no message told.
+        """The reads that were issued together last and whose end no message has reported.
 
-        A port works off its slots in order, and QEMU sends a message for each: as many as were sent, the first have ended. What the
-        disk had taken, QEMU brings when it stops the machine, and counts; the others wait: without bus master the port reads zeros
-        for a command.
+        A port processes its slots in order, and QEMU sends a message for each: the number of messages is the number of completed
+        reads. QEMU completes a read that the disk had taken when it stops the machine, and counts its bytes; the others wait:
+        without bus master the port reads zeros for a command.
         """
         disk = disk_of(case, function)
         if disk is None or ram is None:
@@ -183,8 +183,8 @@ class Ahci(DeviceModel):
             if not port.issued:
                 continue
             since = range(port.issued[-1].line, lines.stop)
-            ended = sum((m.address, m.data) == function.msi_message for m in case.within(Msi, since))
-            reads = [command for command in port.last_batch(ram)[ended:] if command.kind == READ_DMA_EXT]
+            completed = sum((m.address, m.data) == function.msi_message for m in case.within(Msi, since))
+            reads = [command for command in port.last_batch(ram)[completed:] if command.kind == READ_DMA_EXT]
             found += [Request(tuple(port.landings(read, content)), gated=False, taken=read.done) for read in reads]
         return found
 
@@ -203,7 +203,7 @@ class Ahci(DeviceModel):
         function = drive.function
         port = next((port for port in ports(drive.case, function.bdf, drive.lines) if port.issued), None)
         if port is None:
-            yield "none of its ports was given a command"
+            yield "no port got a command"
             return
         message, _ = msi_message(drive.case, function, drive.lines)
         yield from drive.no_interrupt((Register.MSI,), [write.line for write in port.issued], [message] if message else [])
@@ -212,9 +212,9 @@ class Ahci(DeviceModel):
             return
         identified = [command for command in port.last_batch(drive.ram) if command.kind == IDENTIFY]
         if not identified:
-            yield "it was not asked to identify its disk"
+            yield "no IDENTIFY DEVICE was issued"
         elif not _identified(drive.ram.read(identified[-1].data[0]), disk.mib << 20):
-            yield f"IDENTIFY DEVICE did not bring a disk of {disk.mib} MiB to 0x{identified[-1].data[0].start:x}"
+            yield f"IDENTIFY DEVICE data at 0x{identified[-1].data[0].start:x} is not that of a disk of {disk.mib} MiB"
 
 
 def _identified(data: bytes, size: int) -> bool:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Intel's 82574 by its rings (its datasheet, 7.1 and 7.2), read from outside.
+"""Intel's 82574 by its rings (its datasheet, 7.1 and 7.2), without the guest's help.
 
-Where a driver put them comes from the trace, what is in them from guest RAM. QEMU lets nothing into them while bus master is off.
+Their addresses come from the trace, their content from guest RAM. QEMU writes nothing into them while bus master is off.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from witness.trace.events import MmioWrite
 
 E1000E = 0x10D38086
 
-# QEMU's name of the registers (chapter 10), which are their whole BAR.
+# QEMU's name of the registers (chapter 10), which fill their BAR.
 REGION = "e1000e-mmio"
 BAR_MASK = 0x1FFFF
 CTRL = 0x0000
@@ -30,11 +30,11 @@ ICR = 0x00C0
 IMC = 0x00D8
 RCTL, TCTL = 0x0100, 0x0400
 ENABLE = 0x2  # in both
-RX, TX = 0x2800, 0x3800  # where the registers of a ring begin: address, upper address, length, head, tail
+RX, TX = 0x2800, 0x3800  # the registers of a ring: address, upper address, length, head, tail
 LENGTH = 0x08
 TAIL = 0x18
 
-BUFFER_SIZE = 2048  # as RCTL says where it says nothing else
+BUFFER_SIZE = 2048  # RCTL's default
 
 # The legacy formats: address, length, status.
 DESCRIPTOR = struct.Struct("<QHxxBxxx")
@@ -49,7 +49,7 @@ class LegacyDescriptor(NamedTuple):
 
 @dataclass(frozen=True)
 class Ring:
-    """A ring that is enabled."""
+    """An enabled ring."""
 
     bdf: Bdf
     kind: int  # RX or TX
@@ -67,23 +67,23 @@ class Ring:
         return [LegacyDescriptor(*fields) for fields in DESCRIPTOR.iter_unpack(ram.read(self.addresses))]
 
     def waiting(self, ram: Ram) -> list[range]:
-        """The buffers that frames may come into: all but the one at the tail, which is the driver's."""
+        """The buffers for received frames: all but the one at the tail, which is the driver's."""
         posted = (d for i, d in enumerate(self.descriptors(ram)) if i != self.tail and not d.status & DONE)
         return [range(d.address, d.address + BUFFER_SIZE) for d in posted]
 
     def received(self, ram: Ram) -> list[bytes]:
-        """The frames in the buffers that were written to; one that was posted again holds the last."""
+        """The frames in the buffers that were written; a buffer that was posted again holds the last."""
         return [ram.read(range(d.address, d.address + d.length)) for d in self.descriptors(ram) if d.length]
 
     def sent(self, ram: Ram) -> int:
-        """How many frames were written back as sent."""
+        """The number of frames that were written back as sent."""
         if self.wrapped:
-            raise ValueError(f"{self.bdf}: its transmit ring has wrapped, and no longer tells how many frames were sent")
+            raise ValueError(f"{self.bdf}: its transmit ring has wrapped, the number of frames sent is lost")
         return sum(bool(d.status & DONE) for d in self.descriptors(ram))
 
 
 def rings(case: Case, bdf: Bdf, lines: range) -> dict[int, Ring]:
-    """Those that are enabled at the end of these lines, if they were so in them; by their kind."""
+    """The rings that these lines enable and that are enabled at their end, by kind."""
     registers: dict[int, int] = {}
     enabled: dict[int, int] = {}
     wrapped: set[int] = set()
@@ -108,7 +108,7 @@ def rings(case: Case, bdf: Bdf, lines: range) -> dict[int, Ring]:
 
 
 def _resets(write: MmioWrite) -> bool:
-    """The reset proper (10.2.2.1)."""
+    """The reset itself (10.2.2.1)."""
     return is_register(write, REGION, BAR_MASK, CTRL) and bool(write.value & CTRL_RST)
 
 
@@ -120,8 +120,8 @@ class E1000e(NetworkModel):
         return function.u32(0) == E1000E
 
     def effect(self, write: MmioWrite) -> Effect:
-        """Before the reset proper, or after it, interrupts are masked, rings and requests stopped. A handler writes the causes
-        that it has seen, and offers buffers again."""
+        """Before or after the reset itself a driver masks interrupts and stops rings and requests. A handler writes back the
+        causes that it has seen, and offers buffers again."""
         if write.region != REGION:
             return Effect.OTHER
         offset, value = write.address & BAR_MASK, write.value
@@ -129,19 +129,19 @@ class E1000e(NetworkModel):
             return Effect.RESET
         stops = offset in (RCTL, TCTL) and not value & ENABLE or offset == CTRL and value & CTRL_GIO_MASTER_DISABLE
         if offset == IMC or stops:
-            return Effect.QUIET
-        return {ICR: Effect.OFFER, RX + TAIL: Effect.OFFER, TX + TAIL: Effect.START}.get(offset, Effect.OTHER)
+            return Effect.DISABLE
+        return {ICR: Effect.OFFER, RX + TAIL: Effect.OFFER, TX + TAIL: Effect.TRIGGER}.get(offset, Effect.OTHER)
 
     def structures(self, case: Case, function: Function, lines: range) -> list[Extent]:
         return [Extent(f"ring of {ring.bdf}", ring.addresses) for ring in rings(case, function.bdf, lines).values()]
 
     def requests(self, case: Case, function: Function, lines: range, ram: Ram | None) -> list[Request]:
-        """The buffers that frames may come into."""
+        """The buffers for received frames."""
         ring = rings(case, function.bdf, lines).get(RX)
         return [Request((Landing(buffer, None),), gated=True) for buffer in ring.waiting(ram)] if ring and ram else []
 
     def unfinished(self, case: Case, function: Function, lines: range, before: Ram, after: Ram) -> int:
-        """The one frame that came since: buffers wait for frames as long as they are there."""
+        """The one frame that came since: free buffers always wait for frames."""
         ring = rings(case, function.bdf, lines).get(RX)
         return int(ring is not None and ring.received(before) == ring.received(after))
 
@@ -149,7 +149,7 @@ class E1000e(NetworkModel):
         return self.effect(write) is Effect.OFFER and interrupted(case, function, since_last_but_one(case, function.bdf, write))
 
     def not_driven(self, drive: Drive) -> Iterator[str]:
-        """What came in is for the rule about frames."""
+        """Received frames are judged by the rule about frames."""
         found = rings(drive.case, drive.function.bdf, drive.lines)
         if not {RX, TX} <= found.keys():
             yield "its rings were not enabled"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """QEMU's edu (its docs/specs/edu.txt): interrupts at a write, DMA that takes 100 ms of the machine's time. It has no reset.
 
-QEMU asks for bus master when the transfer ends: with it off, nothing lands.
+QEMU tests bus master when the transfer ends: with it off, nothing lands.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Callable, Iterator
 
 from witness.devices.model import (
-    BESIDE, NOWHERE, DeviceModel, Drive, Effect, Extent, Landing, Load, RegisterNames, Request, Reset, is_register,
+    COMPARED, VARIES, DeviceModel, Drive, Effect, Extent, Landing, Load, RegisterNames, Request, Reset, is_register,
 )  # fmt: skip
 from witness.evidence.case import Case
 from witness.evidence.interrupts import msi_message
@@ -34,7 +34,7 @@ DMA_RUN = 0x1
 DMA_TO_RAM = 0x2
 DMA_IRQ = 0x4
 
-# What the driver lays where a transfer is to come.
+# The driver's pattern in the target of a transfer.
 ARMED = 0xA5
 
 
@@ -70,7 +70,7 @@ def all_dmas(case: Case, lines: range) -> list[Dma]:
 
 
 def in_flight(case: Case, function: Function, lines: range) -> list[Dma]:
-    """The last transfer, if it has not sent its message. One that would send none is no load: nothing tells whether it has
+    """The last transfer, if it has not sent its message. One without a message is not counted: nothing shows whether it has
     ended."""
     last = dmas(case, function.bdf, lines)[-1:]
     message = function.msi_message if Register.MSI in function.offsets else None
@@ -87,10 +87,10 @@ class Edu(DeviceModel):
     load = Load.ANY
     regions, mask = (REGION,), BAR_MASK
     registers: RegisterNames = {
-        IRQ_RAISE: ("interrupt raise", {0x001: "ours"}),
-        IRQ_ACK: ("interrupt acknowledge", {0x001: "ours", 0x100: "DMA"}),
-        DMA_SOURCE: ("DMA source", NOWHERE), DMA_TARGET: ("DMA destination", NOWHERE),
-        DMA_COUNT: ("DMA count", BESIDE), DMA_COMMAND: ("DMA command", {0x5: "to edu", 0x7: "to RAM"}),
+        IRQ_RAISE: ("interrupt raise", {0x001: "driver"}),
+        IRQ_ACK: ("interrupt acknowledge", {0x001: "driver", 0x100: "DMA"}),
+        DMA_SOURCE: ("DMA source", VARIES), DMA_TARGET: ("DMA destination", VARIES),
+        DMA_COUNT: ("DMA count", COMPARED), DMA_COMMAND: ("DMA command", {0x5: "to edu", 0x7: "to RAM"}),
     }  # fmt: skip
 
     def matches(self, function: Function) -> bool:
@@ -98,7 +98,7 @@ class Edu(DeviceModel):
 
     def effect(self, write: MmioWrite) -> Effect:
         if is_register(write, REGION, BAR_MASK, IRQ_RAISE):
-            return Effect.START
+            return Effect.TRIGGER
         return Effect.ACKNOWLEDGE if is_register(write, REGION, BAR_MASK, IRQ_ACK) else Effect.OTHER
 
     def busy(self, register: Callable[[int, int], int]) -> bool:
@@ -128,10 +128,10 @@ class Edu(DeviceModel):
     def not_driven(self, drive: Drive) -> Iterator[str]:
         case, function, lines, bdf = drive.case, drive.function, drive.lines, drive.function.bdf
         message, since = msi_message(case, function, lines)
-        raised = [write.line for write in drive.writes(REGION) if self.effect(write) is Effect.START]
+        raised = [write.line for write in drive.writes(REGION) if self.effect(write) is Effect.TRIGGER]
         by_line = [line for line in raised if not case.history.value(bdf, Register.MSI, line) & ENABLE[Register.MSI]]
-        if function.interrupt_line is not None and not drive.line_taken(by_line):
-            yield "no INTx raised, taken and lowered"
+        if function.interrupt_line is not None and not drive.line_handled(by_line):
+            yield "no INTx raised, handled and lowered"
         if message is None:
             yield "no MSI message was programmed"
             return
@@ -141,15 +141,15 @@ class Edu(DeviceModel):
             line for line, until in pairwise([*triggers, lines.stop]) if drive.sent(Register.MSI, {message}, range(line, until))
         }
         if not answered.intersection(raised):
-            yield "no MSI of its own after it was told to raise one"
+            yield "no MSI of its own after a write that raises one"
         yield from self._out_and_back([dma for dma in started if dma.line in answered], drive.ram if drive.last else None)
 
     def _out_and_back(self, ended: list[Dma], ram: Ram | None) -> Iterator[str]:
         out = [dma for dma in ended if not dma.to_ram]
         back = [dma for dma in ended if dma.to_ram and out and dma.line > out[0].line]
         if not out or not back:
-            yield f"no DMA {'back' if out else 'out'} that told of its end"
+            yield f"no DMA {'back' if out else 'out'} that reported its end"
         elif ram:
-            sent, came = ram.read(out[-1].source), ram.read(back[-1].target)
-            if sent != came or len(set(sent)) < 2:
-                yield f"the DMA back to 0x{back[-1].target.start:x} did not bring what went out"
+            sent, received = ram.read(out[-1].source), ram.read(back[-1].target)
+            if sent != received or len(set(sent)) < 2:
+                yield f"the data of the DMA back to 0x{back[-1].target.start:x} differs from what went out"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""NVMe controllers by their admin queues (NVM Express Base Specification 2.0, 3.3), read from outside.
+"""NVMe controllers by their admin queues (NVM Express Base Specification 2.0, 3.3), without the guest's help.
 
-Where a driver put them comes from the trace, what is in them from guest RAM.
+Their addresses come from the trace, their content from guest RAM.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from witness.pci.topology import Bdf, Function
 from witness.trace.events import MmioWrite
 
 NVME_CLASS = 0x010802  # mass storage, non-volatile memory, NVM Express
-VF_VENDOR = 0xFFFF  # what a virtual function says
+VF_VENDOR = 0xFFFF  # of a virtual function
 
-# QEMU's name of the registers and the doorbells (3.1.3), which begin with their BAR.
+# QEMU's name of the registers and the doorbells (3.1.3), which are at the start of their BAR.
 REGION = "nvme"
 BAR_MASK = 0x1FFF
 CC = 0x14
@@ -48,7 +48,7 @@ class AdminCommand(NamedTuple):
 
 @dataclass(frozen=True)
 class Admin:
-    """The admin queues of a controller that is enabled."""
+    """The admin queues of an enabled controller."""
 
     bdf: Bdf
     enabled: int  # trace line
@@ -63,15 +63,15 @@ class Admin:
         return [range(start, start + size) for start, size in zip((self.submission, self.completion), sizes)]
 
     def commands(self, ram: Ram) -> list[AdminCommand]:
-        """Those that were submitted since it was enabled."""
+        """The commands that were submitted since the controller was enabled."""
         tails = [write.value for write in self.doorbells]
         if tails != sorted(tails):
-            raise ValueError(f"{self.bdf}: its admin queue has wrapped, and no longer holds every command")
+            raise ValueError(f"{self.bdf}: its admin queue has wrapped, earlier commands are lost")
         starts = range(self.submission, self.submission + COMMAND.size * max(tails, default=0), COMMAND.size)
         return [AdminCommand(*COMMAND.unpack(ram.read(range(at, at + COMMAND.size)))) for at in starts]
 
     def completed(self, ram: Ram) -> dict[int, int]:
-        """The status of each completed command, by its number. Of a queue that has not wrapped."""
+        """The status of each completed command, by command ID, of a queue that has not wrapped."""
         found = {}
         for at in range(self.completion, self.completion + COMPLETION.size * self.sizes[1], COMPLETION.size):
             id, status = COMPLETION.unpack(ram.read(range(at, at + COMPLETION.size)))
@@ -86,8 +86,8 @@ class Admin:
 
 
 def admin(case: Case, bdf: Bdf, lines: range) -> Admin | None:
-    """Of a controller that is enabled at the end of these lines, if it was so in them. CC written again while it is enabled leaves
-    it as it is."""
+    """The queues, if these lines enable the controller and it is enabled at their end. A write to CC while it is enabled does not
+    enable it anew."""
     registers: dict[int, int] = {}
     enabled = 0
     doorbells: list[MmioWrite] = []
@@ -114,17 +114,17 @@ class Nvme(DeviceModel):
         return function.class_code == NVME_CLASS and function.vendor != VF_VENDOR
 
     def effect(self, write: MmioWrite) -> Effect:
-        """CC.EN off is a reset (3.7.2)."""
+        """Clearing CC.EN is a reset (3.7.2)."""
         if is_register(write, REGION, BAR_MASK, CC) and not write.value & CC_EN:
             return Effect.RESET
-        return Effect.START if is_register(write, REGION, BAR_MASK, DOORBELL) else Effect.OTHER
+        return Effect.TRIGGER if is_register(write, REGION, BAR_MASK, DOORBELL) else Effect.OTHER
 
     def structures(self, case: Case, function: Function, lines: range) -> list[Extent]:
         found = admin(case, function.bdf, lines)
         return [Extent(f"admin queue of {function.bdf}", part) for part in found.addresses] if found else []
 
     def requests(self, case: Case, function: Function, lines: range, ram: Ram | None) -> list[Request]:
-        """An Asynchronous Event Request waits until something happens; it writes nothing then but its completion."""
+        """An Asynchronous Event Request waits for an event; then it writes nothing but its completion."""
         found = admin(case, function.bdf, lines)
         commands = found.in_flight(ram) if found and ram else []
         return [Request((), gated=True, taken=command.opcode == ASYNC_EVENT) for command in commands]
@@ -146,4 +146,4 @@ class Nvme(DeviceModel):
         if not identified:
             yield "no Identify was completed"
         elif drive.ram.u16(identified[-1].data) != function.vendor:
-            yield f"Identify did not bring its vendor ID to 0x{identified[-1].data:x}"
+            yield f"Identify data at 0x{identified[-1].data:x} does not hold its vendor ID"

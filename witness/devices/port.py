@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Hot-plug capable PCI Express ports: each write to Slot Control is a command, and the port tells of its end (PCIe 6.7.3.2)."""
+"""Hot-plug capable PCI Express ports: each write to Slot Control is a command, whose completion the port reports (PCIe 6.7.3.2)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from witness.pci.registers import PCI_EXP_SLTCTL_CCIE, PCI_EXP_SLTCTL_HPIE, Regi
 from witness.pci.topology import Function
 from witness.trace.events import ConfigWrite, MmioWrite
 
-# What a port that listens to its slot is told with each command.
+# The bits that a driver which handles slot events sets with each command.
 SLOT_EVENTS = PCI_EXP_SLTCTL_CCIE | PCI_EXP_SLTCTL_HPIE
 
 
@@ -29,7 +29,7 @@ class Port(DeviceModel):
         return Effect.OTHER
 
     def may_interrupt(self, case: Case, function: Function, line: int) -> bool:
-        """Its events are off but while the port is driven, and come by messages then."""
+        """Its events are enabled only while the port is driven, and then come by messages."""
         return False
 
     def not_driven(self, drive: Drive) -> Iterator[str]:
@@ -38,7 +38,7 @@ class Port(DeviceModel):
         writes = [w for w in case.within(ConfigWrite, lines) if (w.bdf, w.offset) == (function.bdf, function.slot.start)]
         commands = [w.line for w in writes if w.value & SLOT_EVENTS == SLOT_EVENTS]
         if not commands:
-            yield "its slot was given no command whose end it tells of"
+            yield "its slot got no command whose completion it reports"
         own = own_messages(case, function, lines)
         for line, until in pairwise([*commands, lines.stop]):
             if not drive.sent(by, own, range(line, until)):

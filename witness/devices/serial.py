@@ -13,7 +13,7 @@ from witness.trace.events import MmioWrite
 
 PCI_SERIAL = 0x00021B36
 
-# QEMU's name of the ports, COM1's among them; they begin with their BAR.
+# QEMU's name of the ports, also of COM1's; they are at the start of their BAR.
 REGION = "serial"
 BAR_MASK = 0x7
 TX = 0
@@ -27,7 +27,7 @@ LCR_DLAB = 0x80  # TX and IER are the divisor
 
 
 def _outside_divisor(writes: Iterable[MmioWrite]) -> Iterator[tuple[int, int]]:
-    """Register and value of the writes to one UART that reach no divisor."""
+    """Register and value of the writes to one UART that do not reach the divisor."""
     divisor = False
     for write in writes:
         register = write.address & BAR_MASK
@@ -38,7 +38,7 @@ def _outside_divisor(writes: Iterable[MmioWrite]) -> Iterator[tuple[int, int]]:
 
 
 def sent(writes: Iterable[MmioWrite]) -> bytes:
-    """What these writes to one UART have it send."""
+    """The bytes that these writes to one UART send."""
     return bytes(value for register, value in _outside_divisor(writes) if register == TX)
 
 
@@ -57,30 +57,30 @@ class Serial(DeviceModel):
         return function.u32(0) == PCI_SERIAL
 
     def effect(self, write: MmioWrite) -> Effect:
-        """The FIFOs are emptied last, when IER is where it belongs, and no interrupt enabled."""
+        """A reset clears the FIFOs last, after DLAB is clear and no interrupt is enabled."""
         if not is_register(write, REGION, BAR_MASK, FCR, LCR, IER):
             return Effect.OTHER
-        quiet = dict.fromkeys(((LCR, LCR_8N1), (IER, 0)), Effect.QUIET)
-        effects = quiet | {(FCR, FCR_CLEAR): Effect.RESET, (IER, IER_THRI): Effect.START}
+        disabling = dict.fromkeys(((LCR, LCR_8N1), (IER, 0)), Effect.DISABLE)
+        effects = disabling | {(FCR, FCR_CLEAR): Effect.RESET, (IER, IER_THRI): Effect.TRIGGER}
         return effects.get((write.address & BAR_MASK, write.value), Effect.OTHER)
 
     def may_interrupt(self, case: Case, function: Function, line: int) -> bool:
         return interrupt_enabled(case.writes_to(function.bdf, range(line), REGION))
 
     def allowed_while_leaving(self, case: Case, function: Function, write: MmioWrite) -> bool:
-        """A console's last line: before the policy takes bus master from it, not after."""
+        """A console's last line, before the policy clears its bus master."""
         return bool(case.history.value(function.bdf, Register.COMMAND, write.line) & PCI_COMMAND_MASTER)
 
     def not_driven(self, drive: Drive) -> Iterator[str]:
         if drive.function.interrupt_line is None:
             return
         writes = drive.writes(REGION)
-        if not drive.line_taken([write.line for write in writes if self.effect(write) is Effect.START]):
-            yield "no INTx raised, taken and lowered"
+        if not drive.line_handled([write.line for write in writes if self.effect(write) is Effect.TRIGGER]):
+            yield "no INTx raised, handled and lowered"
         text = sent(writes)
         if not text:
-            yield "nothing was given to it to send"
+            yield "it got nothing to send"
         run = drive.case.run
         port = next((s for s in run.machine.serials if Bdf(0, s.slot, 0) == drive.function.bdf), None)
         if port and text not in port.file(run.directory).read_bytes():
-            yield f"{port.name} did not get the {len(text)} bytes that were given to it"
+            yield f"{port.name} does not hold the {len(text)} bytes that it got to send"

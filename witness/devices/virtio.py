@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Iterator, NamedTuple
 
 from witness.devices.model import (
-    BESIDE, NOWHERE, TELLING, DeviceModel, Drive, Effect, Extent, Landing, Load, NetworkModel, RegisterNames, Request,
+    COMPARED, MEANING, VARIES, DeviceModel, Drive, Effect, Extent, Landing, Load, NetworkModel, RegisterNames, Request,
     since_last_but_one, wide,
 )  # fmt: skip
 from witness.evidence.case import Case
@@ -36,16 +36,16 @@ QUEUE_ENABLE = 28
 DRIVER_OK = 0x04  # in the status
 QUEUE_ADDRESSES = (32, 40, 48)  # descriptor table, available ring, used ring; low half, then high half
 
-# What the device offers where the driver does not choose (QEMU 7.2, queue-size of virtio-blk and virtio-net).
+# The device's default (QEMU 7.2, queue-size of virtio-blk and virtio-net).
 DEFAULT_SIZE = 256
 
 # QEMU's names of the devices, and virtio-net's queues (5.1.2). A frame follows a header (5.1.6, num_buffers included).
 BLK, NET, RNG = "virtio-blk", "virtio-net", "virtio-rng"
 NET_RX, NET_TX = 0, 1
 NET_HEADER = 12
-NET_NOTIFY = "virtio-pci-notify-virtio-net"  # the region that a driver tells of buffers in
+NET_NOTIFY = "virtio-pci-notify-virtio-net"  # the region of the driver's notifications
 
-# What the driver leaves in a buffer that entropy is to come into.
+# The driver's pattern in a buffer for entropy.
 RNG_CANARY = 0x5C
 
 DESC = struct.Struct("<QIHH")
@@ -95,7 +95,7 @@ class DiskRequest:
 
     kind: int
     sector: int
-    data: Chain  # that the device writes
+    data: Chain  # written by the device
     status: Descriptor
 
     @classmethod
@@ -105,7 +105,7 @@ class DiskRequest:
         return cls(kind, sector, data, status)
 
     def landings(self, disk: bytes | None) -> list[Landing]:
-        """What it may change: its data, to what the disk holds, where that is known, and its status byte."""
+        """What it may change: its data, to the disk's content where that is known, and its status byte."""
         found, position = [Landing(self.status.addresses, BLK_OK)], self.sector * SECTOR
         for descriptor in self.data if self.kind == BLK_IN else []:
             content = None if disk is None else disk[position:][: descriptor.length]
@@ -113,8 +113,8 @@ class DiskRequest:
             position += descriptor.length
         return found
 
-    def brought(self, ram: Ram, disk: bytes) -> bool:
-        """Whether a read's buffer holds what the disk does, and its status says so."""
+    def succeeded(self, ram: Ram, disk: bytes) -> bool:
+        """Whether it is a read, its status is OK, and its buffer holds the disk's content."""
         data = [landing for landing in self.landings(disk) if len(landing.addresses) > 1]
         status = ram.read(self.status.addresses)
         return self.kind == BLK_IN and status == BLK_OK and bool(data) and all(landing.landed(ram) for landing in data)
@@ -126,7 +126,7 @@ def common_writes(case: Case, bdf: Bdf, lines: range) -> Iterator[tuple[int, Mmi
 
 
 def queues(case: Case, bdf: Bdf, lines: range) -> list[Queue]:
-    """The queues that are set up at the end of these lines. A reset (status 0) forgets them."""
+    """The queues that are enabled at the end of these lines. A reset (status 0) disables them."""
     selected = 0
     fields: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
     for offset, write in common_writes(case, bdf, lines):
@@ -147,9 +147,9 @@ def queues(case: Case, bdf: Bdf, lines: range) -> list[Queue]:
 
 
 def in_flight(queue: Queue, ram: Ram) -> list[Chain]:
-    """The requests that were made available and are not used, each as its chain of descriptors.
+    """The requests that are available and not used, each as its chain of descriptors.
 
-    A ring shows its last `size` entries, and requests may complete out of order. Pairing the visible halves is exact
+    A ring holds its last `size` entries, and requests may complete out of order. Pairing the two rings is exact
     unless a request overtook more than a whole ring of others; that is refused, not guessed.
     """
     available, used = ram.u16(queue.available + 2), ram.u16(queue.used + 2)
@@ -157,17 +157,17 @@ def in_flight(queue: Queue, ram: Ram) -> list[Chain]:
     heads = Counter(ram.u16(queue.available + 4 + 2 * (i % queue.size)) for i in range(begin, available))
     heads.subtract(ram.u16(queue.used + 4 + 8 * (i % queue.size)) for i in range(begin, used))
     if any(count not in (0, 1) for count in heads.values()):
-        raise ValueError(f"{queue.bdf}: the rings do not tell which requests are in flight")
+        raise ValueError(f"{queue.bdf}: the rings do not show which requests are in flight")
     return [list(_chain(queue, ram, head)) for head, count in heads.items() if count]
 
 
 def anything(chain: Chain) -> list[Landing]:
-    """What a device may change whose data come from outside: frames, entropy."""
+    """What a device may change with data from outside: frames, entropy."""
     return [Landing(descriptor.addresses, None) for descriptor in chain if descriptor.flags & DESC_WRITE]
 
 
 def returned(queue: Queue, ram: Ram) -> list[tuple[Chain, int]]:
-    """The chains that the used ring shows, in order, and the bytes written to each. Old chains may be overwritten."""
+    """The chains in the used ring, in order, and the number of bytes written to each. Old chains may be overwritten."""
     used = ram.u16(queue.used + 2)
     found = []
     for i in range(max(0, used - queue.size), used):
@@ -178,12 +178,12 @@ def returned(queue: Queue, ram: Ram) -> list[tuple[Chain, int]]:
 
 
 def written(chain: Chain, length: int, ram: Ram) -> bytes:
-    """What the device brought with a chain."""
+    """The data that the device wrote with a chain."""
     return b"".join(ram.read(landing.addresses) for landing in anything(chain))[:length]
 
 
 def last_batch(queue: Queue, ram: Ram) -> int:
-    """How many requests were made available together at last, at most: the newest entries that share no descriptor."""
+    """At most how many requests were made available together last: the newest entries that share no descriptor."""
     available = ram.u16(queue.available + 2)
     heads: set[int] = set()
     for i in reversed(range(max(0, available - queue.size), available)):
@@ -196,7 +196,7 @@ def last_batch(queue: Queue, ram: Ram) -> int:
 
 def _chain(queue: Queue, ram: Ram, head: int) -> Iterator[Descriptor]:
     table, index = queue.descriptors, head
-    for _ in range(queue.size):  # a chain that loops is the guest's fault, not ours to follow
+    for _ in range(queue.size):  # a chain may loop
         at = table + DESC.size * index
         descriptor = Descriptor(*DESC.unpack(ram.read(range(at, at + DESC.size))))
         if descriptor.flags & DESC_INDIRECT:
@@ -208,20 +208,20 @@ def _chain(queue: Queue, ram: Ram, head: int) -> Iterator[Descriptor]:
 
 
 class Virtio(DeviceModel):
-    """What the three have in common."""
+    """Common to the three."""
 
     regions, mask = (COMMON_REGION,), COMMON_MASK
     identities: tuple[int, int]  # modern, transitional
     registers: RegisterNames = {  # 4.1.4.3
-        0x00: ("device_feature_select", TELLING), 0x08: ("driver_feature_select", TELLING), 0x0C: ("driver_feature", BESIDE),
-        0x10: ("config_msix_vector", BESIDE),
+        0x00: ("device_feature_select", MEANING), 0x08: ("driver_feature_select", MEANING), 0x0C: ("driver_feature", COMPARED),
+        0x10: ("config_msix_vector", COMPARED),
         DEVICE_STATUS: (
             "device_status", {0x00: "reset", 0x01: "ACKNOWLEDGE", 0x03: "DRIVER", 0x0B: "FEATURES_OK", 0x0F: "DRIVER_OK"}
         ),
-        QUEUE_SELECT: ("queue_select", TELLING), QUEUE_SIZE: ("queue_size", BESIDE), QUEUE_VECTOR: ("queue_msix_vector", BESIDE),
-        QUEUE_ENABLE: ("queue_enable", TELLING), 0x20: ("queue_desc", NOWHERE), 0x24: ("queue_desc, upper half", NOWHERE),
-        0x28: ("queue_driver", NOWHERE), 0x2C: ("queue_driver, upper half", NOWHERE), 0x30: ("queue_device", NOWHERE),
-        0x34: ("queue_device, upper half", NOWHERE),
+        QUEUE_SELECT: ("queue_select", MEANING), QUEUE_SIZE: ("queue_size", COMPARED),
+        QUEUE_VECTOR: ("queue_msix_vector", COMPARED), QUEUE_ENABLE: ("queue_enable", MEANING),
+        0x20: ("queue_desc", VARIES), 0x24: ("queue_desc, upper half", VARIES), 0x28: ("queue_driver", VARIES),
+        0x2C: ("queue_driver, upper half", VARIES), 0x30: ("queue_device", VARIES), 0x34: ("queue_device, upper half", VARIES),
     }  # fmt: skip
 
     def matches(self, function: Function) -> bool:
@@ -230,7 +230,7 @@ class Virtio(DeviceModel):
     def effect(self, write: MmioWrite) -> Effect:
         if not write.region.startswith(COMMON_REGION) or write.address & COMMON_MASK != DEVICE_STATUS:
             return Effect.OTHER
-        return Effect.START if write.value else Effect.RESET
+        return Effect.TRIGGER if write.value else Effect.RESET
 
     def structures(self, case: Case, function: Function, lines: range) -> list[Extent]:
         found = queues(case, function.bdf, lines)
@@ -243,23 +243,23 @@ class Virtio(DeviceModel):
         return [self.request(case, function, chain, ram) for queue in found for chain in in_flight(queue, ram)]
 
     def request(self, case: Case, function: Function, chain: Chain, ram: Ram) -> Request:
-        """What comes from outside waits for a buffer; where there is none to write to, nothing waits."""
+        """A request without a buffer to write waits for nothing."""
         landings = tuple(anything(chain))
         return Request(landings, gated=False, taken=bool(landings))
 
     def has_traffic(self, drive: Drive, queue: Queue) -> bool:
-        """Whether a request of this queue must have come back."""
+        """Whether a request of this queue must have been returned."""
         return True
 
-    def brought(self, drive: Drive, queue: Queue, ram: Ram) -> Iterator[str]:
-        """What the last image's requests must have left in RAM, and have not; the rule about frames looks into frames."""
+    def not_brought(self, drive: Drive, queue: Queue, ram: Ram) -> Iterator[str]:
+        """The results of the last image's requests that are missing in RAM; frames are for the rule about frames."""
         yield from ()
 
     def not_driven(self, drive: Drive) -> Iterator[str]:
         case, bdf = drive.case, drive.function.bdf
         ready = [w.line for at, w in common_writes(case, bdf, drive.lines) if at == DEVICE_STATUS and w.value & DRIVER_OK]
         if not ready:
-            yield "its driver was never ready"
+            yield "its driver never set DRIVER_OK"
             return
         busy = [queue for queue in queues(case, bdf, drive.lines) if self.has_traffic(drive, queue)]
         if not busy:
@@ -275,7 +275,7 @@ class Virtio(DeviceModel):
             if not returned(queue, drive.ram):
                 yield f"no request was returned in queue {queue.index}"
             elif drive.last:
-                yield from self.brought(drive, queue, drive.ram)
+                yield from self.not_brought(drive, queue, drive.ram)
 
 
 class VirtioBlk(Virtio):
@@ -284,16 +284,16 @@ class VirtioBlk(Virtio):
     identities = 0x10421AF4, 0x10011AF4
 
     def request(self, case: Case, function: Function, chain: Chain, ram: Ram) -> Request:
-        """QEMU stops a machine only when its block I/O is done: what the disk had taken has landed by the time that the jump is
-        looked at. A request that merely lies in the ring brings nothing."""
+        """QEMU stops a machine only when its block I/O is done: at the jump, what the disk had taken has landed. A request that is
+        only in the ring changes nothing."""
         landings = tuple(DiskRequest.of(chain, ram).landings(_content(case, function.bdf)))
         return Request(landings, gated=False, taken=all(landing.landed(ram) for landing in landings))
 
-    def brought(self, drive: Drive, queue: Queue, ram: Ram) -> Iterator[str]:
+    def not_brought(self, drive: Drive, queue: Queue, ram: Ram) -> Iterator[str]:
         content = _content(drive.case, queue.bdf)
         requests = (DiskRequest.of(chain, ram) for chain, _ in returned(queue, ram))
-        if content and not any(request.brought(ram, content) for request in requests):
-            yield "no returned read brought what its disk holds"
+        if content and not any(request.succeeded(ram, content) for request in requests):
+            yield "no returned read holds its disk's content"
 
 
 class VirtioNet(Virtio, NetworkModel):
@@ -304,7 +304,7 @@ class VirtioNet(Virtio, NetworkModel):
         return Effect.OFFER if write.region == NET_NOTIFY else super().effect(write)
 
     def unfinished(self, case: Case, function: Function, lines: range, before: Ram, after: Ram) -> int:
-        """The one frame that came since: buffers wait for frames as long as they are there."""
+        """The one frame that came since: free buffers always wait for frames."""
         receiving = [queue for queue in queues(case, function.bdf, lines) if queue.index == NET_RX]
         return sum(before.u16(queue.used + 2) == after.u16(queue.used + 2) for queue in receiving)
 
@@ -312,7 +312,7 @@ class VirtioNet(Virtio, NetworkModel):
         return self.effect(write) is Effect.OFFER and interrupted(case, function, since_last_but_one(case, function.bdf, write))
 
     def has_traffic(self, drive: Drive, queue: Queue) -> bool:
-        """Where nobody answers, no frame comes in; where the network is none of ours, nobody knows."""
+        """Frames are received only where the peer of this run has sent some."""
         nic = next((n for n in drive.case.run.machine.nics if Bdf(0, n.slot, 0) == queue.bdf), None)
         return queue.index != NET_RX or nic is not None and bool(sent_by_peer(nic, drive.case.run.directory))
 
@@ -330,12 +330,12 @@ class VirtioRng(Virtio):
     kind = RNG
     identities = 0x10441AF4, 0x10051AF4
 
-    def brought(self, drive: Drive, queue: Queue, ram: Ram) -> Iterator[str]:
+    def not_brought(self, drive: Drive, queue: Queue, ram: Ram) -> Iterator[str]:
         if not any(set(written(chain, length, ram)) - {RNG_CANARY} for chain, length in returned(queue, ram)):
-            yield "no returned request brought anything"
+            yield "no returned request holds entropy"
 
 
 def _content(case: Case, bdf: Bdf) -> bytes | None:
-    """Of the disk that the machine's description has there."""
+    """The content of the machine's disk at this address."""
     disk = next((d for d in case.run.machine.disks if Bdf(0, d.slot, 0) == bdf), None)
     return disk.file(case.run.directory).read_bytes() if disk else None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Everything a judge may look at, derived once from a run's record."""
+"""All evidence of one run, derived once from its record."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from witness.trace.state import Bars, Change, History, written
 E = TypeVar("E")
 
 
-# The UART's scratch register: the first device that an image of ours touches (lib/console.c).
+# The UART's scratch register: the first device access of an image of ours (lib/console.c).
 SCRATCH, SCRATCH_VALUE = 0x3FF, 0x5A
 
 
@@ -27,14 +27,14 @@ def shows_entry(write: MmioWrite) -> bool:
     return write.region == "serial" and (write.address, write.value) == (SCRATCH, SCRATCH_VALUE)
 
 
-def lets_messages_out(change: Change) -> bool:
+def enables_messages(change: Change) -> bool:
     unmasked = change.register is Register.MSIX and change.cleared & PCI_MSIX_FLAGS_MASKALL and change.new & ENABLE[Register.MSIX]
     return change.msi_enabled or bool(unmasked)
 
 
 @dataclass(frozen=True)
 class Before:
-    """What the events before a part of a trace have left, and the number of the first hand-off in that part."""
+    """State before a part of a trace, and the number of the first handoff in that part."""
 
     topology: Topology
     registers: dict[tuple[Bdf, Register], int]
@@ -43,7 +43,7 @@ class Before:
 
 
 class Case:
-    """A run; or those of its events that follow on what was before them."""
+    """A run; or a part of its events, with the state before them."""
 
     def __init__(self, run: Run, events: Sequence[Event] | None = None, before: Before | None = None) -> None:
         self.run = run
@@ -60,7 +60,7 @@ class Case:
             self.entry_lines = dict(self._entries(stops, shown))
 
     def _entries(self, stops: Sequence[int], shown: Sequence[int]) -> Iterator[tuple[str, int]]:
-        """Where each image was entered: where the machine was stopped for it, or where the image shows that it is there."""
+        """Where each image was entered: the stop at its breakpoint, or its write to the scratch register."""
         for number, entry in enumerate(self.run.entries):
             lines, index = (shown, number) if entry.stop is None else (stops, entry.stop)
             if index < len(lines):
@@ -72,9 +72,8 @@ class Case:
 
     @cached_property
     def topology(self) -> Topology:
-        """As it was when the last image was entered: bus numbers do not change after firmware. What was gone by then is as first
-        found it and the writes since have left it.
-        """
+        """As it was when the last image was entered: bus numbers do not change after firmware. A function that did not respond any
+        more is as first found it and later writes have left it."""
         if self.before:
             return self.before.topology
         if not self.run.entries:
@@ -113,10 +112,10 @@ class Case:
 
     @cached_property
     def handed_over(self) -> list[Hop]:
-        """The hand-offs. A policy that leaves bus master on does not mark them; its first is known by the stop at the jump.
+        """The handoffs. A policy that leaves bus master on does not mark them; its first is known by the stop at the jump.
 
-        Its window ends where a device is written to again, or is given bus master or messages: startup is over, a driver
-        resets what it found running.
+        Its window ends where a device is written to again, or its bus master or messages are enabled: startup is over, a
+        driver resets a device that was running.
         """
         jump = self.entry_lines.get(self.next.name) if self.next else None
         if self.shutdown not in KEEPING_MASTER or jump is None:
@@ -127,10 +126,10 @@ class Case:
         return [Hop(1, range(self._first_clear(jump), jump), range(jump, driven), range(driven, rest.stop))]
 
     def _first_clear(self, jump: int) -> int:
-        """Of those that nothing was set after before the jump."""
+        """The first clear after which nothing was set again before the jump."""
         first = jump
         for change in reversed(self.changes(range(jump))):
-            if change.master_set or lets_messages_out(change):
+            if change.master_set or enables_messages(change):
                 break
             if change.master_cleared or change.msi_disabled:
                 first = change.line
@@ -143,11 +142,11 @@ class Case:
 
     @property
     def next(self) -> Entry | None:
-        """The image that the head of the chain hands over to, at the jump."""
+        """The image after the head of the chain, at the jump."""
         return self.run.entries[1] if len(self.run.entries) > 1 else None
 
     def within(self, kind: type[E], lines: range) -> Iterator[E]:
-        """The events of a kind in these lines. Most lines are nobody's business: found by bisection."""
+        """The events of a kind in these lines, found by bisection."""
         start = bisect_left(self.events, lines.start, key=lambda event: event.line)
         stop = bisect_left(self.events, lines.stop, key=lambda event: event.line)
         return (event for event in self.events[start:stop] if isinstance(event, kind))
@@ -162,15 +161,14 @@ class Case:
         """Where the image that hands over was entered; 0 where that is not known."""
         return max((line for line in self.entry_lines.values() if line < hop.out.start), default=0)
 
-    def quiet_from(self, hop: Hop) -> int:
-        """Where the out phase really begins: after the last sign of driving a device before the first clear.
+    def shutdown_start(self, hop: Hop) -> int:
+        """Where the out phase really begins: after a driver's last access before the first clear.
 
-        That is a write into a BAR or to a port's slot, or messages being enabled or unmasked. From there on the outgoing
-        kernel has nothing left to do to a function but what the policy says: a write one line before the clear must not
-        hide behind the clock.
+        That is a write into a BAR or to a port's slot, or one that enables or unmasks messages. After it the outgoing
+        kernel may do to a function only what the policy does: a wrong write one line before the clear must be seen, too.
         """
         begin = self.begin(hop)
-        enabled = max((c.line for c in self.changes(range(begin, hop.out.start)) if lets_messages_out(c)), default=begin)
+        enabled = max((c.line for c in self.changes(range(begin, hop.out.start)) if enables_messages(c)), default=begin)
         before = bisect_left(self.events, hop.out.start, key=lambda event: event.line)
         for event in reversed(self.events[:before]):
             if event.line < enabled:
@@ -199,15 +197,15 @@ class Case:
         return found
 
     def device_writes(self, lines: range) -> list[MmioWrite]:
-        """Writes into any function's BAR. Each verdict asks: who owns an address is found out once."""
+        """Writes into any function's BAR. The owner of an address is looked up once for all verdicts."""
         return _part(self._device_writes, lines)
 
     def owner(self, write: MmioWrite) -> Bdf | None:
-        """The function whose BAR it goes into."""
+        """The function whose BAR it reaches."""
         return self.bars.owner(write.address, write.line)
 
     def writes_to(self, bdf: Bdf, lines: range, region: str = "") -> list[MmioWrite]:
-        """Those into one function's BARs; of QEMU's region of this name alone, where one is given."""
+        """Writes into one function's BARs; only those to QEMU's region of this name, where one is given."""
         return [write for write in _part(self._writes_by_owner.get(bdf, []), lines) if region in ("", write.region)]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The guest's testimony: its log lines, as far as the witness cross-examines them."""
+"""The guest's log: the lines that the witness checks against the trace."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _NOBODY_CARED = re.compile(r"irq \d+: nobody cared")
 
 
 @dataclass(frozen=True)
-class ToldChange:
-    """A register change, as the guest tells it."""
+class LoggedChange:
+    """A register change, as the guest's log has it."""
 
     bdf: Bdf
     register: Register
@@ -37,22 +37,22 @@ class ToldChange:
         return f"{self.bdf} {self.register.value} 0x{self.old:04x} -> 0x{self.new:04x}"
 
 
-def changes(log: Iterable[str]) -> list[ToldChange]:
+def changes(log: Iterable[str]) -> list[LoggedChange]:
     return [
-        ToldChange(Bdf.parse(m["bdf"]), Register(m["register"]), int(m["old"], 16), int(m["new"], 16))
+        LoggedChange(Bdf.parse(m["bdf"]), Register(m["register"]), int(m["old"], 16), int(m["new"], 16))
         for m in map(_CHANGE.match, log)
         if m
     ]
 
 
 def gateways(log: Iterable[str], bdf: Bdf) -> list[tuple[str, bytes]]:
-    """Who is at 10.0.2.2 as a network function's driver heard it: in which image, the address."""
+    """Image and Ethernet address of 10.0.2.2, for each image whose driver of this network function has received one."""
     found = (m for m in map(_GATEWAY.match, log) if m and Bdf.parse(m["bdf"]) == bdf)
     return [(m["image"], bytes.fromhex(m["mac"].replace(":", ""))) for m in found]
 
 
-def last_words(log: Sequence[str]) -> str:
-    """The last line before the verdict, if there is one, that tells more than a register: it says why."""
+def last_line(log: Sequence[str]) -> str:
+    """The last line before the verdict, if there is one, that is no register change: it has the reason."""
     lines = (line for line in reversed(log) if line and not line.startswith("GUEST: "))
     return next((line for line in lines if not _DETAIL.match(line)), "")
 

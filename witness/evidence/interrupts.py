@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Interrupts by their source: which messages a function was told to send, which of them came, and whether its line was taken."""
+"""Interrupts by their source: the messages programmed into a function, those that came, and whether its line was handled."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def msix_table(case: Case, bdf: Bdf, lines: range) -> dict[int, Message]:
 
 
 def msi_message(case: Case, function: Function, lines: range) -> tuple[Message | None, int]:
-    """What these lines write into the MSI capability, and where they have done so."""
+    """The message that these lines write into the MSI capability, and the line that completes it."""
     if Register.MSI not in function.offsets:
         return None, lines.stop
     flags = function.offsets[Register.MSI]
@@ -51,7 +51,7 @@ def msi_message(case: Case, function: Function, lines: range) -> tuple[Message |
 
 
 def own_messages(case: Case, function: Function, lines: range) -> set[Message]:
-    """Every message that these lines give a function to send. Those of MSI's further vectors differ in the low bits of the data."""
+    """Every message that these lines program into a function. MSI's further vectors differ in the low bits of the data."""
     own = {*msix_table(case, function.bdf, lines).values()}
     message, _ = msi_message(case, function, lines)
     if message:
@@ -62,33 +62,33 @@ def own_messages(case: Case, function: Function, lines: range) -> set[Message]:
 
 
 def sent(case: Case, bdf: Bdf, by: Register, messages: Iterable[Message], lines: range) -> bool:
-    """Whether one of these messages came while the function could send it."""
+    """Whether one of these messages came while the function had MSI or MSI-X on."""
     found = (m.line for m in case.within(Msi, lines) if (m.address, m.data) in messages)
     return any(case.history.value(bdf, by, line) & ENABLE[by] for line in found)
 
 
 def interrupted(case: Case, function: Function, since: range) -> bool:
-    """Whether the function may have interrupted in these lines: by a message of its own, or by a line that it is wired to."""
+    """Whether the function may have interrupted in these lines, by a message of its own or by a line that it is wired to."""
     own = own_messages(case, function, range(since.stop))
     line = any(e.level and case.topology.may_drive(function.bdf, e.gsi) for e in case.within(GsiLevel, since))
     return line or any((m.address, m.data) in own for m in case.within(Msi, since))
 
 
-def line_taken(case: Case, function: Function, triggers: list[int], stop: int, begins: Callable[[MmioWrite], bool]) -> bool:
-    """Whether the function's line rose after a trigger, was delivered, and went down again.
+def line_handled(case: Case, function: Function, triggers: list[int], stop: int, starts: Callable[[MmioWrite], bool]) -> bool:
+    """Whether the function's line rose after a trigger, was delivered, and fell again.
 
-    Seen on the ISA IRQ in Interrupt Line, to which the line is routed on every machine; the swizzle does not matter. What comes
-    after another function was told to raise its line (begins) may be that one's.
+    It is seen on the ISA IRQ in Interrupt Line, to which the line is routed on every machine; the swizzle does not matter. An
+    edge after a write that makes another function raise its line (starts) may be that function's.
     """
     own = {write.line for write in case.writes_to(function.bdf, range(min(triggers, default=stop), stop))}
     for start, limit in pairwise([*triggers, stop]):
-        others = (w.line for w in case.device_writes(range(start, limit)) if begins(w) and w.line not in own)
-        rose = taken = False
+        others = (w.line for w in case.device_writes(range(start, limit)) if starts(w) and w.line not in own)
+        rose = delivered = False
         for event in case.within(object, range(start, next(others, limit))):
             if isinstance(event, GsiLevel) and event.gsi == function.interrupt_line:
-                if taken and not event.level:
+                if delivered and not event.level:
                     return not case.history.value(function.bdf, Register.COMMAND, start) & PCI_COMMAND_INTX_DISABLE
                 rose = rose or bool(event.level)
             elif isinstance(event, PicInterrupt) and event.irq == function.interrupt_line:
-                taken = rose
+                delivered = rose
     return False

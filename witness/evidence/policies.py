@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What has to be known of a policy before anything is judged: whether it marks where a hand-off begins and ends."""
+"""The property of a policy that is needed before anything is judged: whether bus master marks where a handoff begins and ends."""
 
-# Policies that leave bus master on, of some functions at least: it tells nothing of when they hand over. What each policy does, and
-# whether this is all of them, judge/policies.py says.
+# Policies that leave bus master on for some functions at least, so that it does not mark their handoff. judge/policies.py has what
+# each policy does, and a test that these are all.
 KEEPING_MASTER = ("none", "disable-msi-only", "bridges-only")

@@ -52,7 +52,7 @@ class Tale:
 
     def __init__(self, path: Path) -> None:
         self.images = 0
-        self.told: deque[guestlog.ToldChange] = deque()
+        self.told: deque[guestlog.LoggedChange] = deque()
         self._path = path
         self._position = 0
         self._lines: deque[str] = deque()

@@ -77,7 +77,7 @@ def reset_comes_before_bus_master(case: Case, hop: Hop) -> Finding | None:
     masters = {c.bdf: c.line for c in reversed(case.changes(lines)) if c.master_set}
     begun: dict[Bdf | None, MmioWrite] = {}
     for write in case.device_writes(lines):
-        if devices.effect(write) is not Effect.QUIET:
+        if devices.effect(write) is not Effect.DISABLE:
             begun.setdefault(case.owner(write), write)
     problems = []
     for bdf in functions:

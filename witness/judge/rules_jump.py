@@ -27,7 +27,7 @@ def registers_are_as_promised(case: Case, hop: Hop, entry: Entry) -> Finding:
     need_functions(case)
     problems = []
     counted = {register: 0 for register in Register}
-    quiet = case.quiet_from(hop)
+    quiet = case.shutdown_start(hop)
     for function in Topology.of(entry.configs.items()).functions.values():
         steps = signature.expected_steps(case, function.bdf, quiet, SHUTDOWN[case.shutdown])
         expected = after(case.registers(function.bdf, quiet), steps)

@@ -24,7 +24,7 @@ def config_writes_are_policys(case: Case, hop: Hop) -> Finding:
     image = range(case.begin(hop), hop.out.stop)
     # Whoever leaves a transfer under way has done with configuration space, even if the next device is still to be armed.
     armed = [request.line for request in ram.all_in_flight(case, hop, None) if request.line]
-    lines = range(min([case.quiet_from(hop), *armed]), hop.out.stop)
+    lines = range(min([case.shutdown_start(hop), *armed]), hop.out.stop)
     done: list[Event] = [*case.within(ConfigWrite, lines), *_read_after_clear(case, hop)]
     policy = SHUTDOWN[case.shutdown]
     if policy.resets:

@@ -240,7 +240,7 @@ class CellJudge:
         assert model
         lost = model.unfinished(self.case, self.device, range(out.start), self.before, self.after)
         neighbour = self.neighbour.bdf
-        if any(map(devices.begins, self.case.writes_to(neighbour, out))) and self._fails(self.neighbour, out):
+        if any(map(devices.triggers, self.case.writes_to(neighbour, out))) and self._fails(self.neighbour, out):
             self.notes.append(f"{self.case.name(neighbour)} did not say its last line")
             lost += 1
         return lost

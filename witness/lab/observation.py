@@ -50,7 +50,7 @@ class Observation:
     def __init__(self, run: Run, kept: Mapping[str, bytes], may_kill: bool = False) -> None:
         ended = (Outcome.PASS, Outcome.FAIL, Outcome.QEMU_DIED) if may_kill else (Outcome.PASS, Outcome.FAIL)
         if run.outcome not in ended:
-            raise Unshown(f"{run.detail}; the guest's last line: {guestlog.last_words(run.log) or 'none'}")
+            raise Unshown(f"{run.detail}; the guest's last line: {guestlog.last_line(run.log) or 'none'}")
         self.run, self.kept, self.case = run, kept, Case(run)
         self.landed: list[Landed] = []  # DMA that a judge found, for the timeline
 
@@ -67,7 +67,7 @@ class Observation:
     def mark(self, name: str, nth: int = 0) -> Mark:
         found = [mark for mark in self.marks if mark.name == name]
         if nth >= len(found):
-            raise Unshown(f"point {name} was not reached; the guest's last line: {guestlog.last_words(self.run.log) or 'none'}")
+            raise Unshown(f"point {name} was not reached; the guest's last line: {guestlog.last_line(self.run.log) or 'none'}")
         return found[nth]
 
     def between(self, start: str | Mark, stop: str | Mark | None = None) -> range:

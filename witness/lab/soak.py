@@ -179,6 +179,6 @@ def _told(endurance: Endurance, ended: Run, verdicts: list[Verdict], outcome: Ou
     if verdicts:
         lines += [f"hop {tally.hops}:" if tally.hops else "no hop:", *report.table(verdicts)]
     else:
-        lines.append(f"ended: {ended.detail}; the guest's last line: {guestlog.last_words(ended.log) or 'none'}")
+        lines.append(f"ended: {ended.detail}; the guest's last line: {guestlog.last_line(ended.log) or 'none'}")
     lines.append(f"log, trace of the last hops: {ended.directory}/guest.log, {ended.directory}/hops.trace")
     return [*lines, f"RESULT: {report.word(outcome)} ({tally.hops} hops, {report.versions(ended)})"]

@@ -70,15 +70,15 @@ OURS_DISABLED, LINUX_DISABLED = (
 )
 
 # What our driver of edu does.
-RAISE, ACKNOWLEDGE = r"interrupt raise \(ours\)\n", r"interrupt acknowledge \({}\)\n"
+RAISE, ACKNOWLEDGE = r"interrupt raise \(driver\)\n", r"interrupt acknowledge \({}\)\n"
 EDU_RESET = SIZED + ACKNOWLEDGE.format("DMA") + MASTER.format("on") + r"\n"
 EDU_MSI = (
     r"msi address\nmsi address, upper half\nmsi data\n" + INTX.format("on") + r"msi control \(MSI on\)\n"
-    + RAISE + ACKNOWLEDGE.format("ours")
+    + RAISE + ACKNOWLEDGE.format("driver")
 )  # fmt: skip
 EDU_DMA = r"DMA source\nDMA destination\nDMA count\nDMA command \({}\)\n"
 EDU_OUT_AND_BACK = "".join(EDU_DMA.format(to) + ACKNOWLEDGE.format("DMA") for to in ("to edu", "to RAM"))
-EDU_WORK = RAISE + ACKNOWLEDGE.format("ours") + EDU_MSI + EDU_OUT_AND_BACK
+EDU_WORK = RAISE + ACKNOWLEDGE.format("driver") + EDU_MSI + EDU_OUT_AND_BACK
 
 REASONS = (
     # --- out ---

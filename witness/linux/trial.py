@@ -203,7 +203,7 @@ class Seen(Observation):
     def need(self, *outcomes: Outcome) -> None:
         """A judge's first word: how the run has to have ended."""
         if self.run.outcome not in (outcomes or (Outcome.PASS,)):
-            guest = guestlog.last_words(self.run.log)
+            guest = guestlog.last_line(self.run.log)
             raise Unshown(f"{self.run.detail}; COM1: {last_line(self.run)!r}" + (f"; our image: {guest!r}" if guest else ""))
 
     def told(self, title: str, nth: int = -1) -> list[str]:

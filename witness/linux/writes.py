@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Mapping, Union
 
 from witness import devices
-from witness.devices import BESIDE, NOWHERE, TELLING
+from witness.devices import COMPARED, MEANING, VARIES
 from witness.evidence.case import Case
 from witness.evidence.interrupts import TABLE_CONTROL, TABLE_ENTRY, TABLE_MASK, TABLE_MASKED, TABLE_REGION
 from witness.pci import names
@@ -21,8 +21,8 @@ NOTIFY_REGION = "virtio-pci-notify"
 
 FunctionEvent = Union[ConfigRead, ConfigWrite, MmioWrite]
 
-# In the place of addresses, vectors, and a driver's data.
-VARIES = "<- …"
+# Instead of addresses, vectors, and a driver's data.
+ELIDED = "<- …"
 
 ALL_ONES, ROM_FLAGS = 0xFFFFFFFF, 0x7FF  # a ROM BAR's low bits are no address
 TABLE = {0: "address", 4: "address, upper half", 8: "data", TABLE_CONTROL: "control"}
@@ -48,7 +48,7 @@ class Write:
         """With what differs from run to run, or without."""
         meaning = f" ({self.meaning})" if self.meaning else ""
         times = f", {self.times} times" if exact and self.times > 1 else ""
-        return f"{self.register} {VARIES if self.varies and not exact else self.value}{meaning}{times}"
+        return f"{self.register} {ELIDED if self.varies and not exact else self.value}{meaning}{times}"
 
 
 @lru_cache(maxsize=4)
@@ -110,9 +110,9 @@ class _Names:
         if write.region.startswith(NOTIFY_REGION):
             return Write(write.line, "queue_notify", value)
         offset, named = devices.register(write)
-        name, kind = named or (f"{write.region} 0x{offset:02x}", BESIDE)
-        meaning = kind.get(write.value, value) if isinstance(kind, Mapping) else str(write.value) if kind == TELLING else ""
-        return Write(write.line, name, value, meaning, compared=kind == BESIDE, varies=kind == NOWHERE)
+        name, kind = named or (f"{write.region} 0x{offset:02x}", COMPARED)
+        meaning = kind.get(write.value, value) if isinstance(kind, Mapping) else str(write.value) if kind == MEANING else ""
+        return Write(write.line, name, value, meaning, compared=kind == COMPARED, varies=kind == VARIES)
 
 
 def _bits(change: Change) -> str:

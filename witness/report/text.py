@@ -109,7 +109,7 @@ def ending(run: Run) -> list[str]:
     """Why a run has no verdict of the guest: how it ended, and what the guest said last."""
     if run.outcome in (Outcome.PASS, Outcome.FAIL):
         return []
-    return [f"ended: {run.detail}; the guest's last line: {guestlog.last_words(run.log) or 'none'}"]
+    return [f"ended: {run.detail}; the guest's last line: {guestlog.last_line(run.log) or 'none'}"]
 
 
 def holds(run: Run, verdicts: Sequence[Verdict]) -> bool:
