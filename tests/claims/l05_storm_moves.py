@@ -19,7 +19,7 @@ from typing import NamedTuple
 from tests.claims.measure import counted, master_on, switch
 from tests.claims.shared_line import NOBODY_CARED
 from tests.claims.windows import INTX_DISABLE, OUT, TO_DRIVER, failing, look, words
-from witness.judge.hazards import given_up
+from witness.judge.hazards import disabled_lines
 from witness.lab.experiment import Experiment, Role, Trial, Value, exactly
 from witness.lab.machines import CONSOLE
 from witness.lab.observation import Observation
@@ -44,7 +44,7 @@ def judge(master: str, new: New, seen: Observation) -> list[Value]:
     """master: edu's, when its transfer ends. Counted is from the point init, where the new kernel's policy has been applied, to the
     point driver; then what the new kernel disables, and which of its drivers fail."""
     lines, driver = seen.between(*TO_DRIVER), seen.mark("driver").line
-    lost = given_up(seen.case, seen.between("init"))
+    lost = disabled_lines(seen.case, seen.between("init"))
     storm = range(lines.start, lost[0].line) if lost else lines
     return [
         exactly("edu's bus master from init on", switch(master_on(seen, EDU, lines.start)), master, f"trace {lines.start}"),

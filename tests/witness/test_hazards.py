@@ -14,7 +14,7 @@ import pytest
 from tests.witness.scene import gsi, memory_write
 
 from witness.evidence.case import Case
-from witness.judge.hazards import SPURIOUS_UNHANDLED, given_up
+from witness.judge.hazards import SPURIOUS_UNHANDLED, disabled_lines
 from witness.machine.description import Machine
 from witness.machine.record import Run
 from witness.trace.events import parse
@@ -37,4 +37,4 @@ def test_a_line_that_is_disabled(taken: int, level: int, mask: tuple[int, int], 
     interrupts = taken * ["pic_interrupt irq 11 intno 43"]
     lines = [*OPEN, *gsi(21, 1), *interrupts, *gsi(21, level), memory_write("pic", *mask, 1)]
     case = Case(Run(Path(), Machine(), {}, "", {}), parse(lines))
-    assert [(line.irq, line.delivered) for line in given_up(case, range(case.end + 1))] == [(irq, taken) for irq in found]
+    assert [(line.irq, line.delivered) for line in disabled_lines(case, range(case.end + 1))] == [(irq, taken) for irq in found]

@@ -128,9 +128,9 @@ def value(settings: Settings, option: str) -> str:
 
 
 OWN = {
-    "every message is of a function that may send it": "messages",
+    "each message comes from a function that may send it": "messages",
     "driving: config writes are the same at every hop": "config",
-    "the guest says the same at every hop, nothing failed": "log",
+    "the guest's log is the same at every hop, nothing failed": "log",
     "the memory map does not grow": "memory",
     "a hop ends": "storm",
 }

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Rules, the policies' signatures, and what a hand-off let loose."""
+"""Rules, the policies' signatures, and the hazards of a handoff."""

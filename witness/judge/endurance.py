@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Hop after hop in one boot, judged as the trace comes, up to the first hop that violates a rule.
 
-A hop is judged once the window of the next one has ended, by the rules that judge a kept run and by what only many hops
-can show: that each is like the one before. What is past is forgotten: a thousand hops take no more memory than three.
-The machine is never stopped, so what a device had taken when its bus master was cleared lands under the next image.
+A hop is judged once the window of the next one has ended, by the rules for a kept run, and by rules that need many hops:
+each must be like the one before. Earlier events are dropped: a thousand hops take no more memory than three.
+The machine is never stopped, so requests that a device had taken when its bus master was cleared land under the next image.
 """
 
 from __future__ import annotations
@@ -43,29 +43,29 @@ class SoakCounts:
     transfers: int = 0
 
 
-class Tale:
-    """The guest's log as it grows: each image that is handed over to must say what the first of them said."""
+class LogReader:
+    """The guest's log as it grows: each image that is handed over to must log the same as the first of them."""
 
-    # What differs from hop to hop: where an image is, what others sent, how far requests were when they were counted.
+    # These differ from hop to hop: an image's address, frames of others, requests in flight when they were counted.
     _VARYING = re.compile(r"(?<=@)0x[0-9a-f]+|(?<= for )0x[0-9a-f]+|(?<= frames out, )\d+|(?<=in flight: )\d+")
     _BEGIN = re.compile(r"(\w+) +image \1@")
 
     def __init__(self, path: Path) -> None:
         self.images = 0
-        self.told: deque[guestlog.LoggedChange] = deque()
+        self.changes: deque[guestlog.LoggedChange] = deque()
         self._path = path
         self._position = 0
         self._lines: deque[str] = deque()
         self._model: list[str] = []
-        self._said = 0  # lines of the image that speaks
+        self._number = 0  # of the current image's lines
 
     def problems(self, images: int) -> list[str]:
-        """What is wrong with what has come since of so many images."""
+        """What is wrong with the new lines, up to those of this many images."""
         self._read()
         found = []
         while self._lines and not (self._BEGIN.match(self._lines[0]) and self.images == images):
             line = self._lines.popleft()
-            self.told.extend(guestlog.changes([line]))
+            self.changes.extend(guestlog.changes([line]))
             if ": failed, " in line:
                 found.append(line)
             found += self._unlike(self._VARYING.sub("#", line))
@@ -73,18 +73,18 @@ class Tale:
 
     def _unlike(self, line: str) -> Iterator[str]:
         if self._BEGIN.match(line):
-            if self.images > 2 and self._said < len(self._model):
-                yield f"image {self.images} does not say {self._model[self._said]!r}"
+            if self.images > 2 and self._number < len(self._model):
+                yield f"image {self.images} does not log {self._model[self._number]!r}"
             self.images += 1
-            self._said = 0
+            self._number = 0
         if self.images == 2:
             self._model.append(line)
         elif self.images > 2:
-            model = self._model[self._said] if self._said < len(self._model) else ""
+            model = self._model[self._number] if self._number < len(self._model) else ""
             ends = " next image " in model and line.startswith("GUEST: ")  # the last has no next
             if line != model and not ends:
-                yield f"image {self.images} says {line!r}, the second {model or 'nothing'!r}"
-            self._said += 1
+                yield f"image {self.images} logs {line!r}, the second {model or 'nothing'!r}"
+            self._number += 1
 
     def _read(self) -> None:
         with self._path.open("rb") as file:
@@ -98,34 +98,34 @@ class Endurance:
     """Reads a trace line by line and judges it hop by hop."""
 
     def __init__(self, run: Run) -> None:
-        self.run = run  # its entries become known as it goes
-        self.tally = SoakCounts()
-        self.text: deque[tuple[int, str]] = deque(maxlen=EVENTS_MAX)  # from the window before the hop that is judged next
+        self.run = run  # entries are added during the run
+        self.counts = SoakCounts()
+        self.text: deque[tuple[int, str]] = deque(maxlen=EVENTS_MAX)  # from the window before the next hop to judge
         self._parser = Parser(consoles=False)
         self._stops = 0
         self._clock = Clock()
         self._events: list[Event] = []
-        self._before: Before | None = None  # of the first of these events
+        self._before: Before | None = None  # the first of these events
         self._history: History | None = None
-        self._open: Edges | None = None  # the hop whose end has not been seen
-        self._taken: dict[int, int] = {}  # virtio-blk requests, and where they were
+        self._open: Edges | None = None  # the hop that has not ended
+        self._taken: dict[int, int] = {}  # virtio-blk requests, and their lines
         self._writes: set[ConfigWrite] = set()  # of the first hop's drivers
         self._begun = time.monotonic()
-        self._tale = Tale(run.directory / "guest.log")
+        self._log_reader = LogReader(run.directory / "guest.log")
         self._rules: list[Rule | HopRule] = [
             *(rule for rule in RULES if isinstance(rule, HopRule)),
             Rule("load", "out: work is in flight when bus master is cleared", self._load),
-            Rule("messages", "every message is of a function that may send it", _messages),
+            Rule("messages", "each message comes from a function that may send it", _messages),
             Rule("config", "driving: config writes are the same at every hop", self._config),
-            Rule("log", "the guest says the same at every hop, nothing failed", self._log),
+            Rule("log", "the guest's log is the same at every hop, nothing failed", self._log),
             Rule("agreement", "log and trace show the same register changes", self._agreement),
         ]
 
     def read(self, text: str) -> list[Verdict]:
         """The verdicts about a hop that this line completes."""
-        self.tally.lines += 1
-        self.text.append((self.tally.lines, text))
-        event = self._parser.event(self.tally.lines, text)
+        self.counts.lines += 1
+        self.text.append((self.counts.lines, text))
+        event = self._parser.event(self.counts.lines, text)
         if event is None:
             return []
         self._events.append(event)
@@ -147,17 +147,17 @@ class Endurance:
         return verdicts
 
     def finish(self) -> list[Verdict]:
-        """The verdicts about the last hop, and about one that it breaks off in."""
+        """The verdicts about the last hop, and about an unfinished one."""
         verdicts = []
-        if begun := self._clock.unfinished(self.tally.lines):
+        if begun := self._clock.unfinished(self.counts.lines):
             verdicts = self._judge(begun.out)
             if not broken(verdicts):
                 self._open = begun
-        return verdicts if broken(verdicts) else self._judge(self.tally.lines + 1)
+        return verdicts if broken(verdicts) else self._judge(self.counts.lines + 1)
 
     def pace(self) -> str:
         seconds = time.monotonic() - self._begun
-        return f"{seconds:.0f} s, {self.tally.hops / seconds:.2f} hops a second"
+        return f"{seconds:.0f} s, {self.counts.hops / seconds:.2f} hops a second"
 
     def kept(self) -> str:
         return "".join(f"{number} {text}\n" for number, text in self.text)
@@ -181,35 +181,35 @@ class Endurance:
         topology = written(self._before.topology, _writes(events, range(out)))
         case = Case(self.run, events, replace(self._before, topology=topology))
         verdicts = [verdict for rule in self._rules if (verdict := rule.verdict(case))]
-        self.tally.hops += 1
-        self.tally.events += sum(event.line >= out for event in events)
-        self.tally.messages += sum(isinstance(event, Msi) and event.line >= out for event in events)
+        self.counts.hops += 1
+        self.counts.events += sum(event.line >= out for event in events)
+        self.counts.messages += sum(isinstance(event, Msi) and event.line >= out for event in events)
         if not broken(verdicts):
             self._forget(case, window, written(topology, _writes(events, range(out, window))))
         return verdicts
 
     def _forget(self, case: Case, line: int, topology: Topology) -> None:
-        """What comes before this line, but for what it has left."""
+        """Drop the events before this line, and keep the state that they leave."""
         assert self._before and self._history
         bars = mapped([*self._before.bars, *(event for event in self._events if event.line < line)])
         self._before = Before(topology, case.history.values(line), bars, self._before.hop + 1)
-        self._history = History(topology.functions, self._history.values(self.tally.lines + 1))
+        self._history = History(topology.functions, self._history.values(self.counts.lines + 1))
         self._events = [event for event in self._events if event.line >= line]
         while self.text and self.text[0][0] < line:
             self.text.popleft()
 
-    # --- what a kept run shows otherwise, or not at all ---
+    # --- rules that differ from those for a kept run ---
 
     def _load(self, case: Case) -> Finding:
-        """By virtio-blk's own account: what it has taken and not completed. What it has at the one hop is done by the next."""
+        """By QEMU's trace of virtio-blk: the requests taken and not completed. They are completed by the next hop."""
         hop = _hop(case)
         begin = case.events[0].line if hop.number > 1 else 0
         self._count(case, range(begin, hop.out.start))
         requests, lost = len(self._taken), [line for line in self._taken.values() if line < begin]
         self._count(case, range(hop.out.start, hop.window.start))
         transfers = ram.all_in_flight(case, hop, None)
-        self.tally.requests += requests
-        self.tally.transfers += len(transfers)
+        self.counts.requests += requests
+        self.counts.transfers += len(transfers)
         problems = [] if transfers else ["no transfer is in flight"]
         problems += [] if requests else ["no virtio-blk request is in flight"]
         problems += [f"the request taken at trace {line} was never completed" for line in lost]
@@ -223,7 +223,7 @@ class Endurance:
                 self._taken[request.id] = request.line
 
     def _config(self, case: Case) -> Finding:
-        """Drivers write to their functions and to the bridges above; what they write, the first hop shows."""
+        """Drivers write to their functions and to the bridges above; the first hop shows what they write."""
         hop = _hop(case)
         bound = {function.bdf for function, _ in devices.bound(case)}
         bound |= {bridge for bdf in bound for bridge in case.topology.upstream(bdf)}
@@ -239,18 +239,19 @@ class Endurance:
 
     def _log(self, case: Case) -> Finding:
         images = _hop(case).number + 1
-        problems = self._tale.problems(images)
-        if self._tale.images < images:
-            raise Missing(f"the log tells of {self._tale.images} images, the trace of {images}")
+        problems = self._log_reader.problems(images)
+        if self._log_reader.images < images:
+            raise Missing(f"the log shows {self._log_reader.images} images, the trace {images}")
         return problems, f"{images} images"
 
     def _agreement(self, case: Case) -> Finding:
         hop = _hop(case)
         done = case.changes(range(hop.out.start if hop.number > 1 else 0, case.end + 1))
-        told = [self._tale.told.popleft() for _ in range(min(len(done), len(self._tale.told)))]
-        for change, tale in zip_longest(done, told):
-            if tale is None or not tale.is_of(change):
-                return [f"the guest says {tale or 'nothing'}, the trace {change}"], ""
+        unread = self._log_reader.changes
+        logged = [unread.popleft() for _ in range(min(len(done), len(unread)))]
+        for change, line in zip_longest(done, logged):
+            if line is None or not line.is_of(change):
+                return [f"the log shows {line or 'nothing'}, the trace {change}"], ""
         return [], f"{len(done)} changes"
 
 
@@ -273,7 +274,7 @@ def _writes(events: list[Event], lines: range) -> Iterator[ConfigWrite]:
 
 
 def _messages(case: Case) -> Finding:
-    """It was told to send this one, has messages on, and bus master."""
+    """A function may send a message that was programmed into it while it has MSI or MSI-X and bus master on."""
     hop = _hop(case)
     problems = []
     count = 0
@@ -283,7 +284,7 @@ def _messages(case: Case) -> Finding:
             count += 1
             able = {bdf for bdf, _ in case.history.signalling(message.line)} & {*case.history.masters(message.line)}
             if not any((message.address, message.data) in own[bdf] for bdf in able):
-                problems.append(f"nobody may send 0x{message.data:x} to 0x{message.address:x} (trace {message.line})")
+                problems.append(f"no function may send 0x{message.data:x} to 0x{message.address:x} (trace {message.line})")
     if not count:
         raise Missing("the trace shows no message at all")
     return problems, f"{count} messages"

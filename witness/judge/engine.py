@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a rule is, and what becomes of its finding. The rules themselves are in rules_*.py, their table in rules.py."""
+"""A rule, and the verdict from its finding. The rules themselves are in rules_*.py, their table in rules.py."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ class Verdict:
 
 
 class Missing(Exception):
-    """What a rule needs is not in the run; the text says what."""
+    """Evidence that a rule needs is not in the run; the text names it."""
 
 
-# Evidence that is there but makes no sense is no evidence either.
+# Unreadable evidence is treated as missing.
 UNREADABLE = (Missing, ValueError, LookupError, OSError, struct.error, AssertionError)
 
-Finding = tuple[list[str], str]  # contradictions; what was looked at
+Finding = tuple[list[str], str]  # contradictions; what was examined
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule gets the evidence and returns what contradicts the claim (nothing, if it holds) and one line that says what was
-    looked at. None: the claim says nothing about this run."""
+    """A rule gets the evidence and returns what contradicts the claim (nothing, if it holds) and one line about what was
+    examined. None: the claim does not apply to this run."""
 
     id: str
     claim: str
@@ -59,17 +59,17 @@ class Rule:
             return Verdict(self.id, self.claim, Result.UNJUDGED, text)
         if finding is None:
             return None
-        problems, looked = finding
+        problems, examined = finding
         if not problems:
-            return Verdict(self.id, self.claim, Result.PASS, looked)
+            return Verdict(self.id, self.claim, Result.PASS, examined)
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         return Verdict(self.id, self.claim, Result.FAIL, problems[0] + more)
 
 
 @dataclass(frozen=True)
 class HopRule:
-    """Of each hand-off of the chain, from no more than the trace of one. Under policy `none` only those hold that ask for no
-    clear."""
+    """A rule for each handoff of the chain, from the trace of that handoff alone. Under policy `none` it applies only if it needs
+    no clear."""
 
     id: str
     claim: str
@@ -93,7 +93,7 @@ class HopRule:
 
 @dataclass(frozen=True)
 class JumpRule:
-    """Of the chain's first hand-off, where it has one, and of the machine at its jump."""
+    """A rule for the chain's first handoff, if it has one, and the machine at its jump."""
 
     id: str
     claim: str
@@ -109,21 +109,21 @@ NO_HOP = "no bus master was cleared after MSI was on"
 
 
 def jump(case: Case) -> tuple[Hop, Entry]:
-    """The first hand-off, and the machine at its jump."""
+    """The first handoff, and the machine at its jump."""
     if not case.handed_over:
         raise Missing(NO_HOP)
     if case.next is None:
-        raise Missing("the next image was not entered where it asks to be")
+        raise Missing("the next image was not entered at its preferred address")
     return case.handed_over[0], case.next
 
 
 def entered_at(case: Case, hop: Hop) -> int:
-    """Where the next image begins; where that is not known, where the window does."""
+    """Where the next image was entered; where that is unknown, where the window begins."""
     return next((line for line in case.entry_lines.values() if line in hop.window), hop.window.start)
 
 
 def started(case: Case, hop: Hop) -> int:
-    """Where the next image's startup is over; at least, where the image begins."""
+    """Where the next image's startup is over; at least, where the image was entered."""
     return max([entered_at(case, hop), *(c.line for c in case.changes(hop.window) if c.msi_disabled)])
 
 
@@ -135,22 +135,22 @@ def span(what: str, lines: range) -> str:
     return f"{what} in trace {lines.start}-{lines.stop - 1}" if lines else "no such window"
 
 
-def told(write: MmioWrite) -> str:
+def device_write(write: MmioWrite) -> str:
     return f"0x{write.value:x} to {write.region} 0x{write.address:x} (trace {write.line})"
 
 
-# --- evidence that a rule's source speaks: asked for where nothing contradicts, since what was seen was seen ---
+# --- evidence that the trace shows what a rule reads; needed only where nothing contradicts the claim ---
 
 
 def need_trace(case: Case, kind: type, what: str, lines: range) -> None:
-    """That nothing was seen says something only where the trace shows such events in these lines."""
+    """The absence of an event counts only where the trace shows events of its kind in these lines."""
     if not any(True for _ in case.within(kind, lines)):
         raise Missing(f"the trace shows no {what} at all")
 
 
 def need_functions(case: Case) -> None:
     if not case.topology.functions:
-        raise Missing("configuration space was read nowhere")
+        raise Missing("configuration space was never read")
 
 
 def working(case: Case) -> list[tuple[Function, DeviceModel]]:
@@ -160,7 +160,7 @@ def working(case: Case) -> list[tuple[Function, DeviceModel]]:
 
 
 def need_writes(case: Case, lines: range) -> None:
-    """Whoever drives a device writes to it: that nothing was written says something only where the trace has shown such writes."""
+    """A driver writes to its device: the absence of a write counts only where the trace shows writes to the device."""
     for function, model in working(case):
         if model.reset is not Reset.NONE and not case.writes_to(function.bdf, lines):
             raise Missing(f"the trace shows no write to {function.bdf} at all")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a hand-off let loose: interrupts that come while nobody owns the device they come from.
+"""Hazards of a handoff: interrupts that come while no kernel owns the device that sends them.
 
-Counted for every policy alike, so that two policies can stand side by side.
+They are counted in the same way for every policy, so that policies can be compared.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from witness.trace.phases import Hop
 # only the IRQ.
 PCI_GSI = 16
 
-# The mask registers of the two 8259s, and from how many interrupts on that nobody wanted a line is given up (irq/spurious.h).
+# The mask registers of the two 8259s, and the number of unhandled interrupts that disables a line (irq/spurious.h).
 PIC_REGION, PIC_MASTER, PIC_SLAVE = "pic", 0x21, 0xA1
 SPURIOUS_UNHANDLED = 99900
 
@@ -49,36 +49,35 @@ class UnhandledIntx:
     delivered: int  # interrupts that the 8259 delivered while it was up
 
     def __str__(self) -> str:
-        who = " or ".join(self.suspects) or "nobody that could"
+        source = " or ".join(self.suspects) or "no known function"
         end = f"lowered by {self.lowered_by} ({self.fell})" if self.fell else "never lowered"
-        return f"GSI {self.gsi} raised by {who} (trace {self.line}), {self.delivered} interrupts, {end}"
+        return f"GSI {self.gsi} raised by {source} (trace {self.line}), {self.delivered} interrupts, {end}"
 
 
 def stray_msis(case: Case, hop: Hop) -> list[StrayMsi]:
-    """Messages of a function whose bus master is off: in the window every one, in the out phase those whose own sender
-    was cleared already. Which messages are whose is told by what the outgoing kernel wrote into the functions.
-    """
+    """Messages of a function whose bus master is off: every one in the window, and in the out phase those whose sender's bus
+    master was cleared already. The sender is known from the messages that the outgoing kernel programmed."""
     driven = range(case.begin(hop), hop.out.start)
-    muted: dict[tuple[int, int], int] = {}
+    senders_off: dict[tuple[int, int], int] = {}
     for change in reversed(case.changes(hop.out)):
         if change.master_cleared and change.bdf in case.topology.functions:
             function = case.topology.functions[change.bdf]
-            muted |= {message: change.line for message in own_messages(case, function, driven)}
-    late = [e for e in case.within(Msi, hop.out) if muted.get((e.address, e.data), e.line) < e.line]
+            senders_off |= {message: change.line for message in own_messages(case, function, driven)}
+    late = [e for e in case.within(Msi, hop.out) if senders_off.get((e.address, e.data), e.line) < e.line]
     return [StrayMsi(e.line, e.address, e.data) for e in [*late, *case.within(Msi, hop.window)]]
 
 
 def unhandled_intx(case: Case, hop: Hop) -> list[UnhandledIntx]:
-    """Lines that rose from the first clear on, or were left up, while no function that could have raised them had its
-    next owner.
+    """Lines that rose after the first clear, or were left up, while no function that could have raised them had its next
+    owner.
 
-    A function has one from when its own bus master is set, or where that stayed on, from when it is written to: a kernel that
-    drives its disk already still has no driver for the device that it has not come to. Its previous owner may serve it until its
-    own clear, and where bus master stays on, until the jump.
+    A function has its next owner once its own bus master is set, or, if that stayed on, once it is written to: a kernel that
+    already drives its disk has no driver yet for other devices. Its previous owner may handle it until its own clear, and where
+    bus master stays on, until the jump.
     """
     found = []
     cleared = {c.bdf: c.line for c in case.changes(hop.out) if c.master_cleared}
-    left = hop.window.start if case.shutdown in KEEPING_MASTER else hop.out.start
+    owned_until = hop.window.start if case.shutdown in KEEPING_MASTER else hop.out.start
     owned = {c.bdf: c.line for c in reversed(case.changes(hop.inward)) if c.master_set}
     for write in case.device_writes(hop.inward) if case.shutdown in KEEPING_MASTER else ():
         owner = case.bars.owner(write.address, write.line)
@@ -88,9 +87,9 @@ def unhandled_intx(case: Case, hop: Hop) -> list[UnhandledIntx]:
         wired = [bdf for bdf in case.topology.functions if case.topology.may_drive(bdf, rise.gsi)]
         suspects = [bdf for bdf in wired if _may_signal(case, bdf, rise.line)]
         handled = any(owned.get(bdf, rise.line) < rise.line for bdf in suspects)
-        served = fall is not None and fall.line < hop.window.start
-        handled = handled or served and any(rise.line < cleared.get(bdf, left) for bdf in suspects)
-        left_up = rise.line < hop.out.start and not served
+        lowered = fall is not None and fall.line < hop.window.start
+        handled = handled or lowered and any(rise.line < cleared.get(bdf, owned_until) for bdf in suspects)
+        left_up = rise.line < hop.out.start and not lowered
         if handled or not (left_up or hop.out.start <= rise.line < hop.inward.stop):
             continue
         found.append(
@@ -107,8 +106,8 @@ def unhandled_intx(case: Case, hop: Hop) -> list[UnhandledIntx]:
 
 
 @dataclass(frozen=True)
-class GivenUp:
-    """A line of the 8259 that a kernel masked because nobody served what came on it: Linux's "nobody cared"."""
+class DisabledLine:
+    """A line of the 8259 that a kernel masked because its interrupts were not handled: Linux's "nobody cared"."""
 
     line: int
     irq: int
@@ -118,8 +117,8 @@ class GivenUp:
         return f"irq {self.irq} masked after {self.delivered} interrupts (trace {self.line})"
 
 
-def given_up(case: Case, lines: range) -> list[GivenUp]:
-    """Lines that were masked while they stormed: after as many interrupts as it takes, and with the line still up."""
+def disabled_lines(case: Case, lines: range) -> list[DisabledLine]:
+    """Lines that were masked during a storm: after more than SPURIOUS_UNHANDLED interrupts, and with the line still up."""
     found = []
     delivered: Counter[int] = Counter()
     level: dict[int, int] = {}
@@ -135,7 +134,7 @@ def given_up(case: Case, lines: range) -> list[GivenUp]:
             masks[event.address] = event.value
             for irq in (first + bit for bit in range(8) if masked >> bit & 1):
                 if delivered[irq] > SPURIOUS_UNHANDLED and level.get(irq):
-                    found.append(GivenUp(event.line, irq, delivered[irq]))
+                    found.append(DisabledLine(event.line, irq, delivered[irq]))
                 delivered[irq] = 0
     return found
 
@@ -161,22 +160,22 @@ def _raised(case: Case) -> list[tuple[GsiLevel, GsiLevel | None]]:
 
 def _may_signal(case: Case, bdf: Bdf, line: int) -> bool:
     if case.topology.functions[bdf].buses:
-        return False  # a bridge's own interrupt tells of hot-plug and errors: off but while the port is driven, by messages
+        return False  # a bridge's own interrupts, hot-plug and errors, are enabled only while it is driven, as messages
     model = devices.model_of(case.topology.functions[bdf])
     if model and not model.may_interrupt(case, case.topology.functions[bdf], line):
         return False
     disabled = case.history.value(bdf, Register.COMMAND, line) & PCI_COMMAND_INTX_DISABLE
-    return not disabled and bdf not in [messenger for messenger, _ in case.history.signalling(line)]
+    return not disabled and bdf not in [sender for sender, _ in case.history.signalling(line)]
 
 
 def _delivered(case: Case, rise: GsiLevel, until: int) -> int:
-    """By the ISA IRQ that the line is or is routed to; its own level is the next line of the trace."""
+    """Counted on the ISA IRQ that the line is or is routed to; that one's level is the next line of the trace."""
     irqs = {e.gsi for e in case.within(GsiLevel, range(rise.line, rise.line + 2)) if e.gsi < PCI_GSI}
     return sum(e.irq in irqs for e in case.within(PicInterrupt, range(rise.line, until)))
 
 
 def _cause(case: Case, fall: GsiLevel) -> str:
-    """The last thing that a CPU did before the line fell."""
+    """The last access of a CPU before the line fell."""
     for event in reversed(list(case.within(object, range(max(0, fall.line - 8), fall.line)))):
         if isinstance(event, ConfigWrite):
             return f"a write to config 0x{event.offset:02x} of {case.name(event.bdf)}"

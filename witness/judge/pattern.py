@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the first image writes to the disk: 64 KiB in which every sector says which one it is.
+"""The pattern that the first image writes to the disk: 64 KiB, every sector with its number.
 
-A sector is the signature, its number, a seed that all sectors share, and a pseudo-random rest that both decide: a
-sector that was lost, swapped, repeated or left over from another run does not match.
+A sector holds the signature, its number, a seed common to all sectors, and pseudo-random data from both: a sector that
+was lost, swapped, repeated or left over from another run does not match.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def sector(number: int, seed: int) -> bytes:
 
 
 def check(disk: bytes) -> list[str]:
-    """What is wrong with a disk's first 64 KiB; nothing where it holds the pattern."""
+    """What is wrong with a disk's first 64 KiB; nothing if it holds the pattern."""
     signature, _, seed = HEAD.unpack_from(disk)
     if signature != SIGNATURE:
-        return ["sector 0 does not bear the signature"]
+        return ["sector 0 does not have the signature"]
     bad = [n for n in range(SIZE // SECTOR) if disk[n * SECTOR:][:SECTOR] != sector(n, seed)]
     return [f"{len(bad)} of {SIZE // SECTOR} sectors differ from the pattern, the first is {bad[0]}"] if bad else []

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What each policy of shutdown/ and startup/ does to one function, as the trace must show it.
+"""The signature of each policy of shutdown/ and startup/: what the trace must show for one function.
 
-A signature is computed from the function as it stands just before: what the policy changes, in order, one 16-bit write each.
-What is as it is to be already is not written.
+A signature is computed from the function's registers just before: the changes of the policy, in order, one 16-bit write each.
+A register that has its value already is not written.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Registers = Mapping[Register, int]
 
 @dataclass(frozen=True)
 class Subject:
-    """A function as a policy meets it."""
+    """A function before the policy."""
 
     function: Function
     registers: Registers
-    resets: bool  # its driver resets it by a write into a BAR
+    resets: bool  # whether its driver resets it by a write into a BAR
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ Signature = Callable[[Subject], list[Step]]
 
 
 def after(registers: Registers, steps: list[Step]) -> dict[Register, int]:
-    """The registers that these steps leave."""
+    """The registers after these steps."""
     left = dict(registers)
     for step in steps:
         if isinstance(step, Update):
@@ -89,7 +89,7 @@ def _intx_off(subject: Subject) -> list[Step]:
 
 
 def _messages_off(subject: Subject) -> list[Step]:
-    """d5dea7d95c48: the enable bits, and nothing but them."""
+    """d5dea7d95c48: the enable bits only."""
     return [step for register, bit in ENABLE.items() for step in _update(subject, register, clear=bit)]
 
 
@@ -114,7 +114,7 @@ def _bridge_off(subject: Subject) -> list[Step]:
 
 
 def _drained(subject: Subject) -> list[Step]:
-    """Reads tell of a function only once its bus master was cleared: before, they are its driver's, or belong to a write."""
+    """Reads count only after the function's bus master was cleared: before, they are its driver's, or belong to a write."""
     if not _master_off(subject):
         return []
     offsets = (PCI_COMMAND, subject.function.device_status)
@@ -130,7 +130,7 @@ class Policy:
     history: str
     signature: Signature
     masks: bool = False  # each vector in a function's MSI-X table, before its enable bit is cleared, as Linux does
-    resets: bool = False  # every function whose driver knows a reset
+    resets: bool = False  # every function whose driver has a reset
 
 
 # In the order of the lab's rows and columns.
@@ -144,7 +144,7 @@ SHUTDOWN = {
     ),
     "intx-off": Policy("INTx off, MSI off, bus master off", _in_order(_intx_off, _messages_off, _master_off)),
     "bridges-only": Policy("what the EFI stub's disable_early_pci_dma leaves", _bridge_off),
-    "drain": Policy("bus master off, and pending transactions awaited", _in_order(_master_off, _drained)),
+    "drain": Policy("bus master off, then a wait for pending transactions", _in_order(_master_off, _drained)),
 }
 STARTUP = {
     "disable-msi": Policy("Linux since 2011", _messages_off),

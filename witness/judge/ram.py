@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Whether RAM of the old image changed under the new one, and whether a request that was in flight explains it.
 
-A paused virtio-blk still writes the data of requests that it had taken: QEMU 7.2 does not gate them by bus master. That
-may land, where the request says and with the bytes that the disk holds. So may frames and entropy in the buffers that
-were there for them; which bytes, nobody can tell. Everything else that changes in what the old image owned is a device
-out of control, or a new kernel that took what it was told not to take. What bus master gates may not land at all, and excuses
-nothing.
+A paused virtio-blk still writes the data of requests that it had taken: QEMU 7.2 does not gate them by bus master. The
+disk's content may land at the request's addresses. So may frames and entropy in the buffers for them; their content is
+unknown. Any other change in the old image's memory is a device out of control, or a new kernel that used reserved memory.
+Requests that bus master gates may not land at all, and explain nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from witness.trace.phases import Hop
 
 
 def in_flight(case: Case, hop: Hop, function: Function, ram: Ram | None) -> list[Request]:
-    """What a function had in its hands when its bus master was cleared; at the latest when the out phase was over."""
+    """A function's requests in flight when its bus master was cleared; at the latest when the out phase was over."""
     clears = [change.line for change in case.changes(hop.out) if change.bdf == function.bdf and change.master_cleared]
     return devices.requests(case, function, range(clears[0] if clears else hop.out.stop), ram)
 
@@ -30,7 +29,7 @@ def all_in_flight(case: Case, hop: Hop, ram: Ram | None) -> list[Request]:
 
 
 def owned_by_first(case: Case, first: Entry, jump: Entry) -> list[Extent]:
-    """Its image, and the buffers that it told its successor to leave alone."""
+    """Its image, and the buffers that it reserved in the memory map."""
     start = first.load_address
     image = Extent("image of first", range(start, start + case.run.image(first.name).init_size))
     memory_map = e820(case.run.boot_params(jump))
@@ -38,7 +37,7 @@ def owned_by_first(case: Case, first: Entry, jump: Entry) -> list[Extent]:
 
 
 def taken_by_next(case: Case, hop: Hop, jump: Entry) -> list[Extent]:
-    """What the successor was given, and what it lets devices write to."""
+    """The next image's own memory, and the structures that it gave to devices."""
     params, start = case.run.boot_params(jump), jump.load_address
     taken = [Extent(f"image of {jump.name}", range(start, start + case.run.image(jump.name).init_size))]
     taken.append(Extent("boot_params", range(jump.registers["RSI"], jump.registers["RSI"] + BOOT_PARAMS_SIZE)))
@@ -50,7 +49,7 @@ def taken_by_next(case: Case, hop: Hop, jump: Entry) -> list[Extent]:
 
 
 def unexplained(owned: list[Extent], before: Ram, after: Ram, allowed: list[Landing]) -> tuple[list[Extent], int]:
-    """What changed without a reason, and how many bytes changed with one."""
+    """The changes that nothing allowed, and the number of bytes changed that a request allowed."""
     found: list[Extent] = []
     explained = 0
     for extent in owned:
@@ -73,7 +72,7 @@ def unexplained(owned: list[Extent], before: Ram, after: Ram, allowed: list[Land
 
 
 def _with_landings(addresses: range, old: bytes, new: bytes, allowed: list[Landing]) -> bytes:
-    """RAM as it would be if everything in flight had landed; what may be anything, as it is."""
+    """RAM as it would be if everything in flight had landed; where the content is unknown, as it is."""
     landed = bytearray(old)
     for landing in allowed:
         start = max(landing.addresses.start, addresses.start)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What is left when the run is over: RAM and disks."""
+"""After the end of the run: RAM and disks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from witness.machine.description import Content
 
 
 def ram_changes_only_by_requests(case: Case) -> Finding | None:
-    # A longer chain reuses the first image's memory rightly, once its second image has reset every device.
+    # In a longer chain the first image's memory may be reused once its second image has reset every device.
     if keeps_master(case) or len(case.chain) != 1:
         return None
     hop, entry = jump(case)
@@ -22,18 +22,18 @@ def ram_changes_only_by_requests(case: Case) -> Finding | None:
     before, after = case.run.ram_at(entry), case.run.ram_after()
     owned, taken = ram.owned_by_first(case, case.first, entry), ram.taken_by_next(case, hop, entry)
     requests = ram.all_in_flight(case, hop, before)
-    overlaps = [f"{entry.name} took {new}, in {old}" for new in taken for old in owned if new.overlaps(old)]
+    overlaps = [f"{entry.name} uses {new}, in {old}" for new in taken for old in owned if new.overlaps(old)]
     allowed = [landing for request in requests if not request.gated for landing in request.writes]
     changed, explained = ram.unexplained(owned, before, after, allowed)
     problems = overlaps + [f"{extent} changed" for extent in changed]
     if not problems:
         need_writes(case, range(hop.window.start, hop.inward.stop))
         if all(before.read(extent.addresses) == after.read(extent.addresses) for extent in taken):
-            raise Missing(f"RAM at the end is that of the jump: {entry.name} has changed nothing of its own either")
+            raise Missing(f"RAM at the end is the same as at the jump: not even {entry.name}'s own memory has changed")
         if len(owned) == 1 and any(devices.structures(case, range(hop.out.start))):
-            raise Missing("the memory map names no memory that devices were given")
+            raise Missing("the memory map has no memory for DMA")
     size = sum(len(extent.addresses) for extent in owned) >> 10
-    # QEMU completes block requests when it stops a machine: most have landed by the time the jump is looked at.
+    # QEMU completes block requests when it stops a machine: most have landed at the jump.
     landed = sum(landing.landed(before) for landing in allowed)
     landings = f"{landed >> 10} KiB of requests in flight landed before, {explained >> 10} KiB after"
     return problems, f"{size} KiB compared with those at the jump; {landings}"
@@ -50,7 +50,7 @@ def disk_holds_the_pattern(case: Case) -> Finding | None:
 
 
 def disk_is_otherwise_kept(case: Case) -> Finding | None:
-    """What was not zero when the run began is as it was; on an empty disk, all but the pattern."""
+    """A disk with content is unchanged; an empty disk, except for the pattern."""
     disks = (*case.run.machine.disks, *case.run.machine.sata)
     problems = []
     for disk in disks:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Whether the images really drove the devices: by interrupts, transfers and data that cannot be there otherwise."""
+"""Whether the images really drove the devices: by interrupts, transfers and data that only a driver can cause."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def first_drives_every_device(case: Case) -> Finding | None:
 
 
 def next_drives_every_device(case: Case, hop: Hop) -> Finding | None:
-    """The last image has to show in RAM, too, that what it read is what the disk holds: there is first's pattern."""
+    """The last image must also have the disk's content, first's pattern, in RAM."""
     name = case.chain[hop.number - 1] if hop.number <= len(case.chain) else "an image beyond the chain's end"
     if name not in OURS:
-        raise Missing(f"{name} is no image of this project: what it drives is not known")
+        raise Missing(f"{name} is no image of this project: the devices that it drives are unknown")
     last = hop.number == len(case.chain)
     return _driven(case, hop.inward, case.run.ram_after() if last else None, last)
 

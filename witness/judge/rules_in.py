@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the incoming kernel does before and while it takes devices over."""
+"""The incoming kernel, before and while it takes devices over."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from witness import devices
 from witness.devices import Effect, Reset
 from witness.evidence.case import Case
 from witness.judge import signature
-from witness.judge.engine import Finding, Missing, entered_at, keeps_master, need_trace, started, told, working
+from witness.judge.engine import Finding, Missing, device_write, entered_at, keeps_master, need_trace, started, working
 from witness.judge.policies import STARTUP
 from witness.pci.registers import PCI_COMMAND, PIRQ_DISABLE, PIRQ_ROUTERS, Register
 from witness.pci.topology import Bdf
@@ -18,12 +18,12 @@ from witness.trace.phases import Hop
 
 
 def config_writes_are_startups(case: Case, hop: Hop) -> Finding:
-    """From the last clear until bus master is set, nothing in configuration space is written but by startup's policy.
+    """From the last clear until bus master is set, only startup's policy writes to configuration space.
 
-    A driver that is to reset its device may then ask for the size of a BAR. A port's has nothing to write: its previous
-    owner has left its events disabled.
+    A driver that resets its device may size a BAR then. A port's driver writes nothing: its previous owner has left its
+    events disabled.
     """
-    writes = [w for w in case.within(ConfigWrite, hop.window) if not _opens_a_wire(case, w)]
+    writes = [w for w in case.within(ConfigWrite, hop.window) if not _enables_a_wire(case, w)]
     sized = _sizings(case, [w for w in writes if w.line > started(case, hop)])
     writes = [w for w in writes if w.line not in sized]
     entered = entered_at(case, hop)
@@ -31,12 +31,12 @@ def config_writes_are_startups(case: Case, hop: Hop) -> Finding:
     problems, updates, functions = signature.contradictions(case, hop.window, STARTUP[case.startup], writes)
     if not early + problems:
         need_trace(case, ConfigWrite, "write to configuration space", range(hop.out.stop))
-        need_trace(case, ConfigRead, "read of configuration space since the jump", range(hop.window.start, hop.inward.stop))
+        need_trace(case, ConfigRead, "read of configuration space after the jump", range(hop.window.start, hop.inward.stop))
     return early + problems, f"{updates} writes of 16 bits to {functions} functions"
 
 
-def _opens_a_wire(case: Case, write: ConfigWrite) -> bool:
-    """The one change that belongs to a chipset's driver: a PIRQ wire that the previous kernel (Linux does) disabled."""
+def _enables_a_wire(case: Case, write: ConfigWrite) -> bool:
+    """The one write of a chipset's driver: it enables a PIRQ wire that the previous kernel disabled, as Linux does."""
     router = case.topology.functions.get(write.bdf)
     if router is None or write.size != 1 or write.offset not in PIRQ_ROUTERS.get(router.u32(0), ()):
         return False
@@ -45,7 +45,7 @@ def _opens_a_wire(case: Case, write: ConfigWrite) -> bool:
 
 
 def _sizings(case: Case, writes: list[ConfigWrite]) -> set[int]:
-    """The lines of those that ask for the size of a BAR, and leave everything as it was."""
+    """The lines of writes that size a BAR and restore it."""
     found: set[int] = set()
     while writes:
         done = [(w.bdf, w.offset, w.value, w.size) for w in writes]
@@ -56,7 +56,7 @@ def _sizings(case: Case, writes: list[ConfigWrite]) -> set[int]:
 
 
 def _sizing(case: Case, first: ConfigWrite) -> Iterator[list[tuple[Bdf, int, int, int]]]:
-    """What is written from here on if it is one, for each BAR: with decoding off, ones into its registers, and back."""
+    """For each BAR the writes that size it: decoding off, ones into its registers, the old value, decoding on."""
     if first.bdf not in case.topology.functions:
         return
     function = case.topology.functions[first.bdf]
@@ -70,8 +70,8 @@ def _sizing(case: Case, first: ConfigWrite) -> Iterator[list[tuple[Bdf, int, int
 
 
 def reset_comes_before_bus_master(case: Case, hop: Hop) -> Finding | None:
-    """It is the driver's first write but for those that only quiet the device. Under policy `none` bus master was never off: the
-    rest is what can be asked."""
+    """The reset is the driver's first write, apart from writes that only disable interrupts or requests. Under policy `none` bus
+    master was never off, and only that is judged."""
     functions = [function.bdf for function, model in working(case) if model.reset is Reset.REGISTER]
     lines = range(hop.window.start, hop.inward.stop)
     masters = {c.bdf: c.line for c in reversed(case.changes(lines)) if c.master_set}
@@ -82,28 +82,28 @@ def reset_comes_before_bus_master(case: Case, hop: Hop) -> Finding | None:
     problems = []
     for bdf in functions:
         if bdf not in begun:
-            problems.append(f"{bdf}: not reset at all")
+            problems.append(f"{bdf}: never reset")
         elif not devices.resets(begun[bdf]):
-            problems.append(f"{bdf}: the first write is {told(begun[bdf])}")
+            problems.append(f"{bdf}: the first write is {device_write(begun[bdf])}")
         elif masters.get(bdf, hop.inward.stop) < begun[bdf].line:
             problems.append(f"{bdf}: bus master at trace {masters[bdf]}, reset at {begun[bdf].line}")
     return (problems, f"{len(functions)} functions") if functions else None
 
 
-def bridges_above_are_on_first(case: Case, hop: Hop) -> Finding | None:
+def upstream_bridges_come_first(case: Case, hop: Hop) -> Finding | None:
     functions = [function.bdf for function, _ in working(case)]
-    taken = [change for change in case.changes(hop.inward) if change.master_set]
-    if not taken and not functions:
+    enabled = [change for change in case.changes(hop.inward) if change.master_set]
+    if not enabled and not functions:
         return None
-    if not taken and not keeps_master(case):
-        raise Missing("the trace shows no bus master that is set")
+    if not enabled and not keeps_master(case):
+        raise Missing("the trace shows no bus master being set")
     problems = [
-        f"{change}: bridge {bridge} has it off"
-        for change in taken
+        f"{change}: it is off in bridge {bridge}"
+        for change in enabled
         for bridge in case.topology.upstream(change.bdf)
         if bridge not in case.history.masters(change.line)
     ]
     kept = case.history.masters(hop.inward.start) if keeps_master(case) else []
-    problems += [f"{bdf}: its bus master was never set" for bdf in functions if bdf not in [*kept, *(c.bdf for c in taken)]]
-    below = sum(bool(case.topology.upstream(change.bdf)) for change in taken)
-    return problems, f"set on {len(taken)} functions, {below} of them behind a bridge"
+    problems += [f"{bdf}: its bus master was never set" for bdf in functions if bdf not in [*kept, *(c.bdf for c in enabled)]]
+    below = sum(bool(case.topology.upstream(change.bdf)) for change in enabled)
+    return problems, f"set on {len(enabled)} functions, {below} of them below a bridge"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The machine where the next image is entered: read from devices, from the CPU and from RAM while it stands there."""
+"""The machine where the next image is entered: read from devices, from the CPU and from RAM while it is stopped."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ SPIV_ENABLE = 0x100
 EFER_LMA = 0x400
 
 
-def registers_are_as_promised(case: Case, hop: Hop, entry: Entry) -> Finding:
-    """Read from the devices at the jump, not from the guest and not from the writes."""
+def registers_are_as_left(case: Case, hop: Hop, entry: Entry) -> Finding:
+    """Read from the devices at the jump, neither from the guest nor from the writes."""
     need_functions(case)
     problems = []
     counted = {register: 0 for register in Register}
-    quiet = case.shutdown_start(hop)
+    start = case.shutdown_start(hop)
     for function in Topology.of(entry.configs.items()).functions.values():
-        steps = signature.expected_steps(case, function.bdf, quiet, SHUTDOWN[case.shutdown])
-        expected = after(case.registers(function.bdf, quiet), steps)
+        steps = signature.expected_steps(case, function.bdf, start, SHUTDOWN[case.shutdown])
+        expected = after(case.registers(function.bdf, start), steps)
         for register, offset in function.offsets.items():
             found = function.u16(offset)
             counted[register] += bool(found & ENABLE.get(register, 0))
@@ -51,12 +51,12 @@ def cpu_state_is_the_protocols(case: Case, hop: Hop, entry: Entry) -> Finding:
         f"CS is 0x{r['CS']:x}": r["CS"] == BOOT_CS,
         f"DS, ES, SS are 0x{r['DS']:x}, 0x{r['ES']:x}, 0x{r['SS']:x}": {r["DS"], r["ES"], r["SS"]} == {BOOT_DS},
         "not in 64-bit mode with paging": bool(r["CR0"] & CR0_PG and r["EFER"] & EFER_LMA),
-        f"RSI 0x{r['RSI']:x} points at no boot_params": header == HEADER,
+        f"RSI 0x{r['RSI']:x} does not point to boot_params": header == HEADER,
     }
     return [problem for problem, fine in checks.items() if not fine], f"RIP 0x{r['RIP']:x}, boot_params 0x{r['RSI']:x}"
 
 
-def interrupt_controllers_are_silent(case: Case, hop: Hop, entry: Entry) -> Finding:
+def interrupt_controllers_are_masked(case: Case, hop: Hop, entry: Entry) -> Finding:
     r = entry.registers
     missing = {"pic0", "pic1", "LVT0", "SPIV"} - r.keys()
     if missing:
@@ -70,7 +70,7 @@ def interrupt_controllers_are_silent(case: Case, hop: Hop, entry: Entry) -> Find
 
 
 def targets_are_reserved(case: Case, hop: Hop, entry: Entry) -> Finding | None:
-    """What a device may still write to, now or when its bus master comes back: buffers of requests in flight, and its rings."""
+    """Memory that a device may write, now or when its bus master is set again: buffers of requests in flight, and its rings."""
     if case.shutdown == "none":
         return None
     reserved = [addresses for addresses, kind in e820(case.run.boot_params(entry)) if kind == E820_DMA]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the outgoing kernel does, from the last thing that it drives to its last bus-master clear."""
+"""The outgoing kernel, from its drivers' last access to its last bus-master clear."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from witness.evidence.case import Case
 from witness.evidence.interrupts import TABLE_MASKED, is_vector_control
 from witness.judge import ram, signature
 from witness.judge.engine import (
-    Finding, Missing, keeps_master, need_functions, need_trace, need_writes, span, told, working,
+    Finding, Missing, device_write, keeps_master, need_functions, need_trace, need_writes, span, working,
 )  # fmt: skip
 from witness.judge.policies import SHUTDOWN
 from witness.machine.record import Entry
@@ -22,9 +22,9 @@ from witness.trace.phases import Hop
 
 def config_writes_are_policys(case: Case, hop: Hop) -> Finding:
     image = range(case.begin(hop), hop.out.stop)
-    # Whoever leaves a transfer under way has done with configuration space, even if the next device is still to be armed.
-    armed = [request.line for request in ram.all_in_flight(case, hop, None) if request.line]
-    lines = range(min([case.shutdown_start(hop), *armed]), hop.out.stop)
+    # Once a transfer is left in flight no more configuration writes are due, even if the next device is still to be given work.
+    submitted = [request.line for request in ram.all_in_flight(case, hop, None) if request.line]
+    lines = range(min([case.shutdown_start(hop), *submitted]), hop.out.stop)
     done: list[Event] = [*case.within(ConfigWrite, lines), *_read_after_clear(case, hop)]
     policy = SHUTDOWN[case.shutdown]
     if policy.resets:
@@ -37,7 +37,7 @@ def config_writes_are_policys(case: Case, hop: Hop) -> Finding:
 
 
 def _read_after_clear(case: Case, hop: Hop) -> Iterator[ConfigRead]:
-    """What a function is read for once its bus master is off, up to the next kernel's enumeration, which begins with an ID."""
+    """Reads of a function after its bus master was cleared, up to the next kernel's enumeration, which begins with an ID."""
     cleared = {change.bdf: change.line for change in case.changes(hop.out) if change.master_cleared}
     for event in case.within(ConfigRead, range(hop.out.start, hop.inward.stop)):
         if event.line >= hop.window.start and event.offset == PCI_VENDOR_ID:
@@ -47,31 +47,31 @@ def _read_after_clear(case: Case, hop: Hop) -> Iterator[ConfigRead]:
 
 
 def children_before_parents(case: Case, hop: Hop) -> Finding | None:
-    """Where both have bus master, and the policy clears it."""
+    """For pairs that both have bus master on, if the policy clears it."""
     need_functions(case)
     masters = [] if keeps_master(case) else case.history.masters(hop.out.start)
     below = [(bdf, bridge) for bdf in masters for bridge in case.topology.upstream(bdf) if bridge in masters]
     clears = {change.bdf: change.line for change in case.changes(hop.out) if change.master_cleared}
     pairs = [(bdf, bridge) for bdf, bridge in below if bdf in clears and bridge in clears]
     if below and not pairs:
-        raise Missing(f"bus master of {below[0][0]} and of bridge {below[0][1]} was not cleared in both")
+        raise Missing(f"bus master was not cleared in both {below[0][0]} and bridge {below[0][1]}")
     problems = [
-        f"bridge {bridge} at trace {clears[bridge]}, {bdf} behind it at {clears[bdf]}"
+        f"bridge {bridge} at trace {clears[bridge]}, {bdf} below it at {clears[bdf]}"
         for bdf, bridge in pairs
         if clears[bridge] < clears[bdf]
     ]
-    return (problems, f"{len(pairs)} functions behind a bridge") if pairs else None
+    return (problems, f"{len(pairs)} functions below a bridge") if pairs else None
 
 
-def no_device_is_written_to(case: Case, hop: Hop) -> Finding:
-    """No driver but the console's has a shutdown callback: no device is told anything, and by keep-msi not a vector is masked.
+def only_policy_writes_to_devices(case: Case, hop: Hop) -> Finding:
+    """Only the console's driver has a shutdown callback: nothing is written to other devices, and keep-msi masks no vector.
 
-    A handler may still acknowledge a transfer that ended meanwhile, and offer a buffer again that a frame came into.
+    A handler may still acknowledge a transfer that ended meanwhile, and offer the buffer of a received frame again.
     """
     writes = [write for write in case.device_writes(hop.out) if not _allowed(case, write)]
     if not writes:
         need_writes(case, range(case.begin(hop), hop.out.stop))
-    return list(map(told, writes)), span("no write to a BAR", hop.out)
+    return list(map(device_write, writes)), span("no write to a BAR", hop.out)
 
 
 def _allowed(case: Case, write: MmioWrite) -> bool:
@@ -87,21 +87,20 @@ def _allowed(case: Case, write: MmioWrite) -> bool:
 
 
 def work_is_in_flight(case: Case, hop: Hop, entry: Entry) -> Finding | None:
-    """In the hands of each device that can have some when a kernel leaves; or of one of its kind, where a device may be too
-    quick."""
+    """Each device that can have requests at shutdown has taken one; or one device of its kind, where a device may be too quick."""
     if keeps_master(case) or SHUTDOWN[case.shutdown].resets:
         return None
     memory = case.run.ram_at(entry)
     groups: dict[str, list[devices.Request]] = {}
     for function, model in working(case):
         if model.load is not Load.NONE:
-            who = f"{model.kind} {function.bdf}" if model.load is Load.EACH else model.kind
-            groups.setdefault(who, []).extend(ram.in_flight(case, hop, function, memory))
-    taken = {who: sum(request.taken for request in found) for who, found in groups.items()}
+            name = f"{model.kind} {function.bdf}" if model.load is Load.EACH else model.kind
+            groups.setdefault(name, []).extend(ram.in_flight(case, hop, function, memory))
+    taken = {name: sum(request.taken for request in found) for name, found in groups.items()}
     problems = [
-        f"{who}: {len(found)} requests wait, the device has taken none" if found else f"{who}: no request is in flight"
-        for who, found in groups.items()
-        if not taken[who]
+        f"{name}: {len(found)} requests wait, the device has taken none" if found else f"{name}: no request is in flight"
+        for name, found in groups.items()
+        if not taken[name]
     ]
-    looked = (f"{who}: {len(found)} requests, {taken[who]} of them taken by the device" for who, found in groups.items())
-    return (problems, "; ".join(looked)) if groups else None
+    examined = (f"{name}: {len(found)} requests, {taken[name]} of them taken by the device" for name, found in groups.items())
+    return (problems, "; ".join(examined)) if groups else None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""From the last bus-master clear to the first that is set again: nobody owns a device."""
+"""The window: from the last bus-master clear until one is set again. No device has an owner."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from witness import devices
 from witness.evidence.case import Case
 from witness.evidence.interrupts import own_messages
 from witness.judge import hazards
-from witness.judge.engine import Finding, Missing, need_trace, need_writes, span, started, told
+from witness.judge.engine import Finding, Missing, device_write, need_trace, need_writes, span, started
 from witness.trace.events import GsiLevel, Msi, PicInterrupt
 from witness.trace.phases import Hop
 
 
 def no_msi(case: Case, hop: Hop) -> Finding | None:
-    """Of functions that have had messages on. In the out phase some may still send theirs: it must be known whose are whose."""
+    """For functions that had MSI or MSI-X on. In the out phase some may still send: the sender of each message must be known."""
     before = range(hop.out.start)
     senders = case.history.signalling(before.stop)
     if not senders and not any(change.msi_enabled for change in case.changes(before)):
@@ -23,7 +23,7 @@ def no_msi(case: Case, hop: Hop) -> Finding | None:
         need_trace(case, Msi, "message", before)
         for bdf, register in senders:
             if not own_messages(case, case.topology.functions[bdf], range(case.begin(hop), before.stop)):
-                raise Missing(f"the trace does not show which messages {bdf} has, and its {register.value} is on")
+                raise Missing(f"the trace does not show the messages of {bdf}, whose {register.value} is on")
     return list(map(str, strays)), span("no message", hop.window)
 
 
@@ -35,20 +35,20 @@ def no_intx_without_owner(case: Case, hop: Hop) -> Finding:
 
 
 def _need_pci_lines(case: Case, lines: range) -> None:
-    """A PCI line and the ISA IRQ that it is routed to move together: where only the IRQ is seen, the trace leaves out the line."""
+    """A PCI line and the ISA IRQ that it is routed to change together: where only the IRQ shows, the trace lacks the line."""
     need_trace(case, GsiLevel, "interrupt line", lines)
     inputs = {event.gsi for event in case.within(GsiLevel, lines)}
     irqs = inputs | {event.irq for event in case.within(PicInterrupt, lines)}
     routed = [f for f in case.topology.functions.values() if f.interrupt_line in irqs]
     if routed and not any(hazards.is_pci_line(case, gsi) for gsi in inputs):
-        raise Missing(f"the trace shows no PCI line, but IRQ {routed[0].interrupt_line}, to which one is routed")
+        raise Missing(f"the trace shows IRQ {routed[0].interrupt_line}, but not the PCI line that is routed to it")
 
 
 def devices_are_only_reset(case: Case, hop: Hop) -> Finding:
-    """A reset is the next kernel's: after the jump, where that is known, and after the last write of startup."""
+    """A reset is the next kernel's: after the jump, if that is known, and after the last write of startup."""
     ready = started(case, hop)
     writes = case.device_writes(hop.window)
-    problems = [told(write) for write in writes if write.line < ready or not devices.resets(write)]
+    problems = [device_write(write) for write in writes if write.line < ready or not devices.resets(write)]
     if not problems:
         need_writes(case, range(hop.window.start))
     return problems, span(f"{len(writes)} resets, no other write to a BAR", hop.window)

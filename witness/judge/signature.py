@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Whether what was done to a machine's functions is what a policy does, and nothing else. What that is, policies.py says."""
+"""Whether the accesses to a machine's functions are exactly those of a policy's signature (policies.py)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from witness.trace.state import Change
 
 
 def last_resets(case: Case, lines: range) -> list[MmioWrite]:
-    """Each function's last write into a BAR, where that is what its reset is known by."""
+    """Each function's last write into a BAR, if it belongs to a reset."""
     last = {case.bars.owner(write.address, write.line): write for write in case.device_writes(lines)}
     return [write for write in last.values() if devices.resets(write)]
 
 
 def contradictions(case: Case, lines: range, policy: Policy, done: Sequence[Event]) -> tuple[list[str], int, int]:
-    """16-bit writes, each changing exactly the bits of its step, in order; no other config write to anything.
+    """There may be only 16-bit writes, each changing exactly the bits of its step, in order.
 
-    What contradicts that, how many writes were expected, and how many functions something was done to.
+    Returns the contradictions, the number of expected writes, and the number of functions accessed.
     """
     changes = {change.line: change for change in case.changes(lines)}
     seen: dict[Bdf, list[str]] = {}
@@ -44,7 +44,7 @@ def contradictions(case: Case, lines: range, policy: Policy, done: Sequence[Even
 
 
 def expected_steps(case: Case, bdf: Bdf, line: int, policy: Policy) -> list[Step]:
-    """Of a function that nobody knows, there is its command register."""
+    """An unknown function has a command register only."""
     function = case.topology.functions.get(bdf, Function(bdf, bytes(PCI_STD_HEADER_SIZEOF)))
     model = devices.model_of(function)
     resets = model is not None and model.reset is not devices.Reset.NONE
@@ -52,8 +52,7 @@ def expected_steps(case: Case, bdf: Bdf, line: int, policy: Policy) -> list[Step
 
 
 def step(case: Case, event: Event, change: Change | None) -> tuple[Bdf, str]:
-    """Whose it is, and an access in the words of a policy's step, with its place in brackets; what is no step is described as it
-    is."""
+    """The function, and the access as a policy's step, with its place in brackets; one that is no step is described as it is."""
     where = f" [trace {event.line}]"
     if isinstance(event, ConfigRead):
         return event.bdf, str(config_read(event.offset)) + where

@@ -192,7 +192,7 @@ class CellJudge:
 
     def hazards(self) -> dict[str, int]:
         reserved, elsewhere = self._landed()
-        counts = (self._strays(), self._unhandled(), self._given_up(), reserved, elsewhere, self._lost(), self._unusable(), 0)
+        counts = (self._strays(), self._unhandled(), self._disabled_lines(), reserved, elsewhere, self._lost(), self._unusable(), 0)
         return dict(zip(HAZARDS, counts))
 
     def _strays(self) -> int:
@@ -211,8 +211,8 @@ class CellJudge:
             self.notes.append(f"GSI {gsi} raised by {' or '.join(rise.suspects) or 'nobody that could'}")
         return len(found)
 
-    def _given_up(self) -> int:
-        found = hazards.given_up(self.case, range(self.hop.out.start, self.end))
+    def _disabled_lines(self) -> int:
+        found = hazards.disabled_lines(self.case, range(self.hop.out.start, self.end))
         for line in found:
             self.notes.append(f"irq {line.irq} disabled by the {'outgoing' if line.line < self.entered else 'next'} kernel")
         return len(found)

@@ -100,9 +100,9 @@ def _watch(endurance: Endurance, trace: int, timeout: float, count: int, tell: C
                 return verdicts, False
             if verdicts:
                 deadline = Deadline.after(timeout)
-            if endurance.tally.hops * REPORTS // count > told:
-                told = endurance.tally.hops * REPORTS // count
-                tell(f"{endurance.tally.hops} of {count} hops, {endurance.pace()}")
+            if endurance.counts.hops * REPORTS // count > told:
+                told = endurance.counts.hops * REPORTS // count
+                tell(f"{endurance.counts.hops} of {count} hops, {endurance.pace()}")
     except Expired:
         return [], True
     return [], False
@@ -129,7 +129,7 @@ def _last(endurance: Endurance, ended: Run, count: int) -> list[Verdict]:
     """About the last hop, and about what all of them leave."""
     case = Case(ended, [])
     verdicts = endurance.finish()
-    hops = endurance.tally.hops
+    hops = endurance.counts.hops
     guest = _unless(ended.outcome is Outcome.PASS, ended.detail), ended.detail
     all_of_them = _unless(hops == count, f"{hops} of {count} hops"), f"{hops} hops"
     rules = [
@@ -168,17 +168,17 @@ def _memory_maps(ended: Run) -> Finding:
 
 
 def _told(endurance: Endurance, ended: Run, verdicts: list[Verdict], outcome: Outcome) -> list[str]:
-    tally = endurance.tally
+    counts = endurance.counts
     lines = []
-    if tally.hops:
+    if counts.hops:
         lines += [
-            f"{tally.hops} hops, {endurance.pace()}",
-            f"{tally.lines} trace lines, {tally.events} events judged, {tally.messages} messages taken",
-            f"in flight when bus master went: {tally.requests} virtio-blk requests, {tally.transfers} transfers",
+            f"{counts.hops} hops, {endurance.pace()}",
+            f"{counts.lines} trace lines, {counts.events} events judged, {counts.messages} messages taken",
+            f"in flight when bus master went: {counts.requests} virtio-blk requests, {counts.transfers} transfers",
         ]
     if verdicts:
-        lines += [f"hop {tally.hops}:" if tally.hops else "no hop:", *report.table(verdicts)]
+        lines += [f"hop {counts.hops}:" if counts.hops else "no hop:", *report.table(verdicts)]
     else:
         lines.append(f"ended: {ended.detail}; the guest's last line: {guestlog.last_line(ended.log) or 'none'}")
     lines.append(f"log, trace of the last hops: {ended.directory}/guest.log, {ended.directory}/hops.trace")
-    return [*lines, f"RESULT: {report.word(outcome)} ({tally.hops} hops, {report.versions(ended)})"]
+    return [*lines, f"RESULT: {report.word(outcome)} ({counts.hops} hops, {report.versions(ended)})"]
