@@ -51,7 +51,7 @@ def test_rings_that_contradict_each_other(tmp_path: Path) -> None:
 def test_pattern() -> None:
     disk = b"".join(pattern.sector(n, 7) for n in range(128))
     assert pattern.check(disk) == []
-    assert pattern.check(bytes(65536)) == ["sector 0 does not bear the signature"]
+    assert pattern.check(bytes(65536)) == ["sector 0 does not have the signature"]
     assert pattern.check(disk[:-1] + b"?") == ["1 of 128 sectors differ from the pattern, the first is 127"]
     assert pattern.check(pattern.sector(0, 8) + disk[512:])[0].startswith("127 of 128")
 
