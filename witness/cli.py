@@ -98,7 +98,7 @@ def _judge(options: argparse.Namespace) -> Outcome:
 
 def _tell(record: Run, verbose: bool) -> Outcome:
     verdicts = judge(record)
-    _print(*report.told(report.Judged(record, verdicts), verbose))
+    _print(*report.of_run(report.Judged(record, verdicts), verbose))
     return report.exit_code(record, verdicts)
 
 
@@ -118,7 +118,7 @@ def _compare(options: argparse.Namespace) -> Outcome:
     kept, verdicts = runs[KEEP].run, runs[KEEP].verdicts
     lines = [report.versions(kept), "", *_patch(), "", *report.columns(runs, options.verbose), ""]
     for policy, judged in runs.items():
-        report.told(judged)
+        report.of_run(judged)
         lines += [f"{policy} {line}" for line in report.ending(judged.run)]
         where = judged.run.directory
         lines.append(f"log and evidence: {where}/{report.REPORT}; trace, RAM: {where}/")

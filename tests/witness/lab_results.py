@@ -16,7 +16,7 @@ from witness.report.timeline import Landed, Timeline, timeline
 HOSTILE = """<script>alert("1")</script> & 'quoted' | {{ 7 * 7 }} </title>"""
 
 HAZARDS = (
-    "stray MSI", "INTx unhandled", "line disabled", "DMA where reserved", "DMA elsewhere", "work lost", "device unusable",
+    "stray MSI", "unhandled INTx", "IRQ disabled", "DMA to reserved RAM", "DMA to other RAM", "work lost", "device unusable",
     "QEMU aborted",
 )  # fmt: skip
 OUT = ("none", "keep-msi", "disable-msi", "disable-msi-only", "intx-off", "reset", "drain", "bridges-only")

@@ -98,18 +98,18 @@ def twice(scene: Scene) -> None:
         (lambda s: s.after_step(f"out-{EDU}", msi(MESSAGES[EDU])), {"stray MSI": 1}),
         (lambda s: s.before_step(f"out-{EDU}", msi(MESSAGES[EDU])), {}),  # its owner is there
         (lambda s: s.after_step(f"again-{EDU}-on", msi(MESSAGES[EDU])), {}),  # and the next
-        (lambda s: s.after_step("jump", *gsi(21, 1), *gsi(21, 0)), {"INTx unhandled": 1}),
-        (twice, {"INTx unhandled": 1}),  # one line
+        (lambda s: s.after_step("jump", *gsi(21, 1), *gsi(21, 0)), {"unhandled INTx": 1}),
+        (twice, {"unhandled INTx": 1}),  # one line
         (lambda s: s.after_step(f"again-{EDU}-intx", *gsi(21, 1), *gsi(21, 0)), {}),
-        (lambda s: storm(s, 100000), {"INTx unhandled": 1, "line disabled": 1}),
-        (lambda s: storm(s, 10), {"INTx unhandled": 1}),  # masked by whoever has done with it
+        (lambda s: storm(s, 100000), {"unhandled INTx": 1, "IRQ disabled": 1}),
+        (lambda s: storm(s, 10), {"unhandled INTx": 1}),  # masked by whoever has done with it
         (lambda s: s.drop(f"again-{EDU}-msi"), {"device unusable": 1}),
         (lambda s: (s.drop(f"again-{EDU}-msi"), s.drop(f"again-{BEHIND}-msi")), {"device unusable": 2}),
         (lambda s: s.after.update({DATA: bytes(UNIT)}), {}),  # it is what was there
-        (lambda s: s.after.update({DATA: b"\x77"}), {"DMA where reserved": UNIT}),
-        (lambda s: s.after.update({DATA + UNIT - 1: b"\x77\x77"}), {"DMA where reserved": 2 * UNIT}),
-        (lambda s: s.after.update({CANARY.stop - 1: b"\x77"}), {"DMA elsewhere": UNIT}),
-        (lambda s: s.after.update({DMA.stop - 1: b"\x77"}), {"DMA elsewhere": UNIT}),  # nobody's buffer
+        (lambda s: s.after.update({DATA: b"\x77"}), {"DMA to reserved RAM": UNIT}),
+        (lambda s: s.after.update({DATA + UNIT - 1: b"\x77\x77"}), {"DMA to reserved RAM": 2 * UNIT}),
+        (lambda s: s.after.update({CANARY.stop - 1: b"\x77"}), {"DMA to other RAM": UNIT}),
+        (lambda s: s.after.update({DMA.stop - 1: b"\x77"}), {"DMA to other RAM": UNIT}),  # nobody's buffer
         (lambda s: s.after.update({CANARY.stop: b"\x77"}), {}),  # what is neither free nor reserved, images may have
     ],
 )
@@ -120,13 +120,13 @@ def test_each_hazard_is_counted_where_it_is_one(
 
 
 def test_work_that_came_to_its_end_is_not_lost(counted: Callable[..., dict[str, int]]) -> None:
-    assert counted(lambda s: s.after.update({EDU_TARGET: bytes(range(256))})) == {"DMA where reserved": 256}
+    assert counted(lambda s: s.after.update({EDU_TARGET: bytes(range(256))})) == {"DMA to reserved RAM": 256}
 
 
 def test_what_landed_is_laid_to_whom_the_address_was_given(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.after = {EDU_TARGET: bytes(range(256)), DATA: b"\x77", DMA.stop - 1: b"\x77", CANARY.start: SOFT}
     cell = found(scene, monkeypatch)
-    assert cell.hazards() == dict.fromkeys(HAZARDS, 0) | {"DMA where reserved": 256 + UNIT, "DMA elsewhere": 2 * UNIT}
+    assert cell.hazards() == dict.fromkeys(HAZARDS, 0) | {"DMA to reserved RAM": 256 + UNIT, "DMA to other RAM": 2 * UNIT}
     assert sorted(cell.notes) == [
         "16 bytes in free memory that no device had been given",
         "16 bytes in reserved memory by 00:03.0 virtio-blk-pci",

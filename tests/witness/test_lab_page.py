@@ -125,7 +125,7 @@ def test_an_absent_cell_is_no_pass(results: Facts, show: Callable[[Facts], Eleme
     gone = next(cell for cell in results["matrix"]["cells"] if cell["outcome"] == "ran" and not kinds(cell))
     results["matrix"]["cells"].remove(gone)
     cells = [cell for cell in of_class(show(results), "matrix")[0].iter("td") if cell.find("a") is not None]
-    title = f"{' → '.join(place(gone)[:2])}, {gone['device']}: could not run: the results have no such cell"
+    title = f"{' → '.join(place(gone)[:2])}, {gone['device']}: could not run: not in the results"
     shown = next(cell for cell in cells if next(cell.iter("a")).get("title") == title)
     assert "not-run" in classes(shown) and not GOOD & classes(shown)
 

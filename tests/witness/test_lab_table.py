@@ -41,8 +41,8 @@ def test_signs(results: Facts) -> None:
     assert symbol({**cell, "outcome": "ran", "hazards": {}}) == "."
     assert symbol({**cell, "outcome": "could not run", "hazards": {}}) == "-"
     # What bus master off costs by itself is no harm, and does not add to one.
-    assert symbol({**cell, "outcome": "ran", "hazards": {"work lost": 8, "DMA where reserved": 16}}) == "o"
-    assert symbol({**cell, "outcome": "ran", "hazards": {"work lost": 8, "DMA elsewhere": 16}}) == "1"
+    assert symbol({**cell, "outcome": "ran", "hazards": {"work lost": 8, "DMA to reserved RAM": 16}}) == "o"
+    assert symbol({**cell, "outcome": "ran", "hazards": {"work lost": 8, "DMA to other RAM": 16}}) == "1"
 
 
 def test_an_absent_cell_is_a_dash(results: Facts) -> None:

@@ -52,10 +52,10 @@ LOADER = 'loader image first@0x2000000, 57 KiB, initrd 59 KiB, command line ""'
 LOG = [LOADER, *said("first", FOUND, DRIVEN, LEFT), *said("second", FOUND, DRIVEN)]
 
 
-def told(run: Run, log: list[str], verbose: bool = False) -> list[str]:
+def printed(run: Run, log: list[str], verbose: bool = False) -> list[str]:
     (run.directory / "guest.log").write_text("\n".join([*run.log[:-1], *log, run.log[-1]]) + "\n")
     del run.log
-    return report.told(report.Judged(run, judge(run)), verbose)
+    return report.of_run(report.Judged(run, judge(run)), verbose)
 
 
 def flat(lines: list[str]) -> str:
@@ -66,7 +66,7 @@ def flat(lines: list[str]) -> str:
 def test_a_pass_is_one_screen(scene: Scene) -> None:
     run = scene.run()
     verdicts = judge(run)
-    lines = told(run, LOG)
+    lines = printed(run, LOG)
     assert len(lines) <= LINES and max(map(len, lines)) <= COLUMNS
     assert report.exit_code(run, verdicts) is Outcome.PASS
     all_of = f"{len(verdicts)} of {len(verdicts)}"
@@ -82,7 +82,7 @@ def test_a_pass_is_one_screen(scene: Scene) -> None:
 def test_twin_the_whole_has_each_line_and_all_evidence(scene: Scene) -> None:
     run = scene.run()
     verdicts = judge(run)
-    whole = told(run, LOG, verbose=True)
+    whole = printed(run, LOG, verbose=True)
     assert set(run.log) <= set(whole)
     assert all(f"pass   {v.claim:{report.CLAIM_WIDTH}} {v.evidence}" in whole for v in verdicts)
     assert (run.directory / report.REPORT).read_text().splitlines() == whole
@@ -94,7 +94,7 @@ def test_a_screen_has_every_error_line(scene: Scene) -> None:
     formats = re.findall(r"^\| `((?!GUEST|STACK)[^`]+)` \|", of_images, re.M)
     said_so = [re.sub(r"%(\.\*|[-.0-9]*)l?[a-z]", "7", line.replace("SSSS:BB:DD.F", "0000:00:1f.2")) for line in formats]
     assert len(said_so) > 100
-    lines = told(scene.run(), LOG + said("second", "\n".join(said_so)))
+    lines = printed(scene.run(), LOG + said("second", "\n".join(said_so)))
     assert max(map(len, lines)) <= COLUMNS
     assert [line for line in said_so if line.replace("0000:00", "00") not in flat(lines)] == []
 
@@ -103,7 +103,7 @@ def test_a_screen_has_all_that_failed(scene: Scene) -> None:
     scene.drop("reset")
     scene.after_step("jump", *gsi(21, 1), "pic_interrupt irq 11 intno 43")
     run = scene.run()
-    lines = told(run, [*LOG, "second irq 11: nobody cared, 100000 interrupts; line disabled"])
+    lines = printed(run, [*LOG, "second irq 11: nobody cared, 100000 interrupts; line disabled"])
     assert max(map(len, lines)) <= COLUMNS
     failures = [v for v in judge(run) if v.result is Result.FAIL]
     assert len(failures) > 1
@@ -114,10 +114,10 @@ def test_a_screen_has_all_that_failed(scene: Scene) -> None:
 
 def test_later_images_of_a_chain_say_what_is_new(scene: Scene) -> None:
     run, again = scene.run(), said("second", LEFT, FOUND, DRIVEN)
-    length = len(told(run, [*LOG, *again]))
-    lines = told(scene.run(), [*LOG, *again, *again, *again, "second 0000:00:05.0 edu: failed, timeout"])
+    length = len(printed(run, [*LOG, *again]))
+    lines = printed(scene.run(), [*LOG, *again, *again, *again, "second 0000:00:05.0 edu: failed, timeout"])
     assert len(lines) == length + 1
-    assert "3 more images, of which only what is new:" in lines
+    assert "3 more images, only new lines are shown:" in lines
     assert "second 00:05.0 edu: failed, timeout" in lines
 
 
@@ -125,14 +125,14 @@ def test_hazards_show_where_no_rule_is_about_them(tmp_path: Path) -> None:
     """Under policy none no rule asks for a silent window."""
     scene = handoff(Scene(tmp_path), "none")
     scene.after_step("jump", msi(0x41))
-    lines = told(scene.run(), [])
+    lines = printed(scene.run(), [])
     assert not [line for line in lines if line.startswith("fail")]
     hazards = [line for line in lines if line.startswith("hazard")]
     assert [line.partition(" (trace")[0] for line in hazards] == ["hazard stray MSI: MSI 0x41 to 0xfee00000"]
 
 
 def test_stale_interrupts_show(scene: Scene) -> None:
-    lines = told(scene.run(), [*LOG, *said("second", FOUND, stale=2)])
+    lines = printed(scene.run(), [*LOG, *said("second", FOUND, stale=2)])
     assert "second irq: local APIC ID 0 (xAPIC), 2 stale interrupts taken; 8259 masked" in lines
 
 

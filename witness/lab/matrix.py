@@ -36,7 +36,7 @@ from witness.trace.events import ConfigRead, ConfigWrite, Event
 from witness.trace.phases import Hop
 
 HAZARDS = (
-    "stray MSI", "INTx unhandled", "line disabled", "DMA where reserved", "DMA elsewhere", "work lost", "device unusable",
+    "stray MSI", "unhandled INTx", "IRQ disabled", "DMA to reserved RAM", "DMA to other RAM", "work lost", "device unusable",
     "QEMU aborted",
 )  # fmt: skip
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What `make bench` prints: rows of budgets, and tables beside them."""
+"""The output of `make bench`: rows of budgets, and tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Sequence
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the result. holds is None where there is no budget to hold."""
+    """One line of the result. holds is None where there is no budget."""
 
     what: str
     measured: str
@@ -33,5 +33,5 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def ratio(ours: float, theirs: float) -> str:
-    """How many times more."""
+    """The factor from ours to theirs."""
     return f"{theirs / ours:.3g}" if ours else "-"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Results as one HTML page: no scripts, nothing from elsewhere, timelines as inline SVG. The words are in page.html."""
+"""Results as one HTML page: no scripts, no external resources, timelines as inline SVG. The template is page.html."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from witness.report.timeline import Lane, Point, Tick, Timeline
 
 TEMPLATE = "page.html"
 
-# In pixels. Ticks share the room of a desk's screen; one is wider where a text of its lanes needs it.
+# In pixels. Ticks share the width of a desktop screen; one is wider where a text of its lanes needs it.
 ROOM, TICK_MIN, TICK_MAX = 860, 15, 48
 CHARACTER, PADDING = 6.4, 14
 AXIS, HEADING, ROW = 50, 20, 20
 UP, DOWN = 4, 16  # of a lane's row
-SPIKE = 5  # how long a level shows that is gone again within its tick
+SPIKE = 5  # the width of a level that changes back within its tick
 
-# No more than this many shades; what is above looks the same.
+# The number of shades; higher counts have the last one.
 HEAT_MAX = 4
 
-# A word alone says it, the sign is for who looks at many.
+# Signs in addition to the words, to see the state of many at a glance.
 SIGNS = {
     "holds": "✓", "agrees": "✓", "refuted": "✗", "does not agree": "✗", "not shown": "?", "could not run": "–",
 }  # fmt: skip
@@ -31,32 +31,31 @@ SIGNS = {
 
 @dataclass(frozen=True)
 class Topic:
-    """What the results are about, in the words of the page."""
+    """The page's own texts."""
 
     title: str
     heading: str
     about: str
-    kinds: dict[str, tuple[str, str]]  # of experiments: the heading of each, and what its table says
+    kinds: dict[str, tuple[str, str]]  # of experiments: heading, and caption of the table
     has_matrix: bool
 
 
 LAB_PAGE = Topic(
     "the lab",
-    "The lab: what a hand-off of PCI devices lets loose",
+    "The lab: hazards of a handoff of PCI devices",
     "Every claim of “PCI/MSI: Don't disable MSI/MSI-X at shutdown” (M. Tsirkin, 2015), and every limit of it, as an experiment on "
-    "QEMU. A verdict is read from QEMU's trace, from RAM and from the disk, never from the guest's own word, and stands only where "
+    "QEMU. A verdict comes from QEMU's trace, from RAM and from the disk, never from the guest's own report, and counts only if "
     "the control shows the opposite.",
-    {"claim": (table.KINDS["claim"], "What the patch says"), "limit": (table.KINDS["limit"], "Where it does not reach")},
+    {"claim": (table.KINDS["claim"], "Claims of the patch"), "limit": (table.KINDS["limit"], "Limits of the patch")},
     True,
 )
 LINUX_PAGE = Topic(
     "Linux on either side",
-    "A real Linux on either side of the hand-off",
+    "A real Linux on either side of the handoff",
     "Debian's unmodified kernel takes over from the images of pci-handoff, and hands over to them, by kexec and after a crash. "
-    "A verdict is read from QEMU's trace, from RAM, from the disk and from what Linux says of itself, and stands only where the "
-    "control shows the opposite. Of our images' word only how a run ended is taken as it is; what else they say is held against "
-    "these.",
-    {"linux": (table.KINDS["linux"], "What happens between Linux and the images")},
+    "A verdict comes from QEMU's trace, from RAM, from the disk and from what Linux reports, and counts only if the control shows "
+    "the opposite. Our images are believed only in how a run ended; all else that they report is compared with that evidence.",
+    {"linux": (table.KINDS["linux"], "Handoffs between Linux and the images")},
     False,
 )
 
@@ -78,7 +77,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Span:
-    """Of a text: as long as it holds."""
+    """A text, as wide as it is valid."""
 
     x: float
     width: float
@@ -87,7 +86,7 @@ class Span:
 
 @dataclass
 class DrawnRow:
-    """A lane, or the heading of those that belong together."""
+    """A lane, or the heading of a group of lanes."""
 
     y: int
     height: int
@@ -107,10 +106,10 @@ class Drawing:
 
 
 def write_page(results: Mapping[str, Any], path: Path) -> None:
-    # Here, since make run installs it for nobody.
+    # Here, because make run does not install it.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    # What results.json lacks is an error, not an empty place.
+    # A field that results.json lacks is an error, not an empty place.
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"draw": lambda facts: draw(Timeline.of(facts)), "state": table.state, "agreeing": table.agreeing}
@@ -127,7 +126,7 @@ def write_page(results: Mapping[str, Any], path: Path) -> None:
 
 
 def heat(cell: Mapping[str, Any]) -> str:
-    """The class of a cell: how bad, where that is known."""
+    """The class of a cell, by its number of harms, if that is known."""
     if cell["outcome"] == "ran":
         harms = len(table.harms(cell))
         return f"heat-{min(harms, HEAT_MAX)}" if harms or not table.kinds(cell) else "paid"
@@ -151,7 +150,7 @@ def draw(timeline: Timeline) -> Drawing:
 
 
 def _edges(timeline: Timeline) -> list[float]:
-    """Where each tick begins, and where the last ends."""
+    """The start of each tick, and the end of the last."""
     size = len(timeline.ticks)
     widths = [min(max(ROOM / size, TICK_MIN), TICK_MAX)] * size
     for lane in timeline.lanes:
@@ -167,7 +166,7 @@ def _edges(timeline: Timeline) -> list[float]:
 
 
 def _spans(points: Sequence[Point], size: int) -> list[tuple[Point, int]]:
-    """Each point with the tick of the next."""
+    """Each point, with the tick of the next."""
     return list(zip(points, [*(point.at for point in points[1:]), size]))
 
 
@@ -186,7 +185,7 @@ def _row(lane: Lane, y: int, edges: list[float]) -> DrawnRow:
 
 
 def _level(points: Sequence[Point], y: int, edges: list[float]) -> str:
-    """Steps from the left edge to the right one; its fill, closed along the low level, is what is high."""
+    """Steps from the left edge to the right one. The fill, closed along the low level, shows where it is high."""
     low = y + DOWN
     path, last = f"M{edges[0]},{low}", -1
     for point in points:

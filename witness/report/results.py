@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""results.json, which the lab, Linux's experiments and the bench leave for other programs. docs/results.md describes it."""
+"""results.json of the lab, of Linux's experiments and of the bench, for other programs. docs/results.md describes it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, Mapping
 
-# Another number wherever a field goes, or means something else than before.
+# Incremented when a field is removed or changes its meaning.
 SCHEMA = 1
 
 Facts = Mapping[str, Any]

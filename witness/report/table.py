@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Results as plain text: the table and one experiment for the terminal, both and their reading for docs/lab.md and docs/linux.md.
+"""Results as plain text: for the terminal the overview and one experiment, for docs/lab.md and docs/linux.md tables with readings.
 
-What comes from a results.json is read as it is: page.py shows the same.
+The input is a results.json, as for page.py.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ NONE, PAID, NOT_RUN, DIED = ".", "o", "-", "!"
 
 VERSIONS = ("git", "QEMU", "OVMF")
 
-# What a cleared bus master costs, whatever else is done: nobody but who lost the work has to do with it.
-PRICE = ("DMA where reserved", "work lost")
+# The price of a cleared bus master under any policy. It harms only the owner of the lost work.
+PRICE = ("DMA to reserved RAM", "work lost")
 
 KINDS = {"claim": "Claims", "limit": "Limits", "linux": "Linux"}
 
-# Of a lane: characters for a tick, at most, and what stands for what.
+# In a lane: at most so many characters a tick, and the signs.
 COLUMNS_MAX = 8
 LOW, HIGH, SPIKE, PULSE, SINCE = "_", "#", "|", "^", "|"
 
-# --- words that the page uses, too ---
+# --- also used by the page ---
 
 
 def kinds(cell: Facts) -> list[str]:
-    """The hazards that a cell of the matrix shows."""
+    """The hazards of a cell of the matrix."""
     return [hazard for hazard, count in cell["hazards"].items() if count]
 
 
 def harms(cell: Facts) -> list[str]:
-    """Those that do harm to others."""
+    """The hazards that harm others."""
     return [hazard for hazard in kinds(cell) if hazard not in PRICE]
 
 
@@ -51,23 +51,23 @@ def symbol(cell: Facts) -> str:
 
 
 def in_full(cell: Facts) -> str:
-    """What the symbol stands for."""
+    """The meaning of the symbol."""
     found = [f"{hazard}: {cell['hazards'][hazard]}" for hazard in kinds(cell)]
     if cell["outcome"] != "ran":
         found.insert(0, f"{cell['outcome']}: {cell['why']}")
-    found = found or ["nothing let loose"]
+    found = found or ["no hazard"]
     if unlike(cell):
         found.append(f"config accesses: {cell['signature']}")
     return "; ".join([*found, *cell["notes"]])
 
 
 def unlike(cell: Facts) -> bool:
-    """Whether a policy did otherwise than it says; of what did not run nobody knows."""
+    """Whether a policy's accesses differ from its signature; unknown for a cell that did not run."""
     return bool(cell["outcome"] == "ran" and cell["signature"] != "as expected")
 
 
 def words(cell: Facts) -> str:
-    """What a cell has in common with that of another run, on another host."""
+    """The part of a cell that is the same in every run, on every host."""
     return ", ".join(kinds(cell)) or "none" if cell["outcome"] == "ran" else str(cell["outcome"])
 
 
@@ -76,14 +76,14 @@ def place(cell: Facts) -> tuple[str, str, str]:
 
 
 def absent(out: str, inward: str, device: str) -> Facts:
-    """A cell that the results do not have."""
-    why = "the results have no such cell"
+    """A cell that is not in the results."""
+    why = "not in the results"
     return {"out": out, "in": inward, "device": device, "outcome": "could not run", "why": why,
             "hazards": {}, "notes": [], "signature": ""}  # fmt: skip
 
 
 def grid(matrix: Facts) -> Iterator[tuple[str, str, list[Facts]]]:
-    """Each pair of policies that there is a cell of, out and in, with its cell for each device."""
+    """Each pair of policies, out and in, that has a cell, with its cell for each device."""
     cells = {place(cell): cell for cell in matrix["cells"]}
     for out, inward in product(matrix["out"], matrix["in"]):
         row = [(out["name"], inward["name"], device) for device in matrix["devices"]]
@@ -92,19 +92,19 @@ def grid(matrix: Facts) -> Iterator[tuple[str, str, list[Facts]]]:
 
 
 def state(case: Facts) -> str:
-    """How a case came out; one that measured nothing did not run."""
+    """The state of a case; one without values did not run."""
     if not case["values"]:
         return "could not run"
     return "agrees" if case["agrees"] else "does not agree"
 
 
 def agreeing(experiment: Facts) -> str:
-    """How many of its cases came out as they must."""
+    """The number of cases that agree."""
     return f"{sum(state(case) == 'agrees' for case in experiment['cases'])} of {len(experiment['cases'])}"
 
 
 def ordered_versions(results: Facts) -> dict[str, str]:
-    """What the results are facts about, in the order of every report."""
+    """The versions that the results belong to, in the order of every report."""
     known = results["versions"]
     return {name: known[name] for name in dict.fromkeys((*VERSIONS, *known)) if name in known}
 
@@ -141,7 +141,7 @@ def _matrix(matrix: Facts) -> list[str]:
 
 
 def express(experiment: Facts) -> list[str]:
-    """One experiment: what its cases measured, and what happened when."""
+    """One experiment: the values of its cases, and their timelines."""
     lines = [f"{experiment['id']}  {experiment['title']}", ""]
     for word, key in (("from", "source"), ("false if", "falsified_by"), ("provoked by", "provoked_by"), ("reading", "reading")):
         head = f"{word:12}"
@@ -156,7 +156,7 @@ def express(experiment: Facts) -> list[str]:
 
 
 def express_cell(cell: Facts) -> list[str]:
-    """One cell of the matrix: what it let loose, and what happened when."""
+    """One cell of the matrix: its hazards, and its timeline."""
     lines = [f"{', '.join(place(cell))}: {cell['outcome']}" + (f": {cell['why']}" if cell["why"] else "")]
     lines += [f"  {hazard}: {count}" for hazard, count in cell["hazards"].items()]
     lines += [f"  {note}" for note in cell["notes"]]
@@ -166,14 +166,14 @@ def express_cell(cell: Facts) -> list[str]:
 
 
 def _value(value: Facts) -> str:
-    """What was expected is told where it is not what was measured."""
+    """The expected value is shown only where it differs from the measured one."""
     sign = "ok " if value["agrees"] else "NOT"
     expected = "" if str(value["measured"]) == value["expected"] else f", expected {value['expected']}"
     return f"  {sign} {value['what']}: {value['measured']}{expected}  {value['evidence']}".rstrip()
 
 
 def lanes(timeline: Timeline) -> list[str]:
-    """As many columns for each tick as there is room for; below, what each stands for."""
+    """As many columns for each tick as fit; below, the text of each."""
     wide = max(len(lane.name) for lane in timeline.lanes) + 2
     size = len(timeline.ticks)
     columns = max(1, min((WIDTH - wide) // size, COLUMNS_MAX))
@@ -193,7 +193,7 @@ def _drawn(lane: Lane, size: int, columns: int) -> str:
             drawn = drawn.ljust(point.at * columns) + PULSE
         elif lane.kind == "text":
             drawn += f"{SINCE}{point.value}".ljust(stop - len(drawn))[:stop - len(drawn)]
-        elif stop == point.at * columns:  # gone again within this tick
+        elif stop == point.at * columns:  # it changes back within this tick
             drawn += SPIKE
         else:
             drawn += (HIGH if point.value else LOW) * (stop - len(drawn))
@@ -204,7 +204,7 @@ def _drawn(lane: Lane, size: int, columns: int) -> str:
 
 
 def markdown(results: Facts) -> str:
-    """For a document: verdicts, readings, kinds of hazards; no number that another run would have otherwise."""
+    """For a document: verdicts, readings, kinds of hazards; no number that differs from run to run."""
     lines = [", ".join(f"{name} {version}" for name, version in ordered_versions(results).items() if name != "git"), ""]
     for kind, word in KINDS.items():
         found = [e for e in results["experiments"] if e["kind"] == kind]
@@ -225,12 +225,12 @@ def _markdown_matrix(matrix: Facts) -> list[str]:
 
 
 def rows(results: Facts) -> list[str]:
-    """The line of each experiment."""
+    """The row of each experiment."""
     return _rows(markdown(results))
 
 
 def known_rows(document: str) -> list[str]:
-    """Those that a document has."""
+    """The rows of experiments in a document."""
     return _rows(made(document))
 
 
@@ -239,7 +239,7 @@ def _rows(text: str) -> list[str]:
 
 
 def known_cells(document: str) -> dict[tuple[str, str, str], str]:
-    """The words of each cell that a document has."""
+    """The text of each cell in a document."""
     lines = made(document).splitlines()
     rows = [[field.strip() for field in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     head = next((number for number, row in enumerate(rows) if row[:2] == ["out", "in"]), len(rows))

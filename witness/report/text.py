@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a human reads of a run: one screen, or the whole. Plain text, the same into a pipe as onto a terminal."""
+"""The report of a run: one screen, or the whole. Plain text, the same in a pipe and on a terminal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SUBJECT = re.compile(r"(\w+): ")  # of a claim: `window: no MSI`
 
 
 def versions(run: Run) -> str:
-    """Verdicts are facts about these."""
+    """The versions that the verdicts belong to."""
     return ", ".join(f"{name} {run.versions.get(name, 'unknown')}" for name in ("git", "QEMU", "OVMF"))
 
 
@@ -48,8 +48,8 @@ class Judged:
         }
 
 
-def told(judged: Judged, verbose: bool = False) -> list[str]:
-    """All that failed, and the rest in short. The whole is kept beside the trace, and told if it is asked for."""
+def of_run(judged: Judged, verbose: bool = False) -> list[str]:
+    """All that failed, and the rest in short; with verbose the whole, which is also saved next to the trace."""
     run, verdicts = judged.run, judged.verdicts
     hazards_found = [f"hazard {kind}: {what}" for kind, found in judged.hazards.items() for what in found]
     where = [shlex.join(run.command), "", f"log, trace, RAM: {run.directory}/", result(run, verdicts)]
@@ -63,7 +63,7 @@ def told(judged: Judged, verbose: bool = False) -> list[str]:
 
 
 def folded(lines: Iterable[str]) -> list[str]:
-    """No line is wider than the screen. The best place to break one is after a comma."""
+    """No line is wider than the screen. One is broken after a comma, if it has one."""
     found = []
     for line in lines:
         first, *rest = PIECE.findall(line) if len(line) > SCREEN_WIDTH else [line]
@@ -91,13 +91,13 @@ def failed(verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def table(verdicts: Sequence[Verdict]) -> list[str]:
-    """A line for each."""
+    """A line for each verdict."""
     judged = [v for v in verdicts if v.result is not Result.UNJUDGED]
     return [f"{v.result.value:6} {v.claim:{CLAIM_WIDTH}} {v.evidence}" for v in judged] + _unjudged(verdicts)
 
 
 def _unjudged(verdicts: Sequence[Verdict]) -> list[str]:
-    """A run that did not come far lacks the same evidence for many claims: a line for each reason."""
+    """A run that ended early lacks the same evidence for many claims: a line for each reason."""
     reasons: dict[str, list[str]] = defaultdict(list)
     for verdict in verdicts:
         if verdict.result is Result.UNJUDGED:
@@ -106,7 +106,7 @@ def _unjudged(verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def ending(run: Run) -> list[str]:
-    """Why a run has no verdict of the guest: how it ended, and what the guest said last."""
+    """The reason why a run has no verdict of the guest: its end, and the guest's last line."""
     if run.outcome in (Outcome.PASS, Outcome.FAIL):
         return []
     return [f"ended: {run.detail}; the guest's last line: {guestlog.last_line(run.log) or 'none'}"]
@@ -117,14 +117,14 @@ def holds(run: Run, verdicts: Sequence[Verdict]) -> bool:
 
 
 def exit_code(run: Run, verdicts: Sequence[Verdict]) -> Outcome:
-    """How the run ended decides; a run that ended well can still be judged a failure."""
+    """That of the run's outcome; a run that passed can still be judged a failure."""
     if run.outcome is Outcome.PASS and not holds(run, verdicts):
         return Outcome.FAIL
     return run.outcome
 
 
 def fault(error: Exception) -> str:
-    """One line about what went wrong in our own code, and where."""
+    """One line about an error in our own code, with its place."""
     where = traceback.extract_tb(error.__traceback__)[-1]
     what = " ".join(f"{type(error).__name__}: {error}".split())
     return f"{what} ({Path(where.filename).name}:{where.lineno})"
@@ -141,7 +141,7 @@ def result(run: Run, verdicts: Sequence[Verdict]) -> str:
 
 
 def columns(runs: dict[str, Judged], verbose: bool = False) -> list[str]:
-    """The same claims under each policy, and the hazards of each. What passes under all is counted, unless each is asked for."""
+    """The claims under each policy, and its hazards. Claims that pass under all are only counted, unless verbose."""
     names = list(runs)
     width = max(map(len, names)) + 2
     claims = {v.id: v.claim for judged in runs.values() for v in judged.verdicts}

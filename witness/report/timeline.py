@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A judged run as lanes over the order of its events: bus master, MSI, INTx, messages, interrupts, DMA, side by side.
+"""A judged run as lanes over the order of its events: bus master, MSI, INTx, messages, interrupts, DMA.
 
-The trace's line numbers are the only clock, so the axis has no scale: one tick is one event, or some that belong together. It
-begins where the first image is entered. In the out phase and in the window each change has a tick of its own. What a kernel does
-while it drives its devices before is one tick, unless it is little. Everywhere else a phase with too many ticks becomes coarser,
-the largest first, until there are TICKS_MAX at most: a tick for all that is done to one function at a stretch, then one for the
-whole phase.
+The trace's line numbers are the only clock, so the axis has no scale: one tick is one event, or several that belong together. It
+begins where the first image is entered. In the out phase and in the window each change has a tick of its own. The driving phase
+before is one tick, unless it is short. Any other phase with too many ticks becomes coarser, the largest first, until there are at
+most TICKS_MAX: a tick for consecutive events of one function, then one for the whole phase.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from witness.pci.registers import ENABLE, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_
 from witness.pci.topology import Bdf
 from witness.trace.events import GsiLevel, MmioWrite, Msi, PicInterrupt
 
-# Who sends messages and is no PCI function; and what the I/O APIC is told (82093AA, 3.1): which register at 0, its value at 0x10.
+# Senders of messages that are no PCI functions; and the I/O APIC's registers (82093AA, 3.1): the index at 0, the value at 0x10.
 IO_APIC, UNKNOWN = "I/O APIC", "unknown sender"
 IO_APIC_REGION, IO_APIC_WINDOW, IO_APIC_TABLE = "ioapic", 0x10, 0x10
 
-# Where an image of ours speaks; Linux does not.
+# The console of our images, which Linux does not use.
 DEBUGCON = "isa-debugcon"
 
 TICKS_MAX = 60
@@ -39,7 +38,7 @@ Kind = Literal["text", "level", "pulse"]
 
 
 class Landed(NamedTuple):
-    """What a device wrote into memory, where the experiment can tell."""
+    """A device's write into memory, where the experiment knows it."""
 
     line: int
     text: str
@@ -53,7 +52,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Point:
-    """From this tick on, of a text or a level; at this tick, of a pulse. A level that changes and comes back has two at one."""
+    """A text or a level is valid from this tick on, a pulse is at it. A level that changes and changes back has two at one."""
 
     at: int
     value: int | str
@@ -61,7 +60,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Lane:
-    """Its name is `what it belongs to: signal`."""
+    """Its name is `group: signal`."""
 
     name: str
     kind: Kind
@@ -75,14 +74,14 @@ class Timeline:
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Timeline:
-        """From what dataclasses.asdict() made of one."""
+        """From the result of dataclasses.asdict()."""
         lanes = [Lane(lane["name"], lane["kind"], [Point(**point) for point in lane["points"]]) for lane in facts["lanes"]]
         return cls([Tick(**tick) for tick in facts["ticks"]], lanes)
 
 
 @dataclass(frozen=True)
 class Track:
-    """A lane to be; in the order of the page."""
+    """A lane without points, with its rank on the page."""
 
     rank: tuple[int, ...]
     name: str
@@ -92,7 +91,7 @@ class Track:
 PHASE, IMAGE = Track((0, 0), "handoff: phase", "text"), Track((0, 1), "handoff: image", "text")
 LANDED = Track((4,), "memory: DMA landed", "pulse")
 
-# The bits of a function that have a lane, in this order, and what they are called there.
+# The bits of a function that have a lane, in this order, with its name.
 BITS = (
     (Register.COMMAND, PCI_COMMAND_MASTER, "BM"),
     (Register.MSI, ENABLE[Register.MSI], "MSI"),
@@ -103,25 +102,25 @@ BITS = (
 
 @dataclass(frozen=True)
 class Signal:
-    """One thing that happened."""
+    """One event of a lane."""
 
     line: int
     track: Track
     value: int | str
     text: str
-    noun: str  # what to count it as
-    function: str = ""  # whose it is; an interrupt line is nobody's
+    noun: str  # for a count of such signals
+    function: str = ""  # its function; an interrupt line has none
 
 
 class Detail(IntEnum):
-    """How fine a phase is shown."""
+    """The detail in which a phase is shown."""
 
     EACH, FUNCTION, WHOLE = range(3)
 
 
 @dataclass
 class Phase:
-    """A phase with what happened in it."""
+    """A phase with its signals."""
 
     line: int
     name: str
@@ -133,18 +132,18 @@ class Phase:
         if self.detail is Detail.WHOLE:
             return [self.signals] if self.signals else []
         if self.detail is Detail.FUNCTION:
-            return _stretches(self.signals)
+            return _by_function(self.signals)
         return _alike(self.signals)
 
 
 def timeline(case: Case, marks: Sequence[tuple[int, str]] = (), landed: Sequence[Landed] = ()) -> Timeline:
-    """Of a run. Where an experiment has marks of its own, trace line and name, they are its phases."""
+    """The timeline of a run. An experiment's own marks, trace line and name, are its phases."""
     begin = min((*case.entry_lines.values(), *(line for line, _ in marks)), default=0)
     if case.before:
-        begin = 0  # what was before the first event is known, and no part of this
+        begin = 0  # the state before the first event is known
     starts = _phases(case, begin, marks)
     signals = sorted(_signals(case, begin, landed, {} if marks else case.entry_lines), key=lambda signal: signal.line)
-    signals = _of_functions_that_matter(case, begin, signals)
+    signals = _of_driven_functions(case, begin, signals)
     phases = []
     for (line, name), (until, _) in pairwise([*starts, (case.end + 1, "")]):
         phases.append(Phase(line, name, [signal for signal in signals if line <= signal.line < until]))
@@ -155,7 +154,7 @@ def timeline(case: Case, marks: Sequence[tuple[int, str]] = (), landed: Sequence
 
 
 def _phases(case: Case, begin: int, marks: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
-    """Where each phase begins."""
+    """The line and the name of each phase."""
     first = (begin, DRIVING if case.entry_lines else FIRMWARE)
     if marks:
         found = sorted(marks)
@@ -171,17 +170,17 @@ def _phases(case: Case, begin: int, marks: Sequence[tuple[int, str]]) -> list[tu
 
 
 def last_lines(case: Case) -> list[int]:
-    """Of each image that was entered. What comes behind may be a kernel's that shows no entry."""
+    """The last line of each image that was entered. Later lines may be those of a kernel whose entry is not shown."""
     edges = [*sorted(case.entry_lines.values()), case.end + 1]
-    words = ([e.line for e in case.within(MmioWrite, range(*span)) if e.region == DEBUGCON] for span in pairwise(edges))
-    return [lines[-1] for lines in words if lines]
+    output = ([e.line for e in case.within(MmioWrite, range(*span)) if e.region == DEBUGCON] for span in pairwise(edges))
+    return [lines[-1] for lines in output if lines]
 
 
-# --- what happened ---
+# --- signals ---
 
 
 def _signals(case: Case, begin: int, landed: Iterable[Landed], entries: Mapping[str, int]) -> Iterator[Signal]:
-    """entries: of images, where the harness saw each. An experiment's are not first, and it sees one."""
+    """entries: the images' entries that the harness saw. An experiment's image is not first, and it sees one."""
     lines = range(begin, case.end + 1)
     for name, line in entries.items():
         yield Signal(line, IMAGE, name, f"{name} is entered", "entry")
@@ -189,9 +188,9 @@ def _signals(case: Case, begin: int, landed: Iterable[Landed], entries: Mapping[
     yield from _line_signals(case, begin)
     sender, inputs = _senders(case), _io_apic_vectors(case)
     for message in case.within(Msi, lines):
-        who = sender(message)
-        name = case.name(who) if who else IO_APIC if message.data & 0xFF in inputs else UNKNOWN
-        track = Track((1, *(who or Bdf(256, 0, len(name))), len(BITS)), f"{name}: messages", "pulse")
+        bdf = sender(message)
+        name = case.name(bdf) if bdf else IO_APIC if message.data & 0xFF in inputs else UNKNOWN
+        track = Track((1, *(bdf or Bdf(256, 0, len(name))), len(BITS)), f"{name}: messages", "pulse")
         vector = f"0x{message.data & 0xFF:02x}"
         yield Signal(message.line, track, vector, f"{name}: message, vector {vector}", "message", name)
     for interrupt in case.within(PicInterrupt, lines):
@@ -202,7 +201,7 @@ def _signals(case: Case, begin: int, landed: Iterable[Landed], entries: Mapping[
 
 
 def _register_signals(case: Case, begin: int) -> Iterator[Signal]:
-    """The bits that writes change; and those that a snapshot of the registers finds changed, by a reset say."""
+    """Bits changed by writes; and bits that a snapshot of the registers shows changed, for example by a reset."""
     known = {bdf: function.offsets for bdf, function in case.topology.functions.items()}
     last = {(bdf, r, mask): _bit(case, bdf, r, mask, begin + 1) for bdf in known for r, mask, _ in BITS}
     found = [(change.line, change.bdf, {change.register: change.new}) for change in case.history.changes if change.line >= begin]
@@ -225,7 +224,7 @@ def _bit(case: Case, bdf: Bdf, register: Register, mask: int, line: int) -> int:
 
 
 def _line_signals(case: Case, begin: int) -> Iterator[Signal]:
-    """PCI's lines; the ISA IRQs only on a machine where PCI has no others."""
+    """PCI's lines; ISA IRQs only on a machine where PCI has no other lines."""
     last: dict[int, int] = {}
     for event in case.within(GsiLevel, range(case.end + 1)):
         if event.gsi < PCI_GSI and event.gsi not in case.topology.lines or last.get(event.gsi, 0) == event.level:
@@ -238,7 +237,7 @@ def _line_signals(case: Case, begin: int) -> Iterator[Signal]:
 
 
 def _senders(case: Case) -> Callable[[Msi], Bdf | None]:
-    """Whose message it is: what the kernel that was entered last has programmed counts, then what the one before it has."""
+    """The function that sent a message: by what the last kernel entered has programmed, else by what the one before it has."""
     edges = sorted({0, *case.entry_lines.values(), *(line + 1 for line in last_lines(case)), case.end + 1})
     enabled = {change.bdf for change in case.history.changes if change.register in ENABLE}
     able = [function for bdf, function in sorted(case.topology.functions.items()) if bdf in enabled]
@@ -263,7 +262,7 @@ def _senders(case: Case) -> Callable[[Msi], Bdf | None]:
 
 
 def _io_apic_vectors(case: Case) -> set[int]:
-    """What an I/O APIC's redirection table was ever given (3.2.4): QEMU delivers its interrupts as messages, too."""
+    """All vectors ever written to the I/O APIC's redirection table (3.2.4): QEMU delivers its interrupts as messages, too."""
     vectors, selected = set[int](), 0
     for write in case.within(MmioWrite, range(case.end + 1)):
         if write.region == IO_APIC_REGION:
@@ -274,8 +273,8 @@ def _io_apic_vectors(case: Case) -> set[int]:
     return vectors
 
 
-def _of_functions_that_matter(case: Case, begin: int, signals: list[Signal]) -> list[Signal]:
-    """Without those of functions that nobody drives: nothing of theirs but bus master changes, and nobody writes to them."""
+def _of_driven_functions(case: Case, begin: int, signals: list[Signal]) -> list[Signal]:
+    """Without functions that no driver uses: only their bus master changes, and they are not written to."""
     writes = case.within(MmioWrite, range(begin, case.end + 1))
     owners = {case.bars.owner(write.address, write.line) for write in writes}
     driven = {signal.function for signal in signals if not signal.track.name.endswith(": BM")}
@@ -297,7 +296,7 @@ def _coarsen(phases: list[Phase]) -> None:
 
 
 def _alike(signals: list[Signal]) -> list[list[Signal]]:
-    """What happens at one trace line; and pulses of one lane with the same value, as long as nothing comes between."""
+    """Signals at one trace line; and consecutive pulses of one lane with the same value."""
     found: list[list[Signal]] = []
     for signal in signals:
         last = found[-1][-1] if found else None
@@ -309,8 +308,8 @@ def _alike(signals: list[Signal]) -> list[list[Signal]]:
     return found
 
 
-def _stretches(signals: list[Signal]) -> list[list[Signal]]:
-    """Until it is another function's turn. What is no function's belongs to the one before it; an image's entry stands alone."""
+def _by_function(signals: list[Signal]) -> list[list[Signal]]:
+    """Consecutive signals of one function. One without a function belongs to the group before it; an image's entry is alone."""
     found: list[list[Signal]] = []
     current = ""
     for signal in signals:
@@ -324,16 +323,16 @@ def _stretches(signals: list[Signal]) -> list[list[Signal]]:
 
 
 def _text(signals: list[Signal]) -> str:
-    """All that a tick stands for; where it is much, counted."""
+    """The text of a tick; many signals are counted."""
     texts = Counter(signal.text for signal in signals)
     if len(texts) <= 4:
         return "; ".join(_times(text, count) for text, count in texts.items())
-    told = [signal.text for signal in signals if signal.track is IMAGE]
+    entries = [signal.text for signal in signals if signal.track is IMAGE]
     nouns = Counter(signal.noun for signal in signals if signal.track is not IMAGE)
     functions = sorted({signal.function for signal in signals} - {""})
-    who = functions[0] if len(functions) == 1 else f"{len(functions)} functions"
+    owner = functions[0] if len(functions) == 1 else f"{len(functions)} functions"
     counted = ", ".join(_counted(noun, count) for noun, count in nouns.items())
-    return "; ".join([*told, f"{who}: {counted} (trace {signals[0].line}-{signals[-1].line})"])
+    return "; ".join([*entries, f"{owner}: {counted} (trace {signals[0].line}-{signals[-1].line})"])
 
 
 def _counted(noun: str, count: int) -> str:
@@ -361,7 +360,7 @@ def _drawn(case: Case, phases: list[Phase], begin: int) -> Timeline:
     lanes = []
     for track, found in sorted(points.items(), key=lambda item: item[0].rank):
         if track.kind == "level" and found[0].at > 0:
-            found = [Point(0, 1 - int(found[0].value)), *found]  # the first is a change
+            found = [Point(0, 1 - int(found[0].value)), *found]  # the first point is a change
         lanes.append(Lane(track.name, track.kind, found))
     return Timeline(ticks, lanes)
 
@@ -372,7 +371,7 @@ def _by_track(signals: list[Signal]) -> Iterator[tuple[Track, list[Signal]]]:
 
 
 def _points(track: Track, signals: list[Signal], at: int, level: dict[Track, int]) -> list[Point]:
-    """What some signals of one lane come to at one tick."""
+    """The points of a lane's signals at one tick."""
     values = [signal.value for signal in signals]
     if track.kind == "text":
         return [Point(at, values[-1])]

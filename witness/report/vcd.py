@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A timeline as a Value Change Dump (IEEE 1364-2005, clause 18), which GTKWave opens: one time unit is one tick, a scope is a
-function.
+"""A timeline as a Value Change Dump (IEEE 1364-2005, clause 18) for GTKWave: one time unit is one tick, a scope is a function.
 
-Levels are wires of one bit, pulses are events. What a text says, and what a pulse carries, is a variable of type string: no part of
-the standard, but GTKWave shows it as text, where it would show a register of eight bits a character as one long number.
+Levels are wires of one bit, pulses are events. A text, and the value of a pulse, is a variable of type string. The standard does
+not have it, but GTKWave shows it as text; it would show a register of eight bits a character as one long number.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from typing import Iterator, Sequence
 
 from witness.report.timeline import Lane, Point, Timeline
 
-# Identifier codes are made of the printable characters.
+# Identifier codes consist of printable characters.
 FIRST_CODE, CODES = ord("!"), ord("~") - ord("!") + 1
 
 IDENTIFIER = re.compile(r"[^0-9A-Za-z_]+")
 
-# Of a pulse, beside its event.
-CARRIED = "_what"
+# The variable with a pulse's value, next to its event.
+CARRIED = "_value"
 
 
 def write_vcd(timeline: Timeline, path: Path) -> None:
@@ -53,20 +52,20 @@ def _declare(lane: Lane, codes: Iterator[str], changes: list[tuple[int, str]]) -
         changes += [(point.at, f"{point.value}{code}") for point in lane.points]
     elif lane.kind == "text":
         yield f"$var string 1 {code} {name} $end"
-        changes += _said(lane.points, code)
+        changes += _texts(lane.points, code)
     else:
         carried = next(codes)
         yield f"$var event 1 {code} {name} $end"
         yield f"$var string 1 {carried} {name}{CARRIED} $end"
-        changes += [(point.at, f"1{code}") for point in lane.points] + _said(lane.points, carried)
+        changes += [(point.at, f"1{code}") for point in lane.points] + _texts(lane.points, carried)
 
 
-def _said(points: Sequence[Point], code: str) -> list[tuple[int, str]]:
+def _texts(points: Sequence[Point], code: str) -> list[tuple[int, str]]:
     return [(point.at, f"s{_escaped(str(point.value))} {code}") for point in points]
 
 
 def _code(number: int) -> str:
-    """The digits of a number to this base, least first."""
+    """The digits of a number to this base, the least significant first."""
     number, digit = divmod(number, CODES)
     return chr(FIRST_CODE + digit) + (_code(number - 1) if number else "")
 
@@ -76,5 +75,5 @@ def _identifier(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """As GTKWave reads it: a value ends with white space, so that, the backslash and all beyond ASCII are octal."""
+    """As GTKWave reads it: white space ends a value, so white space, backslashes and all beyond ASCII are octal."""
     return "".join(chr(b) if 0x21 <= b <= 0x7E and b != 0x5C else f"\\{b:03o}" for b in text.encode())
