@@ -26,7 +26,7 @@ void arp_ask(void *frame, const u8 mac[MAC_SIZE])
 {
 	struct arp_frame *arp = frame;
 
-	memset(frame, 0, FRAME_LEAST);
+	memset(frame, 0, FRAME_MIN);
 	*arp = (struct arp_frame){ .kind = { ARP_REQUEST } };
 	memset(arp->destination, 0xff, MAC_SIZE);
 	memcpy(arp->source, mac, MAC_SIZE);

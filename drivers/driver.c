@@ -22,7 +22,7 @@ void driver_line(const struct pci_dev *dev, const char *fmt, ...)
 
 enum status driver_gone(const struct pci_dev *dev)
 {
-	driver_line(dev, "does not answer");
+	driver_line(dev, "does not respond");
 	return ERR_ABSENT;
 }
 
@@ -63,7 +63,7 @@ enum status driver_request_intx(const struct pci_dev *dev, irq_handler handler, 
 	u8 line = pci_read_config_byte(dev, PCI_INTERRUPT_LINE);
 
 	*irq = (struct driver_irq){ "INTx", false, line };
-	/* 0 and 0xff are what firmware leaves where it routed nothing. */
+	/* 0 and 0xff: firmware routed nothing. */
 	if (!pci_read_config_byte(dev, PCI_INTERRUPT_PIN) || !line || line == 0xff) {
 		driver_line(dev, "INTx unavailable, Interrupt Line 0x%02x", line);
 		return ERR_ABSENT;

@@ -13,20 +13,18 @@ struct driver_env {
 };
 
 /*
- * A pci_driver, and what this project asks of a device beside being bound: real work that shows that it functions, and work that is
- * left in flight when the kernel goes. reset and probe return ERR_ABSENT, after one line, for a device that they cannot drive as it
- * is: that is a result, not a failure.
+ * A pci_driver, and what this project requires of a device in addition: real work that shows that it functions, and work that is
+ * left in flight at the handoff. reset and probe return ERR_ABSENT, after one line, for a device that they cannot drive: that is a
+ * result, not a failure.
  */
 struct driver {
 	struct pci_driver pci;
-	u64 dma; /* bytes that a device of it takes of driver_env.dma, at most */
-	/*
-	 * Real I/O with completion by interrupt, each counted and compared; one line says what was done. write: may change a disk.
-	 */
+	u64 dma; /* bytes that each of its devices allocates from driver_env.dma, at most */
+	/* Real I/O with completion by interrupt, each counted and compared; logs one line. write: may change a disk. */
 	enum status (*work)(struct pci_dev *dev, bool write);
-	/* Waits for what work began and nobody else needed to wait for, and says the line then; NULL where work is all. */
+	/* Waits for what work began, then logs the line, so that other devices need not wait; NULL where work is all. */
 	enum status (*finish)(struct pci_dev *dev);
-	/* Starts requests and does not wait for them. The same under every policy. NULL where nothing can be left under way. */
+	/* Starts requests and does not wait for them. The same under every policy. NULL where nothing can be left in flight. */
 	enum status (*arm)(struct pci_dev *dev);
 	/* Requests that have not completed: started by arm, or waiting as empty receive buffers do. Where there is arm. */
 	unsigned int (*in_flight)(const struct pci_dev *dev);
@@ -46,32 +44,32 @@ void driver_line(const struct pci_dev *dev, const char *fmt, ...) __attribute__(
 /* What a driver's reset returns for a device whose registers read all ones: ERR_ABSENT, after one line. */
 enum status driver_gone(const struct pci_dev *dev);
 
-/* A register, and what is awaited of it. */
+/* A register, and what to wait for. */
 struct driver_poll {
 	u32 (*read)(const struct pci_dev *dev, u64 address); /* such as pci_mem_read32 */
 	u64 address;
 	u32 mask;
 	u32 want;   /* of the bits in mask */
-	u32 failed; /* bits that say that it will not come */
+	u32 failed; /* bits that mean failure */
 	u64 bound_us;
 };
 
 /*
  * Reads a register until the bits in mask are as wanted, and none in failed is set. ERR_TIMEOUT when the bound has passed, or at
- * once where one in failed is set or nobody answers (all ones). One line then, whose text is expired, with the bound in ms (%lu)
- * and the value that was read last (%x).
+ * once where one in failed is set or the device does not respond (all ones). One line then, whose text is expired, with the bound
+ * in ms (%lu) and the value that was read last (%x).
  */
 enum status driver_poll(const struct pci_dev *dev, const char *expired, const struct driver_poll *poll);
-/* The same for what most are: 32 bits in a BAR, none of which says that it will not come. */
+/* The same for the usual case: 32 bits in a BAR, none of which means failure. */
 enum status driver_poll32(const struct pci_dev *dev, const char *expired, u64 address, u32 mask, u32 want, u64 bound_us);
 
-/* Waits for *count to reach want, by interrupt. ERR_TIMEOUT after one line that says what was awaited and how far it came. */
+/* Waits for *count to reach want, by interrupt. ERR_TIMEOUT after one line with what was awaited and the count. */
 enum status driver_await(const struct pci_dev *dev, const char *what, const volatile u32 *count, u32 want, u64 bound_us);
 
 /* How a function interrupts. */
 struct driver_irq {
 	const char *kind; /* MSI-X, MSI or INTx */
-	bool message;	  /* the function's own; else a line, which others may have, too */
+	bool message;	  /* MSI or MSI-X; else a line, which may be shared */
 	u8 number;	  /* of the first vector, or of the 8259's line */
 };
 
@@ -79,15 +77,15 @@ struct driver_irq {
 #define DRIVER_IRQ_FMT	     "%s %s 0x%02x"
 #define DRIVER_IRQ_ARGS(irq) (irq)->kind, (irq)->message ? "vector" : "irq", (irq)->number
 
-/* Routes INTx of a function to a handler. ERR_ABSENT, after one line, where firmware gave it no line. */
+/* Routes INTx of a function to a handler. ERR_ABSENT, after one line, where firmware routed it to no line. */
 enum status driver_request_intx(const struct pci_dev *dev, irq_handler handler, void *context, struct driver_irq *irq);
 
-/* What driver_request_messages takes of a function's vectors at most. */
+/* The most vectors that driver_request_messages uses of a function. */
 #define DRIVER_VECTORS_MAX 2
 
 /*
  * Routes the first count messages of a function, a power of two, to a handler each, by MSI-X where it has that, else by MSI; their
- * vectors stand in a row. What irq tells but its number holds before the first can come. Errors are those of vector_alloc,
+ * vectors are consecutive. All of irq but its number is valid before the first can come. Errors are those of vector_alloc,
  * lapic_msi_message, pci_enable_msix and pci_enable_msi.
  */
 enum status driver_request_messages(struct pci_dev *dev, const irq_handler *handlers, unsigned int count, void *context,

@@ -13,9 +13,9 @@
 #include "drivers/virtio/rng.h"
 
 /*
- * The PIRQ router comes before whoever wants INTx; a console next, whose handler is on its line before anybody else's, and stays. A
- * port comes before what has memory behind it: while its BAR is sized, that cannot be reached. virtio-blk comes before the rest:
- * the silence after a handoff ends with the first I/O.
+ * The PIRQ router comes before the drivers that need INTx; a console next, whose handler is on its line before any other, and
+ * stays. A port comes before what has memory below it: while its BAR is sized, that cannot be accessed. virtio-blk comes before the
+ * rest: the log is held until the first I/O after a handoff.
  */
 const struct driver *const drivers[] = {
 	&pirq_driver,

@@ -13,16 +13,16 @@
 #define AHCI_GHC		0x04
 #define  AHCI_GHC_HR		0x00000001	/* reset; reads as 1 while it lasts */
 #define  AHCI_GHC_IE		0x00000002
-#define  AHCI_GHC_AE		0x80000000	/* without it the ports speak another language */
+#define  AHCI_GHC_AE		0x80000000	/* AHCI mode; without it the registers are not AHCI's */
 #define AHCI_IS			0x08		/* a bit for each port; write-1-to-clear */
-#define AHCI_PI			0x0c		/* a bit for each port that is there; CAP.NP only says how many */
+#define AHCI_PI			0x0c		/* a bit for each implemented port; CAP.NP only has their number */
 #define AHCI_PORTS_MAX		32
 #define AHCI_PORT(n)		(0x100 + 0x80 * (n))
 #define AHCI_PxCLB		0x00		/* command list; 64 bits */
 #define AHCI_PxFB		0x08		/* received FIS; 64 bits */
 #define AHCI_PxIS		0x10		/* write-1-to-clear */
 #define AHCI_PxIE		0x14
-#define  AHCI_PxI_DONE		0x00000003	/* DHR, PS: a command has ended, or its data is there */
+#define  AHCI_PxI_DONE		0x00000003	/* DHR, PS: a command has ended, or its data has arrived */
 #define  AHCI_PxI_ERRORS	0x78000000	/* TFE, HBF, HBD, IF: the port has stopped (6.2.2) */
 #define AHCI_PxCMD		0x18
 #define  AHCI_PxCMD_ST		0x00000001
@@ -44,14 +44,14 @@
 #define ATA_READ_DMA_EXT	0x25
 #define ATA_IDENTIFY		0xec
 #define ATA_DEVICE_LBA		0x40
-#define ATA_ID_COMMANDS		83		/* which command sets there are; bits 15 and 14: the word is valid */
+#define ATA_ID_COMMANDS		83		/* which command sets are supported; bits 15 and 14: the word is valid */
 #define  ATA_ID_LBA48		0x0400
 #define  ATA_ID_VALID		0x4000
 #define  ATA_ID_VALID_MASK	0xc000
 #define ATA_ID_SECTORS		100		/* 64 bits */
 /* clang-format on */
 
-#define SLOTS		8 /* that are used; each has a buffer of its own */
+#define SLOTS		8 /* used; each has a buffer of its own */
 #define TRANSFER	(64 * KIB)
 #define SECTOR_SIZE	512UL
 #define FIS_WORDS	5      /* of a register FIS, host to device */
@@ -62,7 +62,7 @@
 #define READY_WAIT_US	10000000
 #define COMMAND_WAIT_US 5000000
 
-/* What lies in a buffer before a read: bytes that a disk is unlikely to hold, so that data that lands is seen. */
+/* What a buffer holds before a read: bytes that a disk is unlikely to hold, so that data that arrives is seen. */
 #define CANARY 0x5c
 
 /* 4.2: what the port and its driver share, in a page; the data buffers follow. */
@@ -107,7 +107,7 @@ static bool match(const struct pci_dev *dev)
 	return dev->class == 0x010601;
 }
 
-/* How far the ports go, the last that is there tells. */
+/* The last implemented port gives the size of the registers. */
 static enum status map_registers(struct pci_dev *dev, u64 *bar, u32 *present)
 {
 	enum status s = pci_map_bar(dev, "ahci", AHCI_BAR, 0, AHCI_PORT(0), bar);
@@ -116,14 +116,14 @@ static enum status map_registers(struct pci_dev *dev, u64 *bar, u32 *present)
 	if (s != OK)
 		return s;
 	if (!(pci_mem_read32(dev, *bar + AHCI_GHC) & AHCI_GHC_AE))
-		pci_mem_write32(dev, *bar + AHCI_GHC, AHCI_GHC_AE); /* before anything else is asked for (3.1.2) */
+		pci_mem_write32(dev, *bar + AHCI_GHC, AHCI_GHC_AE); /* before any other register is accessed (3.1.2) */
 	*present = pci_mem_read32(dev, *bar + AHCI_PI);
 	while (end && !(*present >> (end - 1)))
 		end--;
 	return pci_map_bar(dev, "ahci", AHCI_BAR, 0, AHCI_PORT(end), bar);
 }
 
-/* HBA reset (10.4.3): no port runs behind it. */
+/* HBA reset (10.4.3): no port runs after it. */
 static enum status reset(struct pci_dev *dev)
 {
 	enum status s;
@@ -136,7 +136,7 @@ static enum status reset(struct pci_dev *dev)
 	pci_mem_write32(dev, bar + AHCI_GHC, AHCI_GHC_AE | AHCI_GHC_HR);
 	s = driver_poll32(dev, "not reset within %lu ms, 0x%x", bar + AHCI_GHC, AHCI_GHC_HR, 0, RESET_WAIT_US);
 	if (s == OK)
-		pci_mem_write32(dev, bar + AHCI_GHC, AHCI_GHC_AE); /* gone with the reset; QEMU 7.2 lowers INTx only here */
+		pci_mem_write32(dev, bar + AHCI_GHC, AHCI_GHC_AE); /* cleared by the reset; QEMU 7.2 deasserts INTx only here */
 	return s;
 }
 
@@ -146,14 +146,14 @@ static bool complete(void *context)
 	u32 pending = pci_mem_read32(ahci->dev, ahci->bar + AHCI_IS), status, stays, ended;
 
 	if (!(pending & ahci->port_bit))
-		return ahci->irq.message; /* the line is shared, and it was another; what a message tells of was served before */
+		return ahci->irq.message; /* the line is shared, and it was another device; a message's cause was handled before */
 	status = pci_mem_read32(ahci->dev, ahci->port + AHCI_PxIS);
 	if (status == 0xffffffff)
-		return false; /* it has gone */
-	/* The port's first: what is pending there sets the other again (5.6.2). */
+		return false; /* it was removed */
+	/* PxIS first: what is pending there sets IS again (5.6.2). */
 	pci_mem_write32(ahci->dev, ahci->port + AHCI_PxIS, status);
 	pci_mem_write32(ahci->dev, ahci->bar + AHCI_IS, ahci->port_bit);
-	/* Before PxCI: what comes in between has ended its command by then. */
+	/* Before PxCI: a command whose interrupt comes in between has ended by then. */
 	stays = pci_mem_read32(ahci->dev, ahci->port + AHCI_PxIS) & status;
 	ended = ahci->busy & ~pci_mem_read32(ahci->dev, ahci->port + AHCI_PxCI);
 	if (status & AHCI_PxI_ERRORS) {
@@ -164,12 +164,12 @@ static bool complete(void *context)
 	for (u32 left = ended; left; left &= left - 1)
 		ahci->commands++;
 	if (!ended && (!status || stays))
-		return false; /* a device that cannot be quieted: not served, or its line would never be given up */
+		return false; /* its cause cannot be cleared: unhandled, or its line would never be disabled */
 	ahci->interrupts++;
 	return true;
 }
 
-/* The first port that has a device. One that has none does not answer; only the bound tells. */
+/* The first port that has a device. A port without one does not respond; only the bound ends the wait. */
 static enum status find_port(const struct pci_dev *dev, struct ahci *ahci, u32 present)
 {
 	struct deadline deadline;
@@ -191,7 +191,7 @@ static enum status find_port(const struct pci_dev *dev, struct ahci *ahci, u32 p
 	return ERR_ABSENT;
 }
 
-/* 10.1.2, 10.3: the device's first FIS tells what it is, and is received before commands are. */
+/* 10.1.2, 10.3: the device's first FIS has its signature, and is received before commands are. */
 static enum status start_port(const struct pci_dev *dev, const struct ahci *ahci)
 {
 	enum status s;
@@ -242,7 +242,7 @@ static enum status probe(struct pci_dev *dev, void *context)
 	if (!ahci->shared)
 		return ERR_RANGE;
 	if (!(cap & AHCI_CAP_S64A) && (u64)(uintptr_t)(ahci->shared + 1) > 4 * GIB) {
-		driver_line(dev, "no DMA memory below 4 GiB, the device reaches no further");
+		driver_line(dev, "no DMA memory below 4 GiB, the device has 32 address bits");
 		return ERR_ABSENT;
 	}
 	s = driver_connect(dev, complete, ahci, &ahci->irq);
@@ -259,7 +259,7 @@ static void prepare(const struct ahci *ahci, u32 slot, u32 command, u32 sector, 
 				 .size = size - 1 };
 }
 
-/* None is under way. */
+/* None is in flight. */
 static void start(struct ahci *ahci, u32 slots)
 {
 	ahci->busy = slots;
@@ -290,7 +290,7 @@ static enum status work(struct pci_dev *dev, bool write)
 	return OK;
 }
 
-/* Reads, because what lands is then told from what was there. */
+/* Reads, because data that arrives then differs from what was in the buffer. */
 static enum status arm(struct pci_dev *dev)
 {
 	struct ahci *ahci = dev->driver_data;

@@ -6,8 +6,8 @@
 
 /*
  * A SATA controller (Serial ATA AHCI 1.3.1), with the disk on its first port that has a device: MSI, else INTx. Its work is
- * IDENTIFY DEVICE. In flight at a handoff are reads of the disk (READ DMA EXT), one in the device's hands and the others behind it.
- * Nothing is written to the disk. Without a disk it is reset, and left alone.
+ * IDENTIFY DEVICE. In flight at a handoff are reads of the disk (READ DMA EXT), one in the device, the others queued. Nothing is
+ * written to the disk. Without a disk it is reset, and not used.
  */
 extern const struct driver ahci_driver;
 

@@ -12,7 +12,7 @@
 #define  E1000_CTRL_RST			0x04000000
 #define E1000_STATUS			0x0008
 #define  E1000_STATUS_LU		0x00000002	/* link up */
-#define  E1000_STATUS_GIO_MASTER_ENABLE	0x00080000	/* requests of its own are, or may be, under way */
+#define  E1000_STATUS_GIO_MASTER_ENABLE	0x00080000	/* requests of its own are, or may be, pending */
 #define E1000_EECD			0x0010
 #define  E1000_EECD_AUTO_RD		0x00000200	/* what a reset reads from the NVM has been read */
 #define E1000_ICR			0x00c0		/* writing 1 clears */
@@ -43,7 +43,7 @@
 #define E1000_RDTR			0x2820
 #define E1000_RADV			0x282c
 #define E1000_TXDCTL			0x3828
-#define  E1000_TXDCTL_COUNT_DESC	0x00400000	/* the 82571 to 82583 want it set */
+#define  E1000_TXDCTL_COUNT_DESC	0x00400000	/* has to be set on the 82571 to 82583 */
 #define E1000_RFCTL			0x5008
 #define E1000_RAL			0x5400
 #define E1000_RAH			0x5404
@@ -52,7 +52,7 @@
 
 #define E1000_TXD_CMD_EOP		0x01
 #define E1000_TXD_CMD_IFCS		0x02		/* with a checksum */
-#define E1000_TXD_CMD_RS		0x08		/* tell of its end */
+#define E1000_TXD_CMD_RS		0x08		/* report status: set DD at the end */
 #define E1000_TXD_STAT_DD		0x01
 #define E1000_RXD_STAT_DD		0x01
 #define E1000_RXD_STAT_EOP		0x02
@@ -89,11 +89,11 @@ struct tx_desc {
 };
 _Static_assert(sizeof(struct rx_desc) == 16 && sizeof(struct tx_desc) == 16, "82574 datasheet, chapter 7");
 
-/* What the device reads and writes; frames come into the buffers that follow. */
+/* What the device reads and writes; frames are received into the buffers that follow. */
 struct rings {
 	volatile struct rx_desc rx[RING_SIZE];
 	volatile struct tx_desc tx[RING_SIZE];
-	u8 probe[FRAME_LEAST];
+	u8 probe[FRAME_MIN];
 };
 
 struct e1000e {
@@ -101,11 +101,11 @@ struct e1000e {
 	u64 bar;
 	struct rings *rings;
 	u8 *buffers; /* one to each receive descriptor */
-	u16 rx_next; /* the descriptor that is to be written back next */
-	u16 tx_next; /* the one that is to be used next; only one is under way at a time */
+	u16 rx_next; /* the descriptor that is written back next */
+	u16 tx_next; /* the one that is used next; only one is in flight at a time */
 	struct driver_irq irq;
 	u8 mac[MAC_SIZE];
-	u8 answer[MAC_SIZE]; /* who says to be 10.0.2.2; valid when answers is not 0 */
+	u8 answer[MAC_SIZE]; /* of 10.0.2.2, from its reply; valid when answers is not 0 */
 	volatile bool sending;
 	volatile u32 answers;
 	volatile u32 frames; /* in */
@@ -130,8 +130,8 @@ static void mask_all(const struct pci_dev *dev, u64 bar)
 }
 
 /*
- * Interrupts, rings and requests end in this order before the reset proper, which must find no request under way. QEMU 7.2's
- * CTRL.RST restores the MAC address and nothing else, so that this is what ends them there.
+ * Interrupts, rings and requests end in this order before the reset itself, at which no request may be pending. QEMU 7.2's CTRL.RST
+ * restores the MAC address and nothing else, so there only this ends them.
  */
 static enum status reset(struct pci_dev *dev)
 {
@@ -183,7 +183,7 @@ static void receive(struct e1000e *nic)
 
 		if (!(d->status & E1000_RXD_STAT_DD))
 			break;
-		length = d->length; /* behind DD: before, it may be that of the frame before */
+		length = d->length; /* read after DD: else it may be that of the previous frame */
 		if (d->status & E1000_RXD_STAT_EOP && !d->errors && length <= BUFFER_SIZE) {
 			nic->frames++;
 			if (arp_answers(nic->buffers + nic->rx_next * BUFFER_SIZE, length, nic->answer))
@@ -212,8 +212,8 @@ static bool interrupt(void *context)
 	u32 cause = pci_mem_read32(nic->dev, nic->bar + E1000_ICR);
 
 	if (cause == 0xffffffff || !(cause & OURS))
-		return nic->irq.message; /* held back by EITR, it finds its cause served; a line is shared, and it was another */
-	/* Before the rings are looked at: what comes later raises it again. */
+		return nic->irq.message; /* delayed by EITR, its cause was handled before; a line is shared, and it was another */
+	/* Before the rings are read: what comes later raises it again. */
 	pci_mem_write32(nic->dev, nic->bar + E1000_ICR, cause);
 	nic->interrupts++;
 	receive(nic);
@@ -229,7 +229,7 @@ static void write_ring(const struct e1000e *nic, u32 reg, const volatile void *r
 	pci_mem_write32(nic->dev, nic->bar + reg + E1000_RING_TAIL, 0);
 }
 
-/* Rings, then what uses them, then interrupts. The ring is full with one descriptor left out: head and tail alike mean empty. */
+/* Rings, then what uses them, then interrupts. The ring is full with one descriptor unused: head equal to tail means empty. */
 static void enable(const struct e1000e *nic)
 {
 	/*
@@ -285,7 +285,7 @@ static void send_probe(struct e1000e *nic)
 	volatile struct tx_desc *d = &nic->rings->tx[nic->tx_next];
 
 	d->address = (uintptr_t)nic->rings->probe;
-	d->length = FRAME_LEAST;
+	d->length = FRAME_MIN;
 	d->command = E1000_TXD_CMD_EOP | E1000_TXD_CMD_IFCS | E1000_TXD_CMD_RS;
 	d->status = 0;
 	nic->sending = true;
@@ -314,7 +314,7 @@ static enum status work(struct pci_dev *dev, bool write)
 	s = driver_await(dev, "transmitted frame", &nic->sent, want, TX_WAIT_US);
 	if (s != OK)
 		return s;
-	/* The line that it leaves says enough: nobody has to be there. */
+	/* The line that it logs is enough: a reply is not required. */
 	driver_await(dev, "answer to ARP", &nic->answers, 1, ANSWER_WAIT_US);
 	driver_line(dev, MAC_FMT " link up, " DRIVER_IRQ_FMT ": %u frames out, %u in, %u interrupts", MAC_ARGS(nic->mac),
 		    DRIVER_IRQ_ARGS(&nic->irq), nic->sent, nic->frames, nic->interrupts);
@@ -323,7 +323,7 @@ static enum status work(struct pci_dev *dev, bool write)
 	return OK;
 }
 
-/* The receive buffers are in flight as it is; one frame more goes out, and its answer comes when it likes. */
+/* The receive buffers are in flight already; one more frame is sent, and its reply may come at any time. */
 static enum status arm(struct pci_dev *dev)
 {
 	struct e1000e *nic = dev->driver_data;

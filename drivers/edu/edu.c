@@ -7,19 +7,19 @@
 #include "lib/time.h"
 
 #define EDU_TRANSFER 2048
-/* A transfer takes 100 ms of the machine's time; ten times that is no longer busy but stuck. */
+/* A transfer takes 100 ms of the machine's time; after ten times that the engine is stuck. */
 #define EDU_DMA_WAIT_US 1000000
 #define EDU_IRQ_WAIT_US 1000000
 
 struct edu {
 	u64 bar;
-	u8 *buffer; /* 2 * EDU_TRANSFER for DMA: what goes out, and what comes back */
+	u8 *buffer; /* 2 * EDU_TRANSFER for DMA: written to the device, and read back */
 	struct driver_irq line;
 	struct driver_irq msi;
 	bool intx;		 /* the line can be used */
-	volatile bool returns;	 /* the transfer under way goes out, and what it brought comes back */
+	volatile bool returns;	 /* the transfer in flight goes to the device, and is to be read back */
 	volatile u32 interrupts; /* that were ours */
-	volatile u32 transfers;	 /* of those, how many said that a DMA was finished */
+	volatile u32 transfers;	 /* of those, for a DMA that was finished */
 };
 
 static bool match(const struct pci_dev *dev)
@@ -41,8 +41,8 @@ static enum status map(struct pci_dev *dev, u64 *bar)
 }
 
 /*
- * edu has no reset: a transfer that was armed survives secondary-bus reset and command writes, and lands once bus master is on.
- * What can be done is to wait, with bus master off as the previous kernel left it, until the engine has run dry.
+ * edu has no reset: a transfer that was started survives secondary-bus reset and command writes, and is done once bus master is on.
+ * All that is left is to wait, with bus master off as the previous kernel left it, until the engine is idle.
  */
 static enum status reset(struct pci_dev *dev)
 {
@@ -56,7 +56,7 @@ static enum status reset(struct pci_dev *dev)
 	s = driver_poll32(dev, "DMA still runs after %lu ms, command 0x%x", bar + EDU_DMA_COMMAND, EDU_DMA_RUN, 0, EDU_DMA_WAIT_US);
 	if (s != OK)
 		return s;
-	/* An interrupt that nobody took holds INTx until it is acknowledged. */
+	/* An unhandled interrupt keeps INTx asserted until it is acknowledged. */
 	status = pci_mem_read32(dev, bar + EDU_IRQ_STATUS);
 	pci_mem_write32(dev, bar + EDU_IRQ_ACK, status);
 	status = pci_mem_read32(dev, bar + EDU_IRQ_STATUS);
@@ -83,10 +83,10 @@ static bool interrupt(void *context)
 	u32 status = pci_mem_read32(dev, edu->bar + EDU_IRQ_STATUS);
 
 	if (!status || status == 0xffffffff)
-		return false; /* the line is shared, and it was another; or the device has gone */
+		return false; /* the line is shared, and it was another device; or this one was removed */
 	pci_mem_write32(dev, edu->bar + EDU_IRQ_ACK, status);
 	if (pci_mem_read32(dev, edu->bar + EDU_IRQ_STATUS) & status)
-		return false; /* a device that cannot be quieted: not served, or its line would never be given up */
+		return false; /* its cause cannot be cleared: unhandled, or its line would never be disabled */
 	if (status & EDU_IRQ_DMA) {
 		edu->transfers++;
 		if (edu->returns)
@@ -113,7 +113,7 @@ static enum status probe(struct pci_dev *dev, void *context)
 	if (!edu->buffer)
 		return ERR_RANGE;
 	if ((uintptr_t)edu->buffer + 2UL * EDU_TRANSFER - 1 > EDU_DMA_MASK) {
-		driver_line(dev, "no DMA memory below 256 MiB, the device reaches no further");
+		driver_line(dev, "no DMA memory below 256 MiB, the device has 28 address bits");
 		return ERR_ABSENT;
 	}
 	s = driver_request_intx(dev, interrupt, dev, &edu->line);
@@ -130,7 +130,7 @@ static enum status raise(struct pci_dev *dev, const char *kind)
 	return driver_await(dev, kind, &edu->interrupts, want, EDU_IRQ_WAIT_US);
 }
 
-/* INTx, then MSI; then DMA is begun, out to the device and back to another place: the way back starts when the way out is done. */
+/* INTx, then MSI; then DMA to the device is started, and from there to another address once the first is done. */
 static enum status work(struct pci_dev *dev, bool write)
 {
 	struct edu *edu = dev->driver_data;
@@ -141,7 +141,7 @@ static enum status work(struct pci_dev *dev, bool write)
 	(void)write;
 	if (edu->intx) {
 		pci_intx(dev, true);
-		intx = raise(dev, "INTx interrupt"); /* a line that others spoiled says nothing about the rest of the device */
+		intx = raise(dev, "INTx interrupt"); /* a line that was disabled for another device is no failure of this one */
 		i8259_release(edu->line.number, interrupt, dev);
 	}
 	s = driver_request_messages(dev, &(irq_handler){ interrupt }, 1, dev, &edu->msi);
@@ -150,7 +150,7 @@ static enum status work(struct pci_dev *dev, bool write)
 	if (s != OK || intx != OK)
 		return s != OK ? s : intx;
 
-	/* Other words each time: those of an earlier transfer must not pass for these. */
+	/* Other data each time: that of an earlier transfer must not pass for it. */
 	now = (u32)time_us();
 	for (u32 i = 0; i < EDU_TRANSFER; i += sizeof(u32))
 		*(u32 *)(out + i) = now + i;
@@ -170,7 +170,7 @@ static enum status finish(struct pci_dev *dev)
 		return s;
 	for (u32 i = 0; i < EDU_TRANSFER; i++) {
 		if (out[i] != back[i]) {
-			driver_line(dev, "DMA brought back 0x%02x for 0x%02x at byte %u", back[i], out[i], i);
+			driver_line(dev, "DMA returned 0x%02x for 0x%02x at byte %u", back[i], out[i], i);
 			return ERR_IO;
 		}
 	}
@@ -183,7 +183,7 @@ static enum status arm(struct pci_dev *dev)
 {
 	struct edu *edu = dev->driver_data;
 
-	/* What the transfer would bring differs from what is there, so that it is seen if it lands. */
+	/* The transfer's data differs from what is in the buffer, so that it is seen if it arrives. */
 	memset(edu->buffer + EDU_TRANSFER, 0xa5, EDU_TRANSFER);
 	edu->transfers = 0;
 	start_dma(dev, EDU_BUFFER, (u32)(uintptr_t)(edu->buffer + EDU_TRANSFER), EDU_DMA_TO_RAM);

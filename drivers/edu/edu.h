@@ -5,8 +5,8 @@
 #include "drivers/driver.h"
 
 /*
- * QEMU's teaching device (docs/specs/edu.txt): one MSI vector, INTx, and a DMA engine that takes 100 ms. Nothing in it knows of bus
- * master, so what QEMU's PCI core does with the bit is seen undisturbed: virtio switches itself off as a whole.
+ * QEMU's teaching device (docs/specs/edu.txt): one MSI vector, INTx, and a DMA engine that takes 100 ms. The device model does not
+ * read bus master, so it shows what QEMU's PCI core does with the bit; virtio switches itself off as a whole.
  */
 extern const struct driver edu_driver;
 

@@ -18,11 +18,11 @@
 #define EDU_DMA_TARGET	0x88
 #define EDU_DMA_COUNT	0x90
 #define EDU_DMA_COMMAND	0x98
-#define  EDU_DMA_RUN	0x1	/* reads as 1 while a transfer is under way */
+#define  EDU_DMA_RUN	0x1	/* reads as 1 while a transfer is in flight */
 #define  EDU_DMA_TO_RAM	0x2
 #define  EDU_DMA_IRQ	0x4
-#define EDU_BUFFER	0x40000	/* inside the device, 4096 bytes; QEMU 7.2 aborts where a transfer ends with the last */
-#define EDU_DMA_MASK	((1UL << 28) - 1) /* the default; beyond it the device clamps silently */
+#define EDU_BUFFER	0x40000	/* inside the device, 4096 bytes; QEMU 7.2 aborts if a transfer includes the last */
+#define EDU_DMA_MASK	((1UL << 28) - 1) /* the default; the device silently masks higher bits */
 #define EDU_BAR_SIZE	MIB
 /* clang-format on */
 

@@ -8,7 +8,7 @@
 #define NVME_CAP		0x00		/* 64 bits */
 #define  NVME_CAP_TO(lo)	((lo) >> 24 & 0xff) /* in the lower half: how long READY may take, in 500 ms */
 #define  NVME_CAP_MPSMIN(hi)	((hi) >> 16 & 0xf) /* in the upper half: the least page, 4 KiB << MPSMIN */
-#define  NVME_CAP_DSTRD(hi)	((hi) & 0xf)	/* in the upper half: doorbells stand 4 << DSTRD bytes apart */
+#define  NVME_CAP_DSTRD(hi)	((hi) & 0xf)	/* in the upper half: doorbells are 4 << DSTRD bytes apart */
 #define NVME_CC			0x14
 #define  NVME_CC_EN		0x000001
 #define  NVME_CC_SIZES		0x460000	/* entries of I/O queues: 2^6 and 2^4 bytes, the least, and what we use */
@@ -26,7 +26,7 @@
 #define  NVME_IDENTIFY_MODEL	24		/* 40 characters, padded with spaces */
 #define NVME_SET_FEATURES	0x09
 #define  NVME_FEAT_ASYNC	0x0b		/* in dword 10; which events, in dword 11 */
-#define   NVME_SMART_CRITICAL	0xff		/* all that it may warn of */
+#define   NVME_SMART_CRITICAL	0xff		/* every warning */
 #define NVME_ASYNC_EVENT	0x0c
 #define NVME_STATUS(s)		((s) >> 1)	/* bit 0 is the phase */
 /* clang-format on */
@@ -55,7 +55,7 @@ struct completion {
 };
 _Static_assert(sizeof(struct command) == 64 && sizeof(struct completion) == 16, "NVMe 2.0, 3.3.3");
 
-/* What a command is numbered: one of each can be under way. */
+/* Command IDs: one of each can be in flight. */
 enum { ID_IDENTIFY = 1, ID_EVENT, ID_FEATURES, IDS };
 
 struct nvme {
@@ -87,7 +87,7 @@ static enum status map_registers(struct pci_dev *dev, u64 *bar)
 	return pci_map_bar(dev, "nvme", 0, 0, NVME_REGISTERS, bar);
 }
 
-/* How long READY may take to become what ENABLE was set to, as the controller says. */
+/* How long READY may take to follow ENABLE, as CAP.TO reports. */
 static u64 ready_bound_us(const struct pci_dev *dev, u64 bar)
 {
 	return (NVME_CAP_TO(pci_mem_read32(dev, bar + NVME_CAP)) + 1UL) * READY_UNIT_US;
@@ -105,7 +105,7 @@ static enum status await_ready(const struct pci_dev *dev, u64 bar)
 						  .bound_us = ready_bound_us(dev, bar) });
 }
 
-/* ENABLE off (3.7.2): queues, commands and interrupts of the previous kernel are gone once READY is. */
+/* ENABLE off (3.7.2): queues, commands and interrupts of the previous kernel have ended once READY is 0. */
 static enum status reset(struct pci_dev *dev)
 {
 	enum status s;
@@ -119,8 +119,8 @@ static enum status reset(struct pci_dev *dev)
 	if (cc == 0xffffffff)
 		return driver_gone(dev);
 	/*
-	 * It has to be on before it can be switched off (3.1.3.5): a kernel may have gone in between. One that failed never will
-	 * be.
+	 * It has to be on before it can be switched off (3.1.3.5): a kernel may have handed over in between. After a failure it
+	 * never will be.
 	 */
 	if (cc & NVME_CC_EN && !(pci_mem_read32(dev, bar + NVME_CSTS) & (NVME_CSTS_RDY | NVME_CSTS_CFS)))
 		await_ready(dev, bar);
@@ -134,7 +134,7 @@ static bool complete(void *context)
 	struct nvme *nvme = context;
 	u16 before = nvme->head;
 
-	/* The device flips the phase bit each time that it comes round (4.2.4). */
+	/* The device inverts the phase bit on each pass through the queue (4.2.4). */
 	while ((nvme->completion[nvme->head].status & 1) == nvme->phase) {
 		volatile struct completion *c = &nvme->completion[nvme->head];
 
@@ -147,10 +147,10 @@ static bool complete(void *context)
 		if (!nvme->head)
 			nvme->phase ^= 1;
 		if (nvme->head == before)
-			break; /* a whole round: no more than the queue holds */
+			break; /* a whole pass: no more than the queue holds */
 	}
 	if (nvme->head == before)
-		return nvme->irq.message; /* a message is nobody else's, even one from a pending bit that a previous kernel left */
+		return nvme->irq.message; /* a message is not shared, even one from a pending bit that a previous kernel left */
 	nvme->interrupts++;
 	pci_mem_write32(nvme->dev, nvme->doorbell + nvme->stride, nvme->head);
 	return true;
@@ -221,7 +221,7 @@ static enum status work(struct pci_dev *dev, bool write)
 	s = driver_await(dev, "completed command", &nvme->completed, want, COMMAND_WAIT_US);
 	if (s != OK)
 		return s;
-	/* The first word is the PCI vendor ID (5.17.2.1): known beforehand, and nobody else writes it there. */
+	/* The first word is the PCI vendor ID (5.17.2.1): known beforehand, and only the device writes it there. */
 	if (nvme->status || nvme->page[0] != (u8)dev->vendor || nvme->page[1] != dev->vendor >> 8) {
 		driver_line(dev, "Identify: status 0x%x, vendor 0x%02x%02x", nvme->status, nvme->page[1], nvme->page[0]);
 		return ERR_IO;
@@ -231,13 +231,13 @@ static enum status work(struct pci_dev *dev, bool write)
 		n--;
 	for (size_t i = 0; i < n; i++)
 		if (model[i] < ' ' || model[i] > '~')
-			model[i] = '?'; /* ASCII it should be (5.17.2.1); a line of the log it must not end */
+			model[i] = '?'; /* it should be ASCII (5.17.2.1), and must not end the log's line */
 	driver_line(dev, "%.*s, " DRIVER_IRQ_FMT ": %u commands, %u interrupts", (int)n, model, DRIVER_IRQ_ARGS(&nvme->irq),
 		    nvme->completed, nvme->interrupts);
 	return OK;
 }
 
-/* It tells only of what it is asked to (5.27.1.8). */
+/* It reports only events that are enabled (5.27.1.8). */
 static enum status arm(struct pci_dev *dev)
 {
 	struct nvme *nvme = dev->driver_data;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "drivers/pirq/pirq.h"
 
-/* PIRQ[n]_ROUT of the ICH9, PIRQRC of the 82371SB (PIIX3): 8 bits a wire, bit 7 disables, bits 3..0 the line. */
+/* PIRQ[n]_ROUT of the ICH9, PIRQRC of the 82371SB (PIIX3): 8 bits a PIRQ, bit 7 disables, bits 3..0 the line. */
 #define PIRQ_DISABLE 0x80
 #define PIRQ_LINE    0x0f
 
@@ -30,7 +30,7 @@ static bool match(const struct pci_dev *dev)
 	return find(dev) != NULL;
 }
 
-/* Enables the wires that are routed to a line but disabled. */
+/* Enables the PIRQs that are routed to a line but disabled. */
 static enum status reset(struct pci_dev *dev)
 {
 	const struct router *router = find(dev);

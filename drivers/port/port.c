@@ -8,14 +8,15 @@
 #define COMMANDS	2
 
 /*
- * What work() listens to; and what somebody may have listened to. Pending, each keeps the port from another message (PCIe 6.7.3.4).
+ * The events that work() enables; and those that an owner may have enabled. While one is pending, the port sends no further message
+ * (PCIe 6.7.3.4).
  */
 #define LISTEN (PCI_EXP_SLTCTL_CCIE | PCI_EXP_SLTCTL_HPIE)
 #define EVENTS                                                                                                                     \
 	(LISTEN | PCI_EXP_SLTCTL_ABPE | PCI_EXP_SLTCTL_PFDE | PCI_EXP_SLTCTL_MRLSCE | PCI_EXP_SLTCTL_PDCE | PCI_EXP_SLTCTL_DLLSCE)
 #define ERRORS (PCI_ERR_ROOT_CMD_COR_EN | PCI_ERR_ROOT_CMD_NONFATAL_EN | PCI_ERR_ROOT_CMD_FATAL_EN)
 
-/* Every event of Root Error Status; the rest of the register says which vector and what came first. */
+/* Every event of Root Error Status; the rest of the register has the vector and what came first. */
 #define ROOT_EVENTS (PCI_ERR_ROOT_COR_RCV | PCI_ERR_ROOT_MULTI_COR_RCV | PCI_ERR_ROOT_UNCOR_RCV | PCI_ERR_ROOT_MULTI_UNCOR_RCV)
 
 struct port {
@@ -61,10 +62,10 @@ static bool take_completion(const struct pci_dev *dev)
 }
 
 /*
- * The last command of an owner, of which nobody is to hear: it has to complete before the next is given (PCIe 6.7.3.2). A port that
- * does not say so is no worse for it: many report no command that changes neither power nor indicators (Linux, pciehp_hpc.c).
+ * The last command of an owner, which is not to interrupt: it has to complete before the next is written (PCIe 6.7.3.2). A port
+ * that does not report it is not at fault: many report no command that changes neither power nor indicators (Linux, pciehp_hpc.c).
  */
-static void turn_events_off(const struct pci_dev *dev)
+static void disable_events(const struct pci_dev *dev)
 {
 	const struct driver_poll completion = { .read = read_slot_status,
 						.address = dev->pcie + PCI_EXP_SLTSTA,
@@ -87,7 +88,7 @@ static u16 port_type(const struct pci_dev *dev)
 	return (port_flags(dev) & PCI_EXP_FLAGS_TYPE) >> 4;
 }
 
-/* Only a root port collects errors (PCIe 7.8.4.9). */
+/* Only a root port receives errors (PCIe 7.8.4.9). */
 static u16 find_aer(const struct pci_dev *dev)
 {
 	u16 pos;
@@ -119,7 +120,7 @@ static bool take_error(const struct pci_dev *dev, u16 aer)
 	return true;
 }
 
-/* Its commands have to tell of their end. Whose hot-plug is, ACPI's _OSC would say, which takes an AML interpreter. */
+/* Its commands have to report completion. ACPI's _OSC would tell who owns hot-plug; that takes an AML interpreter. */
 static bool match(const struct pci_dev *dev)
 {
 	u16 type;
@@ -134,7 +135,7 @@ static bool match(const struct pci_dev *dev)
 	return slot & PCI_EXP_SLTCAP_HPC && !(slot & PCI_EXP_SLTCAP_NCCS);
 }
 
-/* What the previous kernel listened to is not ours to hear, nor what happened under it. */
+/* Events that the previous kernel enabled are disabled, and those of its time cleared. */
 static enum status reset(struct pci_dev *dev)
 {
 	u16 control = slot_control(dev), aer = find_aer(dev);
@@ -145,7 +146,7 @@ static enum status reset(struct pci_dev *dev)
 	take_error(dev, aer);
 	take_completion(dev);
 	if (control & EVENTS)
-		turn_events_off(dev);
+		disable_events(dev);
 	return OK;
 }
 
@@ -157,10 +158,10 @@ static bool interrupt(void *context)
 
 	port->commands += command;
 	port->errors += error;
-	return true; /* its vectors are its alone: another may have taken already what this one tells of */
+	return true; /* its vectors are not shared: another one's handler may have handled this event already */
 }
 
-/* Which of its vectors a source uses the port says, once it knows how many it has (PCIe 7.5.3.2, 7.8.4.10). */
+/* The port reports which of its vectors a source uses, once it knows how many it has (PCIe 7.5.3.2, 7.8.4.10). */
 static enum status check_numbers(const struct pci_dev *dev, const struct port *port)
 {
 	unsigned int slot = (port_flags(dev) & PCI_EXP_FLAGS_IRQ) >> 9;
@@ -169,7 +170,7 @@ static enum status check_numbers(const struct pci_dev *dev, const struct port *p
 
 	if (slot < port->vectors && errors < port->vectors)
 		return OK;
-	driver_line(dev, "messages %u and %u, of %u that were given", slot, errors, port->vectors);
+	driver_line(dev, "message numbers %u and %u, %u vectors allocated", slot, errors, port->vectors);
 	return ERR_ABSENT;
 }
 
@@ -199,11 +200,11 @@ static enum status probe(struct pci_dev *dev, void *context)
 	return connect(dev, port);
 }
 
-/* Nothing here is left in flight, and the next owner finds the port as we did. */
+/* Nothing here is left in flight, and the next owner inherits the port as we did. */
 static void fall_silent(const struct pci_dev *dev, const struct port *port)
 {
 	report_errors(dev, port->aer, 0);
-	turn_events_off(dev);
+	disable_events(dev);
 }
 
 static enum status work(struct pci_dev *dev, bool write)
@@ -214,7 +215,7 @@ static enum status work(struct pci_dev *dev, bool write)
 
 	(void)write;
 	report_errors(dev, port->aer, ERRORS);
-	/* A write that changes nothing else is a command all the same. */
+	/* A write that changes no bit is a command, too. */
 	for (u32 n = 1; s == OK && n <= COMMANDS; n++) {
 		write_slot_control(dev, control | LISTEN);
 		s = driver_await(dev, "completed command", &port->commands, n, COMMAND_WAIT_US);

@@ -19,7 +19,7 @@
 #define UART_IIR		2
 #define  UART_IIR_NO_INT	0x01
 #define  UART_IIR_ID		0x0e
-#define   UART_IIR_THRI		0x02	/* gone once it was read */
+#define   UART_IIR_THRI		0x02	/* cleared by the read */
 #define  UART_IIR_FIFO		0xc0
 #define UART_FCR		2
 #define  UART_FCR_ENABLE_FIFO	0x01
@@ -38,7 +38,7 @@
 #define FIFO_SIZE 16
 #define LINE_MAX  64 /* 6 ms at 115200 baud */
 
-/* A kernel that goes has somebody else to wait for it: a last line is not worth a second. */
+/* A handoff is not to be delayed by a second for a last line. */
 #define WORK_WAIT_US	 1000000
 #define SHUTDOWN_WAIT_US 100000
 
@@ -47,8 +47,8 @@ struct serial {
 	struct driver_irq irq;
 	char text[LINE_MAX];
 	u32 length;
-	u32 loaded;	   /* bytes that the FIFO was given */
-	volatile u32 sent; /* of those, how many an interrupt said to have left it */
+	u32 loaded;	   /* bytes written to the FIFO */
+	volatile u32 sent; /* of those, how many have left it by an interrupt */
 	volatile u32 interrupts;
 };
 
@@ -84,7 +84,7 @@ static enum status reset(struct pci_dev *dev)
 	uart_write(port, UART_LCR, UART_LCR_8N1); /* first: under DLAB IER is another register */
 	uart_write(port, UART_IER, 0);
 	uart_write(port, UART_FCR, UART_FCR_ENABLE_FIFO | UART_FCR_CLEAR_RCVR | UART_FCR_CLEAR_XMIT);
-	/* What may still be pending goes by being read. */
+	/* Reads clear what may still be pending. */
 	uart_read(port, UART_LSR);
 	uart_read(port, UART_RX);
 	uart_read(port, UART_MSR);
@@ -102,7 +102,7 @@ static bool interrupt(void *context)
 	u8 cause = uart_read(serial->port, UART_IIR) & (UART_IIR_ID | UART_IIR_NO_INT);
 
 	if (cause != UART_IIR_THRI || serial->sent == serial->length)
-		return false; /* the line is shared, and it was another; or the device has gone, or cannot be quieted */
+		return false; /* the line is shared, and it was another device; or this one was removed, or its cause stays */
 	serial->interrupts++;
 	serial->sent = serial->loaded;
 	if (serial->sent == serial->length)
@@ -133,7 +133,7 @@ static enum status probe(struct pci_dev *dev, void *context)
 	return driver_request_intx(dev, interrupt, serial, &serial->irq);
 }
 
-/* The first interrupt comes at once, since nothing is in the FIFO; the last says that everything has left it. */
+/* The first interrupt comes at once, since nothing is in the FIFO; the last means that everything has left it. */
 static enum status send(const struct pci_dev *dev, const char *text, u64 bound_us)
 {
 	struct serial *serial = dev->driver_data;
@@ -160,7 +160,7 @@ static enum status work(struct pci_dev *dev, bool write)
 	return s;
 }
 
-/* A console that cannot say its last line holds nobody up: what is missing is said in the log, and seen at the other end. */
+/* A console that cannot send its last line does not delay the handoff: what is missing is in the log, and at the other end. */
 static void shutdown(struct pci_dev *dev)
 {
 	if (dev->working)

@@ -5,9 +5,9 @@
 #include "drivers/driver.h"
 
 /*
- * QEMU's PCI serial port (docs/specs/pci-serial.rst): a 16550A in I/O BAR 0, with INTx and nothing else: no MSI, no DMA. It is what
- * a console on a shared line is: its handler stays there for good, every byte goes out by interrupt, and its last line goes out in
- * its shutdown callback, while the policy is under way. A line that a neighbour holds and nobody serves costs it that
+ * QEMU's PCI serial port (docs/specs/pci-serial.rst): a 16550A in I/O BAR 0, with INTx and nothing else: no MSI, no DMA. It stands
+ * for a console on a shared line: its handler stays there, every byte is sent by interrupt, and its last line is sent in its
+ * shutdown callback, while the policy runs. If another device asserts the line and no handler clears it, that last line is lost
  * (fda78d7a0ead).
  */
 extern const struct driver serial_driver;

@@ -10,16 +10,16 @@
 #include <linux/virtio_ids.h>
 #include <linux/virtio_pci.h>
 
-/* Requests that can be under way at once; each has three descriptors (header, data, status) and a buffer of its own. */
+/* Requests that can be in flight at once; each has three descriptors (header, data, status) and a buffer of its own. */
 #define SLOTS	     8
 #define DESCRIPTORS  3
 #define TRANSFER     (64 * KIB)
 #define SAFE_SECTORS (MIB / SECTOR_SIZE)
 
-/* A request takes microseconds here and, behind a throttle, a second; five are an answer that does not come. */
+/* A request takes microseconds here and, throttled, a second; after five none will complete. */
 #define REQUEST_WAIT_US 5000000
 
-/* What lies in a buffer before a read: bytes that a disk is unlikely to hold, so that data that lands is seen. */
+/* What a buffer holds before a read: bytes that a disk is unlikely to hold, so that data that arrives is seen. */
 #define CANARY 0x5c
 
 _Static_assert(SLOTS *DESCRIPTORS <= VIRTQUEUE_SIZE_MAX, "a descriptor for each part of each request");
@@ -217,13 +217,13 @@ static enum status write_pattern(struct pci_dev *dev, u64 seed)
 static enum status work(struct pci_dev *dev, bool write)
 {
 	struct blk *blk = dev->driver_data;
-	const char *done = "read, nothing of ours on it";
+	const char *done = "read, no test pattern";
 	bool free, found;
 	enum status s;
 	u64 seed = 0;
 
 	if (blk->sectors < PATTERN_SECTORS) {
-		driver_line(dev, "only %lu sectors, left alone", blk->sectors);
+		driver_line(dev, "only %lu sectors, not used", blk->sectors);
 		return OK;
 	}
 	s = look(dev, &free, &found, &seed);
@@ -244,7 +244,7 @@ static enum status work(struct pci_dev *dev, bool write)
 	return OK;
 }
 
-/* Reads, because what lands is then told from what was there. */
+/* Reads, because data that arrives then differs from what was in the buffer. */
 static enum status arm(struct pci_dev *dev)
 {
 	struct blk *blk = dev->driver_data;

@@ -8,7 +8,7 @@
  * virtio-blk (virtio 1.2, 5.2) with one queue and one MSI-X vector; INTx where the function has no MSI-X.
  *
  * A disk is written only when its first MiB is zero or bears our signature. What is written is the pattern of pattern.h, so that
- * whoever reads the disk later, this driver in the next kernel or the host, can tell every byte.
+ * this driver in the next kernel, and the host, can check every byte.
  */
 extern const struct driver virtio_blk_driver;
 

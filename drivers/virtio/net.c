@@ -31,7 +31,7 @@ struct net {
 	volatile bool sending;
 	bool has_status;
 	u8 mac[MAC_SIZE];
-	u8 answer[MAC_SIZE]; /* who says to be 10.0.2.2; valid when answers is not 0 */
+	u8 answer[MAC_SIZE]; /* of 10.0.2.2, from its reply; valid when answers is not 0 */
 	volatile u32 answers;
 	volatile u32 frames; /* in */
 	volatile u32 sent;
@@ -151,7 +151,7 @@ static enum status probe(struct pci_dev *dev, void *context)
 	memcpy(net->mac, (const u8[]){ 0x02, 0, 0, 0, 0, 0x01 }, MAC_SIZE);
 	for (unsigned int i = 0; i < MAC_SIZE && features & 1ULL << VIRTIO_NET_F_MAC; i++)
 		net->mac[i] = (u8)pci_mem_read(net->v.dev, net->v.config + offsetof(struct virtio_net_config, mac) + i, 1);
-	/* Before the device may answer (3.1.1), for then the handler offers buffers, too; it is told of them afterwards. */
+	/* Before DRIVER_OK (3.1.1), since the handler offers buffers, too; the device is notified afterwards. */
 	for (u16 i = 0; i < net->buffers; i++)
 		offer(net, i);
 	virtio_driver_ok(&net->v);
@@ -165,7 +165,7 @@ static void send_probe(struct net *net)
 
 	arp_ask(net->probe + header, net->mac);
 	net->sending = true;
-	virtqueue_describe(&net->tx, TX_HEAD, net->probe, header + FRAME_LEAST, false);
+	virtqueue_describe(&net->tx, TX_HEAD, net->probe, header + FRAME_MIN, false);
 	virtqueue_add(&net->tx, TX_HEAD);
 	virtqueue_kick(&net->tx);
 }
@@ -192,7 +192,7 @@ static enum status work(struct pci_dev *dev, bool write)
 	s = driver_await(dev, "transmitted frame", &net->sent, want, TX_WAIT_US);
 	if (s != OK)
 		return s;
-	/* The line that it leaves says enough: nobody has to be there. */
+	/* The line that it logs is enough: a reply is not required. */
 	driver_await(dev, "answer to ARP", &net->answers, 1, ANSWER_WAIT_US);
 	driver_line(dev, MAC_FMT " link up, " DRIVER_IRQ_FMT ": %u frames out, %u in", MAC_ARGS(net->mac),
 		    DRIVER_IRQ_ARGS(&net->v.irq), net->sent, net->frames);
@@ -201,7 +201,7 @@ static enum status work(struct pci_dev *dev, bool write)
 	return OK;
 }
 
-/* The receive buffers are in flight as it is; one frame more goes out, and its answer comes when it likes. */
+/* The receive buffers are in flight already; one more frame is sent, and its reply may come at any time. */
 static enum status arm(struct pci_dev *dev)
 {
 	struct net *net = dev->driver_data;

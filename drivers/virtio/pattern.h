@@ -5,8 +5,8 @@
 #include "lib/types.h"
 
 /*
- * The test pattern of a disk: each sector tells its number and the seed of the writing, and fills the rest with numbers that follow
- * from both (xorshift64, Marsaglia 2003). witness/judge/pattern.py knows it, too.
+ * The test pattern of a disk: each sector begins with its number and the seed of the writing, and the rest is computed from both
+ * (xorshift64, Marsaglia 2003), as in witness/judge/pattern.py.
  */
 #define SECTOR_SIZE	  512
 #define PATTERN_SIZE	  (64 * KIB)

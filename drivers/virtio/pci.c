@@ -5,7 +5,7 @@
 
 #include <linux/virtio_config.h>
 
-/* The standard gives no limit. QEMU answers at once, but drains requests first: a slow disk's may take a second. */
+/* The standard gives no limit. QEMU resets at once, but drains requests first: a slow disk's may take a second. */
 #define VIRTIO_RESET_WAIT_US 5000000
 
 #define CAP_CFG_TYPE	     offsetof(struct virtio_pci_cap, cfg_type)
@@ -24,7 +24,7 @@ static const struct structure {
 	u8 type;
 	u8 cap_size;
 	u32 least;
-	size_t where; /* the address's place in struct virtio_pci */
+	size_t where; /* the address's offset in struct virtio_pci */
 } structures[] = {
 	{ VIRTIO_PCI_CAP_COMMON_CFG, 16, sizeof(struct virtio_pci_common_cfg), offsetof(struct virtio_pci, common) },
 	{ VIRTIO_PCI_CAP_NOTIFY_CFG, 20, 2, offsetof(struct virtio_pci, notify) },
@@ -100,7 +100,10 @@ enum status virtio_reset(const struct virtio_pci *v)
 						  .bound_us = VIRTIO_RESET_WAIT_US });
 }
 
-/* What the previous kernel had submitted ends here: QEMU drains it, and data may still land in that kernel's buffers meanwhile. */
+/*
+ * What the previous kernel had submitted ends here: QEMU drains it, and data may still be written to that kernel's buffers
+ * meanwhile.
+ */
 enum status virtio_pci_reset(struct pci_dev *dev)
 {
 	struct virtio_pci v;
@@ -120,9 +123,7 @@ static void add_status(const struct virtio_pci *v, u32 bits)
 enum status virtio_negotiate(const struct virtio_pci *v, u64 wanted, u64 *accepted)
 {
 	const u64 version_1 = 1ULL << VIRTIO_F_VERSION_1;
-	/*
-	 * A device that asks for addresses as the platform's IOMMU wants them (6.1) gets physical ones: nobody here turns one on.
-	 */
+	/* A device that requires addresses of the platform's IOMMU (6.1) gets physical ones: none is enabled here. */
 	const u64 platform = 1ULL << VIRTIO_F_ACCESS_PLATFORM;
 	u64 offered = 0;
 
@@ -170,7 +171,7 @@ u16 virtio_queue_vector(const struct virtio_pci *v, u16 entry)
 
 bool virtio_interrupted(const struct virtio_pci *v)
 {
-	u32 isr = v->irq.message ? 1 : pci_mem_read(v->dev, v->isr, 1); /* reading ISR lowers INTx (4.1.4.5.1) */
+	u32 isr = v->irq.message ? 1 : pci_mem_read(v->dev, v->isr, 1); /* reading ISR deasserts INTx (4.1.4.5.1) */
 
 	return isr && isr != 0xff;
 }

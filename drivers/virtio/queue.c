@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "drivers/virtio/queue.h"
 
-/* Stores before must be seen before stores after, and loads likewise: on x86 only the compiler could reorder them. */
+/* Orders stores against stores and loads against loads: on x86 only the compiler could reorder them. */
 #define barrier() __asm__ volatile("" : : : "memory")
 
 enum status virtqueue_init(struct virtqueue *q, const struct virtio_pci *v, u16 index, u16 vector, struct arena *dma)
@@ -33,7 +33,7 @@ enum status virtqueue_init(struct virtqueue *q, const struct virtio_pci *v, u16 
 	pci_mem_write(v->dev, virtio_common(v, queue_msix_vector), vector);
 	got = pci_mem_read(v->dev, virtio_common(v, queue_msix_vector));
 	if (got != vector) {
-		driver_line(v->dev, "queue %u asked for MSI-X entry %u, got 0x%x", index, vector, got);
+		driver_line(v->dev, "queue %u: MSI-X entry %u requested, got 0x%x", index, vector, got);
 		return ERR_IO;
 	}
 	pci_mem_write64_lo_hi(v->dev, v->common + offsetof(struct virtio_pci_common_cfg, queue_desc_lo), (uintptr_t)q->desc);

@@ -6,14 +6,14 @@
 
 #include <linux/virtio_ids.h>
 
-/* Requests that can be under way at once, each one descriptor and one buffer. */
+/* Requests that can be in flight at once, each one descriptor and one buffer. */
 #define SLOTS 4
 #define BYTES 64
 
-/* A source may be limited to a few bytes a second; five without one are an answer that does not come. */
+/* A source may be limited to a few bytes a second; after five without one none will come. */
 #define REQUEST_WAIT_US 5000000
 
-/* What lies in a buffer before: bytes that a source of entropy does not give in a row. */
+/* What a buffer holds before: bytes that a source of entropy does not give in a row. */
 #define CANARY	0x5c
 #define CERTAIN 8 /* bytes; fewer may be canaries by chance */
 
@@ -103,7 +103,7 @@ static void submit(struct rng *rng, u16 slot)
 	virtqueue_add(&rng->q, slot);
 }
 
-static bool brought_something(const struct rng *rng)
+static bool has_new_data(const struct rng *rng)
 {
 	const u8 *data = rng->slot[0].data;
 
@@ -127,8 +127,8 @@ static enum status work(struct pci_dev *dev, bool write)
 	s = driver_await(dev, "completed request", &rng->completed, want, REQUEST_WAIT_US);
 	if (s != OK)
 		return s;
-	if (!brought_something(rng)) {
-		driver_line(dev, "%u bytes came, none of them new", rng->written);
+	if (!has_new_data(rng)) {
+		driver_line(dev, "%u bytes received, none of them new", rng->written);
 		return ERR_IO;
 	}
 	driver_line(dev, DRIVER_IRQ_FMT ": %u requests, %u interrupts, %u random bytes", DRIVER_IRQ_ARGS(&rng->v.irq),

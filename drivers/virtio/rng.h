@@ -5,8 +5,8 @@
 #include "drivers/driver.h"
 
 /*
- * virtio-rng (virtio 1.2, 5.4): one queue of buffers that the device fills. Behind a limited source the answer takes as long as the
- * source likes, so what is in flight at a handoff stays so.
+ * virtio-rng (virtio 1.2, 5.4): one queue of buffers that the device fills. With a limited source a request takes as long as the
+ * source needs, so what is in flight at a handoff stays so.
  */
 extern const struct driver virtio_rng_driver;
 

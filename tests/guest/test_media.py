@@ -65,7 +65,7 @@ def test_the_disk_image_boots_by_itself(image: Path, devices: tuple[str, ...]) -
     assert not failures(record)
     assert digest(disk) == digest(image), "the disk that was booted from has changed"
     # On virtio it has a driver: both images read it, and see that it is somebody's.
-    foreign = [line for line in record.log if "read, nothing of ours on it" in line and SOURCE not in line]
+    foreign = [line for line in record.log if "read, no test pattern" in line and SOURCE not in line]
     assert len(foreign) == (2 if devices is VIRTIO else 0), foreign
 
 

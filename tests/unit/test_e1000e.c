@@ -164,7 +164,7 @@ static void arrive(const void *frame, u16 size)
 
 static void answer(void)
 {
-	u8 frame[FRAME_LEAST];
+	u8 frame[FRAME_MIN];
 
 	arp_ask(frame, other);
 	frame[21] = 2; /* a reply */
@@ -174,7 +174,7 @@ static void answer(void)
 
 static void transmit(void)
 {
-	u8 want[FRAME_LEAST];
+	u8 want[FRAME_MIN];
 
 	arp_ask(want, mac);
 	while (nic.tctl & EN && has(PCI_COMMAND, PCI_COMMAND_MASTER) && nic.tx.head != nic.tx.tail) {
@@ -182,11 +182,11 @@ static void transmit(void)
 		u64 buffer;
 
 		memcpy(&buffer, d, 8);
-		assert_int_equal(d[8] | d[9] << 8, FRAME_LEAST);
+		assert_int_equal(d[8] | d[9] << 8, FRAME_MIN);
 		assert_int_equal(d[11], 0x0b); /* EOP, IFCS, RS */
 		assert_int_equal(d[12], 0);
-		assert_true(is_dma(buffer, FRAME_LEAST));
-		assert_memory_equal((void *)(uintptr_t)buffer, want, FRAME_LEAST);
+		assert_true(is_dma(buffer, FRAME_MIN));
+		assert_memory_equal((void *)(uintptr_t)buffer, want, FRAME_MIN);
 		nic.frames++;
 		nic.tx.head = following(&nic.tx, nic.tx.head);
 		if (!nic.no_write_back)
@@ -452,7 +452,7 @@ static void one_that_has_gone_is_absent(void **state)
 	nic.gone = true;
 	fake_log_start();
 	assert_int_equal(bench_reset(), ERR_ABSENT);
-	assert_one_line(" e1000e: does not answer");
+	assert_one_line(" e1000e: does not respond");
 	assert_no_writes(bench.fake);
 }
 

@@ -286,7 +286,7 @@ static void a_byte_that_differs_is_an_error(void **state)
 	assert_int_equal(bench_bring_up(), OK);
 	edu.corrupt = true;
 	assert_int_equal(bench_work(false), ERR_IO);
-	assert_true(fake_log_has("edu: DMA brought back"));
+	assert_true(fake_log_has("edu: DMA returned"));
 }
 
 static void without_bus_master_nothing_comes(void **state)

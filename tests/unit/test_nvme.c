@@ -385,7 +385,7 @@ static void registers_of_all_ones_are_no_controller(void **state)
 	nvme.cc = 0xffffffff;
 	fake_log_start();
 	assert_int_equal(bench_reset(), ERR_ABSENT);
-	assert_one_line("0000:00:06.0 nvme: does not answer");
+	assert_one_line("0000:00:06.0 nvme: does not respond");
 	assert_no_writes(bench.fake);
 	nvme.cc = 0xfffffffe; /* the twin */
 	assert_int_equal(bench_reset(), OK);

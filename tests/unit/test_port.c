@@ -430,7 +430,7 @@ static void one_that_has_gone_is_not_written_to(void **state)
 	port.fn->answers = 0;
 	fake_log_start();
 	assert_int_equal(bench_reset(), ERR_ABSENT);
-	assert_one_line("0000:00:02.0 pcie-port: does not answer");
+	assert_one_line("0000:00:02.0 pcie-port: does not respond");
 	assert_no_writes(bench.fake);
 	port.fn->answers = -1; /* the twin */
 	assert_int_equal(bench_reset(), OK);
@@ -526,16 +526,16 @@ static void a_port_that_uses_a_vector_it_was_not_given_is_not_driven_with_a_line
 		const char *said; /* NULL: it is driven */
 	} rows[] = {
 		{ 4, { 1, 0 }, true, 0x0142, 0, NULL },
-		{ 4, { 2, 0 }, true, 0x0142, 0, "messages 2 and 0, of 2 that were given" },
-		{ 4, { 0, 2 }, true, 0x0142, 0, "messages 0 and 2, of 2 that were given" },
-		{ 4, { 16, 16 }, true, 0x0142, 0, "messages 16 and 16, of 2 that were given" },
+		{ 4, { 2, 0 }, true, 0x0142, 0, "message numbers 2 and 0, 2 vectors allocated" },
+		{ 4, { 0, 2 }, true, 0x0142, 0, "message numbers 0 and 2, 2 vectors allocated" },
+		{ 4, { 16, 16 }, true, 0x0142, 0, "message numbers 16 and 16, 2 vectors allocated" },
 		{ 4, { 1, 2 }, true, 0x0162, 0, NULL }, /* a downstream port: it has no errors */
-		{ 1, { 1, 0 }, true, 0x0142, 0, "messages 1 and 0, of 1 that were given" },
-		{ 1, { 0, 1 }, true, 0x0142, 0, "messages 0 and 1, of 1 that were given" },
+		{ 1, { 1, 0 }, true, 0x0142, 0, "message numbers 1 and 0, 1 vectors allocated" },
+		{ 1, { 0, 1 }, true, 0x0142, 0, "message numbers 0 and 1, 1 vectors allocated" },
 		{ 6, { 30, 31 }, false, 0x0142, 5, NULL }, /* of 32; of two, it is the second */
-		{ 7, { 0, 1 }, true, 0x0142, 0, "messages 0 and 1, of 1 that were given" },
+		{ 7, { 0, 1 }, true, 0x0142, 0, "message numbers 0 and 1, 1 vectors allocated" },
 		{ 9, { 1, 0 }, false, 0x0142, 0, NULL }, /* MSI-X: of the whole table, whatever is used of it */
-		{ 9, { 2, 0 }, false, 0x0142, 0, "messages 2 and 0, of 2 that were given" },
+		{ 9, { 2, 0 }, false, 0x0142, 0, "message numbers 2 and 0, 2 vectors allocated" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {

@@ -77,11 +77,11 @@ static void bytes_that_are_no_news_are_an_error(void **state)
 		enum status want;
 		const char *line;
 	} rows[] = {
-		{ 0, 0, 0, ERR_IO, "virtio-rng: 0 bytes came, none of them new" },
-		{ 0, 64, 0, ERR_IO, "virtio-rng: 0 bytes came, none of them new" },
-		{ 0, 0, 64, ERR_IO, "virtio-rng: 64 bytes came, none of them new" },
-		{ 0, 0, 8, ERR_IO, "virtio-rng: 8 bytes came, none of them new" },
-		{ 8, 64, 8, ERR_IO, "virtio-rng: 8 bytes came, none of them new" }, /* it says of others */
+		{ 0, 0, 0, ERR_IO, "virtio-rng: 0 bytes received, none of them new" },
+		{ 0, 64, 0, ERR_IO, "virtio-rng: 0 bytes received, none of them new" },
+		{ 0, 0, 64, ERR_IO, "virtio-rng: 64 bytes received, none of them new" },
+		{ 0, 0, 8, ERR_IO, "virtio-rng: 8 bytes received, none of them new" },
+		{ 8, 64, 8, ERR_IO, "virtio-rng: 8 bytes received, none of them new" }, /* it says of others */
 		{ 0, 0, 7, OK, "7 random bytes" },
 		{ 7, 64, 8, OK, "8 random bytes" }, /* the twins: a byte is new */
 		{ 63, 64, 64, OK, "64 random bytes" },

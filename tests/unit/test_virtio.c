@@ -347,7 +347,7 @@ static void a_vector_that_the_device_refuses_is_an_error(void **state)
 	(void)state;
 	device->refuse_vector = 1;
 	assert_int_equal(make_queue(&q, 0), ERR_IO);
-	assert_one_line("virtio-blk: queue 0 asked for MSI-X entry 0, got 0xffff");
+	assert_one_line("virtio-blk: queue 0: MSI-X entry 0 requested, got 0xffff");
 	assert_int_equal(device->queue[0].enable, 0);
 }
 

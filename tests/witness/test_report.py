@@ -30,7 +30,7 @@ inherited 10 functions: bus master on for 10, MSI on for 0, MSI-X on for 0, inte
 startup disable-msi: on 10 of 10 functions
 pci 0000:00:03.0 virtio status 0x0b before the reset"""
 DRIVEN = """0000:00:03.0 virtio-blk: 8192 KiB, MSI-X vector 0x41: 19 requests, 19 interrupts, pattern written and read back
-0000:00:04.0 virtio-blk: 8192 KiB read-only, MSI-X vector 0x42: 1 requests, 1 interrupts, read, nothing of ours on it
+0000:00:04.0 virtio-blk: 8192 KiB read-only, MSI-X vector 0x42: 1 requests, 1 interrupts, read, no test pattern
 0000:00:1f.2 ahci: no drive
 0000:00:05.0 edu: INTx on irq 10 taken, MSI vector 0x43 taken 3 times, DMA out and back 2048 bytes equal
 0000:00:06.0 pcie-port: MSI-X, 1 from vector 0x40 on: 2 commands completed, 0 errors reported
