@@ -12,7 +12,7 @@ endif
 
 O ?= build
 Q := $(if $(V),,@)
-# make -s says nothing
+# make -s prints nothing
 silent = $(findstring s,$(filter-out -%,$(firstword $(MAKEFLAGS))))
 say = @$(if $(V)$(silent),:,printf '  %-5s %s\n' $(1) $@)
 
@@ -36,7 +36,7 @@ CFLAGS_COMMON += -fno-stack-protector -fno-strict-aliasing
 CFLAGS_COMMON += -mno-red-zone -mgeneral-regs-only
 # the fault handler walks the frames, and nothing here unwinds
 CFLAGS_COMMON += -fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fcf-protection=none
-# hidden symbols need no GOT; clang wants to be told so of those that it only sees declared
+# hidden symbols need no GOT; clang needs a flag for those that it only sees declared
 CFLAGS_COMMON += -fvisibility=hidden $(if $(findstring clang,$(CC)),-fdirect-access-external-data)
 CFLAGS_COMMON += -Wall -Wextra -Wshadow -Wundef -Wstrict-prototypes -Wmissing-prototypes -Wframe-larger-than=2048 -Werror
 CFLAGS_IMAGE := $(CFLAGS_COMMON) -fpie
@@ -70,7 +70,7 @@ $(O)/image/pci/%.o $(O)/image/shutdown/%.o $(O)/image/startup/%.o: CFLAGS_IMAGE 
 
 # --- images: position-independent, in the boot protocol's format ---
 
-# Where each wants to be; they run anywhere.
+# The preferred address of each; they run at any.
 PREF_first := 0x2000000
 PREF_second := 0x3000000
 
@@ -91,7 +91,7 @@ $(BINS): $(O)/%.bin: $(O)/%.elf
 	$(call say,BIN)
 	$(Q)$(OBJCOPY) -O binary -R .dynamic -R .dynsym -R .dynstr -R .hash $< $@
 
-# What an image carries for its successors: newc, as Linux's initramfs. `sha256sum -c SHA256SUMS` checks it, and so does the image.
+# What an image carries for the next images: newc, as Linux's initramfs. `sha256sum -c SHA256SUMS` checks it, and so does the image.
 # $(call archive,where to lay it out,images of ours,the archive,other files as NAME/image=FILE)
 archive = rm -rf $(1) && mkdir -p $(1) && \
 	for file in $(foreach image,$(2),$(basename $(notdir $(image)))/image=$(image)) $(4); do \
@@ -121,7 +121,7 @@ $(O)/loader.elf: $(EFI_OBJ) boot/efi/entry.ld
 	$(call say,LD)
 	$(Q)$(LD) $(LDFLAGS_EFI) -o $@ -l:crt0-efi-x86_64.o $^ -l:libgnuefi.a
 
-# Rewritten only when the words change, so that CMDLINE= rebuilds what it must and nothing else.
+# Rewritten only when it changes, so that CMDLINE= rebuilds what it must and nothing else.
 .PHONY: FORCE
 $(O)/cmdline: FORCE
 	@mkdir -p $(@D)
@@ -144,7 +144,7 @@ CPUS := $(shell nproc)
 PYTEST = $(PYTHON) -m pytest -q
 
 .PHONY: run compare test test-python ci docs all clean
-run: $(O)/handoff.efi | setup-run ## the story: UEFI, first, shutdown, second, and what QEMU's trace says of it
+run: $(O)/handoff.efi | setup-run ## the story: UEFI, first, shutdown, second, judged from QEMU's trace
 	@tools/handoff run
 compare: $(O)/handoff.efi | setup-run ## the same load under keep-msi and disable-msi, side by side
 	@tools/handoff compare
@@ -193,7 +193,7 @@ setup-lint: | setup-fuzz
 setup-test-browser: | setup-test
 setup-image: | setup-run
 $(IMAGE_OBJ) $(EFI_OBJ) $(HEADERS) $(IMAGES:%=$(O)/image/images/%.o): | setup-build
-# Alone it needs little; what stands beside it on the command line needs the others.
+# Alone it needs little; other targets on the command line need the rest.
 unit: | $(if $(filter-out unit,$(MAKECMDGOALS)),setup-test,setup-unit)
 
 -include $(shell find $(O)/image $(O)/efi -name '*.d' 2>/dev/null)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# What a person opens of the lab, opened: its page in Chromium, its dumps with GTKWave's readers. Screenshots are kept in $(O)/browser/.
+# The lab's page opened in Chromium, its dumps with GTKWave's readers. Screenshots are kept in $(O)/browser/.
 .PHONY: test-browser
 test-browser: | setup-test-browser ## the lab's page in a browser, its timelines in a waveform viewer
 	@$(PYTEST) tests/browser

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# Fuzzing: the production C under libFuzzer, with sanitizers. Each tests/fuzz/fuzz_NAME.c is one fuzzer, and what stands in
-# tests/fuzz/corpus/fuzz_NAME/ together reaches all that it can. An input that fails is kept in $(O)/fuzz/findings/;
+# Fuzzing: the production C under libFuzzer, with sanitizers. Each tests/fuzz/fuzz_NAME.c is one fuzzer; the files of
+# tests/fuzz/corpus/fuzz_NAME/ together reach all that it can. An input that fails is kept in $(O)/fuzz/findings/;
 # to see it again: $(O)/fuzz/fuzz_NAME FILE
 FUZZ_O := $(O)/fuzz
 FUZZ_CC ?= clang
@@ -15,7 +15,7 @@ FUZZ_RUNS := 2000
 FUZZ_SRC := $(filter-out pci/access.c,$(wildcard pci/*.c shutdown/*.c startup/*.c)) \
 	$(addprefix boot/,acpi.c bootparam.c chain.c cpio.c image.c memmap.c options.c sha256.c)
 FUZZ_COVERAGE := 95
-# What that calls; and what of the unit tests stands around it.
+# What that calls; and what it uses of the unit tests.
 FUZZ_MORE := lib/format.c lib/log.c lib/string.c lib/time.c
 FUZZ_SHARED := tests/fuzz/fuzz.c tests/unit/fake_x86.c tests/unit/build_cpio.c
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# The list is what the makefiles say: `target: prerequisites ## description`.
+# The list is taken from the makefiles: `target: prerequisites ## description`.
 
 .PHONY: help
 help: ## this list
 	@sed -nE 's/^([a-z][a-z-]*):[^#=]*## (.*)/  make \1@\2/p' $(MAKEFILE_LIST) | sort -u | awk -F@ '{ printf "%-23s %s\n", $$1, $$2 }'
 	@printf '%s\n' '' 'Variables:' \
-		'  V=1              show the commands, and all that run and compare have to say' \
+		'  V=1              show the commands, and the whole report of run and compare' \
 		'  O=dir            build in dir instead of build/' \
 		'  CROSS_COMPILE=   prefix of the compiler, such as x86_64-linux-gnu-; or CC=clang' \
 		'  EFI_INCLUDE=     GNU-EFI'"'"'s headers            EFI_LIB=               its libraries' \

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# The experiments: each tests/claims/NAME.c is an image of its own beside first and second, each tests/claims/NAME.py says what it
-# shows. $(O)/claims/next.cpio holds those that another hands over to.
+# The experiments: each tests/claims/NAME.c is an image of its own, as first and second are; each tests/claims/NAME.py judges
+# it. $(O)/claims/next.cpio holds those that another hands over to.
 CLAIMS := $(patsubst tests/claims/%.c,%,$(filter-out tests/claims/lab.c,$(wildcard tests/claims/*.c)))
 CLAIMS_BIN := $(CLAIMS:%=$(O)/claims/%.bin)
 CLAIMS_NEXT := $(filter in%,$(CLAIMS))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# Everything that can be said about the sources without running them. Each check is a target of its own, prints one line when it
-# holds, and can run beside the others.
+# All checks of the sources that need not run them. Each is a target of its own, prints one line when it passes, and can run in
+# parallel with the others.
 
 PYTHON ?= /usr/bin/python3
 CPUS := $(shell nproc)
@@ -14,7 +14,7 @@ python = { $(call files,'*.py'); $(call scripts,python3$$); } | sort -u
 
 C_ROOMS := lib boot pci irq drivers shutdown startup images
 lint_files = $(filter-out boot/efi/%,$(foreach room,$(C_ROOMS),$(wildcard $(room)/*.$(1) $(room)/*/*.$(1))))
-# clang-tidy is clang, which does not know all of gcc's words.
+# clang-tidy is clang, which does not know all of gcc's options.
 LINT_CFLAGS = $(filter-out -MMD -MP -malign-data=%,$(CFLAGS_IMAGE))
 LINT_CFLAGS_EFI = $(filter-out -MMD -MP,$(CFLAGS_EFI))
 # A command for each of these files, as many at once as there are CPUs; {} is the file.
@@ -46,7 +46,7 @@ lint-policies: $(patsubst %.c,$(O)/image/%.o,$(wildcard shutdown/*.c startup/*.c
 	@tools/lint/policies $(O)/image
 	$(linted)
 
-# Small, and without the registers that nobody saves or enables.
+# Small, and without the registers that the images neither save nor enable.
 IMAGE_MAX := 65536
 lint-images: $(O)/first.bin $(O)/second.bin
 	@for image in $^; do \
@@ -56,7 +56,7 @@ lint-images: $(O)/first.bin $(O)/second.bin
 	$(linted)
 
 .PHONY: format
-format: | setup-lint ## lay out all C as lint wants it
+format: | setup-lint ## format all C as lint requires
 	$(Q)$(call files,'*.c' '*.h') | xargs clang-format -i
 
 lint-format:
@@ -78,12 +78,12 @@ lint-docs:
 	@tools/lint/docs
 	$(linted)
 
-# Every message that is an error stands in docs/errors.md.
+# Every message that is an error is in docs/errors.md.
 lint-errors:
 	@tools/lint/errors
 	$(linted)
 
-# Linux's busybox has dash's language; what its init sources has no first line that says so.
+# Linux's busybox has dash's language; the files that its init sources have no #! line.
 lint-shell:
 	@$(call scripts,sh$$) | xargs shellcheck
 	@$(call files,tests/linux/guest/scripts) | xargs shellcheck --shell=dash
@@ -94,7 +94,7 @@ lint-python:
 	@$(python) | xargs $(PYTHON) -m mypy --cache-dir $(O)/mypy --no-error-summary
 	$(linted)
 
-# A safeguard that has moved takes its mutant along: what no longer applies proves nothing.
+# A mutant moves with its safeguard: a patch that no longer applies proves nothing.
 lint-mutants:
 	@bad=; for patch in tests/mutants/*.patch; do git apply --check "$$patch" || bad=1; done; [ -z "$$bad" ]
 	$(linted)

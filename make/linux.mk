@@ -30,9 +30,9 @@ $(LINUX)/handoff.efi: $(O)/loader.elf $(O)/first.bin $(LINUX)/next.cpio $(O)/cmd
 
 .PHONY: linux linux-parts linux-diff docs-linux docs-linux-diff test-linux
 linux-parts: $(LINUX)/handoff.efi $(O)/handoff.efi $(O)/claims/in.bin
-linux: linux-parts | setup-linux ## Debian's Linux before and behind the handoff, and the patch's own example on it; ONLY=k01: one, REPEAT=20
+linux: linux-parts | setup-linux ## Debian's Linux before and after the handoff, and the patch's own example on it; ONLY=k01: one, REPEAT=20
 	@tools/handoff linux
-linux-diff: linux-parts | setup-linux ## what Linux tells a function at a hand-off, and what ours tell it; FUNCTION=00:06.0: of another
+linux-diff: linux-parts | setup-linux ## register writes of Linux and of ours at a handoff, to one function; FUNCTION=00:06.0: to another
 	@tools/handoff linux-diff
 docs-linux-diff: linux-parts | setup-linux ## docs/linux-diff.md, from a run
 	@tools/handoff linux-diff --document
