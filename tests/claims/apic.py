@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the local APIC holds, and what the CPU takes of it, by QEMU's own account."""
+"""What the local APIC holds, and what the CPU takes of it, as QEMU reports it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from witness.lab.experiment import Unshown, Value, exactly
 from witness.lab.observation import Observation
 from witness.lab.stage import Stage
 
-IRR, ISR = "IRR", "ISR"  # accepted, and not taken yet; taken, and not ended
+IRR, ISR = "IRR", "ISR"  # accepted, and not taken yet; taken, and no EOI yet
 
-# QEMU's log of interrupts (-d int). An exception of the CPU's is below the first vector of interrupts.
+# QEMU's log of interrupts (-d int). The CPU's exceptions are below the first vector of interrupts.
 _TAKEN = re.compile(r" *\d+: v=([0-9a-f]{2}) ")
 FIRST_VECTOR = 0x20
 
@@ -36,12 +36,12 @@ def held(what: str, seen: Observation, name: str, expected: int, register: str =
 
 def kept(seen: Observation, name: str) -> str:
     if name not in seen.kept:
-        raise Unshown(f"nobody looked at the local APIC at {name}")
+        raise Unshown(f"the local APIC was not read at {name}")
     return seen.kept[name].decode()
 
 
 def log_interrupts(stage: Stage) -> None:
-    """From here on the trace has each interrupt that the CPU takes, beside all that it had."""
+    """From here on the trace has each interrupt that the CPU takes, too."""
     stage.monitor("log int,trace:pic_interrupt")
 
 

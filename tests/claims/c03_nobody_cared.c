@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * C3: with MSI disabled at shutdown, a device that has work in flight asserts INTx, and the line storms until it is disabled. C4: a
- * device that shares the line loses its interrupt, and with it the last line of its shutdown callback.
+ * device that shares the line loses its interrupt, and with it the last text of its shutdown callback.
  *
- * The image is a kernel that shuts down while a device has work in flight, and meets what comes of it before it hands over. On the
- * line that the device would use without messages is a serial port, which is shut down last and has a line of text to send then;
- * lab.line=nobody: there is no handler on it. shutdown/disable_msi.c and shutdown/keep_msi.c are taken apart so that the harness
- * can let the work end before bus master is cleared, or after that.
+ * The image is a kernel that shuts down while a device has work in flight, and runs into the result before it hands over. On the
+ * line that the device would use without messages is a serial port, which is shut down last and sends a line of text then; with
+ * lab.line=free there is no handler on it. shutdown/disable_msi.c and shutdown/keep_msi.c are taken apart so that the harness can
+ * let the work end before bus master is cleared, or after that.
  *
  * On purpose wrong: with lab.line=owner the device's own handler is on its line although the device has messages. With
  * lab.noirqdebug a handler claims what no handler served, as if the kernel did not count.
  *
  * C3 fails if the line does not rise, if it falls by itself, or if the interrupts end before irq/spurious.c has disabled the line;
- * C4 fails if the serial port's last line arrives after a storm. c03_nobody_cared.py and c04_innocent.py judge.
+ * C4 fails if the serial port's text arrives after a storm. c03_nobody_cared.py and c04_innocent.py judge.
  */
 #include "boot/start.h"
 #include "drivers/edu/registers.h"
@@ -22,15 +22,15 @@
 #include "shutdown/policies.h"
 #include "tests/claims/lab.h"
 
-/* Longer than edu's transfer takes. A line that goes on for ten seconds is given up by nobody. */
-#define QUIET_US     150000
+/* Longer than edu's transfer takes. A line that still storms after ten seconds is never disabled. */
+#define IDLE_US	     150000
 #define STORM_MAX_US 10000000
 
 static struct kernel kernel;
 static struct pci_dev *device;
 static u8 line;
 
-/* edu's transfer goes on while the image waits, a disk's request that the harness holds does not. */
+/* edu's transfer continues while the image waits; a disk's request that the harness holds does not. */
 static void point(const char *name)
 {
 	if (lab_has(&kernel, "lab.edu"))
@@ -39,17 +39,17 @@ static void point(const char *name)
 		lab_point(name, 0);
 }
 
-/* Until nothing comes on the line any more: nothing ever came, or it was served, or the line was given up. */
-static void await_quiet(void)
+/* Until the line does not interrupt any more: it never did, or it was served, or the line was disabled. */
+static void await_idle_line(void)
 {
 	struct deadline deadline = deadline_after_us(STORM_MAX_US);
 	u64 count;
 
 	do {
 		if (deadline_passed(&deadline))
-			lab_fail("a storm without an end");
+			lab_fail("the storm does not end");
 		count = vector_count(VECTOR_8259 + line);
-		lab_wait_us(QUIET_US);
+		lab_wait_us(IDLE_US);
 	} while (vector_count(VECTOR_8259 + line) != count);
 }
 
@@ -72,7 +72,7 @@ static void apply(struct pci_dev *dev)
 	if (dev != device)
 		return;
 	point("after-clear");
-	await_quiet();
+	await_idle_line();
 	lab_point("walk-on", 0);
 }
 
@@ -85,7 +85,7 @@ static bool serve(void *context)
 	return status;
 }
 
-/* What it interrupts does not go on, so that the run ends here: where the line would have been given up for the second time. */
+/* What it interrupts never continues, so the run ends here: where the line would have been disabled for the second time. */
 static bool swallow(void *context)
 {
 	static u32 count;
@@ -110,7 +110,7 @@ _Noreturn void image_main(const struct boot_params *params)
 	lab_start(&kernel, "c03", "", params);
 	device = lab_chosen(&kernel);
 	line = pci_read_config_byte(device, PCI_INTERRUPT_LINE);
-	if (!lab_has(&kernel, "lab.line=nobody"))
+	if (!lab_has(&kernel, "lab.line=free"))
 		lab_work(&kernel, lab_device(&kernel, "serial", 0));
 	lab_work(&kernel, device);
 	if (lab_has(&kernel, "lab.line=owner")) {
@@ -125,7 +125,7 @@ _Noreturn void image_main(const struct boot_params *params)
 	point("armed");
 	pci_apply_backward(&kernel.pci, &policy);
 	lab_point("walked", 0);
-	await_quiet();
+	await_idle_line();
 	lab_mark("end", 0);
 	kernel_exit(&kernel);
 }

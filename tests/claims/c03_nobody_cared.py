@@ -6,9 +6,9 @@ interrupts again as soon as each interrupt has been served. The claim is false i
 the kernel disables the line, or if the same happens with MSI kept.
 
 The image (c03_nobody_cared.c) applies shutdown/disable_msi.c step by step while an edu, an AHCI or a virtio device has work in
-flight, on a line that a serial port has a handler for. A failure is another number of edges than one, or of interrupts than the
-100000 after which the line is disabled; in the trial with noirqdebug, a walk over the devices that continues. The controls keep
-MSI, or leave the line without a handler, or give the device its own.
+flight, on a line for which a serial port has a handler. The trial fails unless the line has one edge and the 100000 interrupts
+after which it is disabled; in the trial with noirqdebug, if the walk over the devices continues. The controls keep MSI, or leave
+the line without a handler, or give the device its own.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ GSI = EDU.gsi  # of all that interrupt on that machine
 
 
 def outcome(device: Device, msi: int, messages: int, edges: int, interrupts: int, masked: int, level: int) -> Judge:
-    """What comes of the work in flight, from the point driven to the point walk-on, where the walk over the devices continues; and
-    the line at the end of it all."""
+    """The outcome of the work in flight, from the point driven to the point walk-on, where the walk over the devices continues; and
+    the line at the end."""
 
     def judge(seen: Observation) -> list[Value]:
         lines = seen.between("driven", "walk-on")
@@ -46,7 +46,7 @@ def outcome(device: Device, msi: int, messages: int, edges: int, interrupts: int
 
 
 def stormed(device: Device, ends: str) -> Judge:
-    """One edge, and no end to it but that the line is disabled; the walk stands still meanwhile."""
+    """One edge, and a storm that ends only when the line is disabled; the walk waits meanwhile."""
     storm = outcome(device, msi=0, messages=0, edges=1, interrupts=NOBODY_CARED, masked=1, level=1)
 
     def judge(seen: Observation) -> list[Value]:
@@ -54,7 +54,7 @@ def stormed(device: Device, ends: str) -> Judge:
         return [
             *storm(seen),
             counted("interrupts before bus master is cleared", early, NOBODY_CARED if ends == BEFORE else 0),
-            counted("interrupts after the line was given up", late, 0),
+            counted("interrupts after the line was disabled", late, 0),
         ]
 
     return judge
@@ -66,28 +66,28 @@ def endless(seen: Observation) -> list[Value]:
     return [
         counted("INTx edges", seen.edges(lines), 1),
         counted("interrupts, up to where the run is ended", seen.taken(lines), 2 * NOBODY_CARED),
-        exactly("the walk goes on", sum(mark.name == "walk-on" for mark in seen.marks), 0),
+        exactly("the walk continues", sum(mark.name == "walk-on" for mark in seen.marks), 0),
         exactly("level of the line at the end", seen.level(GSI, lines.stop), 1),
     ]
 
 
 def storm(device: Device, ends: str) -> Trial:
-    return trial(f"{device.name}, MSI disabled, work ends {said(ends)}", Role.CLAIM, device, stormed(device, ends), DISABLE)
+    return trial(f"{device.name}, MSI disabled, work ends {when(ends)}", Role.CLAIM, device, stormed(device, ends), DISABLE)
 
 
 def kept_msi(device: Device, ends: str) -> Trial:
     """Its messages arrive while bus master is on; there is nothing else."""
     messages = device.begun if ends == BEFORE else 0
     judge = outcome(device, msi=1, messages=messages, edges=0, interrupts=0, masked=0, level=0)
-    return trial(f"{device.name}, MSI kept, work ends {said(ends)}", Role.CONTROL, device, judge, KEEP)
+    return trial(f"{device.name}, MSI kept, work ends {when(ends)}", Role.CONTROL, device, judge, KEEP)
 
 
-def nobody(device: Device) -> Trial:
+def unhandled(device: Device) -> Trial:
     judge = outcome(device, msi=0, messages=0, edges=1, interrupts=0, masked=1, level=1)
-    return trial(f"{device.name}, MSI disabled, no handler on the line", Role.CONTROL, device, judge, f"{DISABLE} lab.line=nobody")
+    return trial(f"{device.name}, MSI disabled, no handler on the line", Role.CONTROL, device, judge, f"{DISABLE} lab.line=free")
 
 
-def said(ends: str) -> str:
+def when(ends: str) -> str:
     return f"{ends.removesuffix('-clear')} bus master is cleared"
 
 
@@ -100,15 +100,15 @@ EXPERIMENT = Experiment(
     "[...] or if irq debugging was explicitly disabled on the kernel command line\"; fda78d7a0ead; Linux, kernel/irq/spurious.c",
     falsified_by="no edge on the line, or one that does not storm; a storm with MSI kept",
     provoked_by="edu's DMA, or reads that blkdebug holds, end when MSI is off; a serial port has its handler on the line",
-    reading="Disabling MSI turns the last completion into an interrupt that nobody can end: the line is lost to all who share it. "
-    "Meanwhile the CPU does nothing else; with noirqdebug it never does again. It takes a handler on the line: where there is "
-    "none, the line is masked, and what the device asserts goes unseen.",
+    reading="Disabling MSI turns the last completion into an interrupt that no handler can clear: every device on the line loses "
+    "it. Until then the CPU does nothing else; with noirqdebug it never does again. A storm needs a handler on the line: without "
+    "one the line is masked, and what the device asserts goes unseen.",
     trials=(
         *(storm(device, ends) for device, ends in ENDS.items()),
         trial("edu, MSI disabled, noirqdebug", Role.CLAIM, EDU, endless, f"{DISABLE} lab.noirqdebug"),
         *(kept_msi(device, ends) for device, ends in ENDS.items()),
-        *map(nobody, ENDS),
+        *map(unhandled, ENDS),
         trial("edu, MSI disabled, its own handler on the line, too", Role.CONTROL, EDU, SERVED, f"{DISABLE} lab.line=owner"),
-        trial(f"virtio-blk, MSI disabled, work ends {said(AFTER)}", Role.CONTROL, BLK, SILENT, DISABLE, AFTER),
+        trial(f"virtio-blk, MSI disabled, work ends {when(AFTER)}", Role.CONTROL, BLK, SILENT, DISABLE, AFTER),
     ),
 )

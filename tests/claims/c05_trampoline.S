@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Where a CPU begins that INIT and SIPI have woken (Intel SDM Vol. 3, 8.4.4): in real mode, at the start of a page below 1 MiB, to
- * which this is copied. From there it goes to long mode in one step, by the tables of the CPU that woke it: trampoline_words say
- * where they are, struct words of c05_two_cpus.c.
+ * Where a CPU begins after INIT and SIPI (Intel SDM Vol. 3, 8.4.4): in real mode, at the start of a page below 1 MiB, to which this
+ * is copied. From there it enters long mode in one step, with the tables of the CPU that woke it. trampoline_parameters has their
+ * addresses: struct parameters of c05_two_cpus.c.
  */
 #define CR0_ENABLE	0x80000011	/* PG, ET, PE; caches on */
 #define CR4_PAE		0x00000020
@@ -45,8 +45,8 @@ long_mode:
 	ud2				/* it does not return */
 
 	.balign	8
-	.globl	trampoline_words
-trampoline_words:
+	.globl	trampoline_parameters
+trampoline_parameters:
 cr3:	.quad	0
 stack:	.quad	0
 main:	.quad	0

@@ -2,10 +2,10 @@
 /*
  * C5: the MSI handler and the INTx handler of one device run at the same time.
  *
- * The device's messages are sent to the second CPU, and its line interrupts the first, by way of the 8259. The device has an event,
- * and while the second CPU is in the handler it has another: by then MSI is disabled (lab.disable-msi), as by a kernel's core that
- * did not ask the driver. With lab.flush the driver had waited for its handler before. The second CPU takes that message and no
- * other interrupt.
+ * The device's messages are sent to the second CPU, and its line interrupts the first through the 8259. The device has an event,
+ * and while the second CPU is in the handler it has another: by then MSI is disabled (lab.disable-msi), as by a kernel's core
+ * without the driver's knowledge. With lab.flush the driver had waited for its handler before. The second CPU takes that message
+ * and no other interrupt.
  *
  * The claim fails if the second event's handler does not begin before the first one's has returned. At the point "handlers" the
  * harness reads which vector is in service in the local APIC, and which line in the 8259; c05_two_cpus.py judges.
@@ -32,7 +32,7 @@
 #define SETTLE_US	  1000
 #define WAIT_US		  1000000
 
-/* While the harness looks. Not by the clock, which is the first CPU's (lib/time.c). */
+/* While the harness looks. Not by the clock, which belongs to the first CPU (lib/time.c). */
 #define HANDLER_SPINS 1000000000
 
 /* Any two bits (docs/specs/edu.txt of QEMU). */
@@ -45,7 +45,7 @@ struct table_register {
 } __attribute__((packed));
 
 /* c05_trampoline.S */
-struct words {
+struct parameters {
 	u64 cr3;
 	u64 stack;
 	u64 main;
@@ -54,7 +54,7 @@ struct words {
 	u32 far;
 	u16 selector;
 } __attribute__((packed));
-extern const u8 trampoline[], trampoline_words[], trampoline_end[];
+extern const u8 trampoline[], trampoline_parameters[], trampoline_end[];
 
 static struct kernel kernel;
 static struct lab_edu edu;
@@ -64,7 +64,7 @@ static u8 vector;
 
 static volatile bool ready;	 /* the second CPU is */
 static volatile bool in_handler; /* the second CPU is */
-static volatile bool go_on;	 /* the harness has seen what it had to */
+static volatile bool seen;	 /* the harness has looked */
 static volatile u32 messages;	 /* served */
 static volatile u32 lines;
 
@@ -78,7 +78,7 @@ static void await(const volatile bool *what, bool state, const char *failure)
 	}
 }
 
-/* --- one driver, two ways in --- */
+/* --- one driver, two handlers --- */
 
 static void acknowledge(u32 status)
 {
@@ -91,7 +91,7 @@ static bool take_message(void *context)
 
 	(void)context;
 	in_handler = true;
-	for (u32 n = 0; !go_on && n < HANDLER_SPINS; n++)
+	for (u32 n = 0; !seen && n < HANDLER_SPINS; n++)
 		x86_relax();
 	acknowledge(status);
 	messages++;
@@ -102,7 +102,7 @@ static bool take_message(void *context)
 static void look(void)
 {
 	lab_point("handlers", 0);
-	go_on = true;
+	seen = true;
 }
 
 static bool take_line(void *context)
@@ -138,20 +138,20 @@ static _Noreturn void second_cpu(void)
 static void start_second_cpu(void)
 {
 	size_t size = (size_t)(trampoline_end - trampoline);
-	struct words *words;
+	struct parameters *params;
 	u64 page;
 
 	if (memmap_take(&kernel.memmap, PAGE_SIZE, PAGE_SIZE, PAGE_SIZE, MIB, MEM_USED, &page) != OK ||
 	    paging_map(page, PAGE_SIZE, PAGING_CACHED) != OK)
 		lab_fail("no page below 1 MiB");
 	memcpy((void *)(uintptr_t)page, trampoline, size);
-	words = (struct words *)(uintptr_t)(page + (u64)(trampoline_words - trampoline));
-	__asm__("mov %%cr3, %0" : "=r"(words->cr3));
-	__asm__("sgdt %0" : "=m"(words->gdtr));
-	__asm__("sidt %0" : "=m"(words->idtr));
-	words->stack = (u64)(uintptr_t)(second_stack + sizeof(second_stack));
-	words->main = (u64)(uintptr_t)second_cpu;
-	words->far += (u32)page;
+	params = (struct parameters *)(uintptr_t)(page + (u64)(trampoline_parameters - trampoline));
+	__asm__("mov %%cr3, %0" : "=r"(params->cr3));
+	__asm__("sgdt %0" : "=m"(params->gdtr));
+	__asm__("sidt %0" : "=m"(params->idtr));
+	params->stack = (u64)(uintptr_t)(second_stack + sizeof(second_stack));
+	params->main = (u64)(uintptr_t)second_cpu;
+	params->far += (u32)page;
 
 	write_lapic(LAPIC_ICR, ICR_INIT);
 	lab_wait_us(INIT_US);
@@ -188,8 +188,8 @@ _Noreturn void image_main(const struct boot_params *params)
 	lab_edu_write(&edu, EDU_IRQ_RAISE, FIRST_EVENT);
 	await(&in_handler, true, "no message");
 	if (lab_has(&kernel, "lab.flush")) {
-		go_on = true;
-		await(&in_handler, false, "a handler without an end");
+		seen = true;
+		await(&in_handler, false, "the handler does not return");
 	}
 	if (lab_has(&kernel, "lab.disable-msi"))
 		pci_msi_shutdown(edu.dev);
@@ -197,7 +197,7 @@ _Noreturn void image_main(const struct boot_params *params)
 	lab_wait_us(SETTLE_US); /* the line interrupts, if anything does */
 	if (!lines)
 		look();
-	deadline = deadline_after_us(WAIT_US); /* what does not come the harness sees */
+	deadline = deadline_after_us(WAIT_US); /* the harness sees what does not come */
 	while (messages + lines < 2 && !deadline_passed(&deadline))
 		;
 	lab_point("end", 0);

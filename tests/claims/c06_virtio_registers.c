@@ -6,7 +6,7 @@
  * 4.1.4.10), or with lab.modern by the modern one. With MSI-X enabled the two vector registers are at offset 20 of the legacy
  * interface; with MSI-X disabled the card's configuration begins there, with its MAC address.
  *
- * On purpose wrong with lab.disable-msix: the PCI core has disabled MSI-X under the driver, which does not know.
+ * On purpose wrong with lab.disable-msix: the PCI core has disabled MSI-X under the driver, without its knowledge.
  *
  * The claim fails if the card's address is the same before and after the second time. The harness asks QEMU for it at the points
  * "up" and "written"; c06_virtio_registers.py judges.
@@ -42,7 +42,7 @@ static void set_status(u8 status)
 		pci_mem_write(v.dev, virtio_common(&v, device_status), status);
 }
 
-/* Where a change of the configuration and the end of a request are to be told. */
+/* The MSI-X entry for changes of the configuration and for used buffers. */
 static void set_vectors(u16 entry)
 {
 	if (legacy) {
@@ -64,7 +64,7 @@ static enum status find(struct pci_dev *dev)
 	return pci_map_io_bar(dev, "virtio", 0, 0, VIRTIO_PCI_CONFIG_OFF(true), &port);
 }
 
-/* As any driver does. QEMU 7.2 writes its configuration from a copy that it makes when the driver reads. */
+/* As any driver does. QEMU 7.2 applies writes to a copy of the configuration that it makes on a read. */
 static void read_mac(void)
 {
 	for (u16 i = 0; i < MAC_SIZE; i++)

@@ -3,12 +3,12 @@
 
 With MSI-X enabled, virtio's legacy interface has two vector registers at offset 20; with MSI-X disabled, the device's own
 configuration begins there (virtio 1.2, 4.1.4.10). A PCI core that disables MSI-X under the driver moves the registers under it. The
-claim is false if the card's address stays what it is although the driver writes its vectors with MSI-X off.
+claim is false if the card's address does not change although the driver writes its vectors with MSI-X off.
 
-The image (c06_virtio_registers.c) is a driver that sets its vectors a second time. The harness asks QEMU for the card's address
-before and after. A failure is an address that did not change, or registers of the driver's writes that are not those of the table
-below. In the controls MSI-X is on, or the driver uses the modern interface: then the address stays, and with MSI-X on a change of
-the configuration is told by the message of the new entry, with MSI-X off by INTx.
+The image (c06_virtio_registers.c) is a driver that sets its vectors a second time. QEMU reports the card's address before and
+after. The trial fails if the address did not change, or if the driver wrote other registers than those below. In the controls MSI-X
+is on, or the driver uses the modern interface: then the address does not change, and a change of the configuration is reported by
+the new entry's message with MSI-X on, by INTx with MSI-X off.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from witness.pci.topology import Bdf
 TRANSITIONAL, MODERN = CARDS.nics
 
 # <linux/virtio_pci.h>: queue select and the two vectors. With MSI-X off the device's own configuration begins at 20, in a network
-# card with the MAC address. Behind the others: where the modern interface has the same three (virtio 1.2, 4.1.4.3).
+# card with the MAC address. Then where the modern interface has the same three (virtio 1.2, 4.1.4.3).
 LEGACY_REGISTERS, MODERN_REGISTERS = "14 20 22", "22 16 26"
 REGISTERS = 0x1F
 
@@ -41,30 +41,30 @@ PCI_MSIX_ENTRY_DATA = 8
 
 
 def keep_mac(nic: Nic, name: str, stage: Stage) -> None:
-    """The address that the card answers to, by QEMU's word."""
+    """The address that the card answers to, as QEMU reports it."""
     (rx,) = stage.session.qmp.command("query-rx-filter", name=nic.name)
     stage.kept[name] = str(rx["main-mac"]).encode()
 
 
 def finish(nic: Nic, stage: Stage) -> None:
-    """Its configuration changes besides: that is told by message where the vector is one, else by INTx."""
+    """And changes its configuration: a message reports it with MSI-X on, else INTx."""
     keep_mac(nic, "after", stage)
     stage.session.qmp.command("set_link", name=nic.name, up=False)
 
 
 def judge(nic: Nic, registers: str, msix: int, mac: str, seen: Observation) -> list[Value]:
-    """Between the points disabled and written, the driver's writes; after that, how a change of the configuration is told."""
+    """Between the points disabled and written, the driver's writes; after that, how a change of the configuration is reported."""
     bdf = Bdf(0, nic.slot, 0)
-    again, told = seen.between("disabled", "written"), seen.between("written", "end")
-    writes, messages = seen.writes_to(bdf, again), seen.messages(told)
+    again, then = seen.between("disabled", "written"), seen.between("written", "end")
+    writes, messages = seen.writes_to(bdf, again), seen.messages(then)
     entries = [str(entry) for m in messages for entry, data in table(seen, bdf).items() if data == m.data]
     return [
         exactly("MSI-X on", int(messages_on(seen, bdf, Register.MSIX, again.start)), msix),
         exactly("registers that the driver writes", " ".join(str(w.address & REGISTERS) for w in writes), registers, at(writes)),
         exactly("MAC address before", seen.kept["before"].decode(), nic.mac),
         exactly("MAC address after", seen.kept["after"].decode(), mac),
-        exactly("message of a change, by entry", " ".join(entries) or "none", str(ENTRY) if msix else "none", at(messages)),
-        counted("INTx edges", seen.edges(told), 1 - msix),
+        exactly("MSI-X entry that reports a change", " ".join(entries) or "none", str(ENTRY) if msix else "none", at(messages)),
+        counted("INTx edges", seen.edges(then), 1 - msix),
     ]
 
 
@@ -76,14 +76,14 @@ def table(seen: Observation, bdf: Bdf) -> dict[int, int]:
 
 
 def trial(what: str, role: Role, nic: Nic, registers: str, msix: int, mac: str) -> Trial:
-    words = [
+    options = [
         "lab.virtio-net.1" if nic is MODERN else "lab.virtio-net",
         "lab.modern" if registers == MODERN_REGISTERS else "",
         "" if msix else "lab.disable-msix",
     ]
     points = {"up": partial(keep_mac, nic, "before"), "written": partial(finish, nic)}
     check = partial(judge, nic, registers, msix, mac)
-    return Trial(what, role, CARDS, "c06_virtio_registers", check, " ".join(filter(None, words)), points)
+    return Trial(what, role, CARDS, "c06_virtio_registers", check, " ".join(filter(None, options)), points)
 
 
 BROKEN = OVERWRITTEN + TRANSITIONAL.mac[len(OVERWRITTEN) :]
@@ -92,10 +92,10 @@ EXPERIMENT = Experiment(
     title="Disabling MSI-X under a virtio driver changes what its registers do",
     source='the patch: "virtio specifically has another issue: register functions change between msi enabled and disabled modes"; '
     "virtio 1.2, 4.1.4.10",
-    falsified_by="a MAC address that stays although vectors are written with MSI-X off",
-    provoked_by="a driver sets its vectors a second time; the card's address is asked of QEMU before and after",
-    reading="Whoever disables MSI-X under a legacy virtio driver moves its registers by four bytes: the next vector that it writes "
-    "is the card's address. The modern interface has no such shift; its driver gets INTx where it awaits a message.",
+    falsified_by="a MAC address that does not change although vectors are written with MSI-X off",
+    provoked_by="a driver sets its vectors a second time; QEMU reports the card's address before and after",
+    reading="Disabling MSI-X under a legacy virtio driver moves its registers by four bytes: the next vector that it writes "
+    "overwrites the card's address. The modern interface has no such shift; its driver gets INTx where it expects a message.",
     trials=(
         trial("legacy interface, MSI-X disabled", Role.CLAIM, TRANSITIONAL, LEGACY_REGISTERS, 0, BROKEN),
         trial("legacy interface, MSI-X on", Role.CONTROL, TRANSITIONAL, LEGACY_REGISTERS, 1, TRANSITIONAL.mac),

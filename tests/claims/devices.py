@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The devices that experiments are about: where they are on their machines, what they have in flight, and what holds it."""
+"""The devices of the experiments: where they are on their machines, what they have in flight, and what holds it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from witness.pci.topology import Bdf
 
 @dataclass(frozen=True)
 class Device:
-    """One that interrupts because it is written to; or because reads end that are in flight, when the harness lets them."""
+    """One that interrupts when it is written to; or when reads in flight end, which the harness releases."""
 
     name: str
-    word: str  # for the image: tests/claims/lab.h
+    option: str  # for the image: tests/claims/lab.h
     machine: Machine
     bdf: Bdf
     disk: str = ""
     requests: int = 1  # that its driver leaves in flight
-    begun: int = 1  # of these, those that end without bus master, too: the device has taken them up
+    begun: int = 1  # of these, those that end even without bus master: the device has fetched them
 
     @property
     def gsi(self) -> int:
@@ -44,7 +44,7 @@ class Device:
         return int(stage.kept["ended"]) - int(stage.kept["ended before"])
 
     def ended(self, seen: Observation) -> int:
-        """Reads, between hold and count_ended, by QEMU's account."""
+        """Reads, between hold and count_ended, by QEMU's statistics."""
         return seen.noted("ended") - seen.noted("ended before")
 
 
@@ -61,7 +61,7 @@ BLK_2015 = Device("virtio-blk of 2015", "lab.virtio-blk.1", SHARED, Bdf(0, 21, 0
 
 NVME = Device("nvme", "lab.nvme", BRIDGED, Bdf(4, 0, 0), "nvme")
 
-# What comes for a network card when the harness says so, by the cable of this name.
+# The frame that the harness sends to a network card, and the name of its cable.
 NIC = "nic"
 STATION = bytes.fromhex("0200000000fe")
 FRAME = Arp(BROADCAST, STATION, ARP_REQUEST, STATION, GATEWAY, bytes(6), GATEWAY).frame

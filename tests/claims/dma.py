@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What devices wrote into RAM while an image waited at a point, and whose memory that is."""
+"""What devices wrote into RAM while an image waited at a point, and the owner of that memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from witness.lab.stage import Action
 from witness.machine.record import Ram
 from witness.report.timeline import Landed
 
-# RAM is compared in pieces of so many bytes, and page by page where they differ.
+# RAM is compared in chunks of this size, and page by page where they differ.
 CHUNK = 1 << 20
 
 
@@ -21,10 +21,10 @@ def landed(what: str, addresses: Sequence[int], expected: int) -> Value:
     return exactly(what, len(addresses), expected, f"0x{addresses[0]:x}-0x{addresses[-1]:x}" if addresses else "")
 
 
-def show(seen: Observation, point: str, addresses: Sequence[int], whose: str = "") -> None:
+def show(seen: Observation, point: str, addresses: Sequence[int], owner: str = "") -> None:
     """In the timeline, at this point."""
     if addresses:
-        seen.landed.append(Landed(seen.mark(point).line, f"{len(addresses)} bytes{whose}"))
+        seen.landed.append(Landed(seen.mark(point).line, f"{len(addresses)} bytes{owner}"))
 
 
 def keep(name: str) -> Action:
@@ -33,8 +33,8 @@ def keep(name: str) -> Action:
 
 
 def written(seen: Observation, params: int, before: str = "before", after: str = "after") -> list[int]:
-    """The addresses of the bytes that differ between two copies of RAM, kept while the image with these boot_params waited: nothing
-    but devices writes then, except in the image itself, which runs."""
+    """The addresses of the bytes that differ between two copies of RAM, kept while the image with these boot_params waited: only
+    devices write then, except in the image itself, which runs."""
     old, new = seen.ram(before), seen.ram(after)
     header = old.read(range(params, params + BOOT_PARAMS_SIZE))
     start, size = (int.from_bytes(header[field:field + 4], "little") for field in (CODE32_START, INIT_SIZE))
@@ -43,7 +43,7 @@ def written(seen: Observation, params: int, before: str = "before", after: str =
 
 
 def first_params(seen: Observation) -> int:
-    """Those of the image in first's place."""
+    """boot_params of the image in first's place."""
     return seen.run.entries[0].registers["RSI"]
 
 

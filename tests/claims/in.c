@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * second's story, chapter by chapter, with the harness between the chapters: the incoming kernel of each cell of the matrix
- * (witness/lab/matrix.py), of L1 and of K7.
+ * second's steps, with the harness between them: the incoming kernel of each cell of the matrix (witness/lab/matrix.py), of L1 and
+ * of K7.
  */
 #include "boot/start.h"
 #include "tests/claims/lab.h"
@@ -11,7 +11,7 @@ _Noreturn void image_main(const struct boot_params *params)
 	static struct kernel kernel;
 
 	lab_start(&kernel, "in", "", params);
-	lab_point("entered", (u64)(uintptr_t)params); /* behind the enumeration, which only reads */
+	lab_point("entered", (u64)(uintptr_t)params); /* after the enumeration, which only reads */
 	kernel_startup(&kernel);
 	lab_point("init", 0);
 	kernel_drive(&kernel, false);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * L2: DMA that a cleared bus master has only held back comes when bus master is set again.
+ * L2: DMA that a cleared bus master has only held back lands when bus master is set again.
  *
- * The image is the next kernel of a device that had something to do when its bus master was cleared: an edu with a transfer under
- * way; with lab.e1000e a network card with buffers for frames, for which one comes at the point "frame".
+ * The image is the next kernel for a device that had work when its bus master was cleared: an edu with a transfer under way; with
+ * lab.e1000e a network card with buffers for frames, for which one arrives at the point "frame".
  *
- * On purpose wrong: what the last kernel had reserved for its devices is taken into use at once, as by a kernel that was not told.
- * And bus master is set before the device is idle; right is only lab.reset=before, and lab.master=never sets none.
+ * On purpose wrong: the memory that the old kernel had reserved for its devices is taken into use at once, as by a kernel that was
+ * not told. And bus master is set before the device is idle; only lab.reset=before does it right, and lab.master=never sets none.
  *
  * The limit does not exist if this kernel's memory still holds what it wrote there, and the old buffers no frame, although bus
  * master was set. l02_set_again.py judges, by RAM at the end.
@@ -18,7 +18,7 @@
 /* Longer than edu's transfer takes. */
 #define TRANSFER_US 150000
 
-/* What this kernel has in its memory, l02_set_again.py looks for it; in the beginning of it, as writing takes of edu's 100 ms. */
+/* What this kernel writes, l02_set_again.py looks for it; only into the first part of its memory, within edu's 100 ms. */
 #define MINE  0x656e696d
 #define TAKEN (64 * KIB)
 
@@ -56,7 +56,7 @@ _Noreturn void image_main(const struct boot_params *params)
 	if (edu)
 		take_over();
 	else
-		lab_point("frame", (u64)(uintptr_t)params); /* its ring is there, too: what is in it stays, so that it is known */
+		lab_point("frame", (u64)(uintptr_t)params); /* its ring is there, too, and stays as it is for the judge */
 	reset(dev, "lab.reset=before");
 	if (!lab_has(&kernel, "lab.master=never"))
 		pci_set_master(dev);

@@ -2,8 +2,8 @@
 /*
  * L3: a message that the local APIC has accepted is delivered to the next kernel, whatever became of its sender.
  *
- * The image is that next kernel, and opens its interrupts as if no kernel had run before it: on purpose without
- * irq/lapic.c:lapic_drain. It touches no function and looks for none. It has a handler for the first vector that is handed out, as
+ * The image is that next kernel, and enables interrupts as if no kernel had run before it: on purpose without
+ * irq/lapic.c:lapic_drain. It neither touches nor enumerates functions. It has a handler for the first vector that is allocated, as
  * a driver would.
  *
  * The limit does not exist if that handler does not run when interrupts are enabled. l03_stale_message.py judges, by QEMU's log of

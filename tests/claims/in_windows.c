@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * second's story, with the two windows that end in it: the incoming kernel of C7 to C10 and L5, and the cure of L3. At its last
- * point, "used", a frame comes for a network card that it drives.
+ * second's steps, with the two windows that end in it: the incoming kernel of C7 to C10 and L5, and the cure of L3. At its last
+ * point, "used", a frame arrives for a network card that it drives.
  */
 #include "boot/start.h"
 #include "tests/claims/windows.h"

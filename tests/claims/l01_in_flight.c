@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * L1: a cleared bus master does not end a virtual disk's DMA that has begun; it lands later, wherever it was to go.
+ * L1: a cleared bus master does not end a virtual disk's DMA that has begun; it lands later, at its old target.
  *
  * The image is a kernel that hands over while one device has work in flight: lab.edu, lab.ahci, lab.virtio-blk, lab.nvme. It has
  * touched no other. Policies are the production ones. The harness holds a disk's reads from the point "ready" until the next kernel
@@ -23,7 +23,7 @@ static struct kernel kernel;
 
 /* NVMe 2.0, 3.1.3. */
 #define NVME_CAP_HIGH	   0x04
-#define NVME_CAP_DSTRD(hi) ((hi)&0xf) /* doorbells stand 4 << DSTRD bytes apart */
+#define NVME_CAP_DSTRD(hi) ((hi)&0xf) /* doorbells are 4 << DSTRD bytes apart */
 #define NVME_CC		   0x14
 #define NVME_CC_EN	   0x000001
 #define NVME_CC_SIZES	   0x460000 /* entries of I/O queues: 2^6 and 2^4 bytes */
@@ -34,7 +34,7 @@ static struct kernel kernel;
 #define NVME_ACQ	   0x30
 #define NVME_DOORBELLS	   0x1000
 #define NVME_REGISTERS	   0x2000
-/* 5.4, 5.5: in dword 10 the queue and its entries less one; in dword 11 that it is in one piece, and whose completions are where */
+/* 5.4, 5.5: in dword 10 the queue and its entries less one; in dword 11 that it is contiguous, and the completion queue */
 #define NVME_CREATE_SQ	    0x01
 #define NVME_CREATE_CQ	    0x05
 #define NVME_CONTIGUOUS	    0x00001
@@ -93,7 +93,7 @@ static void nvme_write(u32 reg, u32 value)
 	pci_mem_write32(nvme.dev, nvme.bar + reg, value);
 }
 
-/* Into a queue; the device is told by nvme_ring. */
+/* Into a queue; nvme_ring tells the device. */
 static void nvme_submit(unsigned int queue, struct nvme_command command)
 {
 	command.id = (u16)nvme.tail[queue];
@@ -119,7 +119,7 @@ static void nvme_admin(struct nvme_command command)
 		lab_fail("refused by nvme");
 }
 
-/* Reset, bus master, and a pair of queues beside the admin queues. Nobody waits for interrupts. */
+/* Reset, bus master, and a pair of queues next to the admin queues. No interrupts are used. */
 static void nvme_start(struct pci_dev *dev)
 {
 	struct deadline deadline = deadline_after_us(NVME_WAIT_US);
@@ -189,7 +189,7 @@ _Noreturn void image_main(const struct boot_params *params)
 		nvme_arm();
 	else
 		kernel_arm(&kernel);
-	/* A disk takes its requests in QEMU's own time, and ends none; edu's transfer would end while the image waits. */
+	/* A disk fetches its requests in QEMU's own time, and ends none; edu's transfer would end while the image waits. */
 	if (lab_has(&kernel, "lab.edu"))
 		lab_mark("armed", 0);
 	else

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""L1: a cleared bus master does not end a virtual disk's DMA that has begun; it lands later, wherever it was to go.
+"""L1: a cleared bus master does not end a virtual disk's DMA that has begun; it lands later, at its old target.
 
-QEMU looks at Bus Master Enable, if at all, when it maps the buffers of a request. A disk that has taken a request up brings the
-data when its image has it, and the next kernel may run by then. The limit does not exist if no byte of RAM changes between the
-clear and the next kernel's first access to the disk.
+QEMU checks Bus Master Enable, if at all, when it maps the buffers of a request. A disk that has fetched a request delivers the data
+when its image has it, and the next kernel may run by then. The limit does not exist if no byte of RAM changes between the clear and
+the next kernel's first access to the disk.
 
 The image (l01_in_flight.c) hands over with reads in flight, to a kernel that was not told which memory they go to. A throttle holds
-the reads until the next kernel has been entered. A failure is fewer bytes than the reads have, or bytes outside of what that kernel
-takes for free. The control is edu, which asks for bus master when it moves its data: nothing lands. There are two cures: the memory
-is reserved in the map that the next kernel gets, or the device is reset before bus master is cleared, which ends its reads.
+the reads until the next kernel has been entered. The trial fails if fewer bytes land than the reads have, or if any land outside of
+what that kernel regards as free. The control is edu, which checks bus master when it moves its data: nothing lands. There are two
+cures: the memory is reserved in the map that the next kernel gets, or the device is reset before bus master is cleared, which ends
+its reads.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Mapping, NamedTuple
 from tests.claims.devices import AHCI, BLK, NVME, SHARED_EDU as EDU, Device
 from tests.claims.dma import inside, landed, memory, show, written
 from tests.claims.measure import changes, counted, master_on, switch
-from tests.claims.windows import edu_brought
+from tests.claims.windows import edu_wrote
 from witness.boot.protocol import E820_RAM
 from witness.devices.edu import all_dmas
 from witness.lab.disk import reads_ended, throttle, unthrottle
@@ -28,14 +29,14 @@ from witness.lab.observation import Observation, at
 from witness.lab.stage import Action, Stage
 from witness.pci.topology import Bdf
 
-# Seconds that a read is held: longer than it takes to reset the disk's controller, and longer than any trial.
+# Seconds that a read is held: longer than a reset of the disk's controller takes, and longer than any trial.
 SOON, NEVER = 4, 512
 
 
 class Lands(NamedTuple):
     """Of a disk's work in flight."""
 
-    requests: int  # that it has taken up when its bus master is cleared
+    requests: int  # that it has fetched when its bus master is cleared
     size: int  # bytes that differ afterwards
 
 
@@ -76,7 +77,7 @@ def await_edu(stage: Stage) -> None:
 
 
 def lands(disk: Device, early: int, late: int, size: int, free: int) -> Judge:
-    """Requests that end before the shutdown is over, and after; bytes that come after, while the next kernel waits at its point
+    """Requests that end before the shutdown is over, and after; bytes that land after, while the next kernel waits at its point
     entered, and how many of them where its memory map has free memory."""
 
     def judge(seen: Observation) -> list[Value]:
@@ -86,20 +87,20 @@ def lands(disk: Device, early: int, late: int, size: int, free: int) -> Judge:
         return [
             *cleared(seen, disk.bdf, "entered"),
             exactly("requests that ended before", then - ready, early),
-            exactly("requests that ended then", last - then, late),
+            exactly("requests that ended after", last - then, late),
             landed("bytes that landed", came, size),
-            landed("of them in memory that the next kernel takes for free", inside(came, memory(seen, "entered", E820_RAM)), free),
+            landed("of these in the next kernel's free memory", inside(came, memory(seen, "entered", E820_RAM)), free),
         ]
 
     return judge
 
 
 def dropped(seen: Observation) -> list[Value]:
-    """Of a device that asks for bus master when it moves its data. What had ended before bus master was cleared would be in RAM."""
+    """Of a device that checks bus master when it moves its data. A transfer that had ended before the clear would be in RAM."""
     return [
         *cleared(seen, EDU.bdf, "shutdown"),
         counted("transfers begun before", all_dmas(seen.case, seen.between("ready", "armed")), 1),
-        landed("bytes that edu's DMA brought", edu_brought(seen, "shutdown"), 0),
+        landed("bytes that edu's DMA wrote", edu_wrote(seen, "shutdown"), 0),
     ]
 
 
@@ -109,15 +110,15 @@ def cleared(seen: Observation, bdf: Bdf, point: str) -> list[Value]:
     clears = [change for change in changes(seen, bdf, seen.between("armed", moment)) if change.master_cleared]
     return [
         counted("bus master cleared", clears, 1),
-        exactly("bus master then", switch(master_on(seen, bdf, moment.line)), "off", at([moment])),
+        exactly("bus master at that point", switch(master_on(seen, bdf, moment.line)), "off", at([moment])),
     ]
 
 
 # --- the trials ---
 
 
-def trial(name: str, role: Role, device: Device, judge: Judge, words: str, points: Mapping[str, Action]) -> Trial:
-    return Trial(f"{device.name}, {name}", role, device.machine, "l01_in_flight", judge, f"{device.word} {words}", points)
+def trial(name: str, role: Role, device: Device, judge: Judge, options: str, points: Mapping[str, Action]) -> Trial:
+    return Trial(f"{device.name}, {name}", role, device.machine, "l01_in_flight", judge, f"{device.option} {options}", points)
 
 
 KEEP, RESET, BARE = "handoff.shutdown=keep-msi", "handoff.shutdown=reset", "lab.reserved=no"
@@ -142,13 +143,13 @@ def reset(disk: Device) -> Trial:
 
 
 EXPERIMENT = Experiment(
-    title="DMA that a virtual disk has begun lands after bus master was cleared",
+    title="DMA that a virtual disk has begun lands after bus master is cleared",
     source="what the patch leaves open: b566a22c23 clears bus master, and waits for nothing; 8bd2fa086a04 resets virtio devices",
     falsified_by="no byte of RAM that changes between the clear and the next kernel's first access to the device",
-    provoked_by="reads that a throttle holds when bus master goes, and lets go when the next kernel has been entered",
-    reading="QEMU asks for bus master, if at all, when it maps the buffers of a request, and not when the data comes: that is "
-    "whenever the disk is ready, into whatever the memory is by then. On hardware only posted writes are late. Either the device "
-    "ends its work before the jump, by a reset, or its memory is never the next kernel's.",
+    provoked_by="a throttle holds reads while bus master is cleared, and releases them when the next kernel has been entered",
+    reading="QEMU checks bus master, if at all, when it maps the buffers of a request, not when the data arrives: it arrives when "
+    "the disk is ready, whatever the memory is used for by then. On hardware only posted writes are late. Either a reset ends the "
+    "device's work before the jump, or the next kernel never uses its memory.",
     trials=(
         *map(bare, DISKS),
         trial("bus master cleared", Role.CONTROL, EDU, dropped, f"{KEEP} {BARE}", {"shutdown": await_edu}),

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""L2: DMA that a cleared bus master has only held back comes when bus master is set again.
+"""L2: DMA that a cleared bus master has only held back lands when bus master is set again.
 
 Bus master off pauses a device: what it had begun is still there when the next kernel's driver sets the bit. The limit does not
-exist if memory stays what it is although bus master is set while a transfer is under way, or while a frame waits for a buffer.
+exist if memory does not change although bus master is set while a transfer is under way, or while a frame waits for a buffer.
 
 The images (out_windows.c or out.c, in_again.c) hand over with an edu's transfer of 100 ms under way, or with a network card's
 buffers in its ring, for which a frame comes after the handoff. The next kernel takes the old kernel's DMA memory into use and sets
-bus master. A failure is memory of that kernel's that was not overwritten, or a frame that is not in the old buffers. In the control
-bus master is never set again, and nothing comes. The cure is to end the work with bus master off: by a reset, or by waiting.
+bus master. The trial fails if that kernel's memory is not overwritten, or if the frame is not in the old buffers. In the control
+bus master is never set again, and nothing lands. The cure is to end the work with bus master off: by a reset, or by waiting.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NEVER, BEFORE, AFTER = "lab.master=never", "lab.reset=before", "lab.reset=after"
 
 
 def master(seen: Observation, bdf: Bdf, sets: int) -> list[Value]:
-    """What becomes of it from the point armed on, where the device has something to do."""
+    """Its changes from the point armed on, where the device has work."""
     found = changes(seen, bdf, seen.between("armed"))
     return [
         counted("bus master cleared", [change for change in found if change.master_cleared], 1),
@@ -47,7 +47,7 @@ def look(stage: Stage) -> None:
 
 
 def overwritten(sets: int, size: int) -> Judge:
-    """The transfer was begun before the point armed, and no other is; what the run leaves in RAM where it goes to."""
+    """The transfer was begun before the point armed, and no other is; what the run leaves in RAM at its target."""
 
     def judge(seen: Observation) -> list[Value]:
         (edu,) = seen.functions("edu")
@@ -60,14 +60,14 @@ def overwritten(sets: int, size: int) -> Judge:
             *master(seen, edu, sets),
             counted("transfers begun afterwards", all_dmas(seen.case, seen.between("armed", "end")), 0),
             exactly("transfers under way at the end", seen.noted("edu runs"), 0),
-            landed("bytes of the next kernel's overwritten", lost, size),
+            landed("overwritten bytes of the next kernel", lost, size),
         ]
 
     return judge
 
 
-def edu_trial(name: str, role: Role, judge: Judge, *words: str) -> Trial:
-    command_line = " ".join(("handoff.next=in_again", *words))
+def edu_trial(name: str, role: Role, judge: Judge, *options: str) -> Trial:
+    command_line = " ".join(("handoff.next=in_again", *options))
     return Trial(f"edu, {name}", role, EDU, "out_windows", judge, command_line, {"end": look})
 
 
@@ -87,7 +87,7 @@ def frame_waits(stage: Stage) -> None:
 
 
 def received(sets: int, size: int) -> Judge:
-    """What differs in the last kernel's DMA memory between the points frame and end."""
+    """What differs in the old kernel's DMA memory between the points frame and end."""
 
     def judge(seen: Observation) -> list[Value]:
         (nic,) = seen.functions("e1000e")
@@ -97,27 +97,27 @@ def received(sets: int, size: int) -> Judge:
         show(seen, "end", came, " of e1000e's")
         return [
             *master(seen, nic, sets),
-            exactly("frames in the last kernel's buffers", frames, int(size > 0)),
-            landed("bytes written in the last kernel's memory", came, size),
+            exactly("frames in the old kernel's buffers", frames, int(size > 0)),
+            landed("bytes written in the old kernel's memory", came, size),
         ]
 
     return judge
 
 
-def nic_trial(name: str, role: Role, judge: Judge, *words: str) -> Trial:
-    command_line = " ".join(("handoff.next=in_again", "lab.e1000e", *words))
+def nic_trial(name: str, role: Role, judge: Judge, *options: str) -> Trial:
+    command_line = " ".join(("handoff.next=in_again", "lab.e1000e", *options))
     answers: dict[str, Action] = {"begun": partial(answer, True), "driven": partial(answer, False)}
     points = answers | {"frame": frame_waits, "end": keep("after")}
     return Trial(f"e1000e, {name}", role, LINES, "out", judge, command_line, points)
 
 
 EXPERIMENT = Experiment(
-    title="DMA that bus master held back comes when bus master is set again",
+    title="DMA that bus master held back lands when bus master is set again",
     source="what the patch leaves open: b566a22c23 clears bus master, and the next kernel's pci_set_master sets it again",
-    falsified_by="memory that stays what it is, although bus master is set while a transfer is under way or a frame waits",
-    provoked_by="edu's DMA of 100 ms is under way at shutdown, and a frame comes for a card behind it; then bus master is set",
-    reading="A cleared bus master pauses a device, and does not end what it had begun. Whoever sets it again has to have ended "
-    "that before: by a reset or, where the device has none, by waiting with bus master off. What comes behind it comes too late.",
+    falsified_by="memory that does not change, although bus master is set while a transfer is under way or a frame waits",
+    provoked_by="edu's DMA of 100 ms is under way at shutdown, and a frame comes for a card after it; then bus master is set",
+    reading="A cleared bus master pauses a device, and does not end what it had begun. A driver has to end that before it sets "
+    "bus master again: by a reset or, where the device has none, by waiting with bus master off. Afterwards it is too late.",
     trials=(
         edu_trial("bus master set again", Role.CLAIM, overwritten(1, 2048)),
         edu_trial("bus master set again, then awaited", Role.CLAIM, overwritten(1, 2048), AFTER),

@@ -3,8 +3,7 @@
  * L3: a message that the local APIC has accepted is delivered to the next kernel, whatever became of its sender.
  *
  * The image is a kernel that has interrupts disabled when a device's message arrives, and hands over before it takes it. Policies
- * are the production ones. With lab.taken it opens its interrupts once more, as a kernel does that shuts down in no such hurry: the
- * control.
+ * are the production ones. With lab.taken, the control, it enables interrupts once more before it shuts down.
  *
  * The limit does not exist if the vector is no longer in the local APIC at the jump, or if the next kernel (in_undrained.c) takes
  * no interrupt. l03_stale_message.py judges.

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * L4: a pending bit outlives MSI-X, and is delivered to whoever enables it next, masked or not.
+ * L4: a pending bit outlives MSI-X, and is delivered to the next owner that enables it, masked or not.
  *
- * A device has an event while its MSI-X is masked; then MSI-X is disabled, as at init, and enabled for another owner, who has a
- * vector of its own. One image is both owners.
+ * A device has an event while its MSI-X is masked; then MSI-X is disabled, as at init, and enabled for another owner with a vector
+ * of its own. One image is both owners.
  *
- * lab.virtio-blk, lab.nvme, lab.pcie-port: the device. lab.mask=entry: the entries are masked, and not the function. lab.quiet: no
- * event, the control. lab.reset: its driver resets the device before it is enabled again. lab.sink: it is enabled for a vector
- * without a handler first.
+ * lab.virtio-blk, lab.nvme, lab.pcie-port: the device. lab.mask=entry: the entries are masked, and not the function. lab.no-event:
+ * the control. lab.reset: its driver resets the device before it is enabled again. lab.sink: it is enabled for a vector without a
+ * handler first.
  *
- * On purpose wrong with lab.unmasked: enabled as it is, with the entries of before.
+ * On purpose wrong with lab.unmasked: enabled as it is, with the old entries.
  *
  * The limit does not exist if the pending bit is clear at the point "enable", or if no message follows it. l04_pending_bit.py
  * judges, by the device's Pending Bit Array at each point and by the messages in between.
@@ -49,8 +49,8 @@ static void mask(void)
 }
 
 /*
- * Requests that are left in flight: a disk's end at the point, by the harness. Or work of whose end its driver is not told, and
- * waits for it in vain, bounded: nvme's command, a port's. Either way the event is the one that the mask keeps.
+ * A disk's requests stay in flight, and the harness ends them at the point. The command of an nvme or a port ends at once, and its
+ * driver waits for the interrupt in vain, bounded. Either way the mask holds back the event.
  */
 static void begin_work(void)
 {
@@ -69,7 +69,7 @@ static bool serve(void *context)
 	return true;
 }
 
-/* As pci_enable_msix does it; with nobody's vector or one of its own. */
+/* As pci_enable_msix does it; handler NULL: for an unused vector. */
 static void enable(irq_handler handler)
 {
 	struct msi_message message;
@@ -93,7 +93,7 @@ _Noreturn void image_main(const struct boot_params *params)
 	lab_work(&kernel, dev);
 	lab_point("driven", 0);
 	mask();
-	if (!lab_has(&kernel, "lab.quiet"))
+	if (!lab_has(&kernel, "lab.no-event"))
 		begin_work();
 	lab_point("ended", 0);
 

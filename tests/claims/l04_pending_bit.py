@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""L4: a pending bit outlives MSI-X, and is delivered to whoever enables it next, masked or not.
+"""L4: a pending bit outlives MSI-X, and is delivered to the next owner that enables it, masked or not.
 
-A message that is masked sets a bit in the Pending Bit Array and is sent when it is unmasked (PCIe 6.1.4.5). Nothing says that the
-bit is cleared when MSI-X is disabled. The limit does not exist if the bit is gone after init has disabled MSI-X, or if no message
+A message that is masked sets a bit in the Pending Bit Array and is sent when it is unmasked (PCIe 6.1.4.5). No rule says that the
+bit is cleared when MSI-X is disabled. The limit does not exist if the bit is clear after init has disabled MSI-X, or if no message
 is sent when MSI-X is enabled again.
 
-The image (l04_pending_bit.c) masks a device's MSI-X, lets it have its event, disables MSI-X as init does, and enables it for
-another owner: as it is, or masked with new entries as Linux does. A failure is a new owner who gets no message that it never asked
-for. In the control the device has no event. The cures are a reset that clears the bit, where the device has one, and to enable
-MSI-X for a vector without an owner first.
+The image (l04_pending_bit.c) masks a device's MSI-X, triggers an event, disables MSI-X as init does, and enables it for another
+owner: as it is, or masked with new entries as Linux does. The trial fails if the new owner gets no unexpected message. In the
+control the device has no event. The cures are a reset that clears the bit, where the device has one, and to enable MSI-X for an
+unused vector first.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from witness.pci.topology import Function
 
 PCI_MSIX_PBA, PCI_MSIX_PBA_BIR = 8, 0x7
 
-# Where the pending bits are looked at: when the event has been masked; at init; before and after MSI-X is enabled again.
+# Where the pending bits are read: after the masked event; at init; before and after MSI-X is enabled again.
 ENDED, OFF, ENABLE, ENABLED = LOOKS = ("ended", "off", "enable", "enabled")
 
 
@@ -46,7 +46,7 @@ def look(device: Device, name: str, stage: Stage) -> None:
 
 
 class Left(NamedTuple):
-    """Bits that are pending where it is enabled again; messages before, to the old vector, and then, to it and to others."""
+    """Pending bits when MSI-X is enabled again; messages before that, and then, to the old owner's vector and to the new one's."""
 
     pending: int = 0
     sunk: int = 0
@@ -59,7 +59,7 @@ STALE, MISPLACED = Left(pending=1, old=1), Left(pending=1, new=1)
 
 def judge(device: Device, event: bool, left: Left, seen: Observation) -> list[Value]:
     """The bits at each look, and the messages from one to the next. A vector is the old owner's if its messages came before the
-    point driven. At last a driver begins anew, from the point enabled on."""
+    point driven. At last a driver starts again, from the point enabled on."""
     old = {message.data for message in seen.messages(range(seen.mark("driven").line))}
     sent = seen.messages(seen.between(ENABLE, ENABLED))
     lacks = lacking(seen, device.bdf, seen.between(ENABLED, "end"), seen.ram("end"))
@@ -67,12 +67,12 @@ def judge(device: Device, event: bool, left: Left, seen: Observation) -> list[Va
         counted("messages while it is masked", seen.messages(seen.between("driven", ENDED)), 0),
         pending(seen, "then", ENDED, int(event)),
         exactly("MSI-X at init", switch(messages_on(seen, device.bdf, Register.MSIX, seen.mark(OFF).line)), "off"),
-        counted("messages between init and where it is enabled", seen.messages(seen.between(OFF, ENABLE)), left.sunk),
-        pending(seen, "where it is enabled", ENABLE, left.pending),
-        counted("messages by its being enabled, for the owner before", [m for m in sent if m.data in old], left.old),
-        counted("messages by its being enabled, for the new owner", [m for m in sent if m.data not in old], left.new),
+        counted("messages from init until it is enabled", seen.messages(seen.between(OFF, ENABLE)), left.sunk),
+        pending(seen, "when it is enabled", ENABLE, left.pending),
+        counted("messages on enabling, for the old owner", [m for m in sent if m.data in old], left.old),
+        counted("messages on enabling, for the new owner", [m for m in sent if m.data not in old], left.new),
         pending(seen, "afterwards", ENABLED, 0),
-        exactly("what its driver lacks that begins anew", lacks or "nothing", "nothing"),
+        exactly("what its restarted driver lacks", lacks or "nothing", "nothing"),
     ]
 
 
@@ -81,10 +81,10 @@ def pending(seen: Observation, where: str, name: str, count: int) -> Value:
     return exactly(f"pending bits {where}", bits.bit_count(), count, f"PBA 0x{bits:x}" if bits else "")
 
 
-def trial(what: str, role: Role, device: Device, left: Left, words: str = "", event: bool = True) -> Trial:
-    said = " ".join(filter(None, (device.word, words, "" if event else "lab.quiet")))
+def trial(what: str, role: Role, device: Device, left: Left, option: str = "", event: bool = True) -> Trial:
+    options = " ".join(filter(None, (device.option, option, "" if event else "lab.no-event")))
     check = partial(judge, device, event, left)
-    return Trial(f"{device.name}, {what}", role, device.machine, "l04_pending_bit", check, said, points(device, event))
+    return Trial(f"{device.name}, {what}", role, device.machine, "l04_pending_bit", check, options, points(device, event))
 
 
 DEVICES = BLK, NVME, PORT
@@ -92,15 +92,15 @@ DEVICES = BLK, NVME, PORT
 UNMASKED, ENTRY = "lab.unmasked", "lab.mask=entry"
 
 EXPERIMENT = Experiment(
-    title="A pending bit outlives MSI-X; who enables it next gets the message",
+    title="A pending bit outlives MSI-X; the next owner to enable it gets the message",
     source="what the patch leaves open; PCIe 6.1.4.5: a message that is masked is pending, and sent when it is unmasked",
-    falsified_by="a pending bit that goes when MSI-X is disabled at init; no message when it is enabled again",
-    provoked_by="a disk's reads, or a command of an NVMe controller's or a port's, end while function or entry is masked; then "
-    "MSI-X goes off, and on again",
-    reading="Disabling MSI-X at init forgets nothing. Enabled as it is found, it sends the last kernel's message, to the last "
-    "kernel's address. Enabled masked, with every entry written before it is unmasked, it still sends it, but to the new "
-    "driver's vector, which has to bear an interrupt that it never asked for. A device's reset may clear the bit; where it "
-    "does not, MSI-X is enabled for a vector of nobody's first.",
+    falsified_by="a pending bit that is cleared when MSI-X is disabled at init; no message when it is enabled again",
+    provoked_by="a disk's reads, or a command of an NVMe controller or a port, end while function or entry is masked; then MSI-X "
+    "is disabled, and enabled again",
+    reading="Disabling MSI-X at init clears no pending bit. Enabled as it is found, it sends the old kernel's message, to the old "
+    "kernel's address. Enabled masked, with every entry written before it is unmasked, it still sends it, but to the new driver's "
+    "vector, and that driver has to tolerate an unexpected interrupt. A device's reset may clear the bit; where it does not, "
+    "enable MSI-X for an unused vector first.",
     trials=(
         *(trial("enabled as it is", Role.CLAIM, device, STALE, UNMASKED) for device in DEVICES),
         *(trial("entry masked, enabled as it is", Role.CLAIM, device, STALE, f"{ENTRY} {UNMASKED}") for device in DEVICES),
@@ -109,6 +109,6 @@ EXPERIMENT = Experiment(
         *(trial("no event, enabled as it is", Role.CONTROL, device, Left(), UNMASKED, event=False) for device in DEVICES),
         trial("reset by its driver, enabled as it is", Role.CURE, BLK, Left(), f"lab.reset {UNMASKED}"),
         trial("reset by its driver, enabled masked", Role.CURE, BLK, Left(), "lab.reset"),
-        *(trial("enabled for nobody's vector first", Role.CURE, device, Left(sunk=1), "lab.sink") for device in DEVICES),
+        *(trial("enabled for an unused vector first", Role.CURE, device, Left(sunk=1), "lab.sink") for device in DEVICES),
     ),
 )

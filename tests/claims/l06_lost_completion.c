@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * L6: what bus master suppressed is never said again: a kernel that only sets bus master waits for ever.
+ * L6: what bus master suppressed is never sent again: a kernel that only sets bus master waits for ever.
  *
- * Work in flight ends while bus master is off, and its owner continues as if nothing had been: the driver and its memory are as
- * they were. So one image is both kernels, the one that hands over and the one that takes the device's state as it is.
+ * Work in flight ends while bus master is off, and the kernel continues as if nothing had happened: the driver and its memory are
+ * as they were. So one image is both kernels, the one that hands over and the one that takes the device's state as it is.
  * lab.master=kept: bus master is not cleared, the control. lab.reset: after the wait another kernel's start, and the driver's, the
  * cure.
  *
@@ -15,7 +15,7 @@
 #include "boot/start.h"
 #include "tests/claims/lab.h"
 
-/* edu's transfer takes 100 ms; a disk's requests end at the point behind the wait. */
+/* edu's transfer takes 100 ms; a disk's requests end at the point after the wait. */
 #define WORK_US	  150000
 #define ANSWER_US 1000000
 
@@ -34,7 +34,7 @@ _Noreturn void image_main(const struct boot_params *params)
 	lab_mark("armed", 0);
 	if (!lab_has(&kernel, "lab.master=kept"))
 		pci_apply_backward(&kernel.pci, kernel.shutdown);
-	lab_mark("handed", 0);
+	lab_mark("shutdown", 0);
 	lab_wait_us(WORK_US);
 	lab_point("work-ends", 0);
 	pci_set_master(dev);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * L7: a virtio device's DMA does not pass its bus master bit; clearing that switches the device off, and a reset on again.
+ * L7: bus master does not gate a virtio device's DMA; clearing it switches the device off, and a reset on again.
  *
- * A virtio disk is given reads to do, and no interrupt is taken meanwhile. How far it has come, each step after the one before:
+ * A virtio disk is given reads, and no interrupt is taken meanwhile. Its state, each step after the one before:
  *
  *   lab.last=setup  a driver has set bus master and set it up
  *   lab.last=clear  bus master was cleared, as by a kernel that shuts down
  *   lab.last=reset  it was reset, as by the next kernel
  *   lab.last=again  on purpose wrong: it was set up again, without bus master
- *   lab.last=write  its command register was written, once more without bus master: memory decoding off and on
+ *   lab.last=write  its command register was written, again without bus master: memory decoding off and on
  *
  * With lab.master=set bus master is set at the end.
  *

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""L7: a virtio device's DMA does not pass its bus master bit; clearing that switches the device off, and a reset on again.
+"""L7: bus master does not gate a virtio device's DMA; clearing it switches the device off, and a reset on again.
 
 QEMU 7.2 lets a virtio device without ACCESS_PLATFORM reach memory directly, whatever its Bus Master Enable. A write of the command
-register with the bit clear disables the device as a whole, and a reset forgets that. The limit does not exist if a disk that was
+register with the bit clear disables the device as a whole, and a reset undoes that. The limit does not exist if a disk that was
 reset and set up with its bus master off writes nothing and asserts nothing.
 
-The image (l07_virtio.c) takes a disk through these steps up to one that the command line names, and gives it eight reads. A failure
-is a read that does not come back although bus master is off. In the controls the disk has not been reset since the clear, or its
-command register is written once more, or it has ACCESS_PLATFORM: it is silent. With bus master on it works. The cure is a reset
-without a driver after it: a device that has no queues is silent.
+The image (l07_virtio.c) takes a disk through these steps up to one that the command line names, and submits eight reads. The trial
+fails if a read does not complete although bus master is off. In the controls the disk has not been reset since the clear, or its
+command register is written once more, or it has ACCESS_PLATFORM: it does nothing. With bus master on it works. The cure is a reset
+without a driver after it: a device that has no queues does nothing.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ REQUESTS = 8  # drivers/virtio/blk.c
 SIZE = REQUESTS * (65536 + 1) + 2 * REQUESTS + REQUESTS - 1 + 1
 
 
-def let_go(disk: Device, stage: Stage) -> None:
+def release(disk: Device, stage: Stage) -> None:
     stage.keep_ram("before")
     unthrottle(stage, disk.disk)
     stage.keep_ram("after")
 
 
 def does(disk: Device, master: str, size: int, returned: int, messages: int, edges: int) -> Judge:
-    """What comes of eight reads: interrupts from the point ready on; RAM and rings before and after they are let go, at armed."""
+    """The outcome of eight reads: interrupts from the point ready on; RAM and rings before and after their release, at armed."""
 
     def judge(seen: Observation) -> list[Value]:
         lines, came = seen.between("ready"), written(seen, first_params(seen))
@@ -61,16 +61,16 @@ def does(disk: Device, master: str, size: int, returned: int, messages: int, edg
 
 
 def _returned(seen: Observation, disk: Device) -> int:
-    """By the used rings of the queues that it has: after a reset none."""
+    """By the used rings of the queues that it has; after a reset it has none."""
     before, after = seen.ram("before"), seen.ram("after")
     found = queues(seen.case, disk.bdf, range(seen.mark("ready").line))
     return sum(after.u16(queue.used + 2) - before.u16(queue.used + 2) for queue in found)
 
 
 def trial(name: str, role: Role, disk: Device, last: str, judge: Judge, *more: str) -> Trial:
-    points: dict[str, Action] = {"ready": lambda stage: throttle(stage, disk.disk), "armed": partial(let_go, disk)}
-    words = " ".join((disk.word, f"lab.last={last}", *more))
-    return Trial(f"virtio-blk, {disk.name}, {name}", role, VIRTIO, "l07_virtio", judge, words, points)
+    points: dict[str, Action] = {"ready": lambda stage: throttle(stage, disk.disk), "armed": partial(release, disk)}
+    options = " ".join((disk.option, f"lab.last={last}", *more))
+    return Trial(f"virtio-blk, {disk.name}, {name}", role, VIRTIO, "l07_virtio", judge, options, points)
 
 
 def silent(name: str, role: Role, disk: Device, last: str) -> Trial:
@@ -83,14 +83,14 @@ AGAIN = f"{RESET}, set up again"
 WRITTEN = f"{AGAIN}, command register written"
 
 EXPERIMENT = Experiment(
-    title="A virtio device with bus master off lives again when set up anew",
+    title="A virtio device with bus master off works again after a reset and set-up",
     source="QEMU 7.2: a virtio device without ACCESS_PLATFORM (virtio 1.2, 6) reaches memory directly. A write of its command "
-    "register with bus master off switches it off as a whole; a reset forgets that",
+    "register with bus master off switches it off as a whole; a reset undoes that",
     falsified_by="a device that was reset and set up with its bus master off, and writes nothing and asserts nothing",
-    provoked_by="a disk whose bus master was cleared is reset and set up, as by a driver that forgot pci_set_master; eight reads",
-    reading="What a cleared bus master does to a virtio device is a switch of its own, which the next reset turns back: then its "
-    "DMA and its INTx come, its messages do not. A device that was reset and has no queues yet is silent, whatever its bus master. "
-    "With ACCESS_PLATFORM virtio is as any other device.",
+    provoked_by="a disk has its bus master cleared, is reset and set up, as by a driver that forgot pci_set_master; eight reads",
+    reading="Clearing bus master switches a virtio device off, and the next reset switches it on: then its DMA and its INTx work, "
+    "its messages do not. A device that was reset and has no queues yet does nothing, whatever its bus master. With "
+    "ACCESS_PLATFORM virtio behaves as any other device.",
     trials=(
         trial(AGAIN, Role.CLAIM, INTX, "again", does(INTX, "off", SIZE, REQUESTS, 0, 1)),
         trial(AGAIN, Role.CLAIM, MSIX, "again", does(MSIX, "off", SIZE, REQUESTS, 0, 0)),

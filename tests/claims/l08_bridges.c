@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * L8: QEMU ignores a bridge's bus master, so a kernel that forgets it is found out on hardware only.
+ * L8: QEMU ignores a bridge's bus master, so a kernel that forgets it fails on hardware only.
  *
- * A device behind bridges, all with bus master off as an incoming kernel has made them (handoff.startup=hardened), is given a
- * message and DMA to do.
+ * A device below bridges, all with bus master off as an incoming kernel has left them (handoff.startup=hardened), is to send a
+ * message and do DMA.
  *
  * On purpose wrong: lab.bridges=off leaves the bridges as they were, lab.master=off the device: the control.
  *

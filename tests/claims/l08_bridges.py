@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""L8: QEMU ignores a bridge's bus master, so a kernel that forgets it is found out on hardware only.
+"""L8: QEMU ignores a bridge's bus master, so a kernel that forgets it fails on hardware only.
 
 A bridge whose Bus Master Enable is 0 answers memory requests from below as Unsupported Requests (PCIe 7.5.1.1.3). QEMU 7.2 does not
-look. The limit does not exist if a message or a byte of a device does not arrive with the bridges' bus master off.
+check it. The limit does not exist if a message or a byte of a device does not arrive with the bridges' bus master off.
 
-The image (l08_bridges.c) has edu, which is below three bridges, move 2048 bytes into RAM and send a message then. A failure is that
-either is missing while the bridges' bus master is off. In the control edu's own is off, and nothing arrives. The cure is
-pci_set_master, and what shows of it on QEMU is the order of its writes: from the root downwards, the device last.
+The image (l08_bridges.c) has edu, which is below three bridges, move 2048 bytes into RAM and send a message then. The trial fails
+if either is missing while the bridges' bus master is off. In the control edu's own is off, and nothing arrives. The cure is
+pci_set_master; on QEMU it shows in the order of its writes: from the root downwards, the device last.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ SIZE = 2048  # of the transfer
 
 
 def arrives(bridges: str, master: str, messages: int, size: int, order: str = "") -> Judge:
-    """Bus master when edu is told to, at the point ready; messages and bytes from there to the point ended. order: in which bus
-    master was set before that, where it is asked."""
+    """Bus master when edu starts, at the point ready; messages and bytes from there to the point ended. order: in which bus master
+    was set before that, if given."""
 
     def judge(seen: Observation) -> list[Value]:
         (edu,) = seen.functions("edu")
@@ -42,20 +42,20 @@ def arrives(bridges: str, master: str, messages: int, size: int, order: str = ""
     return judge
 
 
-def trial(name: str, role: Role, judge: Judge, *words: str) -> Trial:
-    command_line = " ".join(("handoff.startup=hardened", *words))
+def trial(name: str, role: Role, judge: Judge, *options: str) -> Trial:
+    command_line = " ".join(("handoff.startup=hardened", *options))
     points = {"ready": keep("before"), "ended": keep("after")}
-    return Trial(f"edu behind a switch, {name}", role, BRIDGED, "l08_bridges", judge, command_line, points)
+    return Trial(f"edu below a switch, {name}", role, BRIDGED, "l08_bridges", judge, command_line, points)
 
 
 EXPERIMENT = Experiment(
-    title="QEMU lets messages and DMA through bridges whose bus master is off",
-    source="PCIe 7.5.1.1.3: where a port's bus master is off, memory and I/O requests from below are Unsupported Requests; "
-    "QEMU 7.2 does not look",
+    title="QEMU forwards messages and DMA through bridges with bus master off",
+    source="PCIe 7.5.1.1.3: where a port's bus master is off, memory and I/O requests from below are Unsupported Requests; QEMU "
+    "7.2 does not check it",
     falsified_by="a message or a byte that does not arrive with the bridges' bus master off",
-    provoked_by="edu behind three bridges is told to move 2048 bytes into RAM, and to send a message then",
-    reading="A kernel that sets bus master on its devices only works here and fails on hardware. That it does not forget the "
-    "bridges can be shown in QEMU all the same, by the order of the writes: from the root downwards, the device last.",
+    provoked_by="edu below three bridges moves 2048 bytes into RAM, and sends a message then",
+    reading="A kernel that sets bus master only on its devices works here and fails on hardware. QEMU can still show that it sets "
+    "it on the bridges, by the order of the writes: from the root downwards, the device last.",
     trials=(
         trial("bridges' bus master off", Role.CLAIM, arrives("0 of 3", "on", 1, SIZE), "lab.bridges=off"),
         trial("its own bus master off", Role.CONTROL, arrives("3 of 3", "off", 0, 0), "lab.master=off"),

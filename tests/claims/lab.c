@@ -51,23 +51,23 @@ void lab_start(struct kernel *kernel, const char *name, const char *default_next
 	kernel_find_devices(kernel);
 }
 
-bool lab_has(const struct kernel *kernel, const char *word)
+bool lab_has(const struct kernel *kernel, const char *option)
 {
-	size_t n = strlen(word);
+	size_t n = strlen(option);
 
 	for (const char *at = kernel->cmdline; *at;) {
 		const char *end = at;
 
 		while (*end && *end != ' ')
 			end++;
-		if ((size_t)(end - at) == n && !memcmp(at, word, n))
+		if ((size_t)(end - at) == n && !memcmp(at, option, n))
 			return true;
 		at = *end ? end + 1 : end;
 	}
 	return false;
 }
 
-static void tell(const char *kind, const char *name, u64 value)
+static void report(const char *kind, const char *name, u64 value)
 {
 	char line[64];
 
@@ -80,12 +80,12 @@ static void tell(const char *kind, const char *name, u64 value)
 
 void lab_mark(const char *name, u64 value)
 {
-	tell("-", name, value);
+	report("-", name, value);
 }
 
 void lab_point(const char *name, u64 value)
 {
-	tell("", name, value);
+	report("", name, value);
 	await_line(UART_LSR_DR);
 	x86_inb(COM2 + UART_DATA);
 }
@@ -98,7 +98,7 @@ struct pci_dev *lab_device(struct kernel *kernel, const char *driver, unsigned i
 		if (dev->driver && !strcmp(dev->driver->name, driver) && !n--)
 			return dev;
 	}
-	log_line("lab: no %s on this machine, or not so many", driver);
+	log_line("lab: not enough %s on this machine", driver);
 	lab_fail("no device");
 }
 
@@ -107,17 +107,17 @@ struct pci_dev *lab_chosen(struct kernel *kernel)
 	for (unsigned int i = 0; i < kernel->pci.count; i++) {
 		struct pci_dev *dev = &kernel->pci.dev[i];
 		unsigned int n = 0;
-		char word[32];
+		char option[32];
 
 		if (!dev->driver)
 			continue;
 		for (unsigned int j = 0; j < i; j++)
 			n += kernel->pci.dev[j].driver == dev->driver;
 		if (n)
-			format(word, sizeof(word), "lab.%s.%u", dev->driver->name, n);
+			format(option, sizeof(option), "lab.%s.%u", dev->driver->name, n);
 		else
-			format(word, sizeof(word), "lab.%s", dev->driver->name);
-		if (lab_has(kernel, word))
+			format(option, sizeof(option), "lab.%s", dev->driver->name);
+		if (lab_has(kernel, option))
 			return dev;
 	}
 	lab_fail("no device named, or not on this machine");

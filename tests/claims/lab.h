@@ -8,28 +8,28 @@
  * What the images of the experiments share. Each is a composition root as images/first.c is, and may misbehave on purpose: the
  * rooms never do.
  *
- * An experiment is driven, not raced. The image says where it is, and goes on when the harness has done its part there; only the
- * order of events decides. What an image says is never evidence: the trace and RAM are.
+ * An experiment does not depend on timing. The image reports where it is, and continues when the harness has done its part there.
+ * What an image reports is never evidence: the trace and RAM are.
  */
 
-/* A kernel with its devices found and none of them touched: kernel_start and kernel_find_devices, and the wire to the harness. */
+/* A kernel with its devices found and none of them touched: kernel_start and kernel_find_devices, and the link to the harness. */
 void lab_start(struct kernel *kernel, const char *name, const char *default_next, const struct boot_params *params);
 
-/* Whether the command line has this word, such as "lab.master=off". The harness gives an experiment its variants so. */
-bool lab_has(const struct kernel *kernel, const char *word);
+/* Whether the command line has this option, such as "lab.master=off". They select the variant of an experiment. */
+bool lab_has(const struct kernel *kernel, const char *option);
 
 /*
- * Tells the harness "<name> <value in hex>\n" by COM2, and waits for one byte of it. The machine runs meanwhile, so that QEMU does
- * not drain block I/O, as it does whenever it stops. value: what the harness needs there, such as an address; else 0.
+ * Sends "<name> <value in hex>\n" to the harness by COM2, and waits for one byte from it. The machine runs meanwhile, so that QEMU
+ * does not drain block I/O, as it does whenever it stops. value: what the harness needs there, such as an address; else 0.
  */
 void lab_point(const char *name, u64 value);
 
 /*
- * The same without waiting: a name for a place in the trace. The machine's clock goes on while an image waits, as long as it takes.
+ * The same without waiting: a name for a place in the trace. The machine's clock runs on while an image waits at a point.
  */
 void lab_mark(const char *name, u64 value);
 
-/* The n-th function, from 0, that this driver takes. Ends the run as an error where there is none. */
+/* The n-th function, from 0, that this driver matches. Ends the run as an error where there is none. */
 struct pci_dev *lab_device(struct kernel *kernel, const char *driver, unsigned int n);
 
 /*
@@ -43,10 +43,10 @@ struct pci_dev *lab_chosen(struct kernel *kernel);
 void lab_probe(struct kernel *kernel, struct pci_dev *dev);
 void lab_work(struct kernel *kernel, struct pci_dev *dev);
 
-/* DMA memory below 4 GiB, aligned to a page; kernel_start has no device to ask for it. Errors end the run. */
+/* DMA memory below 4 GiB, aligned to a page, apart from that of the drivers. Errors end the run. */
 void *lab_dma(struct kernel *kernel, u64 size);
 
-/* A wait of the machine's own time. */
+/* Waits in the machine's own time. */
 void lab_wait_us(u64 us);
 
 /* Ends the run as an error: the experiment could not be set up. */
@@ -55,7 +55,7 @@ _Noreturn void lab_fail(const char *what);
 /* A vector of its own for one message. Errors end the run. */
 u8 lab_vector(irq_handler handler, void *context);
 
-/* edu, register by register: the one device that does what it is told, whatever its configuration space says. */
+/* edu, register by register: it does what its registers say, whatever its configuration space holds. */
 struct lab_edu {
 	struct pci_dev *dev;
 	u64 bar;

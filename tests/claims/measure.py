@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the experiments measure, by name: events of a trace, bits of a register, the work of a driver. What is expected of it each
-experiment says itself."""
+"""What several experiments measure: events of a trace, bits of a register, the work of a driver. What is expected of it stands in
+each experiment."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def master_on(seen: Observation, bdf: Bdf, line: int) -> bool:
 
 
 def messages_on(seen: Observation, bdf: Bdf, register: Register, line: int) -> bool:
-    """Whether MSI is, or MSI-X."""
+    """Whether MSI or MSI-X is."""
     return bool(seen.register(bdf, register, line) & ENABLE[register])
 
 
@@ -40,5 +40,5 @@ def changes(seen: Observation, bdf: Bdf, lines: range) -> list[Change]:
 
 
 def lacking(seen: Observation, bdf: Bdf, lines: range, ram: Ram) -> str:
-    """What must show in these lines, and in RAM, of a driver that works its device, and does not."""
+    """What these lines, and RAM, lack of the work of a device's driver."""
     return ", ".join(not_driven(seen.case, seen.case.topology.functions[bdf], lines, ram, last=True))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * first's story, chapter by chapter, with the harness between the chapters: the outgoing kernel of each cell of the matrix
- * (witness/lab/matrix.py), and of the network card's trials of L2. Policies and load are the production ones; so are the options.
- * It hands over to in.c unless told otherwise.
+ * first's steps, with the harness between them: the outgoing kernel of each cell of the matrix (witness/lab/matrix.py), and of the
+ * network card's trials of L2. Policies and load are the production ones; so are the options. It hands over to in.c unless told
+ * otherwise.
  */
 #include "boot/start.h"
 #include "tests/claims/lab.h"
@@ -20,8 +20,7 @@ _Noreturn void image_main(const struct boot_params *params)
 	if (kernel_prepare_next(&kernel)) {
 		kernel_arm(&kernel);
 		/*
-		 * Where a device takes its work in QEMU's own time it has to be waited for; the wait costs the time that edu's
-		 * takes.
+		 * A device that takes its work in QEMU's own time has to be waited for. edu's transfer would end in that wait.
 		 */
 		if (lab_has(&kernel, "lab.settle"))
 			lab_point("armed", 0);

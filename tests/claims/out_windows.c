@@ -1,28 +1,28 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * first's story, with the window that it opens: the outgoing kernel of C7 to C10 and L5. Policies and load are the production ones.
+ * first's steps, with the window that it opens: the outgoing kernel of C7 to C10 and L5. Policies and load are the production ones.
  *
- * A window is a part of the handoff in which a device has no owner (windows.h). Everything that is in flight ends in the one that
- * the command line names. The next image is in its place before anything is in flight: to copy and to hash it takes longer than
- * edu's transfer, which could then end in no window but the first.
+ * A window is a part of the handoff in which a device has no driver (windows.h). All work in flight ends in the one that the
+ * command line names. The next image is in its place before anything is in flight: to copy and to hash it takes longer than edu's
+ * transfer, which could then end in no window but the first.
  *
- * On purpose with lab.intx=enabled: edu's INTx Disable is left clear beside MSI, as by a kernel for a device on which the bit does
- * harm (Linux: PCI_DEV_FLAGS_MSI_INTX_DISABLE_BUG).
+ * On purpose with lab.intx=enabled: edu's INTx Disable is left clear while MSI is on, as by a kernel for a device on which the bit
+ * does harm (Linux: PCI_DEV_FLAGS_MSI_INTX_DISABLE_BUG).
  *
- * What a failure looks like is different for each: c07_kexec_problem.py to c10_crash.py and l05_storm_moves.py say which messages,
- * edges, requests and bytes the window must have, and which it must not.
+ * A failure is different for each: c07_kexec_problem.py to c10_crash.py and l05_storm_moves.py say which messages, edges, requests
+ * and bytes the window must have, and which it must not.
  */
 #include "boot/start.h"
 #include "lib/string.h"
 #include "lib/time.h"
 #include "tests/claims/windows.h"
 
-/* QEMU's main loop comes to a request in milliseconds of the host's time, and the machine's clock is up to ten times faster. */
+/* QEMU's main loop handles a request in milliseconds of the host's time, and the machine's clock is up to ten times faster. */
 #define SETTLE_US 60000000
 
 /*
- * What is put in flight, in this order: edu is last, because its 100 ms count. left: how many requests of a device stay in flight.
- * The frame is sent at once, and QEMU fulfils the first of those for entropy when its main loop comes to it: that is waited for.
+ * The work, in this order: edu is last, because its 100 ms count. left: how many requests of a device stay in flight. The frame is
+ * sent at once, and QEMU fulfils the first request for entropy in its main loop: arm() waits for that.
  */
 static const struct load {
 	const char *driver;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What C3 and C4 share: their image, c03_nobody_cared.c, shuts down with one device's work in flight and a serial port on its line.
 
-Here are its trials, what the harness does at its points, and what it keeps there. What has to come of them the experiments say.
+Here are its trials, what the harness does at its points, and what it keeps there. The expected results stand in the experiments.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from witness.lab.observation import Observation
 from witness.lab.stage import Action, Stage
 from witness.pci.registers import PCI_INTERRUPT_LINE, PCI_STATUS, PCI_STATUS_INTERRUPT
 
-# irq/spurious.h, as kernel/irq/spurious.c: of so many interrupts nearly none handled, and the line is disabled.
+# irq/spurious.h, as kernel/irq/spurious.c: after so many interrupts, nearly none of them handled, the line is disabled.
 NOBODY_CARED = 100000
 
 DISABLE, KEEP = "handoff.shutdown=disable-msi", "handoff.shutdown=keep-msi"
 
-# Where work ends: before bus master is cleared, which is the last that a policy does to a function, or after it. A virtio device of
-# today says nothing when its bus master is off.
+# When work ends: before bus master is cleared, which is the last that a policy does to a function, or after it. A virtio device of
+# today asserts nothing with bus master off.
 BEFORE, AFTER = "before-clear", "after-clear"
 ENDS = {EDU: AFTER, AHCI: AFTER, BLK: BEFORE, BLK_2015: AFTER}
 
 
-def trial(name: str, role: Role, device: Device, judge: Judge, words: str, ends: str = "") -> Trial:
-    """ends: the point at which the harness lets a disk's reads end."""
+def trial(name: str, role: Role, device: Device, judge: Judge, options: str, ends: str = "") -> Trial:
+    """ends: the point at which the harness releases a disk's reads."""
     held: dict[str, Action] = {"driven": device.hold, ends or ENDS[device]: device.let_go} if device.disk else {}
     points = held | {"walk-on": partial(look, device)}
-    return Trial(name, role, SHARED, "c03_nobody_cared", judge, f"{device.word} {words}", points)
+    return Trial(name, role, SHARED, "c03_nobody_cared", judge, f"{device.option} {options}", points)
 
 
 def look(device: Device, stage: Stage) -> None:

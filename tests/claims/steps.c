@@ -4,14 +4,14 @@
  *
  * The image has one device and one kind of interrupt, and takes the steps that its command line names, such as lab.e1000e lab.msix
  * lab.clear-master lab.raise. Before each step is a point of the step's name. The CPU takes interrupts in the step lab.take and in
- * no other, so that a line stays as the device and configuration space have it.
+ * no other, so that a line stays as the device and configuration space leave it.
  *
- * edu, e1000e, the port and the UART are told to interrupt. A disk interrupts when a request completes that the harness holds: its
- * driver has it under way, and the harness lets it end at the point.
+ * edu, e1000e, the port and the UART raise an interrupt when a register is written. A disk interrupts when a request completes: its
+ * driver has it under way, and the harness holds it until the point.
  *
  * C1 fails if a message arrives in a step in which the device has its event with bus master off, or if that message arrives later,
  * when bus master is on again. C2 fails if the line is low after the device has had its event, or after bus master was cleared with
- * the line high. c01_bus_master.py and c02_intx.py read both off the trace, from each point to the next.
+ * the line high. c01_bus_master.py and c02_intx.py judge by the trace, from each point to the next.
  */
 #include "boot/start.h"
 #include "drivers/edu/registers.h"
@@ -30,11 +30,11 @@
 
 /* PC16550D data sheet, as in drivers/serial/serial.c */
 #define UART_IER      1
-#define UART_IER_THRI 0x02 /* the transmitter is empty: it is */
+#define UART_IER_THRI 0x02 /* transmitter empty: always true here */
 #define UART_IIR      2
 #define UART_PORTS    8
 
-/* An e1000e holds back what comes within 128 us of its last interrupt (QEMU 7.2: EITR is never less). */
+/* An e1000e delays an interrupt within 128 us of its last one (QEMU 7.2: EITR is never less). */
 #define SETTLE_US 1000
 
 static struct kernel kernel;
@@ -85,7 +85,7 @@ static void e1000e_ack(void)
 	e1000e_write(E1000_ICR, E1000_ICR_RXQ0);
 }
 
-/* Each write to Slot Control is a command, whose end is the event (PCIe 6.7.3.2). */
+/* Each write to Slot Control is a command; its completion is the event (PCIe 6.7.3.2). */
 static void port_raise(void)
 {
 	u16 at = (u16)(dev->pcie + PCI_EXP_SLTCTL);
@@ -116,7 +116,7 @@ static void serial_ack(void)
 
 static const struct device {
 	const char *driver;
-	void (*open)(void); /* NULL: the driver does it all, but for letting the request go */
+	void (*open)(void); /* NULL: the driver does it all; the harness releases the request */
 	void (*raise)(void);
 	void (*ack)(void);
 } devices[] = {
@@ -143,8 +143,8 @@ static void choose(void)
 		if (!strcmp(dev->driver->name, devices[i].driver))
 			device = &devices[i];
 	if (!device)
-		lab_fail("it cannot be told to interrupt");
-	/* What has no capability for messages interrupts by its line. */
+		lab_fail("this device has no interrupt to raise");
+	/* A device without a capability for messages uses INTx. */
 	if (!lab_has(&kernel, "lab.msix"))
 		dev->msix = 0;
 	if (!lab_has(&kernel, "lab.msi"))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What C1 and C2 share: their image, steps.c, does to one device and to its interrupt what its command line says, step by step.
+"""What C1 and C2 share: their image, steps.c, takes one device and its interrupt through the steps that its command line names.
 
-Here are the steps, what the harness does at them, and what is measured of each. What has to come of them the experiments say.
+Here are the steps, what the harness does at each, and what is measured. The expected results stand in the experiments.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from witness.lab.stage import Action, Stage
 from witness.pci.registers import PCI_STATUS, PCI_STATUS_INTERRUPT
 
 MSI, MSIX, INTX = "MSI", "MSI-X", "INTx"
-WORDS = {MSI: "lab.msi", MSIX: "lab.msix", INTX: "lab.intx"}
+OPTIONS = {MSI: "lab.msi", MSIX: "lab.msix", INTX: "lab.intx"}
 
 
 class Step(NamedTuple):
-    name: str  # of the image's point before it
+    name: str  # of the image's point before the step
     text: str
 
 
-# The event, and what a handler does about it where none runs.
+# The event, and its acknowledgement where no handler runs.
 RAISE, ACK = Step("raise", "the event"), Step("ack", "acknowledged")
 CLEAR, SET = Step("clear-master", "bus master off"), Step("set-master", "bus master on again")
 DISABLE, ENABLE = Step("disable-intx", "INTx Disable set"), Step("enable-intx", "INTx Disable cleared")
@@ -32,7 +32,7 @@ TAKE = Step("take", "the CPU takes interrupts")
 
 END = "end"  # the point after the last step
 
-ROUNDS = 1000  # of QEMU's main loop, each of which takes a request further
+ROUNDS = 1000  # of QEMU's main loop, each of which advances a request
 
 
 def trial(what: str, role: Role, device: Device, by: str, steps: Sequence[Step], judge: Judge) -> Trial:
@@ -41,12 +41,12 @@ def trial(what: str, role: Role, device: Device, by: str, steps: Sequence[Step],
     if device.disk:
         master = CLEAR.name not in names[:names.index(RAISE.name)]
         points |= {"driven": device.hold, RAISE.name: partial(let_go, device, requests(device, master))}
-    words = " ".join((device.word, WORDS[by], *(f"lab.{name}" for name in names)))
-    return Trial(f"{device.name}, {by}: {what}", role, device.machine, "steps", judge, words, points)
+    options = " ".join((device.option, OPTIONS[by], *(f"lab.{name}" for name in names)))
+    return Trial(f"{device.name}, {by}: {what}", role, device.machine, "steps", judge, options, points)
 
 
 def requests(device: Device, master: bool) -> int:
-    """How many events one step can cause: a disk's reads, of which one that it has not begun needs bus master."""
+    """How many events one step can cause: a disk's reads; those that it has not begun need bus master."""
     return device.requests if master else device.begun
 
 
@@ -60,7 +60,7 @@ def look(device: Device, stage: Stage) -> None:
 
 
 def let_go(device: Device, reads: int, stage: Stage) -> None:
-    """QEMU's AHCI begins a command when the one before it has ended, which its account shows in a later round."""
+    """QEMU's AHCI begins a command when the one before it has ended, which its statistics show in a later round."""
     look(device, stage)
     device.let_go(stage)
     for _ in range(ROUNDS):
@@ -76,7 +76,7 @@ class Part(NamedTuple):
 
     text: str  # for the values that are measured of it
     lines: range
-    pending: int  # Interrupt Status when it was over
+    pending: int  # Interrupt Status at its end
 
 
 def parts(seen: Observation, steps: Sequence[Step]) -> list[Part]:
@@ -88,7 +88,7 @@ def parts(seen: Observation, steps: Sequence[Step]) -> list[Part]:
 
 
 def events(seen: Observation, device: Device, lines: range) -> int:
-    """What is to cause an interrupt: the writes to the device in these lines; the reads that ended."""
+    """What must cause an interrupt: the writes to the device in these lines; the reads that ended."""
     if device.disk:
         return device.ended(seen)
     slot = seen.case.topology.functions[device.bdf].slot

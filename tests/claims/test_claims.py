@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Every experiment of this folder, as `make lab` runs it: what it shows is what is known, and what docs/lab.md tells.
+"""Every experiment of this folder, as `make lab` runs it: its verdict is the known one, and the one in docs/lab.md.
 
-Of each a trial of the claim and a control. `make lab`, which `make ci` runs, has them all, and the cures.
+One trial of the claim and one control of each. `make lab`, which `make ci` runs, has them all, and the cures.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def result(results: Facts, id: str) -> Facts:
 
 
 def disagreeing(result: Facts, roles: set[str]) -> list[str]:
-    """The trials of these roles that do not come out, with what each measured otherwise."""
+    """The trials of these roles that do not agree, with the values that differ."""
     return [
         f"{case['name']}: {case['why'] or [value for value in case['values'] if not value['agrees']]}"
         for case in result["cases"]
@@ -68,7 +68,7 @@ def test_each_trial_measured_something(result: Facts) -> None:
 
 
 def test_document_has_every_verdict(results: Facts) -> None:
-    """And nobody else's: each experiment's line is there once, with its reading."""
+    """And no other: each experiment's line is there once, with its reading."""
     rows = [line for line in markdown(results).splitlines() if line.startswith("| **")]
     assert len(rows) == len(IDS)
     assert [line for line in DOCUMENT.read_text(encoding="utf-8").splitlines() if line.startswith("| **")] == rows

@@ -2,7 +2,7 @@
 """A sample of the matrix: each policy at least once, and the two of 2015, on three devices that differ. `make lab`, which `make ci`
 runs, has all.
 
-What a cell lets loose is what docs/lab.md says; so are the configuration accesses those of its policies, and of no other
+A cell's hazards are those in docs/lab.md; its configuration accesses are those of its policies, and of no other
 (tests/guest/test_policies.py exchanges any two).
 """
 
@@ -51,8 +51,8 @@ def test_cell_is_as_known(results: Facts, cell: Cell) -> None:
 
 
 def test_the_two_of_2015_differ_where_the_patch_says(results: Facts) -> None:
-    """With MSI off a device that is not switched off asserts INTx, and its innocent neighbour has no line any more; with MSI left
-    on neither happens."""
+    """With MSI off a device that is not switched off asserts INTx, and its neighbour loses the line; with MSI left on neither
+    happens."""
     hazards = {(c["out"], c["device"]): c["hazards"] for c in results["matrix"]["cells"] if c["in"] == "disable-msi"}
     for device in ("edu", "ich9-ahci"):
         assert [hazards["disable-msi", device][hazard] for hazard in ("unhandled INTx", "IRQ disabled")] == [1, 1]
