@@ -19,7 +19,7 @@ from tests.guest.remote import RemoteDevice, RemoteEdu, RemoteVirtioBlk, attache
 
 from witness.boot.protocol import E820_DMA, e820
 from witness.evidence.case import Case
-from witness.lab.soak import maps_handed_on
+from witness.lab.soak import passed_maps
 from witness.machine.description import REFERENCE, Machine
 from witness.machine.record import Outcome, Run
 from witness.pci.registers import PCI_COMMAND, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER
@@ -122,7 +122,7 @@ def test_what_it_may_still_write_to_stays_reserved(boot: Boot, make: type[Remote
     second = Case(record).next
     assert second, record.detail
     [firsts] = dma(e820(record.boot_params(second)))
-    [last] = [map for page, map in maps_handed_on(record).items() if page != second.registers["RSI"]]
+    [last] = [map for page, map in passed_maps(record).items() if page != second.registers["RSI"]]
     assert any(firsts.start in reserved and firsts.stop - 1 in reserved for reserved in dma(last)) == kept
 
 

@@ -128,9 +128,9 @@ def test_what_landed_is_laid_to_whom_the_address_was_given(scene: Scene, monkeyp
     cell = found(scene, monkeypatch)
     assert cell.hazards() == dict.fromkeys(HAZARDS, 0) | {"DMA to reserved RAM": 256 + UNIT, "DMA to other RAM": 2 * UNIT}
     assert sorted(cell.notes) == [
-        "16 bytes in free memory that no device had been given",
+        "16 bytes in free memory by an unknown device",
         "16 bytes in reserved memory by 00:03.0 virtio-blk-pci",
-        "16 bytes in reserved memory that no device had been given",
+        "16 bytes in reserved memory by an unknown device",
         "256 bytes in reserved memory by 00:05.0 edu",
     ]
 

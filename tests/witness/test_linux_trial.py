@@ -378,7 +378,7 @@ def test_one_experiment_otherwise(made: Made, folder: Path) -> None:
 
 
 def test_document_is_as_measured_or_not_as_known(made: Made, folder: Path) -> None:
-    stale = "not as known: linux.md tells otherwise of the experiments than their files: make docs-linux"
+    stale = "not as known: linux.md and the experiments' files differ: make docs-linux"
     outcome, said = run(made)
     assert outcome is Outcome.FAIL and stale in said
     outcome, said = run(made, document=True)
@@ -386,7 +386,7 @@ def test_document_is_as_measured_or_not_as_known(made: Made, folder: Path) -> No
     outcome, said = run(made)
     assert outcome is Outcome.PASS
     assert "| **k92** Linux counts | holds | what k92 means |" in (made.directory / "linux.md").read_text()
-    with pytest.raises(Unusable, match=r"^ONLY=k91: the document holds everything$"):
+    with pytest.raises(Unusable, match=r"^ONLY=k91: the document needs all results$"):
         run(made, "k91", document=True)
 
 

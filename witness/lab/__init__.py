@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The lab: experiments, each a claim beside its control, run from snapshots and judged from QEMU's trace and from RAM.
+"""The lab: experiments, each a claim and its control, run from snapshots and judged from QEMU's trace and from RAM.
 
-An experiment is a file in tests/claims/ that defines EXPERIMENT (`experiment.py` has the vocabulary). `stage.py` runs one trial of
-it on a machine, `observation.py` is what its judge sees, `lab.py` runs them all, and `page.py` and `table.py` show the results.
+An experiment is a file in tests/claims/ that defines EXPERIMENT (`experiment.py` has its types). `stage.py` runs one trial of it on
+a machine, `observation.py` has the evidence for its judge, `lab.py` runs them all.
 
-`matrix.py` sets every policy out against every policy in, for each of `devices.py`; `dma.py` says who wrote what into RAM.
+`matrix.py` runs every policy out with every policy in, for each of `devices.py`; `dma.py` finds which device wrote into RAM.
 """

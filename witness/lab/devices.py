@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The devices of the matrix, each on a machine of its own, and the work that each has under way when a policy is applied.
+"""The devices of the matrix, each on a machine of its own, and the work that each has in flight when a policy is applied.
 
-The harness decides when that work ends: behind the last thing that the outgoing kernel does to a device, before the next is
-entered.
-On the device's line sits an innocent neighbour, a serial port whose driver needs its interrupt.
+The harness decides when that work ends: after the outgoing kernel's last access to a device, before the next kernel is entered.
+A neighbour shares the device's line, a serial port whose driver needs its interrupt.
 """
 
 from __future__ import annotations
@@ -20,28 +19,28 @@ from witness.machine.description import E1000E, Content, Disk, Machine, Nic, Sat
 from witness.pci.topology import Bdf
 
 MIB = 128
-SLOT = 9  # of the device, or of the port that it is behind; with the neighbour's, on GSI 21
+SLOT = 9  # of the device, or of the port above it; with the neighbour's, on GSI 21
 NEIGHBOUR = Bdf(0, 5, 0)
 
-# What out.c is told where a device has to have taken its work before the policy is applied.
+# An option of out.c: wait until the device has taken its work before the policy is applied.
 SETTLE = "lab.settle"
 
 
 def _nothing(at: Stage) -> None:
-    """The point is only passed."""
+    """No action at this point."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """What the harness does at the images' points, in order."""
+    """The harness's actions at the images' points, in order."""
 
     machine: Machine
     bdf: Bdf = Bdf(0, SLOT, 0)
     words: str = SETTLE
     begin: Action = _nothing  # before the outgoing kernel drives it
-    hold: Action = _nothing  # before the work is given to it: none of it ends from here on
+    hold: Action = _nothing  # before the work is submitted: none of it ends after this
     hold_for_reset: Action | None = None  # the same, where the outgoing kernel resets it
-    end: Action = _nothing  # behind the outgoing kernel's last access
+    end: Action = _nothing  # after the outgoing kernel's last access
     resume: Action = _nothing  # in the next kernel, before it drives the device
     last: Action = _nothing  # and when it has
 
@@ -50,19 +49,19 @@ class Device:
 
 
 VIRTIO, SATA = disk.virtio("vda"), "sda"
-SLOTS, READ = 8, 65536  # that drivers/ahci uses, and the bytes of each
+SLOTS, READ = 8, 65536  # of drivers/ahci; bytes of each
 
 
 def _slow_port(at: Stage) -> None:
-    """A read ends after two seconds of the host's time: QEMU's AHCI waits within the write that resets it until the read that it
-    has in hand has ended, and nothing can be told to QEMU meanwhile."""
+    """A read ends after two seconds of the host's time: QEMU's AHCI waits within the write that resets it until its current read
+    has ended, and QEMU takes no command meanwhile."""
     limits = {"bps": 0, "bps_rd": READ // 2, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0}
     at.session.qmp.command("block_set_io_throttle", id=SATA, **limits)
     at.monitor(f'qemu-io -d {SATA} "read 0 {READ}"')
 
 
-def _let_port_go(at: Stage) -> None:
-    """An AHCI port works off its slots one by one: what it has taken ends, then what it takes behind that."""
+def _release_port(at: Stage) -> None:
+    """An AHCI port processes its slots one by one: the read that it has taken ends, then the next."""
     for _ in range(SLOTS):
         disk.unthrottle(at, SATA)
         at.pass_through_main_loop()
@@ -71,9 +70,9 @@ def _let_port_go(at: Stage) -> None:
 # --- network ---
 
 
-def _silence_peer(at: Stage) -> None:
-    """Nobody answers: an answer comes when the host likes. Even one before the load shows: of an e1000e (QEMU 7.2) that once had
-    to put a message off for its interrupt throttling, each later message comes twice."""
+def _mute_peer(at: Stage) -> None:
+    """No answers, because the time of an answer depends on the host. Even one before the load matters: once an e1000e (QEMU 7.2)
+    has delayed a message for its interrupt throttling, it sends each later message twice."""
     at.session.peers["nic"].answering = False
 
 
@@ -82,8 +81,8 @@ def _send_frame(at: Stage) -> None:
     at.pass_through_main_loop()
 
 
-def _wake_peer(at: Stage) -> None:
-    """The answer may miss its kernel, whose second is a tenth of ours: a frame comes in the end, too."""
+def _unmute_peer(at: Stage) -> None:
+    """The answer may come too late for the kernel, whose second is a tenth of ours: a frame is sent at the end, too."""
     at.session.peers["nic"].answering = True
 
 
@@ -91,12 +90,12 @@ MAC = "52:54:00:12:34:56"
 
 # --- entropy ---
 
-# It comes from nowhere but the harness.
+# Its only source is the harness.
 EGD = (
     "-chardev", "socket,id=entropy,host=127.0.0.1,port=0,server=on,wait=off",
     "-object", "rng-egd,id=egd,chardev=entropy",
 )  # fmt: skip
-REQUEST, REQUESTS = 64, 4  # bytes, and how many of them drivers/virtio/rng.c leaves in flight
+REQUEST, REQUESTS = 64, 4  # bytes, and the number of requests that drivers/virtio/rng.c leaves in flight
 
 
 def _give_entropy(at: Stage, requests: int) -> None:
@@ -116,23 +115,23 @@ def _give_all(at: Stage) -> None:
     _give_entropy(at, REQUESTS)
 
 
-# --- what ends by itself, and what QEMU is told ---
+# --- edu, nvme ---
 
 
 def _await_edu(at: Stage) -> None:
-    """Its transfer takes 100 ms of the machine's time, which passes while the image waits for us."""
+    """Its transfer takes 100 ms of the machine's time, which passes while the image waits for the harness."""
     while at.busy():
         pass
 
 
 def _warn(at: Stage) -> None:
-    """The event that nvme was asked for."""
+    """The event that completes nvme's Asynchronous Event Request."""
     at.session.qmp.command("qom-set", path="/machine/peripheral/nvme", property="smart_critical_warning", value=1)
     at.pass_through_main_loop()
 
 
 def _machine(*devices: str, **parts: Any) -> Machine:
-    # An empty port, for the policy that is about bridges.
+    # An empty port, for the policy bridges-only.
     port = "pcie-root-port,id=root,addr=6,chassis=1,hotplug=off"
     return Machine(mib=MIB, serials=(SerialPort("neighbour", NEIGHBOUR.device),), devices=(*devices, port), **parts)
 
@@ -144,7 +143,7 @@ DEVICES = {
     ),
     "virtio-net": Device(
         _machine(nics=(Nic("nic", SLOT, MAC, device="ioeventfd=off"),)),
-        begin=_silence_peer, end=_send_frame, resume=_wake_peer, last=_send_frame,
+        begin=_mute_peer, end=_send_frame, resume=_unmute_peer, last=_send_frame,
     ),
     "virtio-rng": Device(
         _machine(f"virtio-rng-pci,rng=egd,addr={SLOT:#x},disable-legacy=on,ioeventfd=off", extra=EGD),
@@ -153,13 +152,13 @@ DEVICES = {
     "edu": Device(_machine(f"edu,addr={SLOT:#x}"), words="", end=_await_edu),
     "ich9-ahci": Device(
         _machine(sata=(Sata("disk", SLOT, Content.RANDOM, device=f"id={SATA}"),)),
-        hold=partial(disk.throttle, device=SATA), hold_for_reset=_slow_port, end=_let_port_go,
+        hold=partial(disk.throttle, device=SATA), hold_for_reset=_slow_port, end=_release_port,
     ),
     "e1000e": Device(
         _machine(nics=(Nic("nic", SLOT, MAC, model=E1000E),)),
-        begin=_silence_peer, end=_send_frame, resume=_wake_peer, last=_send_frame,
+        begin=_mute_peer, end=_send_frame, resume=_unmute_peer, last=_send_frame,
     ),
-    # Behind a port, as it has to be plugged in: see stage.py.
+    # Below a port, because it has to be plugged in: see performance.py.
     "nvme": Device(
         _machine(f"pcie-root-port,id=bay,addr={SLOT:#x},chassis=2", "nvme,id=nvme,serial=1,bus=bay"), Bdf(2, 0, 0), end=_warn
     ),

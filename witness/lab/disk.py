@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Disks whose requests are in the harness's hands: it says when one that is in flight ends, and knows by QEMU's account of it.
+"""Disks whose requests the harness controls: it decides when one in flight ends, and reads QEMU's statistics.
 
 QEMU's blkdebug suspends the next read that reaches it. A machine that stops, and a device that is reset, wait for their requests:
-what is held has to be let go before. A throttle holds all reads, and gives way where QEMU drains a disk: when a machine stops, or
-a virtio or NVMe device is reset; an AHCI controller's reset waits until the read that it has in hand has ended by itself.
+a held read has to be released before. A throttle holds all reads, until QEMU drains the disk: when a machine stops, or a virtio or
+NVMe device is reset; an AHCI controller's reset waits until its current read has ended by itself.
 """
 
 from __future__ import annotations
@@ -14,42 +14,42 @@ DISK_SIZE = 8 << 20
 
 
 def disk(name: str) -> tuple[str, ...]:
-    """A disk of zeros: arguments for a machine, whose device then has drive=NAME."""
+    """A disk of zeros: arguments for a machine with a device that has drive=NAME."""
     image = f"file.image.driver=null-co,file.image.size={DISK_SIZE},file.image.read-zeroes=on"
     return "-blockdev", f"driver=raw,node-name={name},file.driver=blkdebug,{image}"
 
 
 def virtio(id: str) -> str:
-    """What QEMU calls the device that the disk belongs to, where it is a virtio-blk-pci."""
+    """QEMU's path of the disk's device, for a virtio-blk-pci."""
     return f"/machine/peripheral/{id}/virtio-backend"
 
 
 def hold(stage: Stage, device: str) -> None:
-    """The next read will wait in QEMU, and what the device merges with it or does in order waits behind it."""
+    """The next read will wait in QEMU, and with it reads that the device merges with it or does in order."""
     _do(stage, device, "break read_aio held")
 
 
 def let_go(stage: Stage, device: str) -> None:
-    """It has ended when this returns, and what waited behind it."""
+    """When this returns the held read has ended, and those that waited for it."""
     _do(stage, device, "resume held")
     _do(stage, device, "aio_flush")
 
 
 def throttle(stage: Stage, device: str, seconds: int = 512) -> None:
-    """No read ends for so long, of the host's time, but where QEMU drains them: one has taken all that may pass meanwhile."""
+    """No read ends for so long of the host's time, unless QEMU drains them: one read has used up the limit."""
     _limit(stage, device, bps_rd=512 // seconds)
     _do(stage, device, "read 0 512")
 
 
 def unthrottle(stage: Stage, device: str) -> None:
-    """All that the device has taken up has ended when this returns."""
+    """When this returns all reads that the device has taken have ended."""
     _limit(stage, device, bps_rd=0)
     _do(stage, device, "aio_flush")
 
 
 def reads_ended(stage: Stage, device: str) -> int:
-    told = stage.session.qmp.command("query-blockstats")
-    return next(int(disk["stats"]["rd_operations"]) for disk in told if disk.get("qdev") == device)
+    disks = stage.session.qmp.command("query-blockstats")
+    return next(int(disk["stats"]["rd_operations"]) for disk in disks if disk.get("qdev") == device)
 
 
 def _do(stage: Stage, device: str, command: str) -> None:

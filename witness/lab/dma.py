@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What devices wrote into pieces of RAM behind everybody's back, and whose it is.
+"""DMA into pieces of RAM during a handoff, by device.
 
-A hit is a device's where the outgoing kernel had given it the address: as a ring, as a buffer, as a target. Else it is nobody's.
+A hit belongs to a device if the outgoing kernel had given it the address, as a ring, a buffer or a target. Else it is unknown.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from witness.evidence.case import Case
 from witness.machine.record import Ram
 from witness.pci.topology import Bdf
 
-# Hits are counted in units of so many bytes: of random data a byte in 256 is the one that was there.
+# Hits are counted in units of so many bytes: one in 256 random bytes equals the old one.
 UNIT = 16
 
 
@@ -27,7 +27,7 @@ class Given(NamedTuple):
 
 
 def given(case: Case, lines: range, ram: Ram) -> list[Given]:
-    """What devices had been told to write to by the end of these lines, in order."""
+    """The addresses that devices had been given by the end of these lines, in order."""
     found = []
     for function, model in devices.bound(case):
         extents = [extent.addresses for extent in model.structures(case, function, lines)]
@@ -37,7 +37,7 @@ def given(case: Case, lines: range, ram: Ram) -> list[Given]:
 
 
 def hits(before: bytes, after: bytes, start: int, known: list[Given]) -> Counter[Bdf | None]:
-    """Bytes, in whole units, that changed in a piece of RAM that begins at start; None: at an address that nobody was given."""
+    """Changed bytes, in whole units, in a piece of RAM that begins at start, by device; None: the address was given to none."""
     found: Counter[Bdf | None] = Counter()
     if before == after:
         return found
@@ -49,7 +49,7 @@ def hits(before: bytes, after: bytes, start: int, known: list[Given]) -> Counter
 
 
 def _owner(unit: range, known: list[Given], reach: list[int]) -> Bdf | None:
-    """reach: how far the extents up to each reach, so that none has to be looked at that ends before the unit."""
+    """reach: for each extent the highest end up to it, so that extents that end before the unit are skipped."""
     last = bisect_right(known, unit.stop - 1, key=lambda one: one.start) - 1
     while last >= 0 and reach[last] > unit.start:
         if known[last].stop > unit.start:

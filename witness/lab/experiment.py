@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What an experiment consists of, and when it has shown something.
+"""The parts of an experiment, and its conclusion.
 
-A claim is a pair: trials in which it must hold, and controls in which the opposite must happen. Where a control does not come out,
-the experiment has shown nothing, whatever the other trials say.
+A claim is a pair: trials in which it must hold, and controls in which the opposite must happen. If a control does not agree, the
+experiment has shown nothing, whatever the other trials show.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ FILE = re.compile(r"([a-z]\d\d)_\w+\.py")
 class Role(str, Enum):
     CLAIM = "claim"  # what is asserted, or the limit as it shows
     CONTROL = "control"  # the same with one thing changed: the opposite happens
-    CURE = "cure"  # of a limit: what a kernel does about it
+    CURE = "cure"  # of a limit: the remedy in a kernel
 
 
 class Conclusion(str, Enum):
     HOLDS = "holds"
     REFUTED = "refuted"
-    NOT_SHOWN = "not shown"  # a control does not come out
+    NOT_SHOWN = "not shown"  # a control does not agree
     COULD_NOT_RUN = "could not run"
 
 
 @dataclass(frozen=True)
 class Value:
-    """One thing that a trial measured."""
+    """One measured value of a trial."""
 
     what: str
     measured: int | str
@@ -58,19 +58,19 @@ def at_least(what: str, measured: int, expected: int, evidence: str = "") -> Val
 
 
 class Unshown(Exception):
-    """A trial did not come to what it is about; the text is one line that says why."""
+    """A trial ended before its subject was reached; the text is one line with the reason."""
 
 
-# What a judge stumbles over where a run is not what it looks for.
+# Exceptions of a judge when a run lacks what it reads.
 STUMBLES = (Unshown, ValueError, LookupError, OSError)
 
 
 def reason(error: Exception) -> str:
-    """Why a trial could not be judged."""
+    """The reason why a trial could not be judged."""
     return str(error) if isinstance(error, Unshown) else fault(error)
 
 
-# Of what it is given to see: an Observation of the lab's, or a Seen of Linux's.
+# Its argument is the lab's Observation, or Linux's Seen.
 Judge = Callable[[Any], Sequence[Value]]
 
 
@@ -81,20 +81,20 @@ class Trial:
     name: str
     role: Role
     machine: Machine
-    image: str  # what runs: in build/claims/, entered in place of first
+    image: str  # in build/claims/, entered in place of first
     judge: Judge
     words: str = ""  # the command line
-    points: Mapping[str, Action] = field(default_factory=dict)  # what the harness does where the image says that it is there
-    may_kill: bool = False  # QEMU itself may die of it, and the judge looks at how
+    points: Mapping[str, Action] = field(default_factory=dict)  # the harness's actions at the image's points
+    may_kill: bool = False  # QEMU itself may abort, which the judge examines
 
 
 @dataclass(frozen=True)
 class Experiment:
     title: str  # the claim, as a sentence
-    source: str  # who says so
-    falsified_by: str  # what would have to be seen if it were not so
+    source: str  # where the claim is made
+    falsified_by: str  # the observation that would refute it
     provoked_by: str  # how the device is brought into the situation
-    reading: str  # what it means for whoever writes a kernel
+    reading: str  # its meaning for the author of a kernel
     trials: tuple[Trial, ...]
     verdict: Conclusion = Conclusion.HOLDS  # as known; tests compare
     id: str = ""  # of its file
@@ -102,7 +102,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Shown:
-    """What came of a trial."""
+    """The result of a trial."""
 
     trial: Trial
     values: tuple[Value, ...] = ()
@@ -123,7 +123,7 @@ def conclude(shown: Iterable[Shown]) -> Conclusion:
 
 
 def load(file: Path) -> Experiment:
-    """The EXPERIMENT of a file; it is given the file's first letters as its id."""
+    """The EXPERIMENT of a file; its id is the beginning of the file's name."""
     spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -135,7 +135,7 @@ def load(file: Path) -> Experiment:
 
 
 def choose(known: Mapping[str, Experiment], only: Sequence[str], beside: Sequence[str] = ()) -> dict[str, Experiment]:
-    """Those that are named; all where none is. beside: what else may be."""
+    """The named experiments, or all if none is named. beside: other names that are allowed."""
     for name in only:
         if name not in known and name not in beside:
             raise Unusable(f"ONLY={','.join(only)}: no experiment {name}, there are {' '.join(known)}")

@@ -22,25 +22,25 @@ from witness.machine.record import Outcome
 from witness.report.results import Facts
 from witness.report.table import place
 
-# What of the matrix is known stands there.
+# It has the known results of the matrix.
 DOCUMENT = ROOT / "docs" / "lab.md"
 
 MATRIX = "matrix"
 
-# So many cells between two lines that tell how far it is.
+# The number of cells between two lines of progress.
 PROGRESS = 24
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What of the lab is to run."""
+    """The experiments and cells to run."""
 
     experiments: Mapping[str, Experiment]
     cells: list[matrix.Cell]
 
     @classmethod
     def of(cls, names: Sequence[str]) -> Choice:
-        """Such as c06, l02, matrix, keep-msi/*/edu; everything where there is none."""
+        """Names such as c06, l02, matrix, keep-msi/*/edu; none: everything."""
         patterns = [name for name in names or (MATRIX,) if name == MATRIX or "/" in name]
         cells = (cell for name in patterns for cell in matrix.cells("*/*/*" if name == MATRIX else name))
         return cls(choose(experiments(), names, patterns), [*dict.fromkeys(cells)])
@@ -56,7 +56,7 @@ def lab(order: Order) -> Outcome:
 
 
 def measure(build: Path, directory: Path, choice: Choice, how: Settings, say: Say) -> Facts:
-    """Everything once."""
+    """One run of everything."""
     how = replace(how, firmware=how.firmware.without_tpm(directory / "firmware.fd"))
     progress = Progress(len(choice.experiments), say)
     cells: list[Facts] = []
@@ -78,14 +78,14 @@ def measure(build: Path, directory: Path, choice: Choice, how: Settings, say: Sa
 
 
 def check_devices(how: Settings, machines: Iterable[Machine]) -> None:
-    """Whether this QEMU has every device that the machines name."""
+    """Refuse a QEMU that lacks a device of these machines."""
     wanted = {device for machine in machines for device in machine.models()}
     try:
-        told = subprocess.run([how.qemu, "-device", "help"], check=True, capture_output=True, text=True).stdout
+        known = subprocess.run([how.qemu, "-device", "help"], check=True, capture_output=True, text=True).stdout
     except OSError as error:
         raise Unusable(f"{how.qemu}: {error.strerror}") from None
     except subprocess.CalledProcessError as error:
         raise Unusable(f"{how.qemu} -device help: exit status {error.returncode}") from None
-    missing = sorted(wanted - set(re.findall(r'^name "([^"]+)"', told, re.MULTILINE)))
+    missing = sorted(wanted - set(re.findall(r'^name "([^"]+)"', known, re.MULTILINE)))
     if missing:
         raise Unusable(f"{how.qemu} has no device {', '.join(missing)}")

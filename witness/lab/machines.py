@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The machines of the experiments. Each takes one boot, whoever uses it: an experiment takes what is here where that serves.
+"""The machines of the experiments. Each takes one boot for all its experiments, so an experiment should use one from here.
 
 On q35 INTA of slot n below 25 is GSI 20 + n % 4; slots 5, 9 and 13 share GSI 21, 6 and 10 share 22, 7 and 11 share 23.
 """
@@ -15,12 +15,12 @@ MIB = 128
 
 EDU = Machine(mib=MIB, devices=("edu,addr=5",))
 
-# edu, and on its line a serial port, which is driven first.
+# edu, and a serial port on its line, which is driven first.
 CONSOLE = Machine(mib=MIB, serials=(SerialPort("console", 5),), devices=("edu,addr=0x9",))
 
-# All on GSI 21: a serial port, below the others and so shut down behind them; edu, AHCI and two virtio disks. The second of these
-# goes on when its bus master is off, as each did in 2015; since QEMU 5.0 a virtio device switches itself off. Without ioeventfd a
-# disk has its requests when the guest's write that offers them has been done.
+# All on GSI 21: a serial port, whose lower slot is shut down after the others; edu, AHCI and two virtio disks. The second of these
+# continues when its bus master is off, as every virtio device did in 2015; since QEMU 5.0 one switches itself off. Without
+# ioeventfd a disk has its requests once the guest's write that offers them is done.
 SHARED = Machine(
     mib=MIB,
     serials=(SerialPort("console", 5),),
@@ -34,9 +34,9 @@ SHARED = Machine(
     extra=(*disk("sata0"), *disk("vda0"), *disk("vdb0")),
 )
 
-# Everything that can be in flight, its end in our hands: edu, a disk, a card with a cable at whose other end nobody answers, and a
-# generator that gives 16 bytes at once and 16 more every 400 ms of the machine's time. Without ioeventfd a device is notified as
-# part of the guest's write, and by tx=timer a frame is sent by the machine's clock, not when QEMU's main loop comes to it.
+# Every kind of work in flight, completed when the test says so: edu, a disk, a card whose peer does not answer, and a generator of
+# 16 bytes at once and 16 more every 400 ms of the machine's time. Without ioeventfd a device is notified as part of the guest's
+# write, and with tx=timer a frame is sent by the machine's clock, not by QEMU's main loop.
 LOADED = Machine(
     mib=MIB,
     nics=(Nic("nic", 7, "52:54:00:12:34:56", answered=False, device="ioeventfd=off,tx=timer"),),
@@ -45,7 +45,7 @@ LOADED = Machine(
     extra=disk("vda0"),
 )
 
-# Behind bridges: edu below a switch, whose every port is a bridge, and an NVMe controller with a disk.
+# Below bridges: edu below a switch, each port of which is a bridge, and an NVMe controller with a disk.
 BRIDGED = Machine(
     mib=MIB,
     devices=(
@@ -59,14 +59,14 @@ BRIDGED = Machine(
     extra=disk("nvme0"),
 )
 
-# What interrupts when it is told to, without memory: edu, e1000e and a port, on a line each.
+# Devices that interrupt at a register write, without memory: edu, e1000e and a port, each on a line of its own.
 LINES = Machine(
     mib=MIB,
     nics=(Nic("nic", 6, "52:54:00:12:34:56", answered=False, model=E1000E),),
     devices=("edu,addr=0x5", "pcie-root-port,id=root,addr=0x7,chassis=1"),
 )
 
-# Cards of either kind, with nobody at the other end of their cables.
+# Cards of either kind, whose peers do not answer.
 CARDS = Machine(
     mib=MIB,
     nics=(
@@ -75,7 +75,7 @@ CARDS = Machine(
     ),
 )
 
-# Three virtio disks: one that has INTx only, one with MSI-X, and one with INTx whose DMA goes the way of all other devices'.
+# Three virtio disks: one with INTx only, one with MSI-X, and one with INTx whose DMA QEMU gates like that of other devices.
 VIRTIO = Machine(
     mib=MIB,
     devices=(

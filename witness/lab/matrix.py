@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Every policy out x every policy in x every device: what each lets loose.
+"""Every policy out x every policy in x every device: the hazards of each.
 
-All cells run the same two images under the same load (devices.py). What is counted is what a device did while nobody had it, from
-where its work was given to it up to the next kernel's first access; and whether it works there, and its neighbour.
+All cells run the same two images under the same load (devices.py). Counted are a device's actions while no kernel owns it, from the
+submission of its work to the next kernel's first access; and whether it works in the next kernel, and its neighbour.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ HAZARDS = (
     "QEMU aborted",
 )  # fmt: skip
 
-# First's memory for DMA, all of it: more than any of these devices needs.
+# All of first's memory for DMA, which is more than any of these devices needs.
 DMA_SIZE = 4 << 20
 
-# Free RAM that nobody has a reason to write to: images take theirs from below (boot/memmap.c), firmware had its own above.
-# Filled before the work ends.
+# Free RAM that no one has a reason to write: images allocate from below (boot/memmap.c), firmware from above. Filled before the
+# work ends.
 CANARY = range(64 << 20, 96 << 20)
 PATTERN = bytes.fromhex("c0 ff ee 5a 17 ca fe a5") * (len(CANARY) // 8)
 
@@ -62,7 +62,7 @@ class Cell:
 
 
 def cells(pattern: str = "*/*/*") -> list[Cell]:
-    """Those that a pattern names: OUT/IN/DEVICE, each a name or with * for any."""
+    """The cells of a pattern: OUT/IN/DEVICE, each a name or with * for any."""
     parts = pattern.split("/")
     if len(parts) != 3:
         raise Unusable(f"{pattern}: a cell is OUT/IN/DEVICE, such as keep-msi/disable-msi/edu or '*/none/nvme'")
@@ -76,7 +76,7 @@ def cells(pattern: str = "*/*/*") -> list[Cell]:
 
 
 def blank(cell: Cell) -> dict[str, Any]:
-    """Of one that ran and showed nothing, as results.json has it."""
+    """A cell that ran without a hazard, as in results.json."""
     return {
         "out": cell.out, "in": cell.inward, "device": cell.device, "outcome": "ran", "why": "", "hazards": {}, "notes": [],
         "signature": EXPECTED, "timeline": None, "directory": None,
@@ -84,7 +84,7 @@ def blank(cell: Cell) -> dict[str, Any]:
 
 
 def described(found: Sequence[Facts]) -> Facts:
-    """As results.json has it."""
+    """The matrix as in results.json."""
     by = {key: {cell[key] for cell in found} for key in ("out", "in", "device")}
     order = {place: number for number, place in enumerate(map(str, cells()))}
     return {
@@ -97,7 +97,7 @@ def described(found: Sequence[Facts]) -> Facts:
 
 
 def jobs_of(chosen: list[Cell], directory: Path, done: Callable[[Facts, Mapping[str, str]], None]) -> list[Job[Any]]:
-    """A job for each cell. What a cell's run leaves is kept where it could not run, and of one that runs alone."""
+    """A job for each cell. The files of a cell are kept if it could not run, or is the only one."""
 
     def ended(result: tuple[Facts, Mapping[str, str]]) -> None:
         done(*result)
@@ -120,8 +120,8 @@ def play(cell: Cell, directory: Path, keep: bool, origin: performance.Origin) ->
     run, kept = performance.perform(origin, device.machine, "out", words, points, place)
     result = blank(cell)
     if run.outcome is Outcome.QEMU_DIED:
-        said = (place / "qemu.err").read_text(errors="replace").strip().splitlines()
-        result |= {"outcome": "QEMU died", "why": said[-1] if said else run.detail, "hazards": {HAZARDS[-1]: 1}}
+        errors = (place / "qemu.err").read_text(errors="replace").strip().splitlines()
+        result |= {"outcome": "QEMU died", "why": errors[-1] if errors else run.detail, "hazards": {HAZARDS[-1]: 1}}
     else:
         try:
             found = CellJudge(Observation(run, kept), device.bdf)
@@ -138,13 +138,13 @@ def play(cell: Cell, directory: Path, keep: bool, origin: performance.Origin) ->
 
 
 def _driven(device: Device, resetting: bool, at: Stage) -> None:
-    """By the one kernel, then by the next."""
+    """First the outgoing kernel drives it, then the next."""
     hold = device.hold_for_reset if resetting and device.hold_for_reset else device.hold
     (device.last if "params" in at.kept else hold)(at)
 
 
 def _shutdown(device: Device, at: Stage) -> None:
-    """The outgoing kernel touches no device any more."""
+    """After the outgoing kernel's last access to a device."""
     at.kept["before"] = at.read(at.value, DMA_SIZE)
     at.write(CANARY.start, PATTERN)
     device.end(at)
@@ -156,7 +156,7 @@ def _entered(device: Device, at: Stage) -> None:
 
 
 class RamPiece(Ram):
-    """A piece of RAM as it was."""
+    """A saved piece of RAM."""
 
     def __init__(self, start: int, content: bytes) -> None:
         self._start, self._content = start, content
@@ -169,7 +169,7 @@ class RamPiece(Ram):
 
 
 class CellJudge:
-    """What happened in a cell."""
+    """The hazards of a cell."""
 
     def __init__(self, seen: Observation, bdf: Bdf, neighbour: Bdf = NEIGHBOUR) -> None:
         self.seen, self.case, self.bdf = seen, seen.case, bdf
@@ -177,11 +177,11 @@ class CellJudge:
         self.notes: list[str] = []
         armed, shutdown, entered, self.init = (seen.mark(name).line for name in ("armed", "shutdown", "entered", "init"))
         end = self.case.end + 1
-        # A function is driven when its bus master is set, where it was off, or else when it is written to.
-        given = (change.line for change in self.case.changes(range(entered, end)) if change.master_set)
-        driven = min([*given, *(write.line for write in self.case.device_writes(range(entered, end))), end])
+        # A function is driven once its bus master is set, or once it is written to.
+        set = (change.line for change in self.case.changes(range(entered, end)) if change.master_set)
+        driven = min([*set, *(write.line for write in self.case.device_writes(range(entered, end))), end])
         self.hop = Hop(1, range(armed, shutdown), range(shutdown, driven), range(driven, end))
-        # The device itself: from the next kernel's first write to it on.
+        # The next kernel owns the device from its first write on.
         self.owned = min((write.line for write in seen.writes_to(bdf, range(entered, end))), default=end)
         self.entered, self.end = entered, end
         self.before = RamPiece(seen.mark("shutdown").value, seen.kept["before"])
@@ -196,7 +196,7 @@ class CellJudge:
         return dict(zip(HAZARDS, counts))
 
     def _strays(self) -> int:
-        """Messages that came while nobody had the device: behind its own clear, and up to the next kernel's first access to it."""
+        """Messages after the device's own clear, up to the next kernel's first access to it."""
         strays = {(stray.line, stray.data) for stray in hazards.stray_msis(self.case, self.hop)}
         own = own_messages(self.case, self.device, range(self.hop.out.start))
         late = self.seen.messages(range(self.hop.inward.start, self.owned))
@@ -205,10 +205,10 @@ class CellJudge:
         return len(strays)
 
     def _unhandled(self) -> int:
-        """Lines that rose with nobody to handle it; how often one did depends on the handlers of those that share it."""
+        """Lines that rose without a handler; how often depends on the handlers of the functions that share one."""
         found = {rise.gsi: rise for rise in reversed(hazards.unhandled_intx(self.case, self.hop))}
         for gsi, rise in sorted(found.items()):
-            self.notes.append(f"GSI {gsi} raised by {' or '.join(rise.suspects) or 'nobody that could'}")
+            self.notes.append(f"GSI {gsi} raised by {' or '.join(rise.suspects) or 'no known function'}")
         return len(found)
 
     def _disabled_lines(self) -> int:
@@ -218,15 +218,15 @@ class CellJudge:
         return len(found)
 
     def _landed(self) -> tuple[int, int]:
-        """Bytes that came since the outgoing kernel's last access: into memory that it reserved for the device, or elsewhere."""
+        """Bytes written since the outgoing kernel's last access: into memory that it reserved for the device, or elsewhere."""
         known = given(self.case, range(self.hop.out.start), self.before)
         pieces = [(extent.start, self.before.read(extent), "reserved") for extent, kind in self.memory if kind == E820_DMA]
         reserved = elsewhere = 0
         for start, old, what in [*pieces, (CANARY.start, PATTERN, "free")]:
             for bdf, size in hits(old, self.after.read(range(start, start + len(old))), start, known).items():
-                who = f"by {self.case.name(bdf)}" if bdf else "that no device had been given"
-                self.notes.append(f"{size} bytes in {what} memory {who}")
-                self.seen.landed.append(Landed(self.end, f"{size} bytes {who}"))
+                source = f"by {self.case.name(bdf)}" if bdf else "by an unknown device"
+                self.notes.append(f"{size} bytes in {what} memory {source}")
+                self.seen.landed.append(Landed(self.end, f"{size} bytes {source}"))
                 if bdf and what == "reserved":
                     reserved += size
                 else:
@@ -234,14 +234,14 @@ class CellJudge:
         return reserved, elsewhere
 
     def _lost(self) -> int:
-        """Of what was under way, what has not come to its end in RAM; and the neighbour's last line, where it had one to say."""
+        """Requests in flight that are not completed in RAM; and the neighbour's last line, if it had one."""
         out = self.hop.out
         model = devices.model_of(self.device)
         assert model
         lost = model.unfinished(self.case, self.device, range(out.start), self.before, self.after)
         neighbour = self.neighbour.bdf
         if any(map(devices.triggers, self.case.writes_to(neighbour, out))) and self._fails(self.neighbour, out):
-            self.notes.append(f"{self.case.name(neighbour)} did not say its last line")
+            self.notes.append(f"{self.case.name(neighbour)} did not send its last line")
             lost += 1
         return lost
 
@@ -254,7 +254,7 @@ class CellJudge:
         return bool(devices.not_driven(self.case, function, lines, self.after, last=True))
 
     def signature(self, cell: Cell) -> str:
-        """Whether the trace shows of each policy the configuration accesses that are its own, and no other."""
+        """Whether the configuration accesses are exactly those of the two policies."""
         out, inward = self.hop.out, range(self.entered, self.init)
         done: list[Event] = list(self.case.within(ConfigWrite, out))
         cleared = {change.bdf: change.line for change in self.case.changes(out) if change.master_cleared}

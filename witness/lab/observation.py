@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a judge sees of a trial: QEMU's trace between the points that the image told of, and what the harness read of RAM there."""
+"""The evidence of a trial for its judge: QEMU's trace between the image's points, and the RAM that the harness read there."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ DATA, LINE_CONTROL, DIVISOR_LATCH = 0x2F8, 0x2FB, 0x80
 
 @dataclass(frozen=True)
 class Mark:
-    """A point of the image. It labels the trace; it is evidence of nothing."""
+    """A point of the image. It labels a place in the trace, and is no evidence."""
 
     line: int
     name: str
     value: int
 
 
-def said(events: Iterable[Event]) -> Iterator[tuple[int, str]]:
-    """What the guest says by COM2, by lines, and where in the trace each ends."""
+def com2_lines(events: Iterable[Event]) -> Iterator[tuple[int, str]]:
+    """The guest's lines on COM2, each with the trace line of its end."""
     text, latched = "", False
     for event in events:
         if not isinstance(event, MmioWrite) or event.region != "serial":
@@ -56,12 +56,12 @@ class Observation:
 
     @cached_property
     def marks(self) -> list[Mark]:
-        points = ((line, text.removeprefix(MARK).split(" ")) for line, text in said(self.run.events))
+        points = ((line, text.removeprefix(MARK).split(" ")) for line, text in com2_lines(self.run.events))
         return [Mark(line, name, int(value, 16)) for line, (name, value) in points]
 
     @property
     def phases(self) -> list[tuple[int, str]]:
-        """Of its timeline: the trace line at which each begins, and its name."""
+        """The phases of its timeline: trace line and name."""
         return [(mark.line, mark.name) for mark in self.marks]
 
     def mark(self, name: str, nth: int = 0) -> Mark:
@@ -76,19 +76,19 @@ class Observation:
         return range(first.line + 1, last.line if stop else self.case.end + 1)
 
     def ram(self, name: str) -> Ram:
-        """As an action kept it."""
+        """RAM that an action kept."""
         return Ram(kept_ram(self.run.directory, name), ram_layout(self.run.machine))
 
     def noted(self, name: str) -> int:
-        """As an action did."""
+        """A number that an action noted."""
         if name not in self.kept:
-            raise Unshown(f"nobody noted: {name}")
+            raise Unshown(f"not noted: {name}")
         return int(self.kept[name])
 
-    # --- what happened there ---
+    # --- events ---
 
     def messages(self, lines: range, vector: int | None = None) -> list[Msi]:
-        """Messages that arrived, of all or with this vector."""
+        """Messages that arrived, all or those with this vector."""
         return [e for e in self.case.within(Msi, lines) if vector is None or e.data & 0xFF == vector]
 
     def edges(self, lines: range, level: int = 1) -> list[GsiLevel]:
@@ -96,30 +96,30 @@ class Observation:
         return [e for e in self.case.within(GsiLevel, lines) if e.gsi >= PCI_GSI and e.level == level]
 
     def level(self, gsi: int, line: int) -> int:
-        """Of a PCI line at this place of the trace."""
+        """The level of a PCI line at this place of the trace."""
         return next((e.level for e in reversed(list(self.case.within(GsiLevel, range(line)))) if e.gsi == gsi), 0)
 
     def taken(self, lines: range) -> list[PicInterrupt]:
-        """Interrupts that the 8259 delivered to the CPU, the timer's apart."""
+        """Interrupts that the 8259 delivered to the CPU, except for the timer's."""
         return [e for e in self.case.within(PicInterrupt, lines) if e.irq]
 
     def config_writes(self, lines: range, bdf: Bdf) -> list[ConfigWrite]:
         return [e for e in self.case.within(ConfigWrite, lines) if e.bdf == bdf]
 
     def writes_to(self, bdf: Bdf, lines: range) -> list[MmioWrite]:
-        """Into a function's BARs."""
+        """Writes into a function's BARs."""
         return self.case.writes_to(bdf, lines)
 
     def register(self, bdf: Bdf, register: Register, line: int) -> int:
-        """Just before this line of the trace."""
+        """A register just before this line of the trace."""
         return self.case.history.value(bdf, register, line)
 
     def functions(self, device: str) -> list[Bdf]:
-        """Those of a device model, by QEMU's name in the trace, such as "edu"."""
+        """The functions of a device model, by QEMU's name in the trace, such as "edu"."""
         return [bdf for bdf in sorted(self.case.topology.functions) if self.case.name(bdf).partition(" ")[2] == device]
 
     def stderr(self) -> list[str]:
-        """QEMU's own last words."""
+        """QEMU's error messages."""
         return (self.run.directory / "qemu.err").read_text(errors="replace").splitlines()
 
 

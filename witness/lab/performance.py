@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""One trial: a machine set going from its snapshot with the experiment's image in first's place, and the harness at its points.
+"""One trial: a machine resumed from its snapshot with the experiment's image in first's place, and the harness at its points.
 
-Under icount the machine's clock counts its instructions, so a device's delay is the same on every host.
+With icount the machine's clock counts instructions, so a device's delay is the same on every host.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def settings(environment: Mapping[str, str] = os.environ) -> Settings:
 
 @dataclass(frozen=True)
 class ColdBoot(Start):
-    """Where no snapshot can be: each run boots."""
+    """Without a snapshot: each run boots."""
 
     build: Path
     settings: Settings
@@ -45,7 +45,7 @@ Origin = Snapshot | ColdBoot
 
 
 def take(machine: Machine, build: Path, directory: Path, how: Settings) -> Origin:
-    """What the runs on this machine begin from: the machine at its first image's entry, where QEMU can keep it."""
+    """Where runs on this machine begin: at its first image's entry, if QEMU can save that."""
     machine, _ = _unplugged(machine)
     if machine.models() & UNMIGRATABLE:
         return ColdBoot(build, how)
@@ -54,7 +54,7 @@ def take(machine: Machine, build: Path, directory: Path, how: Settings) -> Origi
 
 
 def _unplugged(machine: Machine) -> tuple[Machine, list[str]]:
-    """The machine without those devices behind a port that no snapshot can have, and these: they are plugged into what it gives."""
+    """The machine without those devices below a port that QEMU cannot migrate, and these: they are plugged into a resumed one."""
     late = [device for device in machine.devices if device.partition(",")[0] in UNMIGRATABLE and ",bus=" in device]
     return replace(machine, devices=tuple(device for device in machine.devices if device not in late)), late
 
@@ -62,7 +62,7 @@ def _unplugged(machine: Machine) -> tuple[Machine, list[str]]:
 def perform(
     origin: Origin, machine: Machine, image: str, words: str, points: Mapping[str, Action], directory: Path
 ) -> tuple[Run, dict[str, bytes]]:
-    """Let the machine go on with this image where first is entered, and do at each of its points what is to be done there.
+    """Resume the machine with this image where first is entered, and perform the action at each of its points.
 
     Returns the run, and what the actions have kept.
     """
@@ -101,7 +101,7 @@ class _ImageDialogue(Dialogue):
         return None if name.startswith(MARK) else (name, int(value, 16))
 
     def _give(self, session: Session, entry: Entry) -> None:
-        """What first's place holds from here on, and what it is handed. What follows the image has to be free RAM, too."""
+        """Replace first by the image, with its command line and archive. All of init_size must be free RAM."""
         needed = range(entry.load_address, entry.load_address + self.image.init_size)
         ram = [addresses for addresses, kind in e820(params(session, entry)) if kind == E820_RAM]
         if not any(r.start <= needed.start and needed.stop <= r.stop for r in ram):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Many runs on few machines: each machine is booted once, and every run begins from its snapshot.
 
-Runs are spread over the CPUs by processes, since half of each is the reading of its trace.
+Runs are spread over the CPUs by processes, because reading the trace is half of each.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Job(Generic[T]):
-    """A run from a snapshot of a machine. work is called in another process: it and what it returns are pickled."""
+    """A run from a snapshot of a machine. work is called in another process: it and its result are pickled."""
 
     machine: Machine
     work: Callable[[performance.Origin], T]
-    done: Callable[[T], None]  # called here
+    done: Callable[[T], None]  # called in this process
 
 
 def cpus() -> int:
@@ -37,7 +37,7 @@ def cpus() -> int:
 
 @contextmanager
 def workers() -> Iterator[ProcessPoolExecutor]:
-    """A process for each CPU. Where something goes wrong, what has not begun does not begin."""
+    """A process for each CPU. After an error no further job is started."""
     with ProcessPoolExecutor(cpus(), mp_context=get_context("fork"), initializer=die_with_parent) as pool:
         try:
             yield pool
@@ -47,11 +47,11 @@ def workers() -> Iterator[ProcessPoolExecutor]:
 
 
 def run_jobs(jobs: Sequence[Job[T]], build: Path, directory: Path, how: Settings) -> None:
-    """Run all. A machine is booted in directory, which is removed."""
+    """Run all. Machines are booted in directory, which is removed."""
     waiting: dict[Machine, list[Job[T]]] = {}
     for job in jobs:
         waiting.setdefault(job.machine, []).append(job)
-    # The machine with the most to do first, so that no CPU waits for it at the end.
+    # The machine with the most jobs first, so that no CPU waits for it at the end.
     machines = sorted(waiting, key=lambda machine: -len(waiting[machine]))
     with workers() as pool:
         boots = {pool.submit(performance.take, m, build, directory / str(i), how): m for i, m in enumerate(machines)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What experiments and the matrix have shown, once or often: told, written down, the same each time, and as it is known."""
+"""Results of experiments and the matrix: printed, saved, compared between repetitions and with the known ones."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Say = Callable[..., None]
 
 @dataclass(frozen=True)
 class Order:
-    """What a command line asks for."""
+    """The options of a command."""
 
     build: Path
-    only: str  # names with commas between; empty: everything
+    only: str  # names, separated by commas; empty: everything
     repeat: int
     environment: Mapping[str, str]
     say: Say
-    document: bool = False  # what is shown is what is known from now on
+    document: bool = False  # the results become the known ones
 
     @property
     def names(self) -> list[str]:
@@ -39,7 +39,7 @@ class Order:
 
 @dataclass
 class Progress:
-    """The experiments that have ended, and a line of each."""
+    """The experiments that have ended; prints a line for each."""
 
     expected: int
     say: Say
@@ -52,25 +52,25 @@ class Progress:
         self.say(f"{len(self.found):3} of {self.expected}  {result['id']}  {result['verdict']:13} {result['title']}")
 
     def results(self, ids: Iterable[str], matrix: Facts | None = None) -> Facts:
-        """As results.json has them."""
+        """The results as in results.json."""
         return {"versions": self.versions, "experiments": [self.found[id] for id in ids], "matrix": matrix}
 
 
 @dataclass(frozen=True)
 class Rounds:
-    """measure is called so many times; the table and the page are those of the first."""
+    """measure is called order.repeat times; the table and the page are those of the first."""
 
     measure: Callable[[], Facts]
     order: Order
     directory: Path  # of the data and the page
-    document: Path  # where what is known stands, beside the experiments' own files
+    document: Path  # with the known results, in addition to the experiments' own files
 
     def run(self) -> Outcome:
         repeat, say = self.order.repeat, self.order.say
         if self.order.document and self.order.only:
-            raise Unusable(f"ONLY={self.order.only}: the document holds everything")
+            raise Unusable(f"ONLY={self.order.only}: the document needs all results")
         first = self.measure()
-        tell(first, self.directory, say)
+        publish(first, self.directory, say)
         outcome = self._outcome(first)
         for number in range(1, repeat):
             if different := differences(first, self.measure()):
@@ -81,7 +81,7 @@ class Rounds:
         return outcome
 
     def _outcome(self, results: Facts) -> Outcome:
-        """Whether everything came out as it is known to."""
+        """Whether all results are the known ones."""
         document = self.document.read_text(encoding="utf-8")
         if self.order.document:
             document = with_made(document, markdown(results))
@@ -89,13 +89,13 @@ class Rounds:
         lines = unknown(results, document)
         if not self.order.only and known_rows(document) != rows(results):
             stale = self.document
-            lines.append(f"{stale.name} tells otherwise of the experiments than their files: make docs-{stale.stem}")
+            lines.append(f"{stale.name} and the experiments' files differ: make docs-{stale.stem}")
         if lines:
             self.order.say(*(f"not as known: {line}" for line in lines))
         return Outcome.FAIL if lines else Outcome.PASS
 
 
-def tell(results: Facts, directory: Path, say: Say) -> None:
+def publish(results: Facts, directory: Path, say: Say) -> None:
     write_results(results, directory)
     write_page(results, directory / "index.html")
     say("")
@@ -114,7 +114,7 @@ def cells_of(results: Facts) -> list[Facts]:
 
 
 def unknown(results: Facts, document: str) -> list[str]:
-    """What did not come out as its file, or the document, has it."""
+    """Results that differ from their file or from the document."""
     lines = [f"{e['id']}: {e['verdict']}, known is {e['known']}" for e in results["experiments"] if e["verdict"] != e["known"]]
     known = known_cells(document)
     for cell in cells_of(results):
@@ -133,13 +133,13 @@ def summary(results: Facts) -> str:
     for cell in cells_of(results):
         what = "cells ran" if cell["outcome"] == "ran" else f"cells: {cell['outcome']}"
         counts[what] = counts.get(what, 0) + 1
-    said = ", ".join(f"{n} {what}" for what, n in counts.items())
+    counted = ", ".join(f"{n} {what}" for what, n in counts.items())
     known = dict.fromkeys(VERSIONS, "unknown") | ordered_versions(results)
-    return f"{said}; {', '.join(f'{name} {version}' for name, version in known.items())}"
+    return f"{counted}; {', '.join(f'{name} {version}' for name, version in known.items())}"
 
 
 def substance(results: Facts) -> dict[str, Any]:
-    """What has to be the same each time: all but trace lines, files, and how much more than enough a number is."""
+    """The part that must be the same each time: all but trace lines, files, and by how much a value exceeds its minimum."""
     return {
         f"{e['id']} {case['name']}: {value['what']}": value["expected"] if value["agrees"] else value["measured"]
         for e in results["experiments"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""`make soak`: many hops in one boot. What is judged of them, judge/endurance.py says."""
+"""`make soak`: many hops in one boot, judged by judge/endurance.py."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from witness.report import text as report
 from witness.trace.events import REQUEST_PATTERNS
 
 COUNT_MAX = 999999  # boot/options.h: OPTIONS_COUNT_MAX
-REPORTS = 10  # lines that tell how far it is
+REPORTS = 10  # lines of progress
 
-# Rules that look at what a run leaves. Those that are of no single hop need the machine as it was at a jump, and thus a stop.
+# Rules about the end of a run. Other rules that are not for a single hop need the machine at a jump, and thus a stop.
 AT_THE_END = ("disk", "disk-kept")
 
-# A hop is one or two MB of trace: while one is judged, QEMU can write on without having to wait.
+# A hop is one or two MB of trace: QEMU can continue to write while one is judged.
 PIPE_SIZE = 1 << 20
 
 
@@ -44,16 +44,16 @@ def soak(
     count: int,
     cmdline: str,
     settings: Settings,
-    tell: Callable[[str], None],
+    say: Callable[[str], None],
     machine: Machine = EVERYTHING,
 ) -> tuple[Outcome, list[str]]:
-    """What came of so many hops, in lines for a human; tell() is given one now and then while they are made."""
+    """The outcome of so many hops, and lines of text about it; say() prints progress."""
     words = cmdline or built_in(build)
     if "next" in options(words):
         raise Unusable(f"soak chooses handoff.next= itself: leave it out of CMDLINE={words}")
     if (shutdown := options(words).get("shutdown")) in KEEPING_MASTER:
-        raise Unusable(f"under handoff.shutdown={shutdown} bus master stays on, and a trace tells of no hop")
-    words = f"handoff.next=second*{count} {words}".strip()  # in front: behind a lone `--` it would be another kernel's
+        raise Unusable(f"handoff.shutdown={shutdown} leaves bus master on: the trace does not show the hops")
+    words = f"handoff.next=second*{count} {words}".strip()  # in front: after a lone `--` it would be for another kernel
     run = Run(directory, machine, {}, words, {})
     endurance = Endurance(run)
 
@@ -70,12 +70,12 @@ def soak(
         run.entries.append(entry)
 
     with ThreadPoolExecutor(1) as pool, os.fdopen(reader, "rb"):
-        with suppress(OSError):  # where the host has none so large, QEMU waits
+        with suppress(OSError):  # if the host does not allow this size, QEMU waits
             fcntl(reader, F_SETPIPE_SZ, PIPE_SIZE)
         running = pool.submit(run_qemu, machine, build, directory, words, flowing, entered, False, [writer])
         running.add_done_callback(lambda _: os.close(writer))  # the trace ends when QEMU has
         try:
-            verdicts, late = _watch(endurance, reader, settings.timeout, count, tell)
+            verdicts, late = _watch(endurance, reader, settings.timeout, count, say)
         finally:
             if not running.done():
                 _kill(pid)
@@ -86,13 +86,13 @@ def soak(
         verdicts = _last(endurance, ended, count)
     outcome = Outcome.FAIL if broken(verdicts) else ended.outcome
     (directory / "hops.trace").write_text(endurance.kept(), encoding="utf-8")
-    return outcome, _told(endurance, ended, verdicts, outcome)
+    return outcome, _report(endurance, ended, verdicts, outcome)
 
 
-def _watch(endurance: Endurance, trace: int, timeout: float, count: int, tell: Callable[[str], None]) -> tuple[list[Verdict], bool]:
+def _watch(endurance: Endurance, trace: int, timeout: float, count: int, say: Callable[[str], None]) -> tuple[list[Verdict], bool]:
     """Up to the first hop that violates a rule, to the trace's end, or until a hop takes too long."""
     deadline = Deadline.after(timeout)
-    told = 0
+    reports = 0
     try:
         for line in _lines(trace, lambda: deadline.left()):
             verdicts = endurance.read(line)
@@ -100,16 +100,16 @@ def _watch(endurance: Endurance, trace: int, timeout: float, count: int, tell: C
                 return verdicts, False
             if verdicts:
                 deadline = Deadline.after(timeout)
-            if endurance.counts.hops * REPORTS // count > told:
-                told = endurance.counts.hops * REPORTS // count
-                tell(f"{endurance.counts.hops} of {count} hops, {endurance.pace()}")
+            if endurance.counts.hops * REPORTS // count > reports:
+                reports = endurance.counts.hops * REPORTS // count
+                say(f"{endurance.counts.hops} of {count} hops, {endurance.pace()}")
     except Expired:
         return [], True
     return [], False
 
 
 def _lines(trace: int, patience: Callable[[], float]) -> Iterator[str]:
-    """Each wait for QEMU's next words is bounded by patience()."""
+    """Each wait for QEMU is bounded by patience()."""
     rest = b""
     while select([trace], [], [], patience())[0]:
         chunk = os.read(trace, PIPE_SIZE)
@@ -126,7 +126,7 @@ def _kill(pid: Path) -> None:
 
 
 def _last(endurance: Endurance, ended: Run, count: int) -> list[Verdict]:
-    """About the last hop, and about what all of them leave."""
+    """The verdicts about the last hop, and about the end of the run."""
     case = Case(ended, [])
     verdicts = endurance.finish()
     hops = endurance.counts.hops
@@ -145,8 +145,8 @@ def _unless(holds: bool, problem: str) -> list[str]:
     return [] if holds else [problem]
 
 
-def maps_handed_on(ended: Run) -> dict[int, list[tuple[range, int]]]:
-    """The maps that the last images were handed lie where these had their boot_params; a second has none but from us."""
+def passed_maps(ended: Run) -> dict[int, list[tuple[range, int]]]:
+    """The memory maps in the boot_params of the last images; only our images pass them to a second."""
     found = {}
     ram = ended.ram_after()
     for page in range(0, (ended.directory / "ram").stat().st_size, PAGE):
@@ -159,22 +159,22 @@ def maps_handed_on(ended: Run) -> dict[int, list[tuple[range, int]]]:
 
 
 def _memory_maps(ended: Run) -> Finding:
-    maps = maps_handed_on(ended).values()
+    maps = passed_maps(ended).values()
     if not maps:
-        raise Missing("RAM holds no boot_params that an image of ours made")
+        raise Missing("RAM holds no boot_params made by an image of ours")
     sizes = [(len(map), sum(len(addresses) for addresses, kind in map if kind == E820_RAM)) for map in maps]
-    looked = dict.fromkeys(f"{entries} entries, {size >> 10} KiB free" for entries, size in sizes)
-    return _unless(len(looked) == 1, "; ".join(looked)), f"{len(maps)} of {'; '.join(looked)}"
+    found = dict.fromkeys(f"{entries} entries, {size >> 10} KiB free" for entries, size in sizes)
+    return _unless(len(found) == 1, "; ".join(found)), f"{len(maps)} of {'; '.join(found)}"
 
 
-def _told(endurance: Endurance, ended: Run, verdicts: list[Verdict], outcome: Outcome) -> list[str]:
+def _report(endurance: Endurance, ended: Run, verdicts: list[Verdict], outcome: Outcome) -> list[str]:
     counts = endurance.counts
     lines = []
     if counts.hops:
         lines += [
             f"{counts.hops} hops, {endurance.pace()}",
             f"{counts.lines} trace lines, {counts.events} events judged, {counts.messages} messages taken",
-            f"in flight when bus master went: {counts.requests} virtio-blk requests, {counts.transfers} transfers",
+            f"in flight when bus master was cleared: {counts.requests} virtio-blk requests, {counts.transfers} transfers",
         ]
     if verdicts:
         lines += [f"hop {counts.hops}:" if counts.hops else "no hop:", *report.table(verdicts)]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the harness sees and does while a machine runs: its guest says by COM2 where it is, and waits there for an answer
-(tests/claims/lab.h). Nothing stops the machine meanwhile: QEMU drains block I/O whenever it stops one.
+"""The harness's actions while a machine runs: its guest reports its points on COM2, and waits there for an answer
+(tests/claims/lab.h). The machine is never stopped meanwhile: QEMU drains block I/O whenever it stops one.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from witness.machine.snapshot import write
 from witness.pci.registers import PCI_BASE_ADDRESS_0, PCI_BASE_ADDRESS_MEM_MASK
 from witness.pci.topology import Bdf, Topology
 
-# What a line of the image begins with that waits for no answer.
+# The prefix of a line of the image that needs no answer.
 MARK = "-"
 
 
 @dataclass
 class Stage:
-    """What an action sees of the running machine, at a point."""
+    """The running machine, for an action at a point."""
 
     session: Session
-    value: int = 0  # what the image said there
+    value: int = 0  # reported by the image at this point
     kept: dict[str, bytes] = field(default_factory=dict)  # for the judge
-    open: dict[str, socket.socket] = field(default_factory=dict)  # what actions have open; closed at the end
+    open: dict[str, socket.socket] = field(default_factory=dict)  # opened by actions; closed at the end
 
     def monitor(self, line: str) -> str:
         return self.session.qmp.monitor(line)
 
     def read(self, address: int, size: int) -> bytes:
-        """Guest RAM as it is now."""
+        """Current guest RAM."""
         with self.session.ram.open("rb") as file:
             file.seek(address)
             return file.read(size)
@@ -46,23 +46,23 @@ class Stage:
         write(self.session, address, data)
 
     def config(self, bdf: Bdf) -> bytes:
-        """Configuration space of a function as it is now."""
+        """Current configuration space of a function."""
         return dict(configs(self.session.qmp))[bdf]
 
     def register(self, bdf: Bdf, bar: int, offset: int) -> int:
-        """32 bits in a function's memory BAR below 4 GiB as they are now; to read them has to change nothing."""
+        """32 bits in a function's memory BAR below 4 GiB; reading them must have no side effect."""
         base = int.from_bytes(self.config(bdf)[PCI_BASE_ADDRESS_0 + 4 * bar:][:4], "little") & PCI_BASE_ADDRESS_MEM_MASK
         return int(self.monitor(f"xp /1wx {base + offset:#x}").split()[-1], 16)
 
     def busy(self) -> bool:
-        """Whether a device says by a register that a transfer of its own is under way."""
+        """Whether the status of a device reports a transfer."""
         functions = Topology.of(configs(self.session.qmp)).functions.values()
         models = ((function, devices.model_of(function)) for function in functions)
         return any(model.busy(partial(self.register, function.bdf)) for function, model in models if model)
 
     def pass_through_main_loop(self) -> None:
-        """What had been sent to QEMU before, it has seen when it answers the third time: its main loop asks each source whether it
-        is to be watched, watches it, and serves it in one go."""
+        """QEMU has handled all earlier input when it answers the third time: in one pass its main loop asks each source whether
+        it is to be polled, polls it, and dispatches it."""
         for _ in range(3):
             self.session.qmp.command("query-status")
 
@@ -71,7 +71,7 @@ class Stage:
         self.kept[name] = str(int(value)).encode()
 
     def keep_ram(self, name: str) -> None:
-        """All of it as it is now, for Observation.ram."""
+        """All of RAM, for Observation.ram."""
         copy_sparse(self.session.ram, kept_ram(self.session.ram.parent, name))
 
 
@@ -88,13 +88,13 @@ def with_com2(machine: Machine, *arguments: str) -> Machine:
 
 @dataclass
 class Dialogue(Start):
-    """A run whose guest speaks by COM2, in lines, and waits at each of its points for an answer."""
+    """A run whose guest sends lines on COM2, and waits at each of its points for an answer."""
 
     points: Mapping[str, Action]
     kept: dict[str, bytes] = field(default_factory=dict, kw_only=True)  # by actions
 
     def hear(self, session: Session, line: str) -> tuple[str, int] | None:
-        """The point that the guest waits at, and what it says there, if this line tells of one."""
+        """The point where the guest waits, and its value, if this line reports one."""
         raise NotImplementedError
 
     def run(self, machine: Machine, build: Path, directory: Path, words: str, how: Settings) -> Run:
@@ -105,15 +105,15 @@ class Dialogue(Start):
             return run(machine, build, directory, words, how, stop_at_jump=False, fds=(fd,), start=self)
 
     def converse(self, session: Session) -> None:
-        """Up to QEMU's end."""
-        self.qemus.close()  # so that it is the conversation's
+        """Until QEMU's end."""
+        self.qemus.close()  # so that QEMU's end closes the connection
         wire, stage = Wire(self.ours, session.qmp.wire.deadline), Stage(session, kept=self.kept)
         try:
             while True:
-                said = self.hear(session, wire.until(b"\n").decode("utf-8", errors="replace"))
-                if said is None:
+                heard = self.hear(session, wire.until(b"\n").decode("utf-8", errors="replace"))
+                if heard is None:
                     continue
-                name, stage.value = said
+                name, stage.value = heard
                 if name in self.points:
                     self.points[name](stage)
                 wire.send(b"\n")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Runs the trials of experiments, and says what came of each as results.json has it."""
+"""Runs the trials of experiments, with results as in results.json."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from witness.report.results import Facts
 from witness.report.timeline import timeline
 from witness.report.vcd import write_vcd
 
-# By the first letter of the id; tests/claims/ has the first two, tests/linux/ the third.
+# By the first letter of the id; c and l are in tests/claims/, k in tests/linux/.
 KIND_OF = {"c": "claim", "l": "limit", "k": "linux"}
 
 HEAVY = ("ram", "initrd", "files", "*.img", "*.bin")
 
 Done = Callable[[Facts, Mapping[str, str]], None]
 
-# A run, and what a judge sees of it, if it has come to something.
+# A run, and the evidence for its judge, which may raise.
 Performed = tuple[Run, Callable[[], Observation]]
 
 
 class Played(NamedTuple):
-    """What comes back from a trial's process."""
+    """The result of a trial's process."""
 
     values: tuple[Value, ...]
     why: str
     versions: Mapping[str, str]
-    pictures: Mapping[str, Any]  # its timeline, and where its VCD and its trace are
+    pictures: Mapping[str, Any]  # its timeline, and the paths of its VCD and its trace
 
 
-# Functions cannot be pickled: the processes of a pool have them from their parent, and are told numbers.
+# Functions cannot be pickled: the processes of a pool inherit them, and are passed numbers.
 _experiments: dict[str, Experiment] = {}
 
 
 def gather(experiment: Experiment, done: Done) -> Callable[[int, Played], None]:
-    """What takes the result of each trial, by its number; done is given the experiment's when the last has ended."""
+    """A callback for the result of each trial, by its number; it calls done with the experiment's result after the last."""
     _experiments[experiment.id] = experiment
     played: dict[int, Played] = {}
 
@@ -75,7 +75,7 @@ def play(id: str, number: int, directory: Path, origin: performance.Origin) -> P
 
 
 def judged(id: str, number: int, directory: Path, perform: Callable[[Any, Path], Performed]) -> Played:
-    """A trial's run, in a place of its own, and what its judge has to say."""
+    """A trial's run, in a directory of its own, and its judge's values."""
     trial = _experiments[id].trials[number]
     place = directory / id / slug(trial.name)
     shutil.rmtree(place, ignore_errors=True)
@@ -99,7 +99,7 @@ def judged(id: str, number: int, directory: Path, perform: Callable[[Any, Path],
 
 
 def lighten(place: Path, *more: str) -> None:
-    """What a run leaves beside its trace is of no more use when it has been judged."""
+    """After the verdict only the trace is kept."""
     for pattern in (*HEAVY, *more):
         for path in [*place.rglob(pattern)]:  # a folder takes what is in it along
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -18,7 +18,7 @@ from witness.boot.protocol import KERNEL_VERSION
 from witness.evidence import guestlog
 from witness.evidence.case import Before, Case
 from witness.lab.experiment import Trial, Unshown
-from witness.lab.observation import Mark, Observation, said
+from witness.lab.observation import Mark, Observation, com2_lines
 from witness.lab.stage import Dialogue
 from witness.machine.qemu import AtEntry, Session, Settings, Unusable, configs
 from witness.machine.record import Outcome, Run
@@ -220,7 +220,7 @@ class Seen(Observation):
     @cached_property
     def marks(self) -> list[Mark]:
         """The points, and where in the trace they are."""
-        found = ((line, text) for line, text in said(self.run.events) if is_point(text))
+        found = ((line, text) for line, text in com2_lines(self.run.events) if is_point(text))
         return [Mark(line, *point(text.removeprefix(POINT))) for line, text in found]
 
     @property
