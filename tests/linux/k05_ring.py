@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """K5: the ring: Linux hands over to first, first to second, second to Linux, each by its own rule.
 
-Each kernel is to its predecessor an image like any other, and must find the machine as that one's rule leaves it: Linux as K4 has
-it, our images by the policy that they are given. The claim is false if one of the three handoffs is not its owner's rule, if one of
-the kernels cannot drive a device, or if a byte that first wrote to the disk is not there at the end.
+Each kernel is to its predecessor an image like any other, and must find the machine as its predecessor's rule leaves it: Linux's as
+in K4, that of our images by their policy. The claim is false if one of the three handoffs violates its rule, if one of the kernels
+cannot drive a device, or if a byte that first wrote to the disk is missing at the end.
 
-Linux (tests/linux/guest/scripts/kexec) enters first by kexec with an archive of second and Linux, and the last Linux tells what it
-finds (scripts/look). A failure is a bit at one of the handoffs that its rule does not leave so, or a device without the interrupts
-and the data of its work. In the controls our images disable MSI, whereupon edu's line is asserted and second fails to drive what is
-on it; or they shut nothing down, and every function is bus master at the next entry; or an image of the chain is missing, and first
+Linux (tests/linux/guest/scripts/kexec) enters first by kexec with an archive of second and Linux, and the last Linux reports what
+it finds (scripts/look). The trial fails if a bit at one of the handoffs violates its rule, or if a device lacks the interrupts and
+the data of its work. In the controls our images disable MSI, so that edu's line is asserted and second fails to drive what is on
+it; or they shut nothing down, and every function is bus master at the next entry; or an image of the chain is missing, and first
 refuses.
 """
 
@@ -23,7 +23,7 @@ from tests.linux.kexec import (
     CALLS, HIGH, KEXEC_LOAD, PLACES, STATUS_0, STILL_ON, Entry, Handover, Way, below, clears_alone, cpu, drives, late, machine,
     said_of, stop_at_entry,
 )  # fmt: skip
-from tests.linux.measure import NONE, drivers, last_word, names
+from tests.linux.measure import NONE, drivers, last_line, names
 from witness.boot.protocol import ENTRY_64, RFLAGS_IF
 from witness.judge import pattern
 from witness.lab.experiment import Experiment, Role, Unshown, Value, at_least, exactly
@@ -35,13 +35,13 @@ from witness.pci.topology import Bdf
 
 DISK = Bdf(0, 3, 0)
 
-# Of what Linux reads there. The pattern has the time in it, so that the digest itself is another one in each run.
+# As Linux reads it there. The pattern contains the time, so the digest differs in each run.
 THE_DISKS = "the disk's"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What our images do to the functions that they hand on, and what comes of it."""
+    """What our images do to the functions that they hand over, and what second can drive then."""
 
     policy: str
     master: bool  # is cleared
@@ -63,15 +63,15 @@ def judge(cpus: int, way: Way, rule: Rule, seen: Seen) -> list[Value]:
     if len(entries) != 2:
         raise Unshown(f"{len(entries)} images of ours were entered, not 2")
     handover = Handover.of(seen)
-    first, second = range(*entries), range(entries[1], last_word(seen))
+    first, second = range(*entries), range(entries[1], last_line(seen))
     still_on, status_0 = (said_of(seen, "first", pattern) for pattern in (STILL_ON, STATUS_0))
     return [
         *linux_hands_over(handover),
         *entered(Entry(seen, "first", first), way, cpus, seen),
-        exactly("first's word: bus master still on", names(still_on), names(handover.masters(handover.entry))),
-        exactly("first's word: virtio with status 0", names(status_0), names(handover.found_reset)),
-        *handed_on(seen, "first to second", first, rule),
-        *handed_on(seen, "second to Linux", second, rule),
+        exactly("first reports: bus master still on", names(still_on), names(handover.masters(handover.entry))),
+        exactly("first reports: virtio with status 0", names(status_0), names(handover.found_reset)),
+        *our_handoff(seen, "first to second", first, rule),
+        *our_handoff(seen, "second to Linux", second, rule),
         drives(seen, "first", first, "all", last=False),
         drives(seen, "second", second, rule.second, last=False),
         *found(seen, cpus),
@@ -79,62 +79,62 @@ def judge(cpus: int, way: Way, rule: Rule, seen: Seen) -> list[Value]:
 
 
 def linux_hands_over(h: Handover) -> list[Value]:
-    """By pci_device_shutdown and virtio's own shutdown, as in K4: of functions that have, or had, a driver. That of a port removes
-    itself, and all bits with it."""
+    """By pci_device_shutdown and virtio's own shutdown, as in K4: of functions that have, or had, a driver. A port's driver
+    removes itself, and clears all its bits."""
     kept, had = h.bound - h.ports, h.masters(h.loaded)
     return [
         exactly("bus master cleared by one write of 16 bits", names(h.clears), names(h.bound & had), at(h.clears.values())),
-        exactly("written to although no driver ever was there", names(h.free & h.written), NONE),
+        exactly("written to, but never had a driver", names(h.free & h.written), NONE),
         exactly("bus master still on", names(h.masters(h.entry)), names(h.free & had)),
         exactly("MSI-X still on", names(h.msix(h.entry)), names(kept & h.msix(h.loaded))),
         exactly("INTx Disable still set", names(h.intx_disabled(h.entry)), names(kept & h.intx_disabled(h.loaded))),
-        exactly("virtio reset before its bus master goes", names(h.reset_first), names(h.virtio), within([*h.resets.values()])),
-        at_least("functions behind a bridge", len(below(h.seen, h.clears)), 1),
+        exactly("virtio reset before its bus master clear", names(h.reset_first), names(h.virtio), within([*h.resets.values()])),
+        at_least("functions below a bridge", len(below(h.seen, h.clears)), 1),
         exactly("of these cleared after their bridge", names(late(h.seen, h.clears)), NONE),
-        counted("messages of functions with a driver, behind the last clear", h.messages, 0),
+        counted("messages of functions with a driver, after the last clear", h.messages, 0),
         at_least("disk requests in flight at the first reset", h.requests, 1),
     ]
 
 
 def entered(e: Entry, way: Way, cpus: int, seen: Seen) -> list[Value]:
-    """The CPUs that Linux does not hand over with: an INIT wakes them, or an NMI, and they do not read what they would execute."""
+    """Linux's other CPUs: an INIT wakes them, or an NMI, and they do not read what they would execute."""
     access = "ECAM" if way.acpi else "CF8/CFC"
     asleep = [n for n in range(1, cpus) if cpu(seen, "HLT", n) and not cpu(seen, "RFL", n) & RFLAGS_IF]
     return [
         exactly("other CPUs that are halted, interrupts off", len(asleep), cpus - 1),
         exactly("system call", e.call, CALLS[way.load]),
-        exactly("place, as Linux says", e.place, PLACES[way.where], f"{e.address:#x}"),
+        exactly("place, as Linux reports", e.place, PLACES[way.where], f"{e.address:#x}"),
         exactly("RIP at the entry", f"{e.rip:#x}", f"{e.address + ENTRY_64:#x}"),
-        exactly("first's word: place", e.said_place, f"first@{e.address:#x}"),
+        exactly("first reports: place", e.said_place, f"first@{e.address:#x}"),
         exactly("5-level paging in Linux", str(e.linux_la57), str(way.la57)),
         exactly("5-level paging at the entry", str(e.la57), str(way.la57)),
-        exactly("RSDP, as Linux says", NONE if e.linux_rsdp == NONE else "there", "there" if way.acpi else NONE, e.linux_rsdp),
+        exactly("RSDP, as Linux reports", NONE if e.linux_rsdp == NONE else "there", "there" if way.acpi else NONE, e.linux_rsdp),
         exactly("RSDP in boot_params at the entry", e.rsdp, e.linux_rsdp),
         exactly("configuration accesses", e.access, access),
-        exactly("first's word: configuration accesses", e.said_access, access),
+        exactly("first reports: configuration accesses", e.said_access, access),
     ]
 
 
-def handed_on(seen: Seen, what: str, lines: range, rule: Rule) -> list[Value]:
+def our_handoff(seen: Seen, what: str, lines: range, rule: Rule) -> list[Value]:
     """One handoff of an image of ours, up to its jump."""
     masters = [change for change in seen.case.changes(lines) if change.master_cleared]
     clears = {change.bdf: change for change in masters if change.old ^ change.new == PCI_COMMAND_MASTER}
     begin = min((change.line for change in clears.values()), default=lines.stop)
     had, still = seen.case.history.masters(begin), seen.case.history.masters(lines.stop)
-    mute = [change for change in seen.case.changes(range(begin, lines.stop)) if change.msi_disabled]
+    disabled = [change for change in seen.case.changes(range(begin, lines.stop)) if change.msi_disabled]
     narrow = {bdf for bdf, change in clears.items() if clears_alone(change)}
     msix = [bdf for bdf, register in seen.case.history.signalling(lines.stop) if register is Register.MSIX]
     return [
         exactly(f"{what}: bus master cleared by 16 bits", names(narrow), names(had) if rule.master else NONE, at(clears.values())),
         exactly(f"{what}: bus master still on", len(still), 0 if rule.master else len(had)),
-        exactly(f"{what}: MSI, MSI-X switched off", "some" if mute else NONE, NONE if rule.msix else "some", at(mute)),
+        exactly(f"{what}: MSI, MSI-X disabled", "some" if disabled else NONE, NONE if rule.msix else "some", at(disabled)),
         exactly(f"{what}: MSI-X still on", "some" if msix else NONE, "some" if rule.msix else NONE, names(msix)),
         exactly(f"{what}: functions cleared after their bridge", names(late(seen, clears)), NONE),
     ]
 
 
 def found(seen: Seen, cpus: int) -> list[Value]:
-    """What the last Linux has, by its own word, and by the disk."""
+    """What the last Linux has, as it reports, and by the disk."""
     (scratch,) = (disk for disk in seen.run.machine.disks if disk.slot == DISK.device)
     content = scratch.file(seen.run.directory).read_bytes()
     now = hashlib.sha256(content).hexdigest()
@@ -150,7 +150,7 @@ def found(seen: Seen, cpus: int) -> list[Value]:
 
 
 def refused(seen: Seen) -> list[Value]:
-    """first is told of an image that is not there, and ends as it is."""
+    """first is told to start an image that is missing, and ends before any shutdown."""
     seen.need(Outcome.FAIL)
     entries = sorted(seen.case.entry_lines.values())
     first = range(entries[0], seen.case.end + 1)
@@ -164,34 +164,34 @@ def refused(seen: Seen) -> list[Value]:
 
 FILES = ("first.bin", "linux/next.cpio")
 ONWARD = f"+--+{FIRST_WORDS.replace(' ', '+')}+console=ttyS0+linux.script=look"
-WORDS = "console=ttyS0 linux.script=kexec linux.next=first"
+OPTIONS = "console=ttyS0 linux.script=kexec linux.next=first"
 
 
-def words(way: Way, rule: Rule, last: str = "linux") -> str:
-    return f"{WORDS} linux.load={way.load} linux.words=handoff.shutdown={rule.policy}+handoff.next=second,{last}{ONWARD}"
+def options(way: Way, rule: Rule, last: str = "linux") -> str:
+    return f"{OPTIONS} linux.load={way.load} linux.append=handoff.shutdown={rule.policy}+handoff.next=second,{last}{ONWARD}"
 
 
 def ring(name: str, cpus: int, way: Way = Way(), role: Role = Role.CLAIM, rule: Rule = KEEP_MSI) -> Boot:
     check, points = partial(judge, cpus, way, rule), {"loaded": stop_at_entry}
-    return Boot(name, role, machine(cpus, way), LINUX, check, words(way, rule), points, files=FILES)
+    return Boot(name, role, machine(cpus, way), LINUX, check, options(way, rule), points, files=FILES)
 
 
 BROKEN = Boot(
-    "a link is missing", Role.CONTROL, machine(1), LINUX, refused, words(Way(), KEEP_MSI, "third"),
+    "a link is missing", Role.CONTROL, machine(1), LINUX, refused, options(Way(), KEEP_MSI, "third"),
     files=FILES, ends_in="guest",
 )  # fmt: skip
 
 EXPERIMENT = Experiment(
-    title="Linux, first, second and Linux again hand one machine on, and no device is worse for it",
+    title="Linux hands over to first, first to second, second to Linux, and every device still works",
     source="the boot protocol (Documentation/x86/boot.rst) and kexec: each of the three kernels is an image to the one before",
-    falsified_by="a hand-off that is not its owner's rule, a device that one of the kernels cannot drive, a byte of first's on the "
-    "disk that is not there at the end",
+    falsified_by="a handoff that violates its owner's rule, a device that one of the kernels cannot drive, a byte of first's that "
+    "is missing on the disk at the end",
     provoked_by="kexec of first with an archive that has second and Linux in it; the disks are being read in each of the three",
-    reading="A kernel that clears bus master, and disables MSI where it meets a function, fits before and behind any other that "
-    "does. One that disables MSI where it leaves a function does not: a transfer that ends then asserts a line, and whatever is on "
-    "that line is lost to the next kernel. Where nothing is shut down nothing is lost here, but every function is bus master when "
-    "the next kernel begins. Linux parks its other CPUs in hlt, interrupts off and local APIC disabled, in code that the "
-    "next kernel may overwrite: they do not read it, because what wakes them is an INIT, which begins elsewhere.",
+    reading="A kernel that clears bus master, and disables MSI where it finds it, works before and after any other that does. One "
+    "that disables MSI at shutdown does not: a transfer that ends then asserts a line, and the next kernel loses every device on "
+    "that line. Where nothing is shut down nothing is lost here, but every function is bus master when the next kernel begins. "
+    "Linux parks its other CPUs in hlt, interrupts off and local APIC disabled, in code that the next kernel may overwrite: they "
+    "do not read it, because an INIT wakes them, and they start elsewhere.",
     trials=(
         ring("1 CPU", 1),
         ring("2 CPUs", 2),

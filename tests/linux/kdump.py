@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What K6 and K7 share: Linux has crashed, and an image of ours is entered in the memory that was kept for it.
+"""What K6 and K7 share: Linux has crashed, and an image of ours is entered in the memory that was reserved for it.
 
-Here are what the harness keeps where it is entered, and what is measured: where it was put, which CPU runs it, what it gives to
-devices. What has to come of it the experiments say.
+Here are what the harness keeps where it is entered, and what is measured: where it is, which CPU runs it, what it gives to devices.
+The expected results stand in the experiments.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CODE = 256
 # Half of the address space is the kernel's.
 KERNEL_BEGINS = 0xFFFF_8000_0000_0000
 
-# What is kept of the machine where the image is entered.
+# The machine's state where the image is entered.
 ENTRY, CPUS = "entry", "cpus"
 
 _CRASH_KERNEL = re.compile(r"\s*([0-9a-f]+)-([0-9a-f]+) : Crash kernel")
@@ -39,7 +39,7 @@ _WRITER = re.compile(r"memory_region_ops_write cpu (\d+) ")
 
 
 def watch_entry(stage: Stage, file: str) -> None:
-    """At the point `loaded`, which says where the reservation begins: the machine will stop where the image is entered. A crash
+    """At the point `loaded`, which names the start of the reservation: the machine will stop where the image is entered. A crash
     kernel is not copied at the jump, so it is in its place by now."""
     image = Image.load(file, stage.session.ram.parent / "files" / FILES / file)
     held = stage.read(stage.value, stage.session.ram.stat().st_size - stage.value)
@@ -52,13 +52,13 @@ def watch_entry(stage: Stage, file: str) -> None:
 
 def positions(image: Image, held: bytes) -> list[int]:
     """Where in this memory an image is, by its code, as its header has been written to. What firmware had loaded there before, in
-    an archive, is not in step with pages but by chance."""
+    an archive, is aligned to a page only by chance."""
     code = re.escape(image.payload[ENTRY_64:][:CODE])
     return [found.start() - ENTRY_64 for found in re.finditer(code, held) if (found.start() - ENTRY_64) % PAGE == 0]
 
 
 def at_entry(stage: Stage) -> None:
-    """At the point `dies`, behind watch_entry: what the image finds. QEMU ends all block I/O where it stops a machine."""
+    """At the point `dies`, after watch_entry: what the image finds. QEMU ends all block I/O where it stops a machine."""
     stage.session.qmp.wait("STOP")
     stage.kept[CPUS] = stage.monitor("info registers -a").encode()
     stage.keep_ram(ENTRY)
@@ -75,14 +75,14 @@ def ram_at_entry(seen: Seen) -> Ram:
 
 
 def entry_line(seen: Seen) -> int:
-    """Where the image that Linux has gone to shows that it is there."""
+    """Where the image that Linux has jumped to shows that it runs."""
     if not seen.case.entry_lines:
         raise Unshown(f"no image of ours was entered: {seen.run.detail}")
     return max(seen.case.entry_lines.values())
 
 
 def reservation(seen: Seen) -> range:
-    """What crashkernel= keeps, by Linux's word."""
+    """What crashkernel= reserves, as Linux reports."""
     found = [match for match in map(_CRASH_KERNEL.match, seen.told("memory")) if match]
     if len(found) != 1:
         raise Unshown("Linux has reserved nothing for a crash kernel")
@@ -90,7 +90,7 @@ def reservation(seen: Seen) -> range:
 
 
 def lacking(seen: Seen) -> str:
-    """What must show of the work of the image's drivers since it was entered, and does not."""
+    """What the trace and RAM lack of the work of the image's drivers since it was entered."""
     since = range(entry_line(seen), seen.case.end + 1)
     return "; ".join(f"{bdf}: {what}" for bdf, what in idle(seen, since, seen.run.ram_after())) or "nothing"
 
@@ -113,8 +113,8 @@ def destinations(messages: list[Msi]) -> list[int]:
 # --- memory ---
 
 
-def told_of(case: Case, lines: range, ram: Ram) -> Iterator[range]:
-    """All RAM that devices were told of in these lines, to read and to write, as long as their rings are not given up."""
+def given_to_devices(case: Case, lines: range, ram: Ram) -> Iterator[range]:
+    """All RAM that devices were given in these lines, to read and to write, as long as their rings are in use."""
     yield from (extent.addresses for extent in devices.structures(case, lines))
     for bdf in case.topology.functions:
         for queue in queues(case, bdf, lines):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What K4 and K5 share: Linux hands over to an image of ours by kexec, on a machine whose disks are being read.
 
-Here are the machines, what the harness keeps where the image is entered, and what is measured: of each PCI function on the way
-there, of the entry, and of what the image says. What has to come of it the experiments say. Who has a driver, Linux says; the rest
-is in the trace.
+Here are the machines, what the harness keeps where the image is entered, and what is measured: of each PCI function until then, of
+the entry, and of what the image reports. The expected results stand in the experiments. Linux reports which functions have a
+driver; the rest is in the trace.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ from witness.trace.state import Change
 BELOW_BRIDGE = ("pcie-root-port,id=above,addr=0xa,chassis=2", "virtio-rng-pci,bus=above,disable-legacy=on")
 MACHINE = replace(REFERENCE, mib=512, devices=(*REFERENCE.devices, *BELOW_BRIDGE), extra=TRACE_REQUESTS)
 
-# Its shutdown is its remove: MSI-X off, INTx on, bus master off, whatever the machine goes down for.
+# Its shutdown is its remove: MSI-X off, INTx on, bus master off, at every kind of shutdown.
 PORT_DRIVER = "pcieport"
 
 CR4_LA57 = 1 << 12
 
-# QEMU's name of port 0xCF8 in the trace. Each access by CF8/CFC, read or write, begins with a write there.
+# The trace's name of port 0xCF8. Each access by CF8/CFC, read or write, begins with a write there.
 CONFIG_ADDRESS = "pci-conf-idx"
 
-# Without tables of ACPI Linux drives the slots itself, and would take both for empty ("Card not present"). OVMF makes none itself.
+# Without ACPI tables Linux drives the slots itself, and would take both for empty ("Card not present"). OVMF makes none itself.
 NO_ACPI = ("-no-acpi", "-global", "pcie-root-port.hotplug=off")
 
 MIB, GIB = 1 << 20, 1 << 30
 LOW, ANYWHERE, HIGH = range(16 * MIB), range(16 * MIB, 4 * GIB), range(4 * GIB, 1 << 52)
 PLACES = {LOW: "below 16 MiB", ANYWHERE: "below 4 GiB", HIGH: "above 4 GiB"}
 
-# Options of `kexec -l`, and what tells of each system call: of the first kexec -d, of the second the kernel.
+# Options of `kexec -l`, and what shows each system call: kexec -d prints the first, the kernel the second.
 KEXEC_LOAD, KEXEC_FILE_LOAD = "-c+-l", "-s+-l"
 CALLS = {KEXEC_LOAD: "kexec_load", KEXEC_FILE_LOAD: "kexec_file_load"}
-TOLD_OF = {KEXEC_LOAD: "kexec_load: entry = ", KEXEC_FILE_LOAD: "kexec-bzImage64: Loaded 64bit kernel at "}
+SHOWN_BY = {KEXEC_LOAD: "kexec_load: entry = ", KEXEC_FILE_LOAD: "kexec-bzImage64: Loaded 64bit kernel at "}
 
 
 @dataclass(frozen=True)
 class Way:
-    """How Linux hands over: by which system call, to where it puts the image, and what the machine has."""
+    """How Linux hands over: the system call, where it puts the image, and what the machine has."""
 
     load: str = KEXEC_FILE_LOAD
     where: range = LOW
@@ -74,7 +74,7 @@ def machine(cpus: int, way: Way = Way()) -> Machine:
 
 
 def stop_at_entry(stage: Stage) -> None:
-    """Have the machine stand where Linux enters the image, and keep what is in the CPU and in configuration space there."""
+    """Stops the machine where Linux enters the image, and keeps what is in the CPU and in configuration space there."""
     session = stage.session
     session.qmp.command("stop")
     session.qmp.wait("STOP")
@@ -95,14 +95,14 @@ def _keep_entry(stage: Stage, entry: int) -> None:
         session.gdb.remove(entry)
         session.gdb.resume()
     except (Gone, Expired):
-        pass  # the run has ended otherwise, and says how
+        pass  # the run has ended otherwise, and its outcome says how
 
 
 def cpu(seen: Seen, name: str, nth: int = 0) -> int:
     """A register of a CPU at the entry."""
     found = registers(seen.kept.get("registers", b""))
     if nth >= len(found):
-        raise Unshown("the machine did not stand at the image's entry")
+        raise Unshown("the machine did not stop at the image's entry")
     return found[nth][name]
 
 
@@ -117,7 +117,7 @@ def found_there(seen: Seen) -> Topology:
 
 @dataclass(frozen=True)
 class Handover:
-    """From where the next image is loaded to where it shows that it is there, and on to the first bus master that it sets."""
+    """From where the next image is loaded to where it shows that it runs, and on to the first bus master that it sets."""
 
     seen: Seen
     loaded: int
@@ -137,7 +137,7 @@ class Handover:
     def lines(self) -> range:
         return range(self.loaded, self.entry)
 
-    # --- by Linux's word ---
+    # --- as Linux reports ---
 
     @cached_property
     def functions(self) -> set[Bdf]:
@@ -145,7 +145,7 @@ class Handover:
 
     @cached_property
     def bound(self) -> set[Bdf]:
-        """Those that a driver has, or had when Linux was first asked."""
+        """Those that have a driver, or had one at the first report."""
         return {bdf for nth in (0, -1) for bdf, driver in drivers(self.seen, nth).items() if driver}
 
     @property
@@ -162,7 +162,7 @@ class Handover:
 
     @property
     def virtio(self) -> set[Bdf]:
-        """Those that have a driver still."""
+        """Those that still have a driver."""
         return {bdf for bdf in self.any_virtio if drivers(self.seen)[bdf]}
 
     # --- by the trace ---
@@ -212,7 +212,7 @@ class Handover:
 
     @property
     def found_reset(self) -> set[Bdf]:
-        """The virtio devices whose status is 0 at the entry, whoever wrote it."""
+        """The virtio devices with status 0 at the entry, whatever wrote it."""
         return {bdf for bdf, writes in self.statuses.items() if not any(write.value for write in writes[-1:])}
 
     @property
@@ -223,7 +223,7 @@ class Handover:
 
     @property
     def requests(self) -> int:
-        """That disks have in their hands at the first reset."""
+        """That disks have in flight at the first reset."""
         return requests_in_flight(self.seen, min(self.resets.values(), default=0))
 
 
@@ -250,12 +250,12 @@ _ACCESS = re.compile(r"PCI segment 0000 buses 00-ff by (.*)")
 
 
 class Entry:
-    """By Linux's word, by the CPU's registers and boot_params there, by the trace of the image from there on, and by its word."""
+    """As Linux reports it, by the CPU's registers and boot_params there, by the image's trace from there on, and as it reports."""
 
     def __init__(self, seen: Seen, image: str, lines: range) -> None:
         self.address = seen.mark("loaded").value
         self.place = next((name for addresses, name in PLACES.items() if self.address in addresses), NONE)
-        calls = [CALLS[load] for load, text in TOLD_OF.items() if any(text in line for line in seen.told("kexec"))]
+        calls = [CALLS[load] for load, text in SHOWN_BY.items() if any(text in line for line in seen.told("kexec"))]
         self.call = ", ".join(calls) or NONE
         self.linux_la57 = "la57" in seen.told("la57")
         self.linux_rsdp = next((f"{int(match[1], 16):#x}" for match in map(_RSDP.search, seen.console) if match), NONE)
@@ -267,7 +267,7 @@ class Entry:
 
 
 def accessed(seen: Seen, lines: range) -> set[str]:
-    """How configuration space is in these lines; but for reads of vendor IDs, which an image compares."""
+    """How configuration space is accessed in these lines; but for reads of vendor IDs, by which an image compares both ways."""
     ways, way = set(), "ECAM"
     for event in seen.case.within(object, lines):
         if isinstance(event, MmioWrite) and event.region == CONFIG_ADDRESS:
@@ -279,7 +279,7 @@ def accessed(seen: Seen, lines: range) -> set[str]:
     return ways
 
 
-# --- what the image that was entered says and does ---
+# --- what the image reports and does ---
 
 STILL_ON = re.compile(
     r"inherited from kexec: bus master still on in (.*) \(Linux leaves it on where no driver has enabled the function\)"
@@ -288,7 +288,7 @@ STATUS_0 = re.compile(r"pci (\S+) virtio status 0x00 before the reset")
 
 
 def said(seen: Seen, image: str, pattern: re.Pattern[str]) -> list[str]:
-    """What an image's lines of this form say."""
+    """The text of an image's lines of this form."""
     lines = (line.partition(" ") for line in seen.run.log)
     found = (pattern.fullmatch(text.strip()) for tag, _, text in lines if tag == image)
     return [match[1] for match in found if match]
@@ -296,11 +296,11 @@ def said(seen: Seen, image: str, pattern: re.Pattern[str]) -> list[str]:
 
 def said_of(seen: Seen, image: str, pattern: re.Pattern[str]) -> set[Bdf]:
     """The functions that they name."""
-    return {Bdf.parse(word) for text in said(seen, image, pattern) for word in text.split(", ")}
+    return {Bdf.parse(name) for text in said(seen, image, pattern) for name in text.split(", ")}
 
 
 def drives(seen: Seen, image: str, lines: range, expected: str, last: bool = True) -> Value:
-    """Every device that has a driver of ours, for real. last: what the image leaves in RAM is there at the end."""
+    """Every device that has a driver of ours, by its work. last: what the image leaves in RAM is still there at the end."""
     ram = Ram(seen.run.directory / "ram", ram_layout(seen.run.machine)) if last else None
     missing = idle(seen, lines, ram, last)
     which = names({bdf for bdf, _ in missing})

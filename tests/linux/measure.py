@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the experiments with Linux measure, by name, beside what those of the lab do (tests/claims/measure.py)."""
+"""What several experiments with Linux measure, in addition to those of the lab (tests/claims/measure.py)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from witness.trace.events import REQUEST_PATTERNS, BlockRequest, Msi
 
 NONE = "none"
 
-# Has the trace of a machine tell of the requests that its disks have in their hands.
-TRACE_REQUESTS = tuple(word for name in REQUEST_PATTERNS for word in ("-trace", name))
+# Puts the requests of a machine's disks into its trace.
+TRACE_REQUESTS = tuple(option for name in REQUEST_PATTERNS for option in ("-trace", name))
 
 
 def names(functions: Iterable[Bdf], separator: str = ", ") -> str:
@@ -26,17 +26,17 @@ def names(functions: Iterable[Bdf], separator: str = ", ") -> str:
 
 
 def drivers(seen: Seen, nth: int = -1) -> dict[Bdf, str]:
-    """Of each function, by Linux's word, the last time or the nth; empty where it has none."""
-    told = (line.partition(" ") for line in seen.told("drivers", nth))
-    return {Bdf.parse(function): driver for function, _, driver in told}
+    """Of each function, as Linux reports, the last time or the nth; empty where it has none."""
+    lines = (line.partition(" ") for line in seen.told("drivers", nth))
+    return {Bdf.parse(function): driver for function, _, driver in lines}
 
 
-def last_word(seen: Seen) -> int:
-    """Where the last image of ours that hands over says so."""
-    words = last_lines(seen.case)
-    if not words:
-        raise Unshown("no image of ours has said a word")
-    return words[-1]
+def last_line(seen: Seen) -> int:
+    """Where the last image of ours that hands over logs that."""
+    lines = last_lines(seen.case)
+    if not lines:
+        raise Unshown("no image of ours has logged a line")
+    return lines[-1]
 
 
 def requests_in_flight(seen: Seen, line: int) -> int:
@@ -48,19 +48,19 @@ def requests_in_flight(seen: Seen, line: int) -> int:
 
 
 def messages_of(seen: Seen, functions: Iterable[Bdf], given: int, lines: range) -> list[Msi]:
-    """The messages in these lines that the functions had been given to send by then. Those of the I/O APIC and of the timer look
+    """The messages in these lines that the functions were programmed with by then. Those of the I/O APIC and of the timer look
     alike in QEMU's trace."""
     case = seen.case
     own = set().union(*(own_messages(case, case.topology.functions[bdf], range(given)) for bdf in functions))
     return [message for message in seen.messages(lines) if (message.address, message.data) in own]
 
 
-def registers(told: bytes) -> list[dict[str, int]]:
+def registers(monitor: bytes) -> list[dict[str, int]]:
     """Of each CPU, in QEMU's `info registers -a`; HLT is whether it is halted."""
-    texts = told.decode().split("CPU#")[1:]
+    texts = monitor.decode().split("CPU#")[1:]
     return [{name: int(value, 16) for name, value in re.findall(r"\b([A-Z][A-Z0-9]+) *= *([0-9a-f]+)", text)} for text in texts]
 
 
 def idle(seen: Seen, lines: range, ram: Ram | None, last: bool = True) -> list[tuple[Bdf, str]]:
-    """The devices that have a driver of ours, by what is missing of its work in these lines and in RAM."""
+    """The devices that have a driver of ours, with what these lines and RAM lack of its work."""
     return [(one.bdf, what) for one, _ in working(seen.case) for what in not_driven(seen.case, one, lines, ram, last)]

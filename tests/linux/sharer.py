@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What K2 and K3 share: a disk on a line that another function asserts, and Linux's own count of that line.
 
-The disk's work is tests/linux/guest/scripts/sharer. Here are what the harness does at its points, and what is measured. What has to
-come of the line the experiments say.
+The disk's work is tests/linux/guest/scripts/sharer. Here are what the harness does at its points, and what is measured. The
+expected results stand in the experiments.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from witness.trace.events import GsiLevel, Msi
 
 GSI = 21
 
-# kernel/irq/spurious.c: of 100000 interrupts more than so many unhandled, and the line is disabled. How often Linux counts that far
-# is up to the host: it begins anew where a tenth of a second is between two of them.
+# kernel/irq/spurious.c: the line is disabled if more than so many of 100000 interrupts are unhandled. How often Linux counts that
+# far depends on the host: it starts again where a tenth of a second is between two of them.
 NOBODY_CARED = 99900
 SENTENCES = f"irq {GSI}: nobody cared", f"Disabling IRQ #{GSI}"
 
-# It is masked when the next one comes, which Linux does not count.
+# The line is masked at the next one, which Linux does not count.
 MORE = 1
 
 # Then the disk is served ten times a second (poll_spurious_irqs).
@@ -34,14 +34,14 @@ POLL_MS = 100
 IOAPIC_VECTOR = 0xFF
 IOAPIC_MASKED = 1 << 16
 
-# How often QEMU is asked: the machine waits meanwhile, and so Linux may have to begin anew.
+# How often QEMU is asked: the machine waits meanwhile, and so Linux may have to start its count again.
 ASK_S = 0.5
 
 # Of the script. In /sys/block/*/stat the number of them is first, the milliseconds that they took are fourth.
 READS = 8
 ENDED, TOOK_MS = 0, 3
 
-# Of what the script tells twice.
+# Of the two reports of the script.
 BEFORE, AFTER = -2, -1
 
 
@@ -50,11 +50,11 @@ def actions(busy: Bdf, sharer: Bdf) -> dict[str, Action]:
 
 
 def come_to_rest(stage: Stage) -> None:
-    """Back when the line is down or masked, by QEMU's I/O APIC: the script goes on a little while it storms."""
+    """Returns when the line is low or masked, by QEMU's I/O APIC: a storm may outlast the script's step."""
     while True:
-        told = stage.monitor("info pic")
-        (entry,) = re.findall(rf"^ *pin {GSI} +0x(\w+)", told, re.MULTILINE)
-        (up,) = re.findall(r"^ *IRR (.*)", told, re.MULTILINE)
+        pic = stage.monitor("info pic")
+        (entry,) = re.findall(rf"^ *pin {GSI} +0x(\w+)", pic, re.MULTILINE)
+        (up,) = re.findall(r"^ *IRR (.*)", pic, re.MULTILINE)
         stage.note("vector", int(entry, 16) & IOAPIC_VECTOR)
         if int(entry, 16) & IOAPIC_MASKED or str(GSI) not in up.split():
             return
@@ -62,7 +62,7 @@ def come_to_rest(stage: Stage) -> None:
 
 
 def look(functions: tuple[Bdf, ...], stage: Stage) -> None:
-    """Who has an interrupt pending."""
+    """Which of them have an interrupt pending."""
     for bdf in functions:
         stage.note(f"{bdf} pending", bool(stage.config(bdf)[PCI_STATUS] & PCI_STATUS_INTERRUPT))
 
@@ -72,7 +72,7 @@ def pending(seen: Seen, *functions: Bdf) -> str:
 
 
 def rises(seen: Seen, lines: range, gsi: int = GSI) -> list[GsiLevel]:
-    """A function that asserts a line that is up already repeats its level."""
+    """Without repeated levels: a function that asserts a line that is high already repeats it."""
     return [edge for edge in seen.edges(lines) if edge.gsi == gsi and not seen.level(gsi, edge.line)]
 
 
@@ -81,13 +81,13 @@ def interrupts(seen: Seen, nth: int) -> int:
     return int(seen.told("interrupts", nth)[0].split()[1])
 
 
-def says(seen: Seen, sentence: str) -> int:
-    """How often Linux does."""
+def prints(seen: Seen, sentence: str) -> int:
+    """How often Linux prints it."""
     return sum(sentence in line for line in seen.console)
 
 
 def sent(seen: Seen, lines: range) -> list[Msi]:
-    """What the I/O APIC makes of the line: messages with the vector that Linux has given it."""
+    """What the I/O APIC sends for the line: messages with the vector that Linux has set."""
     return seen.messages(lines, seen.noted("vector"))
 
 

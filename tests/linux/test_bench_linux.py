@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: the Linux of `make bench` does what its column is read as: shut down, be entered, enumerate, drive the disk.
+"""Claim: the Linux of `make bench` does what its column says: shut down, be entered, enumerate, drive the disk.
 
-It could be false where a trace of a real Linux has other marks than those that the phases are told by, or where it accesses
-registers for which nobody has given a reason. Provoked by one hand-off of Linux to itself, with every access in the trace.
+False if the trace of a real Linux has other marks than those that delimit the phases, or if it accesses registers without a known
+reason. Provoked by one handoff of Linux to itself, with every access in the trace.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def linux(tmp_path_factory: pytest.TempPathFactory) -> tuple[Seen, Columns]:
 
 
 def test_the_disks_lose_bus_master_and_nothing_else(linux: tuple[Seen, Columns]) -> None:
-    """As pci_device_shutdown has it for kexec: one read and one write of 16 bits; MSI-X stays on."""
+    """As pci_device_shutdown does it for kexec: one read and one write of 16 bits; MSI-X stays on."""
     functions = by_function(linux[1].out)
     for disk in DISKS:
         read, write = functions[disk]

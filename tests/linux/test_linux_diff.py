@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: every difference between what Linux and our images tell a function has its reason, on every function of the machine.
+"""Claim: every difference between what Linux and our images write to a function has its reason, on every function of the machine.
 
 False if a difference is without one, if a reason is given that is never needed, or if docs/linux-diff.md says otherwise.
 Control: without the reasons every function shows differences, and a reason that is taken away is missed.
@@ -29,7 +29,7 @@ def hand_overs(shutdown: str) -> tuple[Seen, Case]:
     return diff.hand_overs(BUILD, f"handoff.shutdown={shutdown}", Settings.of(os.environ))
 
 
-def told(theirs: Seen, ours: Case, bdf: Bdf) -> tuple[diff.PhaseWrites, diff.PhaseWrites]:
+def writes(theirs: Seen, ours: Case, bdf: Bdf) -> tuple[diff.PhaseWrites, diff.PhaseWrites]:
     start, stop = theirs.mark("loaded").line, theirs.mark("userspace", 1).line
     return diff.phase_writes(theirs.case, bdf, start, stop), diff.phase_writes(ours, bdf, diff.loaded(ours), ours.end + 1)
 
@@ -37,7 +37,7 @@ def told(theirs: Seen, ours: Case, bdf: Bdf) -> tuple[diff.PhaseWrites, diff.Pha
 def given(shutdown: str, bdf: Bdf) -> set[Reason]:
     """The reasons that one function needs."""
     theirs, ours = hand_overs(shutdown)
-    left, right = told(theirs, ours, bdf)
+    left, right = writes(theirs, ours, bdf)
     known = [reason for reason in REASONS if reason.applies(Environment(ours.name(bdf), shutdown))]
     rows = {phase: list(diff.paired(left.phases[phase], right.phases[phase])) for phase in diff.PHASES}
     return {reason for phase in diff.PHASES for _, reason in diff.explained(phase, rows[phase], known) if reason}
@@ -65,11 +65,11 @@ def test_without_reasons_every_function_differs() -> None:
     theirs, ours = hand_overs("keep-msi")
     for bdf in ours.topology.functions:
         environment = Environment(ours.name(bdf), "keep-msi")
-        assert diff.difference(*told(theirs, ours, bdf), environment, True, reasons=())[1]
+        assert diff.difference(*writes(theirs, ours, bdf), environment, True, reasons=())[1]
 
 
 def test_a_reason_that_is_taken_away_is_missed() -> None:
-    """But where two could be given for one and the same write."""
+    """Unless two reasons apply to the same write."""
     theirs, ours = hand_overs("keep-msi")
     disk = Bdf.parse(diff.FUNCTION)
     environment = Environment(ours.name(disk), "keep-msi")
@@ -77,7 +77,7 @@ def test_a_reason_that_is_taken_away_is_missed() -> None:
     assert len(needed) > 10
     for reason in needed:
         others = [other for other in REASONS if other is not reason]
-        assert diff.difference(*told(theirs, ours, disk), environment, True, others)[1], reason.where
+        assert diff.difference(*writes(theirs, ours, disk), environment, True, others)[1], reason.where
 
 
 def test_the_document_is_what_comes_out() -> None:

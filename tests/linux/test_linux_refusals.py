@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: a Linux that cannot be started is refused with one line that says what is wrong, no device is touched, and first goes on.
+"""Claim: a Linux that cannot be started is refused with one line that says why, no device is touched, and first continues.
 
 False if the line is missing, if Linux is entered, or if a register of a device changes between the request and first's end.
 Provoked with Debian's own kernel and initrd: files that are no kernel, fields of its setup header as other kernels have them,
 command lines that are too long, memory maps that it does not fit.
-The twin of each is a kernel that can be started on the same machine: it is entered, and says so itself.
+The twin of each is a kernel that can be started on the same machine: it is entered, and prints its version.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def kernel(offset: int, *data: int) -> AtEntry:
 
 
 def leaves(mib: int) -> AtEntry:
-    """Of the machine's memory: what first needs for itself, and so much in one piece behind."""
+    """Of the machine's memory: what first needs for itself, and so much in one piece after it."""
 
     def change(session: Session, entry: Entry) -> None:
         gives()(session, entry)
@@ -64,8 +64,8 @@ def leaves(mib: int) -> AtEntry:
     return change
 
 
-def told(text: str, change: AtEntry = gives()) -> AtEntry:
-    """Linux's part of the command line, which may be longer than our loader would take it."""
+def with_cmdline(text: str, change: AtEntry = gives()) -> AtEntry:
+    """Linux's part of the command line, which may be longer than our loader accepts."""
 
     def both(session: Session, entry: Entry) -> None:
         change(session, entry)
@@ -87,8 +87,8 @@ CASES: dict[str, tuple[AtEntry, str]] = {
     "1-gib": (kernel(INIT_SIZE, *u32(1 << 30)), "image linux refused: no free memory for its image, 1048576 KiB"),
     "little-memory": (leaves((NEEDED >> 20) - 3), f"image linux refused: no free memory for its image, {NEEDED >> 10} KiB"),
     "none-for-its-initrd": (leaves((NEEDED >> 20) + 1), f"image linux refused: no free memory for its initrd, {PAGES} KiB"),
-    "a-long-command-line": (told(2048 * "x"), "command line for linux: more than 2047 characters"),
-    "longer-than-it-takes": (told(256 * "x", TAKES_255), "command line for linux: 256 characters, 255 are allowed"),
+    "a-long-command-line": (with_cmdline(2048 * "x"), "command line for linux: more than 2047 characters"),
+    "longer-than-it-takes": (with_cmdline(256 * "x", TAKES_255), "command line for linux: 256 characters, 255 are allowed"),
 }  # fmt: skip
 
 
@@ -100,8 +100,8 @@ def test_a_linux_that_cannot_be_started(snapshot: Snapshot, change: AtEntry, lin
 TWINS: dict[str, AtEntry] = {
     "undamaged": gives(),
     "enough-memory": leaves((NEEDED >> 20) + 60),
-    "a-command-line-that-just-fits": told(f"console=ttyS0 panic=-1 {2024 * 'x'}"),
-    "and-as-long-as-it-takes": told(f"console=ttyS0 panic=-1 {232 * 'x'}", TAKES_255),
+    "a-command-line-that-just-fits": with_cmdline(f"console=ttyS0 panic=-1 {2024 * 'x'}"),
+    "and-as-long-as-it-takes": with_cmdline(f"console=ttyS0 panic=-1 {232 * 'x'}", TAKES_255),
 }
 
 
