@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 		}                                                                                                                  \
 	} while (0)
 
-/* The input, from its beginning; behind its end it is zeros. */
+/* The input, from its beginning; after its end it is zeros. */
 struct input {
 	const u8 *at;
 	size_t left;
@@ -29,7 +29,7 @@ u64 input_take(struct input *in, unsigned int size); /* a little-endian number o
 char *input_text(struct input *in, size_t max);	     /* up to a zero byte: terminated, malloc'ed to the byte */
 void *input_rest(struct input *in);		     /* left bytes, malloc'ed to the byte */
 
-/* fuzz_log_start forgets the lines logged before; fuzz_log_lines counts those since. */
+/* fuzz_log_start clears the lines logged before; fuzz_log_lines counts those since. */
 void fuzz_log_start(void);
 unsigned int fuzz_log_lines(void);
 

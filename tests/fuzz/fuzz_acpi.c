@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: whatever lies where the RSDP should be, acpi_read reads no byte that it has not mapped, and ends; what it says of ECAM is
- * a range of buses at a whole MiB.
- * Could be false: tables lead to tables by address, and each says how long it is: MCFG with nonsense bounds, a FADT that is cut, an
- * XSDT that leads to itself.
- * Provoked: any bytes as memory, poisoned until they are mapped; what lies outside cannot be mapped. Where the input wants it, a
- * checksum is made right as its table is mapped. The input: whether it wants that (1 byte), where the RSDP is (2), then memory.
+ * Claim: whatever is in memory where the RSDP should be, acpi_read reads no byte that it has not mapped, and ends; each ECAM that
+ * it reports is a range of buses at a whole MiB. Could be false: tables point to tables by address, and each has its own length:
+ * MCFG with wrong bounds, a FADT that is cut, an XSDT that points to itself. Provoked: any bytes as memory, poisoned until they are
+ * mapped; what is outside cannot be mapped. Where the input requests it, a checksum is corrected as its table is mapped. The input:
+ * whether it requests that (1 byte), where the RSDP is (2), then memory.
  */
 #include "boot/acpi.h"
 #include "tests/fuzz/fuzz.h"

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: whatever archive, names and command line hold, chain_prepare makes ready what then lies in free memory, or says in one
- * line what it refuses, with the memory map as before; it writes nothing there, chain_place what it says and nowhere else, and
- * chain_verify sees a byte that differs.
- * Could be false: sizes, addresses and alignment are the image's own, the words the user's.
- * Provoked: an archive around any image, with digests that are right, wrong or missing, or any bytes as an archive; memory at a
- * fixed place, poisoned but for what may be written. The input: flags (2 bytes), the name, the rest of the list and the command
- * line (each up to a zero byte), then the archive; or the size of the image's file (2) and the file from its setup header on, zeros
- * around.
+ * Claim: whatever archive, names and command line hold, chain_prepare prepares regions in free memory, or refuses with one line and
+ * the memory map as before; it writes nothing there, chain_place writes these regions and nothing else, and chain_verify sees a
+ * byte that differs. Could be false: sizes, addresses and alignment come from the image, the names from the user. Provoked: an
+ * archive around any image, with digests that are right, wrong or missing, or any bytes as an archive; memory at a fixed place,
+ * poisoned but for what may be written. The input: flags (2 bytes), the name, the rest of the list and the command line (each up to
+ * a zero byte), then the archive; or the size of the image's file (2) and the file from its setup header on, zeros around.
  */
 #include "boot/chain.h"
 #include "tests/fuzz/fuzz.h"
@@ -27,7 +25,7 @@ enum {
 	UNSUMMED = 16,	   /* there is none */
 	INITRD = 32,	   /* linux has one */
 	PIECES = 64,	   /* memory is in pieces */
-	MANY_PIECES = 128, /* more than the next kernel can be told of */
+	MANY_PIECES = 128, /* more than the next kernel's e820 table has room for */
 	UNMAPPABLE = 256,
 };
 
@@ -44,7 +42,7 @@ static enum status map(u64 start, u64 size)
 	return ERR_RANGE;
 }
 
-/* Every other page is somebody else's. */
+/* Every other page is in use. */
 static void fragment(struct memmap *memmap, u64 start, u64 end)
 {
 	for (u64 at = start; at < end; at += 2 * PAGE_SIZE)
@@ -94,7 +92,7 @@ static void make_archive(struct cpio_archive *archive, struct input *in)
 	free(image);
 }
 
-/* Regions lie in free memory, apart from each other. From here on what is to be copied there may be written. */
+/* Regions are in free memory, apart from each other. From here on what is to be copied there may be written. */
 static void check_regions(const struct memmap *before)
 {
 	for (unsigned int i = 0; i < chain.regions; i++) {

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: cpio_find reads no byte outside an archive, whatever it holds; what it finds lies inside, under the name that was asked
- * for; it needs no byte behind it.
- * Could be false: the sizes in a header are 32 bits wide and the archive's own; a name may end anywhere.
+ * Claim: cpio_find reads no byte outside an archive, whatever it holds; what it finds is inside, under the name that was given; it
+ * needs no byte after it. Could be false: the sizes in a header are 32 bits wide and the archive's own; a name may end anywhere.
  * Provoked: any archive, malloc'ed to the byte. The input: the path up to a zero byte, then the archive.
  */
 #include "boot/cpio.h"
@@ -18,7 +17,7 @@ static enum status find(const u8 *archive, u64 size, const char *path, struct cp
 	return s;
 }
 
-/* The same archive, cut: in memory of its own, so that a read behind the cut is seen. */
+/* The same archive, cut: in memory of its own, so that a read after the cut is seen. */
 static enum status find_in_cut(const u8 *archive, u64 size, const char *path, struct cpio_file *file)
 {
 	u8 *cut = malloc(size);

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: whatever e820 table boot_params hold, the memory map is sorted, without overlaps, and says of every address what the table
- * and all that was done since say; RAM never grows; what is taken was RAM, and the lowest that fits; the next kernel is told the
- * same.
- * Could be false: entries in any order, overlapping, ending anywhere up to the last byte of the address space, split and merged in
- * one array of fixed size.
- * Provoked: any table, then any marks, takings and changes of type, held against a model that keeps no ranges: it asks for a single
- * address what the whole history says of it, at every address near which anything began or ended.
+ * Claim: whatever e820 table boot_params hold, the memory map is sorted, without overlaps, and has for every address the type that
+ * the table and all later calls give it; RAM never grows; what is taken was RAM, and the lowest that fits; the next kernel gets the
+ * same map. Could be false: entries in any order, overlapping, ending anywhere up to the last byte of the address space, split and
+ * merged in one array of fixed size. Provoked: any table, then any marks, takings and changes of type, compared with a model
+ * without ranges: it computes a single address's type from the whole history, at every address near which a range began or ended.
  * Failure: an address of which map and model differ. The input: the number of entries (1 byte) and the entries (1 + 8 + 8), then
  * operations (1 + 8 + 8).
  */
@@ -28,7 +26,7 @@ static struct event {
 static unsigned int event_count;
 static struct memmap map;
 
-/* RAM yields to everything, our own types to what is reserved for good. */
+/* RAM yields to everything, our own types to what is reserved. */
 static int rank(u32 type)
 {
 	return type == E820_RAM ? 0 : type == E820_DMA || type == MEM_USED ? 1 : 2;
@@ -136,7 +134,7 @@ static void take(u64 size, u64 align, u64 min, u64 max)
 		REQUIRE(got == lowest);
 		happened(MARK, got, got + size, MEM_USED);
 	} else {
-		/* Silent where there is none; a line where the map had no room for the pieces. */
+		/* No line where there is none; one where the map had no room for the pieces. */
 		REQUIRE(s == ERR_RANGE && (lowest == UINT64_MAX) == !fuzz_log_lines());
 	}
 }
@@ -150,7 +148,7 @@ static void mark(u64 start, u64 size, u32 type)
 		happened(MARK, start / PAGE_SIZE * PAGE_SIZE, (start + size + PAGE_SIZE - 1) / PAGE_SIZE * PAGE_SIZE, type);
 }
 
-/* What the next kernel is told is the map, with what is used by this one as RAM. */
+/* The next kernel gets the map, with what this one uses as RAM. */
 static void check_handed_on(unsigned int max)
 {
 	struct e820_entry *e820 = malloc(max * sizeof(*e820));

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: image_check and image_version read no byte outside a file, whatever it holds; what is accepted lies inside the file and
- * fits the memory that is asked for it; boot_params say what was requested.
- * Could be false: setup_sects, syssize, init_size, kernel_version and the header's own length are the file's, and each moves a
- * pointer or a length.
- * Provoked: any header in a file of any size, malloc'ed to the byte. The input: la57 (1 byte), size of the file (4), what the
- * version is cut to (1), the request (48), then the file from its setup header on, zeros around.
+ * Claim: image_check and image_version read no byte outside a file, whatever it holds; what is accepted is inside the file and fits
+ * the memory that it requests; boot_params hold what was requested. Could be false: setup_sects, syssize, init_size, kernel_version
+ * and the header's own length are the file's, and each moves a pointer or a length. Provoked: any header in a file of any size,
+ * malloc'ed to the byte. The input: la57 (1 byte), size of the file (4), what the version is cut to (1), the request (48), then the
+ * file from its setup header on, zeros around.
  */
 #include "boot/image.h"
 #include "tests/fuzz/fuzz.h"
 
-#define SIZE_MAX_FILE (160 * KIB) /* setup_sects 255 and an entry behind it */
+#define SIZE_MAX_FILE (160 * KIB) /* setup_sects 255 and an entry after it */
 
 static void check_accepted(const struct image *image, const u8 *file, u64 size)
 {

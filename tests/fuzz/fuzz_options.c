@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: whatever a command line says, options.c reads it as the second reading of it here does, by strtok; what is refused changes
- * nothing; what options_replace writes reads as before but for the one word; a list is taken apart item by item, and ends.
- * Could be false: words, values, items and counts are cut out of one text by pointer and length, into buffers of fixed size.
- * Provoked: any text, all buffers malloc'ed to the byte. The input: the size of options_replace's buffer (2 bytes), the command
- * line.
+ * Claim: whatever a command line holds, options.c parses it as the second parser here, by strtok; what is refused changes nothing;
+ * what options_replace writes parses as before but for the one option; a list is taken apart item by item, and ends. Could be
+ * false: options, values, items and counts are cut out of one text by pointer and length, into buffers of fixed size. Provoked: any
+ * text, all buffers malloc'ed to the byte. The input: the size of options_replace's buffer (2 bytes), the command line.
  */
 #include "boot/options.h"
 #include "tests/fuzz/fuzz.h"
 
 #define OPTIONS	  3
-#define TAKES_MAX 300 /* of a list whose counts say more */
+#define TAKES_MAX 300 /* of a list with larger counts */
 #define SPACE	  " \t\n\r"
 
 static const char *const policies[] = { "keep-msi", "disable-msi", "none", NULL };
@@ -67,7 +66,7 @@ static bool is_policy(const char *value)
 	return false;
 }
 
-/* The second reading: false where the line is to be refused. */
+/* The second parser: false where the line is to be refused. */
 static bool read_again(const char *line, struct values *v)
 {
 	char *copy = strdup(line), *save = NULL;
@@ -93,7 +92,7 @@ static bool read_again(const char *line, struct values *v)
 	return good;
 }
 
-/* Read once more, the line with another value says what it said, and that value. */
+/* Parsed again, the line with another value has what it had, and that value. */
 static void check_replace(const char *line, const struct values *before, const char *next, size_t room)
 {
 	char *out = malloc(room);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: whatever boot_params say, and whatever lies where they point, boot_find_setup_data reads no byte that it has not mapped, ends,
- * and finds the first node of its type and length; fields that the header splits in two are put together again.
- * Could be false: the chain was written by another kernel or loader: it leads anywhere, and round in circles.
- * Provoked: any bytes as nodes, poisoned until they are mapped; what lies outside cannot be mapped. A second reading walks the same
- * chain, and knows a circle because it remembers. The input: what all other bytes of boot_params are (1), initrd and command line
- * (6 * 4), where the chain begins (8), then memory.
+ * Claim: whatever boot_params hold, and whatever is where they point, boot_find_setup_data reads no byte that it has not mapped,
+ * ends, and finds the first node of its type and length; fields that the header splits in two are put together again. Could be
+ * false: the chain was written by another kernel or loader: it points anywhere, and may loop. Provoked: any bytes as nodes,
+ * poisoned until they are mapped; what is outside cannot be mapped. A second walk of the same chain detects a loop by the nodes
+ * that it has seen. The input: what all other bytes of boot_params are (1), initrd and command line (6 * 4), where the chain begins
+ * (8), then memory.
  */
 #include "boot/bootparam.h"
 #include "tests/fuzz/fuzz.h"
@@ -20,7 +20,7 @@
 #define NODE_LEN  12
 #define NODE_DATA 16
 
-/* Nodes that may stand before ours, at the least; and steps that a walk may take, at the most. */
+/* Nodes that may be before ours, at the least; and steps that a walk may take, at the most. */
 #define OTHERS	 8
 #define MAPS_MAX 1000
 
@@ -51,7 +51,7 @@ static u64 get(u64 address, unsigned int size)
 	return value;
 }
 
-/* The second reading; counts the nodes before the one it has found. */
+/* The second walk; counts the nodes before the one it has found. */
 static u64 walk(u64 at, unsigned int *before)
 {
 	bool seen[SIZE] = { false };

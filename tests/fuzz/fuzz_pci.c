@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: whatever configuration space holds, enumeration ends, writes nothing, and stores each bridge before what is behind it;
- * every access is one that a back end may be asked; a policy writes what it is there for, and nothing to a function that has gone
- * or that is not ours.
- * Could be false: capability lists that loop or reach past the end, bridges that lie about their buses, VFs without number, BARs
- * that are smaller than what they should hold, registers that read otherwise the second time, functions that go in the middle of
- * it.
+ * Claim: whatever configuration space holds, enumeration ends, writes nothing, and stores each bridge before what is below it;
+ * every access is one that a back end allows; a policy writes what it is for, and nothing to a function that was removed or is
+ * read-only. Could be false: capability lists that loop or reach past the end, bridges with wrong bus numbers, any number of VFs,
+ * BARs that are smaller than what they should hold, registers that change between reads, functions that are removed meanwhile.
  * Provoked: a back end of its own with functions made of any bytes; it checks each access against the contract of pci/access.h and
- * against what may be done at that moment. Then, as an image does it: startup's policy, any use of the functions, shutdown's.
- * The input: struct settings, then records.
+ * against what may be done at that moment. Then, as an image does it: startup's policy, any use of the functions, shutdown's. The
+ * input: struct settings, then records.
  */
 #include "lib/time.h"
 #include "shutdown/policies.h"
@@ -36,7 +34,7 @@ struct settings {
 	u8 has_driver; /* likewise */
 } __attribute__((packed));
 
-/* A function is made first, and then changed. USE is done with what the enumeration has found. */
+/* A function is made first, and then changed. USE acts on what the enumeration has found. */
 enum { MAKE, SET8, SET16, SET32, READ_ONLY, GOES, CHANGES, USE };
 struct record {
 	u8 what;
@@ -47,9 +45,9 @@ struct record {
 
 static struct function {
 	u16 bdf;
-	u32 reads, goes_after; /* reads; 0: it stays */
-	bool seen_gone;	       /* the last read said so */
-	u16 changes_at;	       /* a register that differs by this at each read; 0: none */
+	u32 reads, removed_after; /* reads; 0: it stays */
+	bool seen_removed;	  /* the last read returned all ones */
+	u16 changes_at;		  /* a register that differs by this at each read; 0: none */
 	u8 changes_by;
 	bool read_only;
 	u8 cfg[PCI_CFG_SPACE_EXP_SIZE];
@@ -64,7 +62,7 @@ static unsigned int mapped_count, maps_left;
 
 static enum { ENUMERATION, STARTUP, USES, SHUTDOWN } phase;
 static unsigned int reads, shutdowns, resets;
-static u16 decoding; /* what is off while a BAR is asked for its size */
+static u16 decoding; /* what is off while a BAR is sized */
 static struct pci pci;
 
 /* --- the back end --- */
@@ -76,7 +74,7 @@ static u32 ones(unsigned int size)
 
 static bool gone(const struct function *f)
 {
-	return f->goes_after && f->reads >= f->goes_after;
+	return f->removed_after && f->reads >= f->removed_after;
 }
 
 static u32 get(const struct function *f, u16 reg, unsigned int size)
@@ -90,10 +88,10 @@ static u32 get(const struct function *f, u16 reg, unsigned int size)
 /* What holds of it now has held all the time. */
 static bool steady(const struct function *f)
 {
-	return !f->goes_after && !f->changes_at;
+	return !f->removed_after && !f->changes_at;
 }
 
-/* A bit that can be cleared is clear; a register of all ones is not one, the function has gone. */
+/* A bit that can be cleared is clear; a register of all ones does not count, the function was removed. */
 static bool is_off(const struct function *f, u16 reg, u16 bit)
 {
 	u32 value = get(f, reg, 2);
@@ -119,8 +117,8 @@ static u32 cfg_read(const struct pci_access *access, u16 bdf, u16 reg, unsigned 
 	REQUIRE(++reads <= READS_MAX);
 	if (!f)
 		return ones(size);
-	f->seen_gone = gone(f);
-	if (f->seen_gone)
+	f->seen_removed = gone(f);
+	if (f->seen_removed)
 		return ones(size);
 	f->reads++;
 	value = get(f, reg, size);
@@ -129,13 +127,13 @@ static u32 cfg_read(const struct pci_access *access, u16 bdf, u16 reg, unsigned 
 	return value;
 }
 
-enum owner { NOBODY, COMMAND = 1, BAR = 2, MSI = 4, MSI_FLAGS = 8, MSIX_FLAGS = 16 };
+enum owner { NO_OWNER, COMMAND = 1, BAR = 2, MSI = 4, MSI_FLAGS = 8, MSIX_FLAGS = 16 };
 
-/* What a policy is there for. */
+/* What a policy is for. */
 static const struct promise {
 	const struct pci_policy *policy;
 	unsigned int writes;	   /* to these owners */
-	bool master, bridges, msi; /* what is off when it is through: bus master of all or of bridges, messages */
+	bool master, bridges, msi; /* what is off afterwards: bus master of all or of bridges, messages */
 	bool shutdown, reset;	   /* of drivers */
 } *promise, startups[] = {
 	{ .policy = &startup_disable_msi, .writes = MSI_FLAGS | MSIX_FLAGS, .msi = true },
@@ -152,13 +150,13 @@ static const struct promise {
 	{ .policy = &shutdown_drain, .writes = COMMAND, .master = true, .shutdown = true },
 };
 
-/* Whose registers these are. A function may have been found more than once: as itself, and as a VF of one that lies. */
+/* Whose registers these are. A function may have been found more than once: as itself, and as a VF of a wrong PF. */
 static enum owner owner_of(const struct function *f, u16 reg, unsigned int size)
 {
 	if (reg == PCI_COMMAND)
-		return size == 2 ? COMMAND : NOBODY;
+		return size == 2 ? COMMAND : NO_OWNER;
 	if (reg >= PCI_BASE_ADDRESS_0 && reg < PCI_BASE_ADDRESS_0 + 4 * PCI_STD_NUM_BARS)
-		return size == 4 ? BAR : NOBODY;
+		return size == 4 ? BAR : NO_OWNER;
 	for (unsigned int i = 0; i < pci.count; i++) {
 		const struct pci_dev *dev = &pci.dev[i];
 		u16 flags = dev->inherited.msi_flags;
@@ -173,21 +171,21 @@ static enum owner owner_of(const struct function *f, u16 reg, unsigned int size)
 		if (dev->msi && reg > dev->msi + PCI_MSI_FLAGS && reg + (int)size <= dev->msi + msi_size)
 			return MSI;
 	}
-	return NOBODY;
+	return NO_OWNER;
 }
 
-/* What is written, by whom and when. */
+/* Which writes are allowed, and when. */
 static void check_write(const struct function *f, u16 reg, unsigned int size, u32 value)
 {
 	enum owner owner = owner_of(f, reg, size);
 
-	REQUIRE(owner != NOBODY && phase != ENUMERATION && !f->read_only);
-	if (owner == BAR) /* it would answer wherever the ones are */
+	REQUIRE(owner != NO_OWNER && phase != ENUMERATION && !f->read_only);
+	if (owner == BAR) /* it would decode the address that the ones are */
 		REQUIRE(!steady(f) || is_off(f, PCI_COMMAND, decoding));
 	if (phase == USES)
 		return;
-	/* A policy turns off, and is seen to know when a function has gone. */
-	REQUIRE(!f->seen_gone);
+	/* A policy clears bits, and writes nothing to a function that was removed. */
+	REQUIRE(!f->seen_removed);
 	REQUIRE(promise->writes & owner);
 	if (owner == COMMAND)
 		REQUIRE(!steady(f) || !(value & ~get(f, reg, 2) & PCI_COMMAND_MASTER));
@@ -248,7 +246,7 @@ static bool in_bar(const struct function *f, unsigned int bar, u64 address, u64 
 	return address >= value && size <= (ones_read & -ones_read) && address - value <= (ones_read & -ones_read) - size;
 }
 
-/* Where nobody lies about its registers, what is mapped is in somebody's BAR. */
+/* Where all registers are valid, what is mapped is in a function's BAR. */
 static bool is_device_memory(u64 address, u64 size)
 {
 	for (unsigned int i = 0; i < FUNCTIONS_MAX; i++) {
@@ -306,7 +304,7 @@ static void change(struct function *f, const struct record *r)
 		memcpy(f->fixed + reg, &r->value, 4);
 		break;
 	case GOES:
-		f->goes_after = r->value;
+		f->removed_after = r->value;
 		break;
 	case CHANGES:
 		f->changes_at = reg;

@@ -13,7 +13,7 @@ struct cpio_archive {
 	size_t size;
 };
 
-/* Each file takes 110 bytes and its name; returns where its header begins. */
+/* Each file takes 110 bytes and its name; returns the offset of its header. */
 size_t cpio_add(struct cpio_archive *archive, const char *name, const void *data, size_t size);
 void cpio_end(struct cpio_archive *archive);
 void cpio_free(struct cpio_archive *archive);

@@ -12,7 +12,7 @@
 #define IMAGE_LOAD	0x1230
 #define IMAGE_INIT_SIZE 0x9100
 #define IMAGE_SIZE	(IMAGE_SETUP + IMAGE_LOAD)
-#define IMAGE_VERSION	0x600 /* where the version string stands in the file */
+#define IMAGE_VERSION	0x600 /* where the version string is in the file */
 
 u8 *build_image(const char *version, u64 pref_address, u32 alignment);
 

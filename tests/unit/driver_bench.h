@@ -8,23 +8,23 @@
 /* Where the tests' device is. */
 #define BENCH_BDF PCI_BDF(0, 5, 0)
 
-/* What a driver's test stands on: a segment for its device, a CPU with interrupt controllers and a clock, and a kernel's calls. */
+/* What a driver's test needs: a segment for its device, a CPU with interrupt controllers and a clock, and a kernel's calls. */
 extern struct driver_bench {
 	struct fake_pci *fake;
 	struct fake_devs devs;
 	struct pci_dev *dev; /* under test: the first function of the segment */
 	struct arena heap;
-	struct arena dma; /* as much as the driver says that it takes */
+	struct arena dma; /* as much as the driver declares */
 	struct driver_env env;
-	void *memory[2]; /* behind the arenas, where a test has them point elsewhere, too */
+	void *memory[2]; /* of the arenas, where a test has them point elsewhere, too */
 } bench;
 
 /* A segment to which the caller adds its device; then the device is enumerated, has this driver, and interrupts are on. */
 void bench_begin(void);
 void bench_attach(const struct driver *driver);
-int bench_end(void **state); /* as cmocka wants it */
+int bench_end(void **state); /* as cmocka requires */
 
-/* Gives the device a line that no test before had: the 8259's driver keeps its handlers. */
+/* Gives the device a line that no earlier test had: the 8259's driver keeps its handlers. */
 u8 bench_line(void);
 /* INTx instead of messages, on such a line. */
 u8 bench_intx(void);
@@ -37,14 +37,14 @@ enum status bench_arm(void);
 unsigned int bench_in_flight(void);
 
 /*
- * What holds for every device on a shared line. Another's interrupt, which nobody serves: it is not taken for the device's own, nor
- * is the device written to, and the line is given up. And the twin, the device's own, so many each time that it works: each is
- * taken, and the line is down afterwards.
+ * What holds for every device on a shared line. Another device's interrupt, which is unhandled: it is not taken for the device's
+ * own, nor is the device written to, and the line is disabled. And the twin, the device's own, so many each time that it works:
+ * each is taken, and the line is down afterwards.
  */
 void bench_anothers_interrupts(u8 line);
 void bench_own_interrupts(u8 line, unsigned int each);
 
-/* For the next kernel on the same bench: the memory is all there again. */
+/* For the next kernel on the same bench: all memory is free again. */
 void bench_renew(void);
 
 #endif

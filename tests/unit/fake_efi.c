@@ -45,7 +45,7 @@ static EFI_STATUS EFIAPI allocate_pages(EFI_ALLOCATE_TYPE how, EFI_MEMORY_TYPE t
 	fake_efi.type = type;
 	fake_efi.pages = pages;
 	key++;
-	memset((void *)(uintptr_t)at, 0xaa, pages * PAGE_SIZE); /* nobody has promised zeros */
+	memset((void *)(uintptr_t)at, 0xaa, pages * PAGE_SIZE); /* memory is not zeroed */
 	*address = at;
 	return EFI_SUCCESS;
 }

@@ -28,14 +28,14 @@ extern struct fake_efi {
 
 	EFI_GRAPHICS_OUTPUT_PROTOCOL display[2]; /* each is its own handle */
 	unsigned int displays;
-	const void *display_gone; /* of these, one that is there no more when it is asked for */
+	const void *display_gone; /* of these, one that was removed when it is opened */
 
 	u8 *arena; /* 2 MiB aligned; its first page is taken */
 	EFI_MEMORY_TYPE type;
 	u64 pages; /* of the last AllocatePages */
 
 	UINTN watchdog;	  /* seconds; 0: off */
-	char calls[1024]; /* boot services, in order, each with a space behind it */
+	char calls[1024]; /* boot services, in order, each followed by a space */
 	char text[4096];  /* written to ConOut */
 } fake_efi;
 
@@ -44,7 +44,7 @@ void fake_efi_start(void);
 
 void fake_efi_memory(u32 type, u64 start, u64 pages, u64 attribute);
 
-/* Gives the loaded image a section, behind those that it has; a name of 8 characters has no terminator. */
+/* Adds a section to the loaded image, after the others; a name of 8 characters has no terminator. */
 void fake_efi_section(const char *name, const void *data, u32 size);
 
 #endif

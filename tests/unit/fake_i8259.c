@@ -88,7 +88,7 @@ void fake_i8259_start(void)
 		fake_x86_claim(&ports[i]);
 }
 
-/* The input that asks, with priority over what is in service; negative: none. */
+/* The input that requests, with priority over what is in service; negative: none. */
 static int request(const struct fake_pic *p)
 {
 	u8 asking = (u8)((p->irr | (p->wires & p->elcr)) & ~p->mask);
@@ -107,7 +107,7 @@ static void update_cascade(void)
 		fake_i8259.pic[0].irr &= (u8) ~(1U << CASCADE);
 }
 
-/* INTA: which vector, and what is in service now. Input 7 where the request has gone, and then nothing is in service. */
+/* INTA: which vector, and what is in service now. Input 7 where the request was withdrawn, and then nothing is in service. */
 static u8 acknowledge(struct fake_pic *p)
 {
 	int i = request(p);

@@ -5,8 +5,8 @@
 #include "irq/vector.h"
 
 /*
- * The interrupt controllers behind the fakes of x86.c: a local APIC in x2APIC mode (Intel SDM Vol. 3, chapter 10) and the pair of
- * 8259s with ELCR. What a handler's interrupt needs of them they do at once, through vector_dispatch, whenever IF is 1.
+ * The interrupt controllers that the fakes of x86.c access: a local APIC in x2APIC mode (Intel SDM Vol. 3, chapter 10) and the pair
+ * of 8259s with ELCR. They deliver at once, through vector_dispatch, whenever IF is 1.
  */
 extern struct fake_lapic {
 	u64 apic_base; /* IA32_APIC_BASE */
@@ -57,7 +57,7 @@ extern struct fake_i8259 {
 void fake_i8259_start(void);
 /* Sets the level of a line; interrupts follow at once where IF is 1. */
 void fake_irq_line(unsigned int line, bool high);
-/* A request that goes away before it is acknowledged. */
+/* A request that is withdrawn before it is acknowledged. */
 void fake_irq_glitch(unsigned int line);
 void fake_irq_run(void);
 /* A vector for one message. */

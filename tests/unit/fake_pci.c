@@ -42,7 +42,7 @@ static u32 ones(unsigned int size)
 	return size == 4 ? 0xffffffff : (1U << 8 * size) - 1;
 }
 
-/* Counts an access; false when the function has gone. */
+/* Counts an access; false when the function was removed. */
 static bool answers(struct fake_fn *fn)
 {
 	if (!fn || !fn->answers)
@@ -104,7 +104,7 @@ static struct fake_mem *mem_at(struct fake_pci *fake, u64 address, unsigned int 
 	for (unsigned int i = 0; i < fake->mems; i++)
 		if (address >= fake->mem[i].base && address + size <= fake->mem[i].base + fake->mem[i].size)
 			return &fake->mem[i];
-	fail_msg("memory 0x%lx: nobody is there", address);
+	fail_msg("memory 0x%lx: no memory there", address);
 	return NULL;
 }
 
@@ -379,7 +379,7 @@ struct fake_fn *fake_virtio_blk(struct fake_pci *fake, u16 bdf)
 	struct fake_fn *fn = fake_add(fake, bdf, 0x1af4, 0x1042);
 
 	fake_cap_msix(fn, FAKE_BLK_MSIX, FAKE_BLK_VECTORS, 1, 0);
-	virtio_cap(fn, 0x84, 5, 0, 0, 0); /* PCI_CFG: a window that nobody needs */
+	virtio_cap(fn, 0x84, 5, 0, 0, 0); /* PCI_CFG: a window that is not used */
 	virtio_cap(fn, 0x70, 2, 0x3000, 0x1000, 4);
 	virtio_cap(fn, 0x60, 4, 0x2000, 0x1000, 0);
 	virtio_cap(fn, 0x50, 3, 0x1000, 0x1000, 0);
@@ -413,7 +413,7 @@ void fake_enumerate(struct fake_pci *fake, struct fake_devs *devs)
 	*devs = (struct fake_devs){ .pci = { .capacity = FAKE_DEVS_MAX } };
 	devs->pci.dev = devs->dev;
 	assert_int_equal(pci_enumerate(&devs->pci, &fake->access), OK);
-	fake_forget(fake);
+	fake_clear_log(fake);
 }
 
 struct pci_dev *fake_dev(struct fake_devs *devs, u16 bdf)
@@ -434,7 +434,7 @@ void fake_sized(const struct fake_pci *fake, struct pci_dev *dev)
 
 /* --- checks --- */
 
-void fake_forget(struct fake_pci *fake)
+void fake_clear_log(struct fake_pci *fake)
 {
 	fake->logged = 0;
 }

@@ -5,10 +5,10 @@
 #include "pci/dev.h"
 
 /*
- * A PCI segment in the host's memory, behind struct pci_access_ops: functions whose registers have bits that are read-only,
- * read-write or write-1-to-clear, memory behind their BARs, and an ordered log of every access. What no back end may be asked (a
- * size other than 1, 2 or 4, an unaligned address, a register beyond the configuration space, memory that was not mapped or that
- * the function does not decode) fails the test.
+ * A PCI segment in the host's memory, through struct pci_access_ops: functions whose registers have bits that are read-only,
+ * read-write or write-1-to-clear, memory in their BARs, and an ordered log of every access. What the contract forbids (a size other
+ * than 1, 2 or 4, an unaligned address, a register beyond the configuration space, memory that was not mapped or that the function
+ * does not decode) fails the test.
  */
 #define FAKE_CFG_SIZE 4096
 #define FAKE_FNS_MAX  320
@@ -22,7 +22,7 @@ struct fake_access {
 	u64 where; /* register or address */
 	u8 size;
 	u32 value;
-	bool lost; /* nobody answered */
+	bool lost; /* no function responded */
 };
 
 struct fake_fn {
@@ -30,14 +30,14 @@ struct fake_fn {
 	u8 cfg[FAKE_CFG_SIZE];
 	u8 rw[FAKE_CFG_SIZE];  /* a bit a bit: 1 is writable, the rest ignores writes */
 	u8 w1c[FAKE_CFG_SIZE]; /* 1: writing 1 clears */
-	u8 *next;	       /* where the next capability's position goes */
+	u8 *next;	       /* where the next capability's position is stored */
 	u16 ext_last;	       /* the last extended capability, 0 before the first */
-	int answers;	       /* accesses until it is gone (all ones, writes lost); negative: it stays */
+	int answers;	       /* accesses until it is removed (all ones, writes lost); negative: it stays */
 };
 
 struct fake_pci;
 
-/* Memory behind a BAR: bytes, or a device model where read and write are set. It answers where the BAR was when it was made. */
+/* Memory in a BAR: bytes, or a device model where read and write are set. It responds where the BAR was when it was made. */
 struct fake_mem {
 	u64 base;
 	u64 size;
@@ -79,7 +79,7 @@ struct fake_fn *fake_add(struct fake_pci *fake, u16 bdf, u16 vendor, u16 device)
 struct fake_fn *fake_bridge(struct fake_pci *fake, u16 bdf, u8 secondary, u8 subordinate);
 struct fake_fn *fake_at(struct fake_pci *fake, u16 bdf);
 
-/* The register as it stands, past the ops and the log. */
+/* The register's value, without the ops and the log. */
 u32 fake_get(const struct fake_fn *fn, u16 reg, unsigned int size);
 void fake_set(struct fake_fn *fn, u16 reg, unsigned int size, u32 value);
 void fake_writable(struct fake_fn *fn, u16 reg, unsigned int size, u32 mask);
@@ -98,7 +98,7 @@ void fake_sriov(struct fake_fn *fn, u16 pos, u16 count, u16 offset, u16 stride, 
  */
 void fake_bar_register(struct fake_fn *fn, unsigned int bar, u64 value, u64 size);
 u64 fake_bar_value(const struct fake_fn *fn, unsigned int bar);
-/* A memory BAR, assigned, with bytes behind it. */
+/* A memory BAR, assigned, with bytes in it. */
 struct fake_mem *fake_bar(struct fake_pci *fake, struct fake_fn *fn, unsigned int bar, u64 base, u64 size, bool wide);
 u32 fake_mem_get(const struct fake_mem *mem, u64 offset, unsigned int size);
 void fake_mem_set(struct fake_mem *mem, u64 offset, unsigned int size, u32 value);
@@ -117,7 +117,7 @@ struct fake_fn *fake_virtio_blk(struct fake_pci *fake, u16 bdf); /* MSI-X in BAR
 
 /*
  * The tree of the policies' tests, everything on as a running kernel has it: root bus with a bridge (00:02.0), a device without MSI
- * (00:03.0); behind the bridge edu with MSI (01:00.0) and virtio-blk with MSI-X (01:01.0).
+ * (00:03.0); below the bridge edu with MSI (01:00.0) and virtio-blk with MSI-X (01:01.0).
  */
 #define TREE_BRIDGE PCI_BDF(0, 2, 0)
 #define TREE_PLAIN  PCI_BDF(0, 3, 0)
@@ -135,10 +135,10 @@ struct fake_devs {
 };
 void fake_enumerate(struct fake_pci *fake, struct fake_devs *devs);
 struct pci_dev *fake_dev(struct fake_devs *devs, u16 bdf);
-/* As if pci_map_bar had asked for the size of every BAR with memory behind it before: test_bar.c shows how it asks. */
+/* As if pci_map_bar had sized every BAR with memory before: test_bar.c shows how. */
 void fake_sized(const struct fake_pci *fake, struct pci_dev *dev);
 
-/* --- checks over the log: each says whether it holds, so that a twin can show that it rejects the bad case --- */
+/* --- checks over the log: each returns whether it holds, so that a twin can show that it rejects the bad case --- */
 #define CFG_W8(bdf, reg, value)                                                                                                    \
 	{                                                                                                                          \
 		FAKE_CFG_WRITE, bdf, reg, 1, value, false                                                                          \
@@ -156,10 +156,10 @@ void fake_sized(const struct fake_pci *fake, struct pci_dev *dev);
 		FAKE_MEM_WRITE, 0, address, 4, value, false                                                                        \
 	}
 
-void fake_forget(struct fake_pci *fake);
+void fake_clear_log(struct fake_pci *fake);
 bool fake_is_write(const struct fake_access *a);
 unsigned int fake_writes(const struct fake_pci *fake);
-/* The writes were these, in this order; reads are passed over. */
+/* The writes were these, in this order; reads are ignored. */
 bool fake_writes_are(const struct fake_pci *fake, const struct fake_access *want, size_t n);
 /* No write covers Status, whose bits are write-1-to-clear. */
 bool fake_status_spared(const struct fake_pci *fake);

@@ -292,7 +292,7 @@ static void complete(const struct fake_queue *q, u32 head, u32 length)
 	used[1]++;
 }
 
-/* 5.2.6: a header of 16 bytes and a status byte around the data; the device writes only where the driver lets it. */
+/* 5.2.6: a header of 16 bytes and a status byte around the data; the device writes only where the descriptor allows it. */
 static u32 serve_disk(struct fake_virtio *v, u16 head)
 {
 	const struct fake_queue *q = &v->queue[0];
@@ -361,7 +361,7 @@ static u32 bring_entropy(struct fake_virtio *v, u16 head)
 	for (u32 i = v->skips; i < n; i++)
 		data[i] = v->entropy[i % sizeof(v->entropy)];
 	v->reads++;
-	return v->says == FAKE_VIRTIO_ALL ? n : v->says;
+	return v->reports == FAKE_VIRTIO_ALL ? n : v->reports;
 }
 
 void fake_virtio_message(struct fake_virtio *v, unsigned int entry)
@@ -457,7 +457,7 @@ unsigned int fake_virtio_ghosts(struct fake_virtio *v, unsigned int queue, u32 l
 	return n;
 }
 
-void fake_virtio_receive(struct fake_virtio *v, const u8 *frame, u32 size, u32 said)
+void fake_virtio_receive(struct fake_virtio *v, const u8 *frame, u32 size, u32 used_len)
 {
 	struct fake_queue *q = &v->queue[RECEIVE];
 	const struct desc *d;
@@ -474,7 +474,7 @@ void fake_virtio_receive(struct fake_virtio *v, const u8 *frame, u32 size, u32 s
 	memset(data, 0, FAKE_NET_HEADER);
 	data[10] = 1; /* 5.1.6.4: num_buffers */
 	memcpy(data + FAKE_NET_HEADER, frame, size);
-	fake_virtio_used(v, RECEIVE, head, said);
+	fake_virtio_used(v, RECEIVE, head, used_len);
 }
 
 /* --- checks --- */
@@ -494,14 +494,14 @@ bool fake_virtio_status_is(const struct fake_virtio *v, const u8 *want, size_t n
 	return at == n;
 }
 
-/* What the accesses up to one say about the device. */
+/* The device's state by the accesses up to one. */
 struct progress {
 	bool msix;
 	bool unmasked[FAKE_BLK_VECTORS];
 	u32 select;
 	struct {
 		u32 vector;
-		bool told, read, enabled;
+		bool written, read, enabled;
 	} queue[FAKE_VIRTIO_QUEUES];
 	bool driver_ok;
 };
@@ -516,9 +516,9 @@ static bool table_step(struct progress *p, u64 offset, u32 value)
 static bool vector_step(struct progress *p, const struct fake_access *a)
 {
 	if (a->kind == FAKE_MEM_READ)
-		return p->queue[p->select].read = p->queue[p->select].told && a->value == p->queue[p->select].vector;
+		return p->queue[p->select].read = p->queue[p->select].written && a->value == p->queue[p->select].vector;
 	p->queue[p->select].vector = a->value;
-	p->queue[p->select].told = true;
+	p->queue[p->select].written = true;
 	return a->value == 0xffff || (p->msix && a->value < FAKE_BLK_VECTORS && p->unmasked[a->value]);
 }
 
@@ -579,7 +579,7 @@ static void virtio_free(void *model)
 
 struct fake_virtio *fake_virtio_new(struct fake_pci *fake, u16 bdf, enum fake_virtio_type type)
 {
-	/* VERSION_1; FLUSH, or MAC and STATUS; and two that nobody here wants */
+	/* VERSION_1; FLUSH, or MAC and STATUS; and two that no driver here uses */
 	static const u64 features[] = { [FAKE_NET] = NET_MAC | NET_STATUS, [FAKE_BLK] = 1ULL << 9, [FAKE_RNG] = 0 };
 	struct fake_virtio *v = calloc(1, sizeof(*v));
 
@@ -604,6 +604,6 @@ struct fake_virtio *fake_virtio_new(struct fake_pci *fake, u16 bdf, enum fake_vi
 	memcpy(v->mac, (const u8[]){ 0x52, 0x54, 0x00, 0x12, 0x34, 0x56 }, 6);
 	v->link = 1;
 	memcpy(v->entropy, (const u8[]){ 0x3d, 0x91, 0x07, 0xe2 }, 4);
-	v->brings = v->says = FAKE_VIRTIO_ALL;
+	v->brings = v->reports = FAKE_VIRTIO_ALL;
 	return v;
 }

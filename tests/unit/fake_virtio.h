@@ -5,10 +5,10 @@
 #include "tests/unit/fake_pci.h"
 
 /*
- * A virtio device behind BAR 4 of fake_virtio_blk: the registers of virtio 1.2, 4.1.4, and behind its queues a disk, a network or a
- * source of entropy. It holds the driver to the standard: exact widths (4.1.3.1), the order of initialisation (3.1.1),
- * configuration that the negotiated features have (5.1.4), descriptors that point the right way (2.7.5, 5.1.6, 5.2.6, 5.4.6); what
- * breaks them fails the test.
+ * A virtio device in BAR 4 of fake_virtio_blk: the registers of virtio 1.2, 4.1.4, and on its queues a disk, a network or a source
+ * of entropy. It checks the driver against the standard: exact widths (4.1.3.1), the order of initialisation (3.1.1), configuration
+ * that the negotiated features have (5.1.4), descriptors that point the right way (2.7.5, 5.1.6, 5.2.6, 5.4.6); what breaks them
+ * fails the test.
  */
 #define FAKE_DISK_SECTORS  2048 /* 1 MiB */
 #define FAKE_VIRTIO_QUEUES 2
@@ -43,9 +43,9 @@ struct fake_virtio {
 	u8 entropy[4]; /* over and over */
 	u32 skips;     /* bytes at the buffer's begin that it leaves as they are */
 	u32 brings;    /* bytes a request, at most */
-	u32 says;      /* in the used ring; FAKE_VIRTIO_ALL: as many as it brought */
+	u32 reports;   /* in the used ring; FAKE_VIRTIO_ALL: as many as it brought */
 
-	/* what the driver has told */
+	/* what the driver has written */
 	u64 accepted;
 	u32 select[2];
 	u8 status;
@@ -69,14 +69,14 @@ struct fake_virtio {
 	bool hold;	      /* requests are left in the queue */
 	bool silent;	      /* requests are done, without an interrupt */
 	u8 request_status;    /* of all requests to a disk; 0 is OK */
-	bool line_held;	      /* another device keeps the line up */
+	bool line_held;	      /* another device keeps the line asserted */
 	bool corrupt;	      /* one bit of what is read is another */
-	bool empty;	      /* what is read does not land */
+	bool empty;	      /* read data is not written to memory */
 
 	unsigned int reads, writes, flushes; /* requests done; a frame sent is a write, bytes of entropy are a read */
 };
 
-/* fake_virtio_blk at bdf, with this behind its BAR; freed with the segment. */
+/* fake_virtio_blk at bdf, with this in its BAR; freed with the segment. */
 struct fake_virtio *fake_virtio_new(struct fake_pci *fake, u16 bdf, enum fake_virtio_type type);
 
 /* Does what is available; called by itself at each notification that is not held. */
@@ -84,18 +84,18 @@ void fake_virtio_run(struct fake_virtio *v);
 
 /* An entry of the used ring, true or not, and the interrupt. */
 void fake_virtio_used(struct fake_virtio *v, unsigned int queue, u32 id, u32 length);
-/* The same of every chain that is not available, and of some that cannot be, one after the other; says how many. */
+/* The same of every chain that is not available, and of some that cannot be, one after the other; returns how many. */
 unsigned int fake_virtio_ghosts(struct fake_virtio *v, unsigned int queue, u32 length);
 
 /* The message of an entry of the MSI-X table; none where the entry or the function is masked, or MSI-X off. */
 void fake_virtio_message(struct fake_virtio *v, unsigned int entry);
 
-/* A frame arrives in the next buffer that is available. said: what the used ring says that was written, true or not. */
-void fake_virtio_receive(struct fake_virtio *v, const u8 *frame, u32 size, u32 said);
+/* A frame arrives in the next buffer that is available. used_len: the length in the used ring, true or not. */
+void fake_virtio_receive(struct fake_virtio *v, const u8 *frame, u32 size, u32 used_len);
 
 /* What has been made available and not been taken. */
 u16 fake_virtio_available(const struct fake_virtio *v, unsigned int queue);
-/* The head that was made available so many places behind the next. */
+/* The head that was made available so many places after the next. */
 u16 fake_virtio_head(const struct fake_virtio *v, unsigned int queue, unsigned int place);
 /* The address in a descriptor, and the bytes there. */
 u64 fake_virtio_buffer(const struct fake_virtio *v, unsigned int queue, unsigned int descriptor);
@@ -112,9 +112,9 @@ bool fake_virtio_status_is(const struct fake_virtio *v, const u8 *want, size_t n
 	} while (0)
 
 /*
- * From reset to DRIVER_OK: each queue's MSI-X entry is unmasked, with MSI-X on, before the queue is told of it, and read back
- * before the queue is enabled (4.1.5.1.2.2); all queues are enabled before DRIVER_OK; nothing of the common configuration is
- * written after it, and nobody is notified before it (3.1.1).
+ * From reset to DRIVER_OK: each queue's MSI-X entry is unmasked, with MSI-X on, before the queue gets it, and read back before the
+ * queue is enabled (4.1.5.1.2.2); all queues are enabled before DRIVER_OK; nothing of the common configuration is written after it,
+ * and there is no notification before it (3.1.1).
  */
 bool fake_virtio_in_order(const struct fake_virtio *v);
 

@@ -30,7 +30,7 @@ void fake_x86_tick(void (*tick)(unsigned int looks))
 	fake_x86.looks = 0;
 }
 
-/* Whoever asks for the time holds interrupts off meanwhile (lib/time.c); what happens, happens just before. */
+/* Reading the time disables interrupts meanwhile (lib/time.c); the event happens just before. */
 static void look(void)
 {
 	if (!fake_x86.tick || !fake_x86.irq_held)
@@ -45,7 +45,7 @@ static const struct fake_ports *owner(u16 port)
 	for (unsigned int i = 0; i < claimed; i++)
 		if (port >= claims[i]->first && port <= claims[i]->last)
 			return claims[i];
-	fail_msg("nobody is at port 0x%x", port);
+	fail_msg("no device at port 0x%x", port);
 	return NULL;
 }
 

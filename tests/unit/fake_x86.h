@@ -5,8 +5,8 @@
 #include "lib/x86.h"
 
 /*
- * Stands where lib/x86.c stands in an image. Ports and MSRs belong to the models that claimed them; an access to anything else
- * fails the test. The PM timer advances with each read, so that bounded waits expire without time passing.
+ * Replaces lib/x86.c of an image. Ports and MSRs belong to the models that claimed them; any other access fails the test. The PM
+ * timer advances with each read, so that bounded waits expire without time passing.
  */
 #define FAKE_PM_TIMER 0x608
 
@@ -34,7 +34,7 @@ struct fake_io {
 
 extern struct fake_x86 {
 	bool irq_on;   /* IF */
-	bool irq_held; /* IF when x86_irq_save was last called: of who looks at the clock */
+	bool irq_held; /* IF when x86_irq_save was last called: of the reader of the clock */
 	u32 pm_timer;
 	u32 pm_step;
 	volatile u32 *pm_reads; /* counts the reads, where set */
@@ -51,10 +51,7 @@ extern struct fake_x86 {
 void fake_x86_reset(void);
 void fake_x86_claim(const struct fake_ports *ports);
 
-/*
- * What happens while somebody waits: before each of his looks at the clock, the first of which is 1, unless he holds interrupts
- * off.
- */
+/* What happens during a wait: before each read of the clock, the first of which is 1, unless interrupts were off. */
 void fake_x86_tick(void (*tick)(unsigned int looks));
 
 /* Whether all port accesses were these, in order. */

@@ -2,7 +2,10 @@
 #ifndef TESTS_UNIT_LINUX_BOOTPARAM_H
 #define TESTS_UNIT_LINUX_BOOTPARAM_H
 
-/* Linux's own header beside boot/bootparam.h, which uses the same names: its structs get a prefix, its constants are kept as enums. */
+/*
+ * Linux's own header together with boot/bootparam.h, which uses the same names: its structs get a prefix, its constants are kept as
+ * enums.
+ */
 #define setup_header linux_setup_header
 #define boot_params  linux_boot_params
 #define setup_data   linux_setup_data

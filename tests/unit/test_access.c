@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Claim: both ways into configuration space make each access with exactly its own size at exactly its own place; ECAM that does not
- * show what CF8/CFC shows is told.
- * Could be false: CF8 takes a doubleword register and the data port's address says which bytes are meant; ECAM's base is that of
- * bus 0 also where the range begins later; a neighbour byte written along may be write-1-to-clear; firmware may be wrong about the
- * base.
- * Provoked: every size at every place, on host memory as ECAM and on fake ports; two segments that differ in one function.
- * Failure: another byte changed, another port, a difference that nobody tells.
+ * have the functions of CF8/CFC is reported. Could be false: CF8 takes a doubleword register and the data port's address selects
+ * the bytes; ECAM's base is that of bus 0 also where the range begins later; a neighbour byte written along may be
+ * write-1-to-clear; firmware may be wrong about the base. Provoked: every size at every place, on host memory as ECAM and on fake
+ * ports; two segments that differ in one function. Failure: another byte changed, another port, a difference that is not reported.
  */
 #include "pci/access.h"
 #include "tests/unit/fake_pci.h"
@@ -90,7 +88,7 @@ static void ecam_that_cannot_be_mapped_is_refused(void **state)
 }
 
 static u32 data;
-static unsigned int interruptible; /* accesses between which an interrupt handler could have made others */
+static unsigned int interruptible; /* accesses during which an interrupt handler could have made others */
 static u32 in(u16 port, unsigned int size)
 {
 	(void)port;
@@ -107,7 +105,7 @@ static void out(u16 port, unsigned int size, u32 value)
 static const struct fake_ports cf8 = { 0xcf8, 0xcff, in, out };
 
 /* PCI 3.2.2.3.2: the address port holds enable, bus, device, function and doubleword; the data port's low bits say the byte. */
-static void cf8_names_the_doubleword_and_the_port_names_the_byte(void **state)
+static void cf8_selects_the_doubleword_and_the_port_selects_the_byte(void **state)
 {
 	static const struct fake_io want[] = {
 		OUT(0xcf8, 4, 0x80001804), OUT(0xcfc, 2, 0x0503),     /* 00:03.0 command */
@@ -158,7 +156,7 @@ static void no_interrupt_comes_between_cf8_and_its_data(void **state)
 	assert_int_equal(interruptible, 1);
 }
 
-static void memory_is_accessed_with_the_size_asked_for(void **state)
+static void memory_is_accessed_with_the_requested_size(void **state)
 {
 	u8 bytes[16] __attribute__((aligned(16))), before[16];
 	u64 at = (u64)(uintptr_t)bytes;
@@ -180,10 +178,10 @@ static void memory_is_accessed_with_the_size_asked_for(void **state)
 
 /* --- ECAM and CF8/CFC --- */
 
-#define HERE   0x40 /* ECAM's first bus */
-#define NOBODY 0xffffffff
+#define HERE	    0x40 /* ECAM's first bus */
+#define NO_FUNCTION 0xffffffff
 
-/* A difference at this function, in what ECAM or CF8/CFC shows there. */
+/* A difference at this function between ECAM and CF8/CFC. */
 static const struct difference {
 	const char *what;
 	u16 bdf;
@@ -194,24 +192,24 @@ static const struct difference {
 	{ "none", PCI_BDF(HERE, 3, 0), 0x10001111, 0x10001111, true },
 	{ "another device", PCI_BDF(HERE, 3, 0), 0x10011111, 0x10001111, false },
 	{ "another vendor", PCI_BDF(HERE, 3, 0), 0x10001112, 0x10001111, false },
-	{ "the first is not there", PCI_BDF(HERE, 0, 0), NOBODY, 0x10001111, false },
-	{ "the last is not there", PCI_BDF(HERE, 31, 0), NOBODY, 0x10001111, false },
+	{ "the first is not there", PCI_BDF(HERE, 0, 0), NO_FUNCTION, 0x10001111, false },
+	{ "the last is not there", PCI_BDF(HERE, 31, 0), NO_FUNCTION, 0x10001111, false },
 	{ "zeros are there", PCI_BDF(HERE, 3, 0), 0, 0x10001111, false },
-	{ "one that CF8/CFC does not reach", PCI_BDF(HERE, 3, 0), 0x10001111, NOBODY, true },
-	{ "CF8/CFC shows zeros", PCI_BDF(HERE, 3, 0), 0x10001111, 0, true }, /* nobody, either: what pci_enumerate skips */
-	{ "CF8/CFC shows zeros, and ECAM ones", PCI_BDF(HERE, 3, 0), NOBODY, 0, true },
+	{ "one that CF8/CFC does not reach", PCI_BDF(HERE, 3, 0), 0x10001111, NO_FUNCTION, true },
+	{ "CF8/CFC shows zeros", PCI_BDF(HERE, 3, 0), 0x10001111, 0, true }, /* no function, either: what pci_enumerate skips */
+	{ "CF8/CFC shows zeros, and ECAM ones", PCI_BDF(HERE, 3, 0), NO_FUNCTION, 0, true },
 	{ "CF8/CFC shows vendor 0", PCI_BDF(HERE, 3, 0), 0x10001111, 0x10000000, true },
 	{ "CF8/CFC shows vendor ffff", PCI_BDF(HERE, 3, 0), 0x10001111, 0x1000ffff, true },
-	{ "CF8/CFC shows vendor 1", PCI_BDF(HERE, 3, 0), NOBODY, 0x00000001, false },
-	{ "CF8/CFC shows device ffff", PCI_BDF(HERE, 3, 0), NOBODY, 0xffff0001, false },
-	{ "on another bus", PCI_BDF(HERE + 1, 3, 0), NOBODY, 0x10001111, true },
-	{ "on the bus at 0", PCI_BDF(0, 3, 0), NOBODY, 0x10001111, true },
-	{ "another function", PCI_BDF(HERE, 3, 1), NOBODY, 0x10001111, true }, /* a function 1 may hide behind function 0 */
+	{ "CF8/CFC shows vendor 1", PCI_BDF(HERE, 3, 0), NO_FUNCTION, 0x00000001, false },
+	{ "CF8/CFC shows device ffff", PCI_BDF(HERE, 3, 0), NO_FUNCTION, 0xffff0001, false },
+	{ "on another bus", PCI_BDF(HERE + 1, 3, 0), NO_FUNCTION, 0x10001111, true },
+	{ "on the bus at 0", PCI_BDF(0, 3, 0), NO_FUNCTION, 0x10001111, true },
+	{ "another function", PCI_BDF(HERE, 3, 1), NO_FUNCTION, 0x10001111, true }, /* it is compared by function 0 alone */
 };
 
 static void add(struct fake_pci *fake, u16 bdf, u32 id)
 {
-	if (id != NOBODY)
+	if (id != NO_FUNCTION)
 		fake_add(fake, bdf, (u16)id, (u16)(id >> 16));
 }
 
@@ -237,7 +235,7 @@ static bool agrees_as_it_should(const struct difference *d)
 	return holds;
 }
 
-static void ecam_that_shows_something_else_is_told(void **state)
+static void ecam_that_differs_is_reported(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(differences); i++) {
@@ -255,10 +253,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ecam_reaches_each_register_with_its_size),
 		cmocka_unit_test(ecam_that_cannot_be_mapped_is_refused),
-		cmocka_unit_test(cf8_names_the_doubleword_and_the_port_names_the_byte),
+		cmocka_unit_test(cf8_selects_the_doubleword_and_the_port_selects_the_byte),
 		cmocka_unit_test(no_interrupt_comes_between_cf8_and_its_data),
-		cmocka_unit_test(memory_is_accessed_with_the_size_asked_for),
-		cmocka_unit_test(ecam_that_shows_something_else_is_told),
+		cmocka_unit_test(memory_is_accessed_with_the_requested_size),
+		cmocka_unit_test(ecam_that_differs_is_reported),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: acpi_read finds ECAM and the PM timer in tables that can be believed, ignores the others with a line, and reads no byte that it
- * has not mapped.
- * Could be false: firmware's tables are full of surprises: old RSDPs, short FADTs, wrong checksums, MCFG entries that name no memory.
- * Provoked: tables put together by the offsets of ACPI 6.4 in memory that is poisoned until it is mapped, so that the sanitizer stops a
- * read before. Failure: another result, or the sanitizer's report.
+ * Claim: acpi_read finds ECAM and the PM timer in valid tables, ignores the others with a line, and reads no byte that it has not
+ * mapped. Could be false: firmware's tables are full of surprises: old RSDPs, short FADTs, wrong checksums, MCFG entries without
+ * memory. Provoked: tables put together by the offsets of ACPI 6.4 in memory that is poisoned until it is mapped, so that the
+ * sanitizer stops a read before. Failure: another result, or the sanitizer's report.
  */
 #include "boot/acpi.h"
 #include "tests/unit/unit.h"
@@ -17,7 +16,7 @@
 static u8 *memory; /* below 4 GiB: an RSDT holds 32-bit addresses */
 static size_t used;
 static u8 *rsdp;
-static u64 most_asked; /* bytes that were to be mapped at once */
+static u64 most_mapped; /* bytes that were to be mapped at once */
 static struct acpi acpi;
 
 static int once(void **state)
@@ -34,14 +33,14 @@ static int begin(void **state)
 	ASAN_UNPOISON_MEMORY_REGION(memory, SIZE);
 	memset(memory, 0, SIZE);
 	used = 0;
-	most_asked = 0;
+	most_mapped = 0;
 	return 0;
 }
 
 static enum status map(u64 address, u64 size)
 {
-	if (size > most_asked)
-		most_asked = size;
+	if (size > most_mapped)
+		most_mapped = size;
 	if (address < (u64)(uintptr_t)memory || address >= (u64)(uintptr_t)memory + SIZE || size > SIZE)
 		return ERR_RANGE;
 	ASAN_UNPOISON_MEMORY_REGION((void *)(uintptr_t)address, size);
@@ -98,7 +97,7 @@ static u8 *fadt(u32 length, u32 port)
 	return t;
 }
 
-/* 5.2.5.3 and 5.2.7, 5.2.8: an RSDP and an XSDT or RSDT that leads to the tables. */
+/* 5.2.5.3 and 5.2.7, 5.2.8: an RSDP and an XSDT or RSDT that points to the tables. */
 static void root(bool xsdt, u8 *const *tables, unsigned int n)
 {
 	unsigned int size = xsdt ? 8 : 4;
@@ -165,7 +164,7 @@ static void ecam_and_pm_timer_are_found_by_either_root(void **state)
 	}
 }
 
-static void without_a_believable_rsdp_there_is_nothing(void **state)
+static void without_a_valid_rsdp_nothing_is_read(void **state)
 {
 	static const size_t broken[] = { 0, 7, 8, 19 }; /* signature, and what the first checksum covers */
 
@@ -186,7 +185,7 @@ static void without_a_believable_rsdp_there_is_nothing(void **state)
 	assert_int_equal(fake_log_lines(), 0);
 }
 
-/* An RSDP of revision 2 without an XSDT, and one of revision 0, which has no field for it: both lead to the RSDT. */
+/* An RSDP of revision 2 without an XSDT, and one of revision 0, which has no field for it: both use the RSDT. */
 static void without_an_xsdt_the_rsdt_counts(void **state)
 {
 	(void)state;
@@ -205,7 +204,7 @@ static void without_an_xsdt_the_rsdt_counts(void **state)
 }
 
 /* 5.2.5.3: since revision 2 another checksum covers the whole, with the XSDT's address. */
-static void the_extended_checksum_is_asked_too(void **state)
+static void the_extended_checksum_is_checked_too(void **state)
 {
 	(void)state;
 	sound_tables(true);
@@ -228,7 +227,7 @@ static void a_root_with_a_wrong_checksum_is_ignored_with_a_line(void **state)
 	assert_one_line("ACPI: table XSDT at 0x");
 }
 
-static void a_table_that_cannot_be_believed_spoils_no_other(void **state)
+static void an_invalid_table_affects_no_other(void **state)
 {
 	u8 *f, *bad[4], *tables[6];
 
@@ -272,9 +271,9 @@ static void a_table_that_says_it_is_huge_is_not_even_mapped(void **state)
 		assert_int_equal(acpi.ecam_count, 0);
 		assert_one_line("ACPI: table MCFG at 0x");
 		if (more)
-			assert_true(most_asked < SIZE);
+			assert_true(most_mapped < SIZE);
 		else /* the twin: as large as any may be, it fails because this memory ends before */
-			assert_int_equal(most_asked, 16 * MIB);
+			assert_int_equal(most_mapped, 16 * MIB);
 	}
 }
 
@@ -336,7 +335,7 @@ static void the_pm_timer_is_an_io_port_or_nothing(void **state)
 		{ 276, 0x608, 4, 0, 0, 0x608 },	      /* no extended address */
 		{ 276, 0x608, 4, 1, 0x1808, 0x1808 }, /* the extended one wins */
 		{ 276, 0x608, 4, 1, 0, 0x608 },
-		{ 276, 0x608, 4, 0, 0xfed40000, 0x608 }, /* in memory: not ours */
+		{ 276, 0x608, 4, 0, 0xfed40000, 0x608 }, /* in memory: not used */
 		{ 276, 0x608, 0, 0, 0, 0 },		 /* "not supported" */
 		{ 91, 0x608, 4, 0, 0, 0 },		 /* too short to have its length */
 		{ 219, 0x608, 4, 1, 0x1808, 0x608 },	 /* too short for the extended one */
@@ -392,7 +391,7 @@ static void what_cannot_be_mapped_is_not_read(void **state)
 {
 	(void)state;
 	sound_tables(true);
-	put(rsdp, 24, 8, 0x10); /* where nothing is */
+	put(rsdp, 24, 8, 0x10); /* no memory there */
 	sum(rsdp, 36, 32);
 	read_tables();
 	assert_false(all_found());
@@ -403,11 +402,11 @@ int main(void)
 #define T(test) cmocka_unit_test_setup(test, begin)
 	const struct CMUnitTest tests[] = {
 		T(ecam_and_pm_timer_are_found_by_either_root),
-		T(without_a_believable_rsdp_there_is_nothing),
+		T(without_a_valid_rsdp_nothing_is_read),
 		T(without_an_xsdt_the_rsdt_counts),
-		T(the_extended_checksum_is_asked_too),
+		T(the_extended_checksum_is_checked_too),
 		T(a_root_with_a_wrong_checksum_is_ignored_with_a_line),
-		T(a_table_that_cannot_be_believed_spoils_no_other),
+		T(an_invalid_table_affects_no_other),
 		T(a_table_that_says_it_is_huge_is_not_even_mapped),
 		T(mcfg_entries_that_name_no_memory_are_ignored_with_a_line),
 		T(more_ranges_than_fit_are_ignored_with_a_line),

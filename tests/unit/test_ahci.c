@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: a controller is spoken to as AHCI before anything else is asked of it, and its ports only where it has them; a port is
- * given its memory while it neither runs nor receives, runs only when its device is ready and every old event is cleared, and is
+ * Claim: a controller is put into AHCI mode before any other register is accessed, and only implemented ports are accessed; a port
+ * is given its memory while it neither runs nor receives, runs only when its device is ready and every old event is cleared, and is
  * given a command only in a slot that it has and that is free, whose table names memory of the driver's alone. The driver takes the
- * first port that has a device, believes a disk by what only IDENTIFY DEVICE brings, ends a command by interrupt alone, and leaves
- * reads in flight, each with a buffer of its own, as many as there are slots and sectors for.
- * Could be false: a controller may never end its reset, forget that it speaks AHCI, have no device, or one that is no disk or late;
- * a port may stop with an error, complete several commands at once, or hold a line that is not its own.
- * Provoked: a model of AHCI 1.3.1 that fails the test at what is undefined there, with one fault at a time.
- * Failure: what the model refuses, a wrong status, a port that runs all the same, a wait beyond its bound, or a line that does not
- * say what happened.
+ * first port that has a device, accepts a disk by data that only IDENTIFY DEVICE returns, ends a command by interrupt alone, and
+ * leaves reads in flight, each with a buffer of its own, as many as there are slots and sectors for. Could be false: a controller
+ * may never end its reset, lose AHCI mode, have no device, or one that is no disk or late; a port may stop with an error, complete
+ * several commands at once, or share a line that another device asserts. Provoked: a model of AHCI 1.3.1 that fails the test at
+ * what is undefined there, with one fault at a time. Failure: what the model refuses, a wrong status, a port that runs all the
+ * same, a wait beyond its bound, or a line that does not say what happened.
  */
 #include "drivers/ahci/ahci.h"
 #include "irq/i8259.h"
@@ -57,12 +56,12 @@ static struct ahci_model {
 		bool errors; /* in PxSERR, DIAG.X among them */
 	} port[PORTS];
 	unsigned int commands; /* that were done */
-	u16 words[256];	       /* what IDENTIFY DEVICE brings */
+	u16 words[256];	       /* what IDENTIFY DEVICE returns */
 	/* faults */
 	unsigned int resets; /* reads of GHC before a reset ends */
 	unsigned int waits;  /* reads of PxTFD before a device is ready, from FRE on */
 	unsigned int links;  /* reads of PxSSTS before a device shows */
-	bool forgets;	     /* with its reset, that it speaks AHCI */
+	bool leaves_ahci;    /* at its reset */
 	bool hold;	     /* takes no command */
 	bool fails;	     /* each command ends in an error */
 	bool stuck;	     /* PxIS stays */
@@ -104,7 +103,7 @@ static void pend(struct port_model *port, u32 cause)
 	}
 }
 
-/* What a sector holds: its number, all over. */
+/* What a sector holds: its number, repeated. */
 static void disk_read(u8 *to, u64 sector, u32 sectors)
 {
 	for (u32 i = 0; i < sectors * 512; i++)
@@ -121,7 +120,7 @@ static u64 table_of(const u32 *header)
 	return header[2] | (u64)header[3] << 32;
 }
 
-/* Where the table's only entry has the data go, and how many bytes. */
+/* The address and size in the table's only entry. */
 static u8 *data_of(u64 table, u32 *size)
 {
 	const u32 *entry = (const u32 *)(uintptr_t)(table + 0x80);
@@ -170,7 +169,7 @@ static void execute(struct port_model *port, unsigned int slot)
 	hba.commands++;
 }
 
-/* One command at a time, in the order of the slots; of its end it tells afterwards (5.3.12). */
+/* One command at a time, in the order of the slots; the end is reported afterwards (5.3.12). */
 static bool step(struct port_model *port)
 {
 	unsigned int slot;
@@ -212,7 +211,7 @@ static u32 ahci_read(void *model, u64 offset, unsigned int size)
 	assert_int_equal(size, 4);
 	if (offset == 0x04) {
 		if (hba.ghc & HR && counts_down(&hba.resets))
-			hba.ghc = hba.forgets ? 0 : AE;
+			hba.ghc = hba.leaves_ahci ? 0 : AE;
 		return hba.ghc;
 	}
 	assert_true((hba.ghc & (AE | HR)) == AE); /* 3.1.2, 10.4.3 */
@@ -234,7 +233,7 @@ static u32 ahci_read(void *model, u64 offset, unsigned int size)
 		}
 		return port->tfd;
 	case 0x24:
-		assert_false(port->tfd & BUSY); /* 3.3.9: before the device's first FIS it says nothing */
+		assert_false(port->tfd & BUSY); /* 3.3.9: before the device's first FIS it is not valid */
 		return port->sig;
 	case 0x28:
 		return port->cmd & SUD && counts_down(&hba.links) ? port->ssts : 0;
@@ -261,7 +260,7 @@ static void control(u32 value)
 	if (value & ~hba.ghc & IE)
 		assert_int_equal(hba.is, 0); /* nor does an old one come at once */
 	hba.ghc = value;
-	if (value & IE) /* whoever asks for interrupts has somebody to take them */
+	if (value & IE) /* interrupts are enabled only with a handler */
 		assert_true(!bench.dev->msi || fake_get(hba.fn, MSI + 2, 2) & PCI_MSI_FLAGS_ENABLE);
 	line();
 }
@@ -399,7 +398,7 @@ static void reset_stops_every_port_and_lowers_the_line(void **state)
 	static const struct fake_access want[] = { MEM_W32(GHC, AE | HR), MEM_W32(GHC, AE) };
 
 	(void)state;
-	fake_set(hba.fn, PCI_COMMAND, 2, 0x0002); /* as the previous kernel hands it over: bus master off */
+	fake_set(hba.fn, PCI_COMMAND, 2, 0x0002); /* as the previous kernel hands over: bus master off */
 	fake_set(hba.fn, PCI_INTERRUPT_LINE, 1, 7);
 	for (unsigned int i = 0; i < PORTS; i++)
 		hba.port[i] = (struct port_model){ .cmd = 0xc017, .ci = 0xff, .ie = DHRS, .is = DHRS };
@@ -418,14 +417,14 @@ static void reset_stops_every_port_and_lowers_the_line(void **state)
 	assert_int_equal(fake_log_lines(), 0);
 }
 
-/* GHC.AE may be off before a reset, and behind it. */
+/* GHC.AE may be off before a reset, and after it. */
 static void it_speaks_ahci_first(void **state)
 {
 	static const struct fake_access want[] = { MEM_W32(GHC, AE), MEM_W32(GHC, AE | HR), MEM_W32(GHC, AE) };
 
 	(void)state;
 	hba.ghc = 0;
-	hba.forgets = true;
+	hba.leaves_ahci = true;
 	assert_int_equal(bench_reset(), OK);
 	assert_writes(bench.fake, want);
 	assert_int_equal(hba.ghc, AE);
@@ -439,7 +438,7 @@ static void memory_is_enabled_before_it_is_used(void **state)
 	assert_int_equal(fake_get(hba.fn, PCI_COMMAND, 2), PCI_COMMAND_MEMORY);
 }
 
-static void a_reset_that_does_not_end_is_given_up_after_a_second(void **state)
+static void a_reset_that_does_not_end_times_out_after_a_second(void **state)
 {
 	u32 begun = fake_x86.pm_timer;
 
@@ -470,8 +469,8 @@ static void a_bar_without_room_for_its_ports_is_refused_with_a_line(void **state
 	assert_one_line("ahci is in BAR 5, which is not an assigned memory BAR");
 }
 
-/* Wherever it goes: it has done its work when it has seen the command, and not before; and nobody waits beyond a bound. */
-static void one_that_goes_has_not_done_its_work(void **state)
+/* Whenever it is removed: it has done its work when it has seen the command, and not before; and no wait exceeds its bound. */
+static void a_device_that_is_removed_has_not_done_its_work(void **state)
 {
 	unsigned int all, n = 0;
 	enum status s;
@@ -531,7 +530,7 @@ static void a_device_may_be_late(void **state)
 	hba.waits = 1000;
 	assert_int_equal(bench_bring_up(), OK);
 	assert_int_equal(hba.links + hba.waits, 0);
-	/* The twin: one that never gets ready is given up after ten seconds. */
+	/* The twin: one that never gets ready times out after ten seconds. */
 	again(state);
 	hba.waits = NEVER;
 	fake_x86.pm_step = 3580;
@@ -549,7 +548,7 @@ static void what_is_no_disk_is_left_alone_with_a_line(void **state)
 	assert_nothing_runs();
 }
 
-/* The last byte that the controller is told of, with all slots in use, is the last that it may be given. */
+/* The last byte that the controller may access, with all slots in use, is the last of the driver's memory. */
 static void wherever_memory_runs_out_nothing_is_started(void **state)
 {
 	u64 used, last = 0;
@@ -559,7 +558,7 @@ static void wherever_memory_runs_out_nothing_is_started(void **state)
 	assert_int_equal(bench_work(false), OK);
 	hba.hold = true;
 	assert_int_equal(bench_arm(), OK);
-	assert_int_equal(bench.dma.used, used); /* whatever it takes it takes before */
+	assert_int_equal(bench.dma.used, used); /* all memory is allocated before */
 	for (unsigned int slot = 0; hba.port[0].ci >> slot; slot++) {
 		u32 size;
 		u64 data = (uintptr_t)data_of(table_of(header_of(&hba.port[0], slot)), &size);
@@ -582,7 +581,7 @@ static void wherever_memory_runs_out_nothing_is_started(void **state)
 	assert_int_equal(bench_bring_up(), OK);
 }
 
-/* The host's memory lies above 4 GiB, but for what is asked to lie below. */
+/* The host's memory is above 4 GiB, but for what is requested below. */
 static void what_it_cannot_reach_is_not_given_to_it(void **state)
 {
 	const size_t size = bench.dma.size;
@@ -615,8 +614,8 @@ static void one_that_cannot_interrupt_is_not_started(void **state)
 	assert_nothing_runs();
 }
 
-/* Between its reset and its start something happened to a port that is used, and was told: nobody may hear of it. */
-static void what_happened_before_it_runs_is_forgotten(void **state)
+/* Between its reset and its start a used port had an event: it must not interrupt. */
+static void causes_from_before_it_runs_are_cleared(void **state)
 {
 	(void)state;
 	assert_int_equal(bench_reset(), OK);
@@ -669,7 +668,7 @@ static void it_may_be_answered_late_but_not_never(void **state)
 	assert_int_equal(hba.commands, 0);
 }
 
-/* What is done, but not told of, has not ended. */
+/* A command without its interrupt has not ended. */
 static void a_command_ends_by_interrupt_alone(void **state)
 {
 	(void)state;
@@ -683,20 +682,20 @@ static void a_command_ends_by_interrupt_alone(void **state)
 static void without_msi_intx_does_it(void **state)
 {
 	u8 number = bench_intx();
-	char said[64];
+	char expected[64];
 
 	(void)state;
 	fake_set(hba.fn, PCI_COMMAND, 2, 0x0406); /* as a kernel that used MSI leaves it */
 	assert_int_equal(bench_bring_up(), OK);
 	assert_int_equal(bench_work(false), OK);
-	snprintf(said, sizeof(said), "8192 KiB, INTx irq 0x%02x: 1 commands, 1 interrupts", number);
-	assert_one_line(said);
+	snprintf(expected, sizeof(expected), "8192 KiB, INTx irq 0x%02x: 1 commands, 1 interrupts", number);
+	assert_one_line(expected);
 	assert_int_equal(fake_i8259.taken[number], 1);
 	assert_int_equal(fake_lapic.delivered, 0);
 }
 
-/* The line is shared: an interrupt without a cause in IS is another's. */
-static void an_interrupt_without_a_cause_is_not_ours(void **state)
+/* The line is shared: an interrupt without a cause in IS is another device's. */
+static void an_interrupt_without_a_cause_is_not_handled(void **state)
 {
 	u8 line = bench_intx();
 
@@ -709,7 +708,7 @@ static void an_interrupt_without_a_cause_is_not_ours(void **state)
 	bench_own_interrupts(line, 1);
 }
 
-static void one_that_cannot_be_quieted_loses_its_line(void **state)
+static void a_cause_that_cannot_be_cleared_disables_the_line(void **state)
 {
 	u8 number = bench_intx();
 
@@ -722,12 +721,12 @@ static void one_that_cannot_be_quieted_loses_its_line(void **state)
 	assert_true(i8259_line_disabled(number));
 }
 
-/* All ones are no cause: it has gone. */
-static void one_that_has_gone_did_not_interrupt(void **state)
+/* All ones are no cause: it was removed. */
+static void a_removed_device_claims_no_interrupt(void **state)
 {
 	(void)state;
 	assert_int_equal(bench_bring_up(), OK);
-	fake_forget(bench.fake);
+	fake_clear_log(bench.fake);
 	hba.port[0].is = 0xffffffff;
 	hba.is = 0xffffffff;
 	fake_lapic_message(fake_get(hba.fn, MSI + 4, 4), fake_get(hba.fn, MSI + 12, 2));
@@ -735,8 +734,8 @@ static void one_that_has_gone_did_not_interrupt(void **state)
 	assert_no_writes(bench.fake);
 }
 
-/* A message of an earlier event may come when its command has been seen to end: it is ours all the same. */
-static void an_interrupt_that_comes_second_is_no_stray(void **state)
+/* A message of an earlier event may come when its command has been seen to end: it is handled all the same. */
+static void an_interrupt_that_comes_second_is_not_unexpected(void **state)
 {
 	(void)state;
 	assert_int_equal(bench_bring_up(), OK);
@@ -745,7 +744,10 @@ static void an_interrupt_that_comes_second_is_no_stray(void **state)
 	assert_int_equal(fake_lapic.delivered, 2);
 	assert_int_equal(vector_unexpected_count(), 0);
 	assert_int_equal(hba.is | hba.port[0].is, 0);
-	/* Nor when its cause was cleared with the one before: QEMU 7.2 sends one each time, also for a cause that is pending. */
+	/*
+	 * The same when its cause was cleared with the previous one: QEMU 7.2 sends one each time, also for a cause that is
+	 * pending.
+	 */
 	fake_lapic_message(fake_get(hba.fn, MSI + 4, 4), fake_get(hba.fn, MSI + 12, 2));
 	assert_int_equal(fake_lapic.delivered, 3);
 	assert_int_equal(vector_unexpected_count(), 0);
@@ -777,7 +779,7 @@ static void an_answer_that_is_an_error_or_no_disk_s_is_one(void **state)
 	}
 }
 
-/* What an earlier command brought does not pass for what this one did. */
+/* An earlier command's data does not pass for this one's. */
 static void an_answer_without_data_is_an_error(void **state)
 {
 	(void)state;
@@ -791,8 +793,8 @@ static void an_answer_without_data_is_an_error(void **state)
 
 /* --- what is left in flight --- */
 
-/* What lands is told from what was there; no two land in one place, and none of one and the same sector. */
-static void reads_are_in_flight_until_each_is_told_of(void **state)
+/* Data that arrives differs from what was there; no two have the same buffer, nor the same sector. */
+static void reads_are_in_flight_until_each_has_completed(void **state)
 {
 	unsigned int all;
 	u32 sector = 0;
@@ -840,7 +842,7 @@ static void several_may_end_with_one_interrupt(void **state)
 	all = bench_in_flight();
 	for (unsigned int n = 0; n < 3; n++)
 		assert_true(step(&hba.port[0]));
-	assert_int_equal(bench_in_flight(), all); /* nobody has told */
+	assert_int_equal(bench_in_flight(), all); /* no interrupt has come */
 	pend(&hba.port[0], DHRS);
 	assert_int_equal(bench_in_flight(), all - 3);
 	assert_int_equal(fake_lapic.delivered, 2);
@@ -850,7 +852,7 @@ static void several_may_end_with_one_interrupt(void **state)
 	assert_int_equal(vector_unexpected_count(), 0);
 }
 
-/* How many the driver arms of a controller and a disk like these, and how many sectors the first of them asks for. */
+/* How many the driver arms of a controller and a disk like these, and how many sectors the first of them reads. */
 static unsigned int armed(void **state, unsigned int slots, u64 sectors, u32 *each)
 {
 	unsigned int n;
@@ -869,7 +871,7 @@ static unsigned int armed(void **state, unsigned int slots, u64 sectors, u32 *ea
 	return n;
 }
 
-/* No command where there is no slot (3.1.1), and none of what the disk has not. */
+/* No command where there is no slot (3.1.1), and none for sectors beyond the disk. */
 static void as_many_as_slots_and_sectors_allow(void **state)
 {
 	u32 each, ignored;
@@ -906,9 +908,9 @@ int main(void)
 		T(reset_stops_every_port_and_lowers_the_line),
 		T(it_speaks_ahci_first),
 		T(memory_is_enabled_before_it_is_used),
-		T(a_reset_that_does_not_end_is_given_up_after_a_second),
+		T(a_reset_that_does_not_end_times_out_after_a_second),
 		T(a_bar_without_room_for_its_ports_is_refused_with_a_line),
-		T(one_that_goes_has_not_done_its_work),
+		T(a_device_that_is_removed_has_not_done_its_work),
 		T(without_a_drive_it_says_so_soon_and_starts_nothing),
 		T(the_first_port_with_a_device_is_taken),
 		T(a_device_may_be_late),
@@ -916,18 +918,18 @@ int main(void)
 		T(wherever_memory_runs_out_nothing_is_started),
 		T(what_it_cannot_reach_is_not_given_to_it),
 		T(one_that_cannot_interrupt_is_not_started),
-		T(what_happened_before_it_runs_is_forgotten),
+		T(causes_from_before_it_runs_are_cleared),
 		T(identify_is_answered_by_an_interrupt),
 		T(it_may_be_answered_late_but_not_never),
 		T(a_command_ends_by_interrupt_alone),
 		T(without_msi_intx_does_it),
-		T(an_interrupt_without_a_cause_is_not_ours),
-		T(one_that_cannot_be_quieted_loses_its_line),
-		T(one_that_has_gone_did_not_interrupt),
-		T(an_interrupt_that_comes_second_is_no_stray),
+		T(an_interrupt_without_a_cause_is_not_handled),
+		T(a_cause_that_cannot_be_cleared_disables_the_line),
+		T(a_removed_device_claims_no_interrupt),
+		T(an_interrupt_that_comes_second_is_not_unexpected),
 		T(an_answer_that_is_an_error_or_no_disk_s_is_one),
 		T(an_answer_without_data_is_an_error),
-		T(reads_are_in_flight_until_each_is_told_of),
+		T(reads_are_in_flight_until_each_has_completed),
 		T(several_may_end_with_one_interrupt),
 		T(as_many_as_slots_and_sectors_allow),
 		T(the_next_reset_ends_them),

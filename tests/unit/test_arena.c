@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: an arena hands out zeroed, aligned, separate memory until it is exhausted, and then says so and stays as it was.
- * Could be false: alignment counts from address 0 and not from the arena's start; a size near 2^64 wraps.
- * Provoked: an arena whose start is not aligned, filled with other bytes, allocated to the byte so that the sanitizer sees beyond it.
- * Failure: memory that is misaligned, not zero, shared, or outside.
+ * Claim: an arena allocates zeroed, aligned, separate memory until it is exhausted; then it logs a line and stays as it was. Could
+ * be false: alignment counts from address 0 and not from the arena's start; a size near 2^64 wraps. Provoked: an arena whose start
+ * is not aligned, filled with other bytes, allocated to the byte so that the sanitizer sees beyond it. Failure: memory that is
+ * misaligned, not zero, shared, or outside.
  */
 #include "lib/arena.h"
 #include "tests/unit/unit.h"
@@ -30,7 +30,7 @@ static int end(void **state)
 	return 0;
 }
 
-/* Aligned, all zero, and after what was given before. */
+/* Aligned, all zero, and after earlier allocations. */
 static bool sound(const u8 *p, u64 size, u64 align, const u8 *after)
 {
 	for (u64 i = 0; i < size; i++)
@@ -53,7 +53,7 @@ static void memory_is_aligned_zeroed_and_separate(void **state)
 		memset(p, 0x77, sizes[i]);
 		after = p + sizes[i];
 	}
-	/* The twin: memory that is in use, misaligned or dirty is told. */
+	/* The twin: memory that is in use, misaligned or dirty is reported. */
 	assert_false(sound(memory, 1, 1, memory));
 	assert_false(sound(after - 1, 0, 1, after));
 	assert_false(sound(memory + 1, 0, 4096, memory));

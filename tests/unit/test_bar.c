@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: pci_map_bar finds the address of an assigned memory BAR, of both widths, and of nothing else; it maps what lies in one,
- * and neither nothing nor what reaches past it, after asking once for its size with memory decoding off, and puts the register
- * back. On success the function decodes memory; on failure as before, and not at all where the register is not back. The same holds
- * of pci_map_io_bar, an assigned I/O BAR, and I/O decoding. Could be false: the low bits are flags, a 64-bit BAR takes two
- * registers, a bridge has two BARs, and the last one may claim to be half of a 64-bit one (PCIe 7.5.1.2.1); offset and size come
- * from the device and may wrap; a register that is left with ones moves the device, one that holds them while it decodes answers
- * for somebody else; what the ones read back as is the device's word, too. Provoked: one register value a row, one extent a row,
- * one lie a row, each with memory decoding on and off before; a register that keeps its ones; a function that goes at each access
- * in turn. Failure: another address, another list of writes, or a BAR that decodes away from its place.
+ * Claim: pci_map_bar finds the address of an assigned memory BAR, of both widths, and of nothing else; it maps what is inside one,
+ * and neither 0 bytes nor what reaches past it, after sizing it once with memory decoding off, and restores the register. On
+ * success the function decodes memory; on failure as before, and not at all where the register was not restored. The same holds of
+ * pci_map_io_bar, an assigned I/O BAR, and I/O decoding. Could be false: the low bits are flags, a 64-bit BAR takes two registers,
+ * a bridge has two BARs, and the last one may claim to be half of a 64-bit one (PCIe 7.5.1.2.1); offset and size come from the
+ * device and may wrap; a register that is left with ones moves the device, one that holds them while it decodes responds at another
+ * device's address; what the ones read back as comes from the device, too. Provoked: one register value a row, one extent a row,
+ * one wrong size a row, each with memory decoding on and off before; a register that keeps its ones; a function that is removed at
+ * each access in turn. Failure: another address, another list of writes, or a BAR that decodes away from its place.
  */
 #include "tests/unit/fake_pci.h"
 #include "tests/unit/unit.h"
@@ -40,18 +40,18 @@ static const struct row {
 	{ "of a bridge", 1, 0xfe000000, 0, 1, OK, 0xfe000000 },
 	{ "a bridge's last claims 64 bits", 1, 0xfe000004, 0, 1, ERR_ABSENT, 0 },
 	{ "a bridge has two: the third is its bus numbers", 2, 0x00020100, 0, 1, ERR_ABSENT, 0 },
-	{ "of a header that nobody knows", 0, 0xfe000000, 0, 2, ERR_ABSENT, 0 },
-	{ "of one that has gone", 0, 0xfe000000, 0, 0x7f, ERR_ABSENT, 0 },
+	{ "of an unknown header type", 0, 0xfe000000, 0, 2, ERR_ABSENT, 0 },
+	{ "of a removed one", 0, 0xfe000000, 0, 0x7f, ERR_ABSENT, 0 },
 };
 
-/* As if their sizes had been asked for already. */
+/* As if they had been sized already. */
 static void know_sizes(struct pci_dev *dev)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(dev->bar_size); i++)
 		dev->bar_size[i] = 16;
 }
 
-/* Whether the function under test answers a row as it should. */
+/* Whether the function under test returns what a row expects. */
 static bool row_holds(const struct row *row)
 {
 	struct fake_pci *fake = fake_pci_new();
@@ -157,7 +157,7 @@ static bool decodes(u16 command)
 	return command & PCI_COMMAND_MEMORY;
 }
 
-/* The writes that asking for the size of the BAR takes (PCIe 7.5.1.2.1) from one command to the other, and no other. */
+/* The writes that sizing the BAR takes (PCIe 7.5.1.2.1) from one command to the other, and no other. */
 static bool asked_for_size(u16 before, u16 after)
 {
 	u16 reg = (u16)(0x10 + 4 * placed_bar);
@@ -209,15 +209,15 @@ static const struct extent {
 	{ "nothing", false, 0, 0, ERR_RANGE },
 	{ "nothing, at the end", true, 0, 0, ERR_RANGE },
 	{ "one byte beyond", true, -15ULL, 16, ERR_RANGE },
-	{ "the byte behind", true, 0, 1, ERR_RANGE },
-	{ "nothing, behind the end", true, 1, 0, ERR_RANGE },
+	{ "the next byte", true, 0, 1, ERR_RANGE },
+	{ "nothing, after the end", true, 1, 0, ERR_RANGE },
 	{ "a size that wraps", false, 1, -1ULL, ERR_RANGE },
 	{ "a size that wraps to the end", false, 16, -16ULL, ERR_RANGE },
 	{ "an offset that wraps", false, -1ULL, 1, ERR_RANGE },
 	{ "an offset that wraps to the start", false, -16ULL, 32, ERR_RANGE },
 };
 
-/* All that the claim says of one BAR and one extent in it. */
+/* The whole claim for one BAR and one extent in it. */
 static bool extent_holds(const struct kind *kind, const struct extent *extent, u16 command)
 {
 	u64 offset = extent->offset + (extent->from_end ? kind->size : 0), address = 0x5a;
@@ -235,14 +235,14 @@ static bool extent_holds(const struct kind *kind, const struct extent *extent, u
 	} else {
 		holds &= address == 0x5a && !fake->maps && fake_log_has("pci 0000:00:01.0 thing is at 0x");
 	}
-	/* It was asked once: the device may be in use the next time. */
-	fake_forget(fake);
+	/* It was sized once: the device may be in use the next time. */
+	fake_clear_log(fake);
 	holds &= pci_map_bar(&dev, "thing", kind->bar, offset, extent->size, &address) == extent->want && !fake_writes(fake);
 	fake_pci_free(fake);
 	return holds;
 }
 
-static void what_lies_in_a_bar_is_mapped_and_nothing_beyond(void **state)
+static void what_is_in_a_bar_is_mapped_and_nothing_beyond(void **state)
 {
 	(void)state;
 	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++)
@@ -287,8 +287,8 @@ static void a_bar_that_holds_ones_while_it_decodes_is_caught(void **state)
 	}
 }
 
-/* Whoever turned it off since then. */
-static void what_was_asked_before_decodes_again(void **state)
+/* It may have been turned off since then. */
+static void what_was_sized_before_decodes_again(void **state)
 {
 	static const struct fake_access want[] = { CFG_W16(BDF, PCI_COMMAND, COMMAND_ON) };
 	u64 address;
@@ -297,7 +297,7 @@ static void what_was_asked_before_decodes_again(void **state)
 	make(0, 0xfe000000, 0x1000, COMMAND_ON);
 	assert_int_equal(pci_map_bar(&dev, "thing", 0, 0, 16, &address), OK);
 	fake_set(fn, PCI_COMMAND, 2, COMMAND_OFF);
-	fake_forget(fake);
+	fake_clear_log(fake);
 	assert_int_equal(pci_map_bar(&dev, "thing", 0, 0, 0x1001, &address), ERR_RANGE); /* the twin: nothing is mapped */
 	assert_no_writes(fake);
 	assert_int_equal(pci_map_bar(&dev, "thing", 0, 0x10, 16, &address), OK);
@@ -334,7 +334,7 @@ static void what_cannot_be_mapped_is_an_error(void **state)
 		make(0, 0xfe000000, 0x1000, command);
 		fake->map_fails = true;
 		assert_int_equal(pci_map_bar(&dev, "thing", 0, 0, 16, &address), ERR_RANGE);
-		assert_int_equal(address, 0x5a); /* nobody is led to it */
+		assert_int_equal(address, 0x5a); /* it is not returned */
 		assert_true(asked_for_size(command, command));
 		fake->map_fails = false; /* the twin */
 		assert_int_equal(pci_map_bar(&dev, "thing", 0, 0, 16, &address), OK);
@@ -352,7 +352,7 @@ static const struct io_row {
 	u64 offset;
 	u64 size;
 	enum status want;
-	u64 room; /* what it says to have, 0 where it is not asked */
+	u64 room; /* its size, 0 where it is not read */
 } io_rows[] = {
 	{ "a UART's", 0xc041, 0xfffffff8, 0, 8, OK, 8 },
 	{ "16 bits, as a device for PCs may have it", 0xc041, 0x0000fff8, 0, 8, OK, 8 },
@@ -402,14 +402,14 @@ static bool io_row_holds(const struct io_row *row, bool on)
 		holds &= fake_log_has("pci 0000:00:01.0 thing is in BAR 0, which is not an assigned I/O BAR");
 	if (row->want == ERR_RANGE)
 		holds &= fake_log_has("pci 0000:00:01.0 thing is at 0x");
-	fake_forget(fake);
+	fake_clear_log(fake);
 	holds &= pci_map_io_bar(&dev, "thing", 0, row->offset, row->size, &port) == row->want;
-	holds &= !row->room || !fake_writes(fake); /* it was asked once */
+	holds &= !row->room || !fake_writes(fake); /* it was sized once */
 	fake_pci_free(fake);
 	return holds;
 }
 
-static void what_lies_in_an_io_bar_has_a_port_and_nothing_beyond(void **state)
+static void what_is_in_an_io_bar_has_a_port_and_nothing_beyond(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(io_rows); i++)
@@ -433,8 +433,8 @@ static void a_wrong_io_row_is_caught(void **state)
 	assert_false(io_row_holds(&wrong, false));
 }
 
-/* What holds ones while memory is off, and I/O on, would answer at the last ports. */
-static void one_whose_io_cannot_be_turned_off_is_not_asked(void **state)
+/* What holds ones while memory is off, and I/O on, would respond at the last ports. */
+static void one_whose_io_cannot_be_turned_off_is_not_sized(void **state)
 {
 	u16 port;
 
@@ -496,9 +496,9 @@ static void one_that_is_not_back_in_its_place_decodes_nothing(void **state)
 	}
 }
 
-/* --- lies --- */
+/* --- wrong sizes --- */
 
-static u64 lie; /* what the BAR reads back as when it was given ones */
+static u64 readback; /* what the BAR reads back as when it was written with ones */
 
 static void watch_lie(struct fake_pci *f, const struct fake_access *a)
 {
@@ -508,19 +508,19 @@ static void watch_lie(struct fake_pci *f, const struct fake_access *a)
 	if (a->kind != FAKE_CFG_WRITE || (a->where & ~4ULL) != reg)
 		return;
 	if (a->value == ONES)
-		fake_set(fn, (u16)a->where, 4, (u32)(lie >> 8 * (a->where - reg)));
+		fake_set(fn, (u16)a->where, 4, (u32)(readback >> 8 * (a->where - reg)));
 	else
 		fake_set(fn, (u16)a->where, 4, a->value);
 }
 
-static void what_the_ones_read_back_as_is_believed_only_as_a_size(void **state)
+static void what_the_ones_read_back_as_is_used_only_as_a_size(void **state)
 {
 	static const struct {
 		const char *what;
 		u64 value;
-		u64 lie;
+		u64 readback;
 		u64 size; /* 0: it has none */
-	} lies[] = {
+	} readbacks[] = {
 		{ "no writable bit", 0xfe000000, 0, 0 },
 		{ "no writable bit but flags", 0xfe000008, 0x8, 0 },
 		{ "all ones", 0xfe000000, ONES, 0 },
@@ -538,8 +538,8 @@ static void what_the_ones_read_back_as_is_believed_only_as_a_size(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < 2 * ARRAY_SIZE(lies); i++) {
-		const u64 value = lies[i / 2].value, size = lies[i / 2].size;
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(readbacks); i++) {
+		const u64 value = readbacks[i / 2].value, size = readbacks[i / 2].size;
 		const u16 command = i % 2 ? COMMAND_ON : COMMAND_OFF;
 		u64 address;
 
@@ -547,21 +547,21 @@ static void what_the_ones_read_back_as_is_believed_only_as_a_size(void **state)
 		fake_writable(fn, 0x10, 4, ONES);
 		fake_writable(fn, 0x14, 4, is_wide(value) ? ONES : 0);
 		fake->watch = watch_lie;
-		lie = lies[i / 2].lie;
+		readback = readbacks[i / 2].readback;
 		if (pci_map_bar(&dev, "thing", 0, 0, size + 1, &address) != ERR_RANGE)
-			fail_msg("%s: more than %lu bytes", lies[i / 2].what, size);
+			fail_msg("%s: more than %lu bytes", readbacks[i / 2].what, size);
 		assert_true(asked_for_size(command, command));
 		assert_int_equal(fake_get(fn, PCI_COMMAND, 2), command);
 		if (size && pci_map_bar(&dev, "thing", 0, 0, size, &address) != OK)
-			fail_msg("%s: not %lu bytes", lies[i / 2].what, size);
+			fail_msg("%s: not %lu bytes", readbacks[i / 2].what, size);
 		assert_true(fake_bar_value(fn, 0) == value);
 		assert_int_equal(fake_get(fn, PCI_COMMAND, 2), size ? COMMAND_ON : command);
 		fake_pci_free(fake);
 	}
 }
 
-/* Nor is a function asked whose decoding cannot be turned off. */
-static void one_that_decodes_whatever_it_is_told_is_not_asked(void **state)
+/* Nor is a BAR sized whose decoding cannot be turned off. */
+static void one_whose_memory_cannot_be_turned_off_is_not_sized(void **state)
 {
 	u64 address;
 
@@ -576,8 +576,8 @@ static void one_that_decodes_whatever_it_is_told_is_not_asked(void **state)
 	}
 }
 
-/* Once a read has told that it is gone, all that is written is what puts back what was changed. */
-static void a_function_that_goes_while_it_is_asked_is_an_error(void **state)
+/* Once a read has shown that it was removed, only what was changed is restored. */
+static void a_function_that_is_removed_while_it_is_sized_is_an_error(void **state)
 {
 	static const struct {
 		const struct kind *kind;
@@ -605,14 +605,14 @@ static void a_function_that_goes_while_it_is_asked_is_an_error(void **state)
 			} else {
 				assert_true(fake->logged <= all);
 				if (n < (int)needed && s == OK)
-					fail_msg("%s: gone after %d accesses, and mapped", kind->what, n);
+					fail_msg("%s: removed after %d accesses, and mapped", kind->what, n);
 			}
-			for (unsigned int i = 0, told = 0; i < fake->logged; i++) {
+			for (unsigned int i = 0, removed = 0; i < fake->logged; i++) {
 				const struct fake_access *a = &fake->log[i];
 
-				told |= a->lost && !fake_is_write(a);
-				if (told && fake_is_write(a) && (a->where == PCI_COMMAND || a->value == ONES))
-					fail_msg("%s: gone after %d accesses, and written to", kind->what, n);
+				removed |= a->lost && !fake_is_write(a);
+				if (removed && fake_is_write(a) && (a->where == PCI_COMMAND || a->value == ONES))
+					fail_msg("%s: removed after %d accesses, and written to", kind->what, n);
 			}
 			fake_pci_free(fake);
 		}
@@ -626,19 +626,19 @@ int main(void)
 		cmocka_unit_test(every_kind_of_bar_is_understood),
 		cmocka_unit_test(the_upper_half_of_a_bar_is_none),
 		cmocka_unit_test(a_wrong_expectation_is_caught),
-		cmocka_unit_test(what_lies_in_a_bar_is_mapped_and_nothing_beyond),
+		cmocka_unit_test(what_is_in_a_bar_is_mapped_and_nothing_beyond),
 		cmocka_unit_test(a_wrong_extent_is_caught),
 		cmocka_unit_test(a_bar_that_holds_ones_while_it_decodes_is_caught),
-		cmocka_unit_test(what_was_asked_before_decodes_again),
+		cmocka_unit_test(what_was_sized_before_decodes_again),
 		cmocka_unit_test(what_is_in_no_memory_bar_is_absent_with_a_line_and_nothing_written),
 		cmocka_unit_test(what_cannot_be_mapped_is_an_error),
-		cmocka_unit_test(what_lies_in_an_io_bar_has_a_port_and_nothing_beyond),
+		cmocka_unit_test(what_is_in_an_io_bar_has_a_port_and_nothing_beyond),
 		cmocka_unit_test(a_wrong_io_row_is_caught),
-		cmocka_unit_test(one_whose_io_cannot_be_turned_off_is_not_asked),
+		cmocka_unit_test(one_whose_io_cannot_be_turned_off_is_not_sized),
 		cmocka_unit_test(one_that_is_not_back_in_its_place_decodes_nothing),
-		cmocka_unit_test(what_the_ones_read_back_as_is_believed_only_as_a_size),
-		cmocka_unit_test(one_that_decodes_whatever_it_is_told_is_not_asked),
-		cmocka_unit_test(a_function_that_goes_while_it_is_asked_is_an_error),
+		cmocka_unit_test(what_the_ones_read_back_as_is_used_only_as_a_size),
+		cmocka_unit_test(one_whose_memory_cannot_be_turned_off_is_not_sized),
+		cmocka_unit_test(a_function_that_is_removed_while_it_is_sized_is_an_error),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: the virtio-blk driver reads and writes with completion by interrupt, MSI-X and INTx; writes no disk that is not free;
- * and leaves requests in flight when it is told to.
- * Could be false: a disk of somebody's may look free in its first sectors; an interrupt may never come; a device may complete what
- * was never asked, or deliver other bytes.
- * Provoked: the device of fake_virtio.c with a disk in memory and one fault at a time. Failure: a changed disk, a wrong status, or
- * a line that does not say what happened.
- * What virtio drivers have in common is in test_virtio_drivers.c.
+ * Claim: the virtio-blk driver reads and writes with completion by interrupt, MSI-X and INTx; writes no disk that is not free; and
+ * leaves requests in flight when armed. Could be false: a disk with other data may look free in its first sectors; an interrupt may
+ * never come; a device may complete what was never submitted, or deliver other bytes. Provoked: the device of fake_virtio.c with a
+ * disk in memory and one fault at a time. Failure: a changed disk, a wrong status, or a line that does not say what happened. What
+ * virtio drivers have in common is in test_virtio_drivers.c.
  */
 #include "drivers/virtio/blk.h"
 #include "drivers/virtio/pattern.h"
@@ -54,7 +52,7 @@ static void a_free_disk_is_written_read_back_and_left_with_the_pattern(void **st
 	}
 	for (size_t i = PATTERN_SECTORS * 512; i < FAKE_DISK_SECTORS * 512; i++)
 		assert_int_equal(device->disk[i], 0);
-	/* Whoever comes next finds it, and writes nothing. */
+	/* The next kernel finds it, and writes nothing. */
 	bench_renew();
 	assert_int_equal(bench_bring_up(), OK);
 	assert_int_equal(bench_work(false), OK);
@@ -76,8 +74,8 @@ static void every_request_completed_by_an_interrupt_of_its_own(void **state)
 	assert_int_equal(fake_lapic.eois, fake_lapic.delivered);
 }
 
-/* The byte that is somebody's, anywhere in the first MiB. */
-static void a_disk_with_somebodys_bytes_is_not_written(void **state)
+/* One byte of other data, anywhere in the first MiB. */
+static void a_disk_with_other_data_is_not_written(void **state)
 {
 	static const size_t places[] = { 0, 511, 65535, 65536, 500000, FAKE_DISK_SECTORS * 512 - 1 };
 
@@ -132,7 +130,7 @@ static void a_disk_without_flush_is_not_flushed(void **state)
 	assert_int_equal(device->flushes, 0);
 }
 
-static void a_disk_is_not_written_where_that_was_not_asked(void **state)
+static void a_disk_is_not_written_without_write(void **state)
 {
 	(void)state;
 	assert_int_equal(bench_bring_up(), OK);
@@ -161,7 +159,7 @@ static void other_bytes_on_the_way_are_an_error(void **state)
 	assert_true(fake_log_has("differs from the pattern"));
 }
 
-/* What was written lies in the buffer, and does not pass for what was read. */
+/* What was written is still in the buffer, and does not pass for what was read. */
 static void a_read_that_brings_nothing_is_an_error(void **state)
 {
 	(void)state;
@@ -198,7 +196,7 @@ static void ghosts_and_then_the_requests(unsigned int looks)
 }
 
 /* A chain that was never made available is no completion: it would end the wait for another. */
-static void a_completion_that_nobody_asked_for_is_not_counted(void **state)
+static void an_unexpected_completion_is_not_counted(void **state)
 {
 	(void)state;
 	assert_int_equal(bench_bring_up(), OK);
@@ -206,7 +204,7 @@ static void a_completion_that_nobody_asked_for_is_not_counted(void **state)
 	fake_x86_tick(ghosts);
 	assert_int_equal(bench_work(true), ERR_TIMEOUT);
 	assert_one_line("no completed request within 5000 ms, 0 of 1");
-	/* The twin: with the real ones behind them everything goes on. */
+	/* The twin: with the real ones after them the driver continues. */
 	bench_end(state);
 	begin(state);
 	assert_int_equal(bench_bring_up(), OK);
@@ -218,13 +216,13 @@ static void a_completion_that_nobody_asked_for_is_not_counted(void **state)
 static void without_msix_intx_does_it(void **state)
 {
 	u8 line = bench_intx();
-	char said[32];
+	char expected[32];
 
 	(void)state;
 	assert_int_equal(bench_bring_up(), OK);
 	assert_int_equal(bench_work(true), OK);
-	snprintf(said, sizeof(said), "INTx irq 0x%02x", line);
-	assert_true(fake_log_has(said));
+	snprintf(expected, sizeof(expected), "INTx irq 0x%02x", line);
+	assert_true(fake_log_has(expected));
 	assert_int_equal(fake_i8259.delivered, device->reads + device->writes + device->flushes);
 	assert_int_equal(fake_i8259.taken[line], fake_i8259.delivered);
 	assert_int_equal(fake_lapic.delivered, 0);
@@ -234,16 +232,16 @@ static void without_msix_intx_does_it(void **state)
 static void anothers_interrupt_on_the_line_is_not_counted(void **state)
 {
 	u8 line = bench_intx();
-	char said[64];
+	char expected[64];
 
 	(void)state;
 	assert_int_equal(bench_bring_up(), OK);
 	for (unsigned int i = 0; i < 5; i++)
-		fake_irq_line(line, true); /* the driver's look at its ISR is what lowers it here */
+		fake_irq_line(line, true); /* the driver's read of ISR deasserts it here */
 	assert_int_equal(bench_work(false), OK);
 	assert_int_equal(fake_i8259.taken[line], 5 + device->reads);
-	snprintf(said, sizeof(said), "%u requests, %u interrupts", device->reads, device->reads);
-	assert_true(fake_log_has(said));
+	snprintf(expected, sizeof(expected), "%u requests, %u interrupts", device->reads, device->reads);
+	assert_true(fake_log_has(expected));
 }
 
 static void armed_requests_are_in_flight_until_they_land(void **state)
@@ -262,7 +260,7 @@ static void armed_requests_are_in_flight_until_they_land(void **state)
 	armed = fake_virtio_available(device, 0);
 	assert_true(armed > 1);
 	assert_int_equal(bench_in_flight(), armed);
-	for (unsigned int i = 0; i < armed; i++) { /* what lands is told from what was there, though the same has landed before */
+	for (unsigned int i = 0; i < armed; i++) { /* differs from the buffer, though the same data arrived before */
 		u64 data = fake_virtio_buffer(device, 0, fake_virtio_head(device, 0, i) + 1U);
 
 		assert_memory_not_equal((const void *)(uintptr_t)data, device->disk + i * PATTERN_SIZE, PATTERN_SIZE);
@@ -271,7 +269,7 @@ static void armed_requests_are_in_flight_until_they_land(void **state)
 	fake_virtio_run(device);
 	assert_int_equal(device->reads, armed);
 	assert_int_equal(bench_in_flight(), 0);
-	assert_int_equal(device->writes, 1); /* armed requests are reads: what lands is told from what was there */
+	assert_int_equal(device->writes, 1); /* armed requests are reads: data that arrives differs from what was there */
 }
 
 static void a_small_queue_takes_as_many_requests_as_it_has_room_for(void **state)
@@ -302,15 +300,15 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_free_disk_is_written_read_back_and_left_with_the_pattern),
 		T(every_request_completed_by_an_interrupt_of_its_own),
-		T(a_disk_with_somebodys_bytes_is_not_written),
+		T(a_disk_with_other_data_is_not_written),
 		T(a_disk_that_is_too_small_or_read_only_is_not_written),
 		T(a_disk_without_flush_is_not_flushed),
-		T(a_disk_is_not_written_where_that_was_not_asked),
+		T(a_disk_is_not_written_without_write),
 		T(a_pattern_with_a_changed_byte_is_an_error),
 		T(other_bytes_on_the_way_are_an_error),
 		T(a_read_that_brings_nothing_is_an_error),
 		T(a_request_that_fails_is_an_error),
-		T(a_completion_that_nobody_asked_for_is_not_counted),
+		T(an_unexpected_completion_is_not_counted),
 		T(without_msix_intx_does_it),
 		T(anothers_interrupt_on_the_line_is_not_counted),
 		T(armed_requests_are_in_flight_until_they_land),

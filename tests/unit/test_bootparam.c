@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: boot/bootparam.h lays the boot protocol's structures out as Linux's <asm/bootparam.h> does.
- * Could be false: one wrong width moves every field behind it, and the next kernel reads an address out of two halves of others.
- * Provoked: offset and size of every field of both headers side by side. Failure: the field with both.
+ * Claim: boot/bootparam.h lays the boot protocol's structures out as Linux's <asm/bootparam.h> does. Could be false: one wrong
+ * width moves every field after it, and the next kernel reads an address out of two halves of others. Provoked: offset and size of
+ * every field of both headers. Failure: the field with both.
  */
 #include "tests/unit/linux_bootparam.h"
 
@@ -140,7 +140,7 @@ static void a_field_that_moved_or_shrank_is_caught(void **state)
 	assert_false(agrees(&other));
 }
 
-static void no_field_of_ours_is_left_out(void **state)
+static void every_field_is_compared(void **state)
 {
 	size_t header = 0;
 
@@ -175,7 +175,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_field_is_where_linux_has_it),
 		cmocka_unit_test(a_field_that_moved_or_shrank_is_caught),
-		cmocka_unit_test(no_field_of_ours_is_left_out),
+		cmocka_unit_test(every_field_is_compared),
 		cmocka_unit_test(addresses_are_put_together_from_their_halves),
 	};
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: the walks over the capability lists are bounded whatever the lists say, and find what a sound list holds.
- * Could be false: a list may loop, point into the header, end in all ones, or carry reserved bits in its pointers.
- * Provoked: each of these lists; a sound one beside it.
- * Failure: a walk that does not end (the test does not either), reads in the header, or another set of capabilities.
+ * Claim: the walks over the capability lists are bounded whatever the lists hold, and find what a valid list holds. Could be false:
+ * a list may loop, point into the header, end in all ones, or carry reserved bits in its pointers. Provoked: each of these lists,
+ * and a valid one. Failure: a walk that does not end (the test does not either), reads in the header, or another set of
+ * capabilities.
  */
 #include "tests/unit/fake_pci.h"
 #include "tests/unit/unit.h"
@@ -31,7 +31,7 @@ static int end(void **state)
 	return 0;
 }
 
-/* Walks, and says how many capabilities there were; their positions are in seen. */
+/* Walks, and returns how many capabilities there were; their positions are in seen. */
 static u8 seen[64];
 static unsigned int walk(void)
 {
@@ -46,7 +46,7 @@ static unsigned int walk(void)
 	return n;
 }
 
-/* The header has fields, not capabilities: beyond the list's own pointer the walk may read nothing there. */
+/* The header has fields, not capabilities: the walk may read only the list's own pointer there. */
 static bool header_left_alone(void)
 {
 	for (unsigned int i = 0; i < fake->logged; i++)
@@ -140,7 +140,7 @@ static void all_ones_end_the_list(void **state)
 	fake_cap(fn, 0x50, 0xff);
 	fn->cfg[0x51] = 0xff;
 	assert_int_equal(walk(), 1);
-	/* A function that goes after its n-th answer. */
+	/* A function that is removed after its n-th access. */
 	for (int n = 0; n < 4; n++) {
 		fn->answers = n;
 		assert_true(walk() <= 1);
@@ -155,7 +155,7 @@ static enum status find(u16 id, u16 *pos)
 	return pci_find_ext_capability(&dev, id, 8, pos);
 }
 
-static void an_extended_capability_is_found_wherever_it_stands(void **state)
+static void an_extended_capability_is_found_at_any_offset(void **state)
 {
 	u16 pos;
 
@@ -171,7 +171,7 @@ static void an_extended_capability_is_found_wherever_it_stands(void **state)
 	assert_int_equal(find(PCI_EXT_CAP_ID_SRIOV, &pos), ERR_ABSENT);
 }
 
-static void extended_space_is_not_asked_where_there_is_none(void **state)
+static void extended_space_is_not_read_where_there_is_none(void **state)
 {
 	u16 pos;
 
@@ -227,8 +227,8 @@ int main(void)
 		T(a_loop_ends_with_one_line),
 		T(the_longest_list_without_a_loop_is_no_loop),
 		T(all_ones_end_the_list),
-		T(an_extended_capability_is_found_wherever_it_stands),
-		T(extended_space_is_not_asked_where_there_is_none),
+		T(an_extended_capability_is_found_at_any_offset),
+		T(extended_space_is_not_read_where_there_is_none),
 		T(an_extended_list_ends_at_nothing_all_ones_or_the_low_space),
 		T(an_extended_list_that_loops_ends),
 	};

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: chain_prepare makes everything ready that the next image needs and writes nothing of it yet; what it refuses leaves the memory
- * map as it was; chain_place puts every byte in its place, and chain_verify sees a single one that differs.
- * Could be false: regions that overlap, memory that the running kernel still uses, an archive whose image was changed, a name or a line
- * that is too long; each would be noticed after the point of no return.
- * Provoked: an archive with an image of ours and a foreign one, in host memory; the e820 points at host memory, so that places are
- * real. Failure: a region in the wrong place, a refusal without its line, a changed byte that passes.
+ * Claim: chain_prepare prepares everything that the next image needs and writes nothing of it yet; what it refuses leaves the
+ * memory map as it was; chain_place puts every byte in its place, and chain_verify sees a single one that differs. Could be false:
+ * regions that overlap, memory that the running kernel still uses, an archive whose image was changed, a name or a line that is too
+ * long; each would show only after the point of no return. Provoked: an archive with an image of ours and a foreign one, in host
+ * memory; the e820 points at host memory, so that places are real. Failure: a region in the wrong place, a refusal without its
+ * line, a changed byte that passes.
  */
 #include "boot/chain.h"
 #include "tests/unit/build_cpio.h"
@@ -16,7 +16,7 @@
 
 #define RAM_SIZE    (8 * MIB)
 #define USED_SIZE   MIB	      /* of it, by the running kernel */
-#define PREFERRED   (4 * MIB) /* from its start: where the images would like to be */
+#define PREFERRED   (4 * MIB) /* from its start: where the images prefer to be */
 #define FILL	    0xd7      /* what free memory holds before */
 #define INITRD_SIZE 5000
 
@@ -173,8 +173,7 @@ static void preparing_takes_memory_and_writes_nothing(void **state)
 	assert_true(regions_are_sound(&chain));
 	assert_true(memory_untouched());
 	assert_int_equal(chain.load_address, base + PREFERRED);
-	assert_int_equal(region("image")->memory,
-			 0xa000); /* init_size in pages: what lies behind the file is the image's as well */
+	assert_int_equal(region("image")->memory, 0xa000); /* init_size in pages: what follows the file is the image's as well */
 	/* The twins: a region in used memory, in the DMA buffers, on another. */
 	moved = chain;
 	moved.region[1].address = base;
@@ -232,7 +231,7 @@ static void a_foreign_image_gets_its_own_initrd_and_command_line(void **state)
 	assert_string_equal(at(boot_cmd_line(chain.params)), "root=/dev/vda ro");
 }
 
-/* SHA256SUMS vouches for whole files: what of an image is not placed is read where it was. */
+/* SHA256SUMS has digests of whole files: the part of an image that is not placed is read at its source. */
 static void an_image_is_verified_as_the_file_that_is_listed(void **state)
 {
 	char hex[65];
@@ -250,7 +249,7 @@ static void an_image_is_verified_as_the_file_that_is_listed(void **state)
 }
 
 /* The next kernel may use what this one uses, except where devices may still write. */
-static void the_next_kernel_is_told_of_the_dma_buffers(void **state)
+static void the_next_kernel_gets_the_dma_buffers_in_its_map(void **state)
 {
 	const struct e820_entry want[] = { { 0, 0xa0000, E820_RAM },
 					   { base, 2 * MIB, E820_RAM },
@@ -286,7 +285,7 @@ static void an_empty_initrd_is_none(void **state)
 
 /* --- refusals --- */
 
-/* Refused with this status and one line that says this, and memory map and memory are as before. */
+/* Refused with this status and one line with this text, and memory map and memory are as before. */
 static bool refused(const char *name, enum status want, const char *why)
 {
 	struct memmap before = memmap;
@@ -298,7 +297,7 @@ static bool refused(const char *name, enum status want, const char *why)
 	       memory_untouched();
 }
 
-/* The twin of all that follow: what is sound is not refused. */
+/* The twin of all that follow: what is valid is not refused. */
 static void what_is_sound_is_not_refused(void **state)
 {
 	(void)state;
@@ -320,13 +319,13 @@ static void a_foreign_image_is_not_placed_below_its_preferred_place(void **state
 
 static void an_image_that_was_changed_is_refused_with_both_digests(void **state)
 {
-	char hex[65], said[200];
+	char hex[65], expected[200];
 
 	(void)state;
 	archive.bytes[second_at + 124 + IMAGE_SIZE - 1] ^= 1; /* the last byte: the header is whole */
 	coreutils_sha256(archive.bytes + second_at + 124, IMAGE_SIZE, hex);
-	snprintf(said, sizeof(said), "second/image refused: SHA-256 is %s", hex);
-	assert_true(refused("second", ERR_INVALID, said));
+	snprintf(expected, sizeof(expected), "second/image refused: SHA-256 is %s", hex);
+	assert_true(refused("second", ERR_INVALID, expected));
 	archive.bytes[second_at + 124 + IMAGE_SIZE - 1] ^= 1;
 	coreutils_sha256(archive.bytes + second_at + 124, IMAGE_SIZE, hex);
 	assert_true(fake_log_has(hex));
@@ -342,7 +341,7 @@ static void an_initrd_that_was_changed_is_refused(void **state)
 	assert_true(refused("linux", ERR_INVALID, "linux/initrd refused: SHA-256"));
 }
 
-static void an_image_that_nobody_vouches_for_is_refused(void **state)
+static void an_image_without_a_digest_is_refused(void **state)
 {
 	(void)state;
 	assert_true(refused("unlisted", ERR_INVALID, "SHA256SUMS has no line for unlisted/image"));
@@ -356,7 +355,7 @@ static void an_image_that_is_not_there_is_refused(void **state)
 	assert_true(refused("second", ERR_INVALID, "cpio archive"));
 }
 
-/* What this kernel can see to be missing, the next one, or the one after it, shall not discover. */
+/* An image that is missing further down the list is reported now. */
 static void a_list_that_names_a_missing_image_is_refused(void **state)
 {
 	static const char *const lists[] = { "third", "linux,third", "third,linux", "second,second,third" };
@@ -418,7 +417,7 @@ static void without_memory_for_it_an_image_is_refused(void **state)
 	assert_true(refused("second", ERR_RANGE, "no free memory for its command line"));
 }
 
-/* What this kernel can see to be missing, the next one shall not discover. */
+/* An image that is missing further down the list is reported now. */
 static void a_later_image_that_is_missing_is_refused(void **state)
 {
 	struct memmap before = memmap;
@@ -443,7 +442,7 @@ static void memory_that_cannot_be_mapped_is_given_back(void **state)
 	struct memmap before = memmap;
 
 	(void)state;
-	map_result = ERR_RANGE; /* the real one says why */
+	map_result = ERR_RANGE; /* the real one logs why */
 	assert_int_equal(chain_prepare(&chain, "second", "", &env), ERR_RANGE);
 	assert_true(same_map(&memmap, &before));
 }
@@ -454,7 +453,7 @@ static void a_command_line_longer_than_the_image_takes_is_refused(void **state)
 	char line[512] = { 0 };
 
 	(void)state;
-	memset(line, 'x', 256 - strlen(next)); /* the image says that it takes 255 */
+	memset(line, 'x', 256 - strlen(next)); /* the image's cmdline_size is 255 */
 	env.cmdline = line;
 	assert_true(refused("second", ERR_RANGE, "256 characters, 255 are allowed"));
 	line[strlen(line) - 1] = '\0';
@@ -473,7 +472,7 @@ static void a_foreign_command_line_that_is_one_too_long_is_refused(void **state)
 	assert_false(refused("linux", ERR_RANGE, ""));
 }
 
-/* What coreutils makes of a region: what was skipped, and behind it what was placed. */
+/* What coreutils makes of a region: what was skipped, then what was placed. */
 static void digest_in_place(const struct chain_region *r, char hex[65])
 {
 	u8 *bytes = malloc(r->skip + r->size);
@@ -530,12 +529,12 @@ int main(void)
 		T(an_empty_initrd_is_none),
 		T(a_foreign_image_is_not_placed_below_its_preferred_place),
 		T(an_image_is_verified_as_the_file_that_is_listed),
-		T(the_next_kernel_is_told_of_the_dma_buffers),
+		T(the_next_kernel_gets_the_dma_buffers_in_its_map),
 		T(a_preferred_place_that_is_taken_is_not_insisted_upon),
 		T(what_is_sound_is_not_refused),
 		T(an_image_that_was_changed_is_refused_with_both_digests),
 		T(an_initrd_that_was_changed_is_refused),
-		T(an_image_that_nobody_vouches_for_is_refused),
+		T(an_image_without_a_digest_is_refused),
 		T(an_image_that_is_not_there_is_refused),
 		T(a_list_that_names_a_missing_image_is_refused),
 		T(a_name_that_is_too_long_is_refused),

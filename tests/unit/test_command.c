@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: the command register is written as 16 bits, changes only the bit in question, and is not written at all where nothing changes
- * or the function is gone; bus master is set upstream first; the log says what the register held and what it was given.
- * Could be false: a 32-bit write would clear error bits of Status; a write to a function that is gone is noise on a bus; a function
- * whose bridge may not forward requests stays mute.
- * Provoked: a function with error bits set, one that is gone, a bridge above. Failure: another list of writes.
+ * Claim: the command register is written as 16 bits, changes only the bit in question, and is not written at all where nothing
+ * changes or the function was removed; bus master is set upstream first; the log has the old and the new value. Could be false: a
+ * 32-bit write would clear error bits of Status; a removed function must not be written to; a function below a bridge without bus
+ * master can issue no request. Provoked: a function with error bits set, a removed one, a bridge upstream. Failure: another list of
+ * writes.
  */
 #include "tests/unit/fake_pci.h"
 #include "tests/unit/unit.h"
@@ -64,7 +64,7 @@ static void nothing_is_written_where_nothing_changes(void **state)
 	assert_int_equal(fake_log_lines(), 0);
 }
 
-static void nothing_is_written_to_a_function_that_is_gone(void **state)
+static void nothing_is_written_to_a_removed_function(void **state)
 {
 	(void)state;
 	fake_at(fake, TREE_EDU)->answers = 0;
@@ -76,7 +76,7 @@ static void nothing_is_written_to_a_function_that_is_gone(void **state)
 	assert_int_equal(fake_log_lines(), 0);
 }
 
-static void a_function_that_goes_between_read_and_write_harms_nobody(void **state)
+static void a_function_that_is_removed_between_read_and_write_affects_no_other(void **state)
 {
 	static const struct fake_access want[] = { CFG_W16(TREE_EDU, PCI_COMMAND, 0x0403) };
 
@@ -101,8 +101,8 @@ static void bus_master_is_set_upstream_first(void **state)
 	assert_false(fake_writes_are(fake, child_first, 2));
 }
 
-/* A bridge that is not ours stays as it is; its function may stay mute, and that is for its owner to change. */
-static void a_bridge_that_is_not_ours_is_passed_over(void **state)
+/* A read-only bridge stays as it is, even if a function below it can issue no request then. */
+static void a_read_only_bridge_is_skipped(void **state)
 {
 	static const struct fake_access want[] = { CFG_W16(TREE_EDU, PCI_COMMAND, 0x0007) };
 
@@ -114,7 +114,7 @@ static void a_bridge_that_is_not_ours_is_passed_over(void **state)
 	assert_writes(fake, want);
 }
 
-/* Whether the kernel may set bus master of the bridge above, and of the one above that; whether they were found with it on. */
+/* Whether the kernel may set bus master of the bridge upstream, and of the next one; whether it was inherited on. */
 static const struct pci_dev *closed(bool ours, bool on, bool ours_above, bool on_above)
 {
 	struct pci_dev *bridge = fake_dev(&devs, TREE_BRIDGE), *above = fake_dev(&devs, TREE_PLAIN);
@@ -127,14 +127,14 @@ static const struct pci_dev *closed(bool ours, bool on, bool ours_above, bool on
 	return pci_blocking_bridge(edu);
 }
 
-static void a_bridge_is_closed_where_it_is_off_and_not_ours(void **state)
+static void a_bridge_blocks_where_it_is_off_and_read_only(void **state)
 {
 	(void)state;
 	assert_ptr_equal(closed(false, false, true, true), fake_dev(&devs, TREE_BRIDGE));
 	assert_ptr_equal(closed(true, true, false, false), fake_dev(&devs, TREE_PLAIN));
 	assert_ptr_equal(closed(false, true, false, false), fake_dev(&devs, TREE_PLAIN));
 	assert_ptr_equal(closed(true, false, false, false), fake_dev(&devs, TREE_PLAIN));
-	/* The twins: what is off is ours, what is not ours is on; and nothing is above. */
+	/* The twins: what is off may be set, what is read-only is on; and there is no bridge. */
 	assert_null(closed(true, false, false, true));
 	assert_null(closed(false, true, true, false));
 	assert_null(pci_blocking_bridge(fake_dev(&devs, TREE_PLAIN)));
@@ -186,11 +186,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(clearing_bus_master_is_one_16_bit_write_of_that_bit),
 		T(nothing_is_written_where_nothing_changes),
-		T(nothing_is_written_to_a_function_that_is_gone),
-		T(a_function_that_goes_between_read_and_write_harms_nobody),
+		T(nothing_is_written_to_a_removed_function),
+		T(a_function_that_is_removed_between_read_and_write_affects_no_other),
 		T(bus_master_is_set_upstream_first),
-		T(a_bridge_that_is_not_ours_is_passed_over),
-		T(a_bridge_is_closed_where_it_is_off_and_not_ours),
+		T(a_read_only_bridge_is_skipped),
+		T(a_bridge_blocks_where_it_is_off_and_read_only),
 		T(clearing_bus_master_leaves_the_bridge_alone),
 		T(memory_and_intx_have_their_bits),
 		T(a_bit_that_is_stuck_costs_one_write),

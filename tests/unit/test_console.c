@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: the console writes to a COM1 that is there and to QEMU's debugcon where QEMU is; a missing or stuck UART costs a bounded number
- * of polls, once. QEMU is believed only where the CPU says hypervisor and fw_cfg shows its signature.
- * Could be false: many boards have no COM1; a UART may never get ready; ports 0x510 and 0x511 may be anything on real hardware.
- * Provoked: each of these on fake ports. Failure: another text, or polls without end.
+ * Claim: the console writes to a COM1 that is there and to QEMU's debugcon where QEMU is; a missing or stuck UART costs a bounded
+ * number of polls, once. a machine counts as QEMU only where CPUID reports a hypervisor and fw_cfg has its signature. Could be
+ * false: many boards have no COM1; a UART may never get ready; ports 0x510 and 0x511 may be anything on real hardware. Provoked:
+ * each of these on fake ports. Failure: another text, or polls without end.
  */
 #include "lib/console.h"
 #include "lib/qemu.h"
@@ -108,7 +108,7 @@ static void text_goes_to_com1_with_carriage_returns(void **state)
 	assert_int_equal(debugcon_n, 0);
 }
 
-static void in_qemu_it_goes_to_debugcon_as_well(void **state)
+static void in_qemu_text_goes_to_debugcon_as_well(void **state)
 {
 	(void)state;
 	console_init(true);
@@ -127,13 +127,13 @@ static void a_missing_uart_is_not_polled(void **state)
 	assert_string_equal(debugcon, "ab");
 }
 
-static void a_stuck_uart_is_given_up_once(void **state)
+static void a_stuck_uart_is_dropped_once(void **state)
 {
 	unsigned int polls;
 
 	(void)state;
 	uart.busy = UINT32_MAX;
-	console_init(true); /* the scratch write makes it busy for ever */
+	console_init(true); /* the scratch write makes it busy forever */
 	console_write("ab", 2);
 	polls = uart.polls;
 	assert_uint_in_range(polls, 1, 1000000);
@@ -158,7 +158,7 @@ static void qemu_needs_both_signs(void **state)
 	assert_false(present(true, "\xff\xff\xff\xff"));
 	assert_false(present(true, "QEMV"));
 	assert_false(present(false, "QEMU"));
-	assert_int_equal(fake_x86.io_count, 0); /* without a hypervisor the ports are somebody else's */
+	assert_int_equal(fake_x86.io_count, 0); /* without a hypervisor the ports may be another device's */
 }
 
 int main(void)
@@ -166,9 +166,9 @@ int main(void)
 #define T(test) cmocka_unit_test_setup(test, begin)
 	const struct CMUnitTest tests[] = {
 		T(text_goes_to_com1_with_carriage_returns),
-		T(in_qemu_it_goes_to_debugcon_as_well),
+		T(in_qemu_text_goes_to_debugcon_as_well),
 		T(a_missing_uart_is_not_polled),
-		T(a_stuck_uart_is_given_up_once),
+		T(a_stuck_uart_is_dropped_once),
 		T(qemu_needs_both_signs),
 	};
 

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: cpio_find finds a file of a newc archive by its path, and says of a malformed archive where it is malformed, reading nothing
- * beyond its end.
- * Could be false: the archive comes from whoever started us; sizes in it may be anything, and it may be cut anywhere.
- * Provoked: an archive put together from the format's description, one by GNU cpio where that is installed; cut at every byte, each
- * allocated to the byte so that the sanitizer sees a read beyond it; sizes that wrap.
- * Failure: a file found that is not whole, or one of the two errors for the other.
+ * Claim: cpio_find finds a file of a newc archive by its path, and reports where an archive is malformed, reading nothing beyond
+ * its end. Could be false: the archive comes from the previous kernel or loader; sizes in it may be anything, and it may be cut
+ * anywhere. Provoked: an archive put together from the format's description, one by GNU cpio where that is installed; cut at every
+ * byte, each allocated to the byte so that the sanitizer sees a read beyond it; sizes that wrap. Failure: a file found that is not
+ * whole, or one of the two errors for the other.
  */
 #include "boot/cpio.h"
 #include "tests/unit/build_cpio.h"
@@ -123,7 +122,7 @@ static void nonsense_in_a_header_says_so(void **state)
 		memcpy(archive.bytes + second + rows[i].offset, rows[i].text, strlen(rows[i].text));
 		assert_int_equal(find(archive.size, "second/image", &file), ERR_INVALID);
 		assert_one_line(rows[i].line);
-		/* What stands before it is found all the same. */
+		/* What precedes it is found all the same. */
 		assert_int_equal(find(archive.size, "first/image", &file), OK);
 	}
 }

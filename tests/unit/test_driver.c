@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: a driver's wait ends when its count is reached or its register says what was awaited, or after its bound with a line that
- * says what was awaited and how far it came; a device's interrupts, of the best kind that it has, reach their handler from the
- * first one on; every driver in the list says whose it is, and comes before those that need what it does.
- * Could be false: a count that grows while the time is read; a bound that counts from elsewhere than the wait's begin; a device
- * that has gone, whose bits are all set; one that says that it has failed, and as well that it has done; one that has a message
- * pending, and sends it as soon as it may; a line that firmware has not routed.
- * Provoked: a clock that counts up at each look, and a count that grows by the same looks; registers that read as a test likes; a
- * device that interrupts at once.
- * Failure: the wrong status or line, a read too many, a wait for what will not come, or an interrupt that the handler does not
- * take.
+ * Claim: a driver's wait ends when its count is reached or its register has the awaited value, or after its bound with a line that
+ * has both; a device's interrupts, of the best kind that it has, reach their handler from the first one on; every driver in the
+ * list has its name and callbacks, and comes before those that need what it does. Could be false: a count that grows while the time
+ * is read; a bound that does not count from the wait's begin; a removed device, whose bits are all set; one that reports failure
+ * and success at once; one that has a message pending, and sends it as soon as it may; a line that firmware has not routed.
+ * Provoked: a clock that counts up at each read, and a count that grows by the same reads; registers with values of the test's; a
+ * device that interrupts at once. Failure: the wrong status or line, a read too many, a wait for what will not come, or an
+ * interrupt that the handler does not take.
  */
 #include "drivers/driver.h"
 #include "drivers/pirq/pirq.h"
@@ -54,8 +52,7 @@ static void what_is_there_already_is_not_awaited(void **state)
 	(void)state;
 	assert_int_equal(driver_await(bench.dev, "thing", &count, 3, 1000000), OK);
 	assert_int_equal(driver_await(bench.dev, "thing", &count, 2, 0), OK);
-	assert_uint_in_range(fake_x86.pm_timer - looks, 0,
-			     2 * fake_x86.pm_step); /* each wait has looked at the clock once at most */
+	assert_uint_in_range(fake_x86.pm_timer - looks, 0, 2 * fake_x86.pm_step); /* each wait has read the clock once at most */
 	assert_int_equal(fake_log_lines(), 0);
 }
 
@@ -66,7 +63,7 @@ static void what_never_comes_ends_with_a_line(void **state)
 	(void)state;
 	assert_int_equal(driver_await(bench.dev, "completed thing", &count, 4, 250000), ERR_TIMEOUT);
 	assert_one_line("0000:00:05.0 some: no completed thing within 250 ms, 1 of 4");
-	/* 250 ms of the PM timer's 3.579545 MHz, and no more than the looks that the clock itself takes. */
+	/* 250 ms of the PM timer's 3.579545 MHz, and no more reads than the clock itself takes. */
 	assert_uint_in_range(fake_x86.pm_timer - begun, 894886, 894886 + 3 * fake_x86.pm_step);
 }
 
@@ -78,7 +75,7 @@ static void what_comes_in_time_is_no_timeout(void **state)
 	fake_x86.pm_reads = &growing;
 	assert_int_equal(driver_await(bench.dev, "thing", &growing, 10, 1000000), OK);
 	assert_int_equal(fake_log_lines(), 0);
-	/* The twin: the same with one look too few. */
+	/* The twin: the same with one read too few. */
 	growing = 0;
 	fake_x86.pm_step = 3579545 / 10;
 	assert_int_equal(driver_await(bench.dev, "thing", &growing, 13, 1000000), ERR_TIMEOUT);
@@ -122,8 +119,8 @@ static void a_register_is_read_until_its_bits_are_as_wanted_and_no_longer(void *
 	assert_one_line("0000:00:05.0 some: not so within 250 ms, 0xf2");
 }
 
-/* Nor does it count as done that it is ready as well; and a device that has gone has every bit set. */
-static void one_that_failed_or_has_gone_is_not_waited_for(void **state)
+/* Nor does it count as done that it is ready as well; and a removed device has every bit set. */
+static void one_that_failed_or_was_removed_is_not_waited_for(void **state)
 {
 	static const u32 fails[] = { 0x02, 0x05, 0 }, gone[] = { 0x02, 0xffffffff, 0 }, harmless[] = { 0x02, 0xfffffff9, 0 };
 
@@ -135,7 +132,7 @@ static void one_that_failed_or_has_gone_is_not_waited_for(void **state)
 	assert_int_equal(poll_values(gone, 3, 0), ERR_TIMEOUT);
 	assert_int_equal(reads, 2);
 	assert_one_line("0000:00:05.0 some: not so within 250 ms, 0xffffffff");
-	assert_int_equal(poll_values(harmless, 1, 4), OK); /* the twin: what nobody asked about may be as it likes */
+	assert_int_equal(poll_values(harmless, 1, 4), OK); /* the twin: bits outside the mask do not count */
 }
 
 /* --- interrupts --- */
@@ -152,7 +149,7 @@ static bool take(void *context)
 	return true;
 }
 
-/* Whatever it may: INTx where no message is enabled. */
+/* Whichever it can: INTx where no message is enabled. */
 static void interrupt(void)
 {
 	u16 command = (u16)fake_get(fn, PCI_COMMAND, 2);
@@ -167,7 +164,7 @@ static void interrupt(void)
 	}
 }
 
-/* One that was pending comes as soon as it may, which is while the device is being told of its interrupts. */
+/* One that was pending comes as soon as it may, which is while its interrupts are being set up. */
 static void interrupt_at_once(struct fake_pci *fake, const struct fake_access *access)
 {
 	(void)access;
@@ -183,7 +180,7 @@ static void the_best_kind_of_interrupt_is_taken_from_the_first_on(void **state)
 		u8 msix, msi;
 		const char *kind;
 	} rows[] = { { MSIX, MSI, "MSI-X vector 0x" }, { 0, MSI, "MSI vector 0x" }, { 0, 0, "INTx irq 0x" } };
-	char said[32];
+	char expected[32];
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		bool message = rows[i].msix || rows[i].msi;
@@ -196,14 +193,14 @@ static void the_best_kind_of_interrupt_is_taken_from_the_first_on(void **state)
 		bench.fake->watch = interrupt_at_once;
 		assert_int_equal(driver_connect(bench.dev, take, &bench, &irq), OK);
 		interrupt();
-		assert_int_equal(taken, message ? 2 : 1); /* a line is up only when there is somebody on it */
+		assert_int_equal(taken, message ? 2 : 1); /* a line is unmasked only when it has a handler */
 		assert_int_equal(shared, !message);
 		assert_int_equal(!(fake_get(fn, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE), !message);
 		assert_int_equal(irq.message, message);
 		assert_true(message || irq.number == line);
 		assert_int_equal(vector_unexpected_count(), 0);
-		snprintf(said, sizeof(said), DRIVER_IRQ_FMT, DRIVER_IRQ_ARGS(&irq));
-		assert_memory_equal(said, rows[i].kind, strlen(rows[i].kind));
+		snprintf(expected, sizeof(expected), DRIVER_IRQ_FMT, DRIVER_IRQ_ARGS(&irq));
+		assert_memory_equal(expected, rows[i].kind, strlen(rows[i].kind));
 		bench_end(state);
 		begin(state);
 	}
@@ -216,26 +213,26 @@ static void a_line_that_firmware_has_not_routed_is_none(void **state)
 	(void)state;
 	bench.dev->msix = bench.dev->msi = 0;
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
-		char said[64];
+		char expected[64];
 
 		fake_set(fn, PCI_INTERRUPT_LINE, 1, lines[i]);
 		fake_log_start();
 		assert_int_equal(driver_connect(bench.dev, take, &bench, &irq), ERR_ABSENT);
-		snprintf(said, sizeof(said), "0000:00:05.0 some: INTx unavailable, Interrupt Line 0x%02x", lines[i]);
-		assert_one_line(said);
+		snprintf(expected, sizeof(expected), "0000:00:05.0 some: INTx unavailable, Interrupt Line 0x%02x", lines[i]);
+		assert_one_line(expected);
 	}
 }
 
 static void every_driver_names_itself_and_its_devices(void **state)
 {
-	static const struct pci_dev nobodys = { .vendor = 0x8086, .device = 0x29c0 };
+	static const struct pci_dev unmatched = { .vendor = 0x8086, .device = 0x29c0 };
 	unsigned int n = 0;
 
 	(void)state;
 	for (const struct driver *const *d = drivers; *d; d++, n++) {
 		assert_non_null((*d)->pci.name);
 		assert_non_null((*d)->pci.reset);
-		assert_false((*d)->pci.match(&nobodys));
+		assert_false((*d)->pci.match(&unmatched));
 		/* What can be left in flight must be countable, and what is probed must be able to work. */
 		assert_int_equal(!(*d)->arm, !(*d)->in_flight);
 		assert_int_equal(!(*d)->pci.probe, !(*d)->work);
@@ -252,7 +249,9 @@ static size_t place(const struct driver *driver)
 	return n;
 }
 
-/* A port's BAR is sized while no memory behind it is in use, and whoever wants INTx finds it routed, and a console on its line. */
+/*
+ * A port's BAR is sized while no memory below it is in use, and drivers that need INTx find it routed, and a console on its line.
+ */
 static void what_others_need_comes_before_them_and_disks_before_the_rest(void **state)
 {
 	(void)state;
@@ -270,7 +269,7 @@ int main(void)
 		T(what_never_comes_ends_with_a_line),
 		T(what_comes_in_time_is_no_timeout),
 		T(a_register_is_read_until_its_bits_are_as_wanted_and_no_longer),
-		T(one_that_failed_or_has_gone_is_not_waited_for),
+		T(one_that_failed_or_was_removed_is_not_waited_for),
 		T(the_best_kind_of_interrupt_is_taken_from_the_first_on),
 		T(a_line_that_firmware_has_not_routed_is_none),
 		T(every_driver_names_itself_and_its_devices),

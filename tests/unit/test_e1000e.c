@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: an 82574 is reset only when it neither interrupts, receives nor sends, and has no request of its own under way, whoever
- * had it and whatever a reset leaves; its rings change only while they are off, and hold addresses of the driver's memory alone; a
- * buffer is given back to it as a clean one, and never the last of a ring, which would look like none. The driver has it interrupt
- * by MSI-X, MSI or INTx, whichever it has, believes a frame to be sent or received only by what it wrote back, and gives up each
- * wait in time.
- * Could be false: a function has all three kinds of interrupts, and tells by other causes under MSI-X; a line is shared, a message
- * may come late; a ring that is full looks like an empty one; a device may never end what it does, go away, or write nonsense back.
- * Provoked: a model of the 82574 that fails the test at what its datasheet does not allow, with one fault at a time. Like QEMU
- * 7.2's, its reset resets nothing.
- * Failure: what the model refuses, a wrong status, a device that goes on after its reset, a frame that nobody sent, or a line that
- * does not say what happened.
+ * Claim: an 82574 is reset only when it neither interrupts, receives nor sends, and has no request of its own pending, whoever had
+ * it and whatever a reset leaves; its rings change only while they are off, and hold addresses of the driver's memory alone; a
+ * buffer is given back to it as a clean one, and never the last of a ring, which would look empty. The driver uses MSI-X, MSI or
+ * INTx, whichever it has, takes a frame as sent or received only by what was written back, and bounds each wait. Could be false: a
+ * function has all three kinds of interrupts, and reports other causes under MSI-X; a line is shared, a message may come late; a
+ * ring that is full looks like an empty one; a device may never end what it does, be removed, or write back wrong values. Provoked:
+ * a model of the 82574 that fails the test at what its datasheet does not allow, with one fault at a time. Like QEMU 7.2's, its
+ * reset resets nothing. Failure: what the model refuses, a wrong status, a device that continues after its reset, a frame that was
+ * not sent, or a line that does not say what happened.
  */
 #include "drivers/arp.h"
 #include "drivers/e1000e/e1000e.h"
@@ -67,7 +65,7 @@ static struct {
 	bool keeps_master, keeps_rst, keeps_nvm; /* a wait that never ends */
 	bool no_write_back;
 	bool holds_messages; /* for the throttle */
-	bool silent;	     /* nobody answers */
+	bool silent;	     /* it does not respond */
 	u8 rx_status, rx_errors;
 	u16 rx_length; /* instead of the frame's own */
 	bool gone;
@@ -289,7 +287,7 @@ static void nic_write(void *model, u64 offset, unsigned int size, u32 value)
 		break;
 	case 0x0400:
 		if (value & EN) {
-			assert_true(nic.txdctl & 0x00400000); /* bit 22, as Linux: the 82571 to 82583 want it set */
+			assert_true(nic.txdctl & 0x00400000); /* bit 22, as Linux: has to be set on the 82571 to 82583 */
 			check_ring(&nic.tx);
 		}
 		nic.tctl = value;
@@ -358,10 +356,10 @@ static void left_running(void)
 	fake_set(nic.fn, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_INTX_DISABLE);
 }
 
-static void assert_said(const char *part)
+static void assert_logged(const char *part)
 {
 	if (!fake_log_has(part))
-		fail_msg("nobody says \"%s\"", part);
+		fail_msg("no line has \"%s\"", part);
 }
 
 static void only_the_82574_is_its_own(void **state)
@@ -397,7 +395,7 @@ static void it_sees_interrupts_rings_and_requests_end_before_its_reset(void **st
 	assert_int_equal(fake_log_lines(), 0);
 }
 
-/* A line that is up since the previous kernel's time goes down, and nothing of its comes once bus master is on. */
+/* A line that the previous kernel left asserted is deasserted, and no old message comes once bus master is on. */
 static void nothing_of_before_comes_after(void **state)
 {
 	u8 line = bench_intx();
@@ -416,12 +414,12 @@ static void nothing_of_before_comes_after(void **state)
 	assert_false(fake_irq_high(line));
 }
 
-static void each_wait_is_given_up_when_its_time_is_up(void **state)
+static void each_wait_times_out(void **state)
 {
 	static const struct {
 		bool *fault;
 		u32 ms;
-		const char *said;
+		const char *expected;
 	} rows[] = {
 		{ &nic.keeps_master, 80, "0000:00:07.0 e1000e: requests do not end within 80 ms, 0x00080002" },
 		{ &nic.keeps_rst, 10, "0000:00:07.0 e1000e: not reset within 10 ms, 0x04000040" },
@@ -435,7 +433,7 @@ static void each_wait_is_given_up_when_its_time_is_up(void **state)
 		*rows[i].fault = true;
 		assert_int_equal(bench_reset(), ERR_TIMEOUT);
 		assert_uint_in_range(fake_x86.pm_timer - begun, rows[i].ms * 3579UL, rows[i].ms * 3580UL + 40 * fake_x86.pm_step);
-		assert_one_line(rows[i].said);
+		assert_one_line(rows[i].expected);
 		/* The twin. */
 		fake_log_start();
 		*rows[i].fault = false;
@@ -446,7 +444,7 @@ static void each_wait_is_given_up_when_its_time_is_up(void **state)
 	}
 }
 
-static void one_that_has_gone_is_absent(void **state)
+static void a_removed_device_is_absent(void **state)
 {
 	(void)state;
 	nic.gone = true;
@@ -456,8 +454,8 @@ static void one_that_has_gone_is_absent(void **state)
 	assert_no_writes(bench.fake);
 }
 
-/* Wherever it goes: an error or nothing, in bounded time. */
-static void one_that_goes_has_not_done_its_work(void **state)
+/* Whenever it is removed: an error or nothing, in bounded time. */
+static void a_device_that_is_removed_has_not_done_its_work(void **state)
 {
 	enum status s;
 	unsigned int n = 0;
@@ -483,7 +481,7 @@ static void without_registers_it_is_refused_with_a_line(void **state)
 
 /* --- driving --- */
 
-static void a_frame_goes_out_and_the_answer_comes_by_msix(void **state)
+static void a_frame_is_sent_and_the_reply_comes_by_msix(void **state)
 {
 	(void)state;
 	left_running(); /* what a reset that resets nothing leaves */
@@ -492,9 +490,9 @@ static void a_frame_goes_out_and_the_answer_comes_by_msix(void **state)
 	assert_int_equal(nic.frames, 1);
 	assert_int_equal(fake_get(nic.fn, MSIX + 2, 2), 0x8004);
 	assert_int_equal(fake_get(nic.fn, MSI + 2, 2) & PCI_MSI_FLAGS_ENABLE, 0);
-	assert_said("e1000e: 52:54:00:12:34:56 link up, MSI-X vector 0x");
-	assert_said(": 1 frames out, 1 in, 2 interrupts");
-	assert_said("e1000e: 10.0.2.2 is at 02:c0:ff:ee:00:01");
+	assert_logged("e1000e: 52:54:00:12:34:56 link up, MSI-X vector 0x");
+	assert_logged(": 1 frames out, 1 in, 2 interrupts");
+	assert_logged("e1000e: 10.0.2.2 is at 02:c0:ff:ee:00:01");
 	assert_int_equal(fake_log_lines(), 2);
 }
 
@@ -506,26 +504,26 @@ static void without_msix_msi_does_it(void **state)
 	assert_int_equal(bench_work(false), OK);
 	assert_int_equal(fake_get(nic.fn, MSI + 2, 2) & PCI_MSI_FLAGS_ENABLE, 1);
 	assert_int_equal(fake_get(nic.fn, MSIX + 2, 2), 4);
-	assert_said("link up, MSI vector 0x");
-	assert_said("10.0.2.2 is at");
+	assert_logged("link up, MSI vector 0x");
+	assert_logged("10.0.2.2 is at");
 }
 
 static void without_either_intx_does_it(void **state)
 {
 	u8 line = bench_intx();
-	char said[64];
+	char expected[64];
 
 	(void)state;
 	fake_set(nic.fn, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_INTX_DISABLE);
 	assert_int_equal(bench_bring_up(), OK);
 	assert_int_equal(bench_work(false), OK);
-	snprintf(said, sizeof(said), "link up, INTx irq 0x%02x: 1 frames out, 1 in", line);
-	assert_said(said);
+	snprintf(expected, sizeof(expected), "link up, INTx irq 0x%02x: 1 frames out, 1 in", line);
+	assert_logged(expected);
 	assert_false(fake_irq_high(line));
 }
 
-/* The line is shared: without a cause of ours, or with one that nobody asked for, it is another's. */
-static void an_interrupt_without_a_cause_is_not_ours(void **state)
+/* The line is shared: without a cause of this device, or with one that is not enabled, it is another device's. */
+static void an_interrupt_without_a_cause_is_not_handled(void **state)
 {
 	u8 line = bench_intx();
 
@@ -539,16 +537,16 @@ static void an_interrupt_without_a_cause_is_not_ours(void **state)
 	bench_own_interrupts(line, 2); /* its own frame, and the answer */
 }
 
-/* The vector is not shared: a message that comes when its cause has been served is no stray. */
-static void a_message_that_comes_late_is_ours(void **state)
+/* The vector is not shared: a message that comes when its cause has been handled is not unexpected. */
+static void a_late_message_is_handled(void **state)
 {
 	(void)state;
 	assert_int_equal(bench_bring_up(), OK);
-	fake_forget(bench.fake);
+	fake_clear_log(bench.fake);
 	fake_lapic_message(fake_mem_get(nic.table, 0, 4), fake_mem_get(nic.table, 8, 4));
 	assert_no_writes(bench.fake);
 	assert_int_equal(vector_unexpected_count(), 0);
-	/* The twin: one that nobody has. */
+	/* The twin: a vector without a handler. */
 	fake_lapic_message(fake_mem_get(nic.table, 0, 4), 0xee);
 	assert_int_equal(vector_unexpected_count(), 1);
 }
@@ -576,7 +574,7 @@ static void what_is_written_back_wrong_is_no_frame(void **state)
 		{ DD | EOP, 0, 0, 1 }, /* the twin */
 		{ DD, 0, 0, 0 },       { DD | EOP, 0x01, 0, 0 }, { DD | EOP, 0, BUFFER + 1, 0 }, { DD | EOP, 0, 0xffff, 0 },
 	};
-	char said[32];
+	char expected[32];
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		again(state);
@@ -585,8 +583,8 @@ static void what_is_written_back_wrong_is_no_frame(void **state)
 		nic.rx_errors = rows[i].errors;
 		nic.rx_length = rows[i].length;
 		assert_int_equal(bench_work(false), OK);
-		snprintf(said, sizeof(said), "1 frames out, %u in", rows[i].frames);
-		assert_said(said);
+		snprintf(expected, sizeof(expected), "1 frames out, %u in", rows[i].frames);
+		assert_logged(expected);
 		assert_int_equal(fake_log_has("10.0.2.2 is at"), rows[i].frames);
 		/* Its buffer is there again. */
 		assert_int_equal(offered(&nic.rx), entries(&nic.rx) - 1);
@@ -599,18 +597,18 @@ static void a_descriptor_that_is_not_written_back_is_not_looked_at(void **state)
 	assert_int_equal(bench_bring_up(), OK);
 	nic.rx_status = 0;
 	assert_int_equal(bench_work(false), OK);
-	assert_said("no answer to ARP within 1000 ms, 0 of 1");
-	assert_said("1 frames out, 0 in");
+	assert_logged("no answer to ARP within 1000 ms, 0 of 1");
+	assert_logged("1 frames out, 0 in");
 	assert_int_equal(offered(&nic.rx), entries(&nic.rx) - 2); /* nor given back */
 }
 
-static void nobody_has_to_answer(void **state)
+static void no_reply_is_required(void **state)
 {
 	(void)state;
 	assert_int_equal(bench_bring_up(), OK);
 	nic.silent = true;
 	assert_int_equal(bench_work(false), OK);
-	assert_said("no answer to ARP within 1000 ms, 0 of 1");
+	assert_logged("no answer to ARP within 1000 ms, 0 of 1");
 	assert_false(fake_log_has("10.0.2.2 is at"));
 }
 
@@ -632,13 +630,13 @@ static void the_rings_go_round(void **state)
 	assert_int_equal(bench_bring_up(), OK);
 	for (unsigned int i = 0; i < 20; i++)
 		assert_int_equal(bench_work(false), OK);
-	assert_said(": 20 frames out, 20 in, 40 interrupts");
+	assert_logged(": 20 frames out, 20 in, 40 interrupts");
 }
 
 /* As many as there are buffers for, and the one that is too much is lost. */
 static void several_frames_may_come_with_one_interrupt(void **state)
 {
-	char said[32];
+	char expected[32];
 	u32 buffers;
 
 	(void)state;
@@ -652,8 +650,8 @@ static void several_frames_may_come_with_one_interrupt(void **state)
 	signal();
 	assert_int_equal(offered(&nic.rx), buffers);
 	assert_int_equal(bench_work(false), OK);
-	snprintf(said, sizeof(said), "1 frames out, %u in", buffers + 1);
-	assert_said(said);
+	snprintf(expected, sizeof(expected), "1 frames out, %u in", buffers + 1);
+	assert_logged(expected);
 }
 
 static void buffers_and_a_frame_are_in_flight(void **state)
@@ -676,7 +674,7 @@ static void buffers_and_a_frame_are_in_flight(void **state)
 	assert_int_equal(nic.frames, 2);
 }
 
-/* The last byte of each ring, and of the last buffer, is the last that it may be given. */
+/* The last byte of each ring, and of the last buffer, is the last of the driver's memory. */
 static void wherever_memory_runs_out_it_is_not_enabled(void **state)
 {
 	u64 ends[5] = { 0 }, buffer;
@@ -708,19 +706,19 @@ int main(void)
 		T(only_the_82574_is_its_own),
 		T(it_sees_interrupts_rings_and_requests_end_before_its_reset),
 		T(nothing_of_before_comes_after),
-		T(each_wait_is_given_up_when_its_time_is_up),
-		T(one_that_has_gone_is_absent),
-		T(one_that_goes_has_not_done_its_work),
+		T(each_wait_times_out),
+		T(a_removed_device_is_absent),
+		T(a_device_that_is_removed_has_not_done_its_work),
 		T(without_registers_it_is_refused_with_a_line),
-		T(a_frame_goes_out_and_the_answer_comes_by_msix),
+		T(a_frame_is_sent_and_the_reply_comes_by_msix),
 		T(without_msix_msi_does_it),
 		T(without_either_intx_does_it),
-		T(an_interrupt_without_a_cause_is_not_ours),
-		T(a_message_that_comes_late_is_ours),
+		T(an_interrupt_without_a_cause_is_not_handled),
+		T(a_late_message_is_handled),
 		T(a_frame_that_is_not_written_back_was_not_sent),
 		T(what_is_written_back_wrong_is_no_frame),
 		T(a_descriptor_that_is_not_written_back_is_not_looked_at),
-		T(nobody_has_to_answer),
+		T(no_reply_is_required),
 		T(a_link_may_be_down),
 		T(the_rings_go_round),
 		T(several_frames_may_come_with_one_interrupt),

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: edu is given bus master only when its engine has run dry and every interrupt was acknowledged; no transfer while one is
- * under way, and none that leaves its buffer, its 28 bits of address or the driver's memory. The driver takes INTx and MSI,
- * compares every byte of both directions of DMA, and leaves a transfer in flight when it is told to.
- * Could be false: edu has no reset, so a transfer that was armed lands when bus master comes back; its engine reaches 28 bits and a
- * range outside its buffer aborts QEMU; an interrupt that nobody acknowledged holds the line.
- * Provoked: a model of docs/specs/edu.txt that fails the test at what would abort or clamp, with one fault at a time.
- * Failure: what the model refuses, a wrong status, or a line that does not say what happened.
+ * Claim: edu is given bus master only when its engine is idle and every interrupt was acknowledged; no transfer while one is in
+ * flight, and none that leaves its buffer, its 28 bits of address or the driver's memory. The driver takes INTx and MSI, compares
+ * every byte of both directions of DMA, and leaves a transfer in flight when armed. Could be false: edu has no reset, so a transfer
+ * that was started is done when bus master is set again; its engine has 28 address bits and a range outside its buffer aborts QEMU;
+ * an interrupt that is not acknowledged keeps the line asserted. Provoked: a model of docs/specs/edu.txt that fails the test at
+ * what would abort or clamp, with one fault at a time. Failure: what the model refuses, a wrong status, or a line that does not say
+ * what happened.
  */
 #include "drivers/edu/edu.h"
 #include "irq/i8259.h"
@@ -31,8 +31,8 @@ static struct edu_model {
 	/* faults */
 	unsigned int runs; /* reads of the command until a transfer is done; -1U: never */
 	bool corrupt;
-	bool deaf; /* raises no interrupt */
-	u32 stuck; /* bits of the interrupt status that no acknowledgement clears */
+	bool no_irq; /* raises no interrupt */
+	u32 stuck;   /* bits of the interrupt status that no acknowledgement clears */
 } edu;
 
 /* --- the model --- */
@@ -43,7 +43,7 @@ static void raise(u32 cause)
 	bool msi = fake_get(edu.fn, FAKE_EDU_MSI + 2, 2) & PCI_MSI_FLAGS_ENABLE;
 
 	edu.irq_status |= cause;
-	if (edu.deaf)
+	if (edu.no_irq)
 		return;
 	if (msi && command & PCI_COMMAND_MASTER)
 		fake_lapic_message(fake_get(edu.fn, FAKE_EDU_MSI + 4, 4), fake_get(edu.fn, FAKE_EDU_MSI + 12, 2));
@@ -115,7 +115,7 @@ static void edu_write(void *model, u64 offset, unsigned int size, u32 value)
 		edu.count = value;
 		break;
 	case 0x98:
-		assert_false(edu.command & 1); /* the specification leaves open what happens to a transfer under way */
+		assert_false(edu.command & 1); /* the specification leaves open what happens to a transfer in flight */
 		edu.command = value;
 		if (value & 1 && !edu.runs)
 			transfer();
@@ -139,7 +139,7 @@ static int begin(void **state)
 	(void)state;
 	bench_begin();
 	edu = (struct edu_model){ .fn = fake_edu(bench.fake, BDF), .id = 0x010000ed };
-	fake_set(edu.fn, PCI_INTERRUPT_LINE, 1, 0); /* INTx where a test wants it */
+	fake_set(edu.fn, PCI_INTERRUPT_LINE, 1, 0); /* INTx where a test needs it */
 	bench.fake->mem[0].read = edu_read;
 	bench.fake->mem[0].write = edu_write;
 	bench_attach(&edu_driver);
@@ -147,7 +147,7 @@ static int begin(void **state)
 	return 0;
 }
 
-static void only_edu_is_ours(void **state)
+static void only_edu_matches(void **state)
 {
 	static const struct pci_dev others[] = { { .vendor = 0x1234, .device = 0x1111 }, { .vendor = 0x1af4, .device = 0x11e8 } };
 
@@ -160,7 +160,7 @@ static void only_edu_is_ours(void **state)
 static void reset_waits_for_the_engine_and_acknowledges_what_is_left(void **state)
 {
 	(void)state;
-	fake_set(edu.fn, PCI_COMMAND, 2, 0x0003); /* as the previous kernel hands it over: bus master off */
+	fake_set(edu.fn, PCI_COMMAND, 2, 0x0003); /* as the previous kernel hands over: bus master off */
 	edu.source = 0x40000;
 	edu.target = DMA_BASE;
 	edu.count = 4096;
@@ -172,7 +172,7 @@ static void reset_waits_for_the_engine_and_acknowledges_what_is_left(void **stat
 	assert_int_equal(bench_reset(), OK);
 	assert_int_equal(edu.transfers, 1);
 	assert_int_equal(edu.irq_status, 0);
-	assert_int_equal(*(u8 *)DMA_BASE, 0x77); /* it ran into the wall that bus master is */
+	assert_int_equal(*(u8 *)DMA_BASE, 0x77); /* it was suppressed: bus master is off */
 	assert_int_equal(fake_get(edu.fn, PCI_COMMAND, 2), 0x0003);
 	assert_int_equal(fake_log_lines(), 0);
 }
@@ -189,7 +189,7 @@ static void reset_switches_memory_on_and_starts_nothing(void **state)
 			assert_int_equal(bench.fake->log[i].where, FAKE_EDU_BAR + 0x64);
 }
 
-static void an_engine_that_never_stops_is_given_up_with_a_line(void **state)
+static void an_engine_that_never_stops_times_out_with_a_line(void **state)
 {
 	(void)state;
 	edu.command = 7;
@@ -209,7 +209,7 @@ static void an_interrupt_that_cannot_be_acknowledged_is_an_error_with_a_line(voi
 	assert_int_equal(bench_reset(), OK);
 }
 
-static void one_that_goes_during_reset_is_an_error_with_a_line(void **state)
+static void a_device_that_is_removed_during_reset_is_an_error_with_a_line(void **state)
 {
 	unsigned int all;
 
@@ -222,7 +222,7 @@ static void one_that_goes_during_reset_is_an_error_with_a_line(void **state)
 		edu.fn->answers = (int)n;
 		fake_x86.pm_step = 100000;
 		if (bench_reset() == OK || fake_log_lines() != 1)
-			fail_msg("gone after %u of %u accesses: %u lines", n, all, fake_log_lines());
+			fail_msg("removed after %u of %u accesses: %u lines", n, all, fake_log_lines());
 	}
 }
 
@@ -300,11 +300,11 @@ static void without_bus_master_nothing_comes(void **state)
 	assert_int_equal(fake_lapic.delivered, 0);
 }
 
-static void an_interrupt_that_never_comes_is_given_up_with_a_line(void **state)
+static void an_interrupt_that_never_comes_times_out_with_a_line(void **state)
 {
 	(void)state;
 	assert_int_equal(bench_bring_up(), OK);
-	edu.deaf = true;
+	edu.no_irq = true;
 	assert_int_equal(bench_work(false), ERR_TIMEOUT);
 	assert_true(fake_log_has("0000:00:04.0 edu: no MSI within 1000 ms, 0 of 1"));
 }
@@ -317,22 +317,22 @@ static void an_armed_transfer_is_in_flight_until_it_lands(void **state)
 	edu.runs = 1;
 	assert_int_equal(bench_arm(), OK);
 	assert_int_equal(bench_in_flight(), 1);
-	assert_int_equal(edu.command, 7);				   /* under way, to RAM, and to be told of */
-	assert_int_not_equal(*(u8 *)(uintptr_t)edu.target, edu.buffer[0]); /* what lands is told from what is there */
+	assert_int_equal(edu.command, 7);				   /* in flight, to RAM, with an interrupt at its end */
+	assert_int_not_equal(*(u8 *)(uintptr_t)edu.target, edu.buffer[0]); /* data that arrives differs from what is there */
 	edu_read(NULL, 0x98, 4);
 	edu_read(NULL, 0x98, 4);
 	assert_int_equal(bench_in_flight(), 0);
 	assert_memory_equal((void *)(uintptr_t)edu.target, edu.buffer, edu.count);
 }
 
-/* The line is shared: an interrupt without a cause in this device is another's. */
-static void an_interrupt_without_a_cause_is_not_ours(void **state)
+/* The line is shared: an interrupt without a cause in this device is another device's. */
+static void an_interrupt_without_a_cause_is_not_handled(void **state)
 {
 	(void)state;
 	fake_set(edu.fn, PCI_INTERRUPT_LINE, 1, 5);
 	assert_int_equal(bench_bring_up(), OK);
 	fake_i8259.limit = 10;
-	fake_irq_line(5, true); /* nobody lowers it */
+	fake_irq_line(5, true); /* no handler clears it */
 	assert_int_equal(fake_i8259.delivered, 10);
 	assert_int_equal(edu.irq_status, 0);
 	fake_irq_line(5, false);
@@ -341,7 +341,7 @@ static void an_interrupt_without_a_cause_is_not_ours(void **state)
 	assert_int_equal(fake_i8259.taken[5], 11);
 }
 
-static void one_that_has_gone_claims_no_interrupt(void **state)
+static void a_removed_device_claims_no_interrupt(void **state)
 {
 	(void)state;
 	fake_set(edu.fn, PCI_INTERRUPT_LINE, 1, 10);
@@ -356,12 +356,12 @@ int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, begin, bench_end)
 	const struct CMUnitTest tests[] = {
-		T(only_edu_is_ours),
+		T(only_edu_matches),
 		T(reset_waits_for_the_engine_and_acknowledges_what_is_left),
 		T(reset_switches_memory_on_and_starts_nothing),
-		T(an_engine_that_never_stops_is_given_up_with_a_line),
+		T(an_engine_that_never_stops_times_out_with_a_line),
 		T(an_interrupt_that_cannot_be_acknowledged_is_an_error_with_a_line),
-		T(one_that_goes_during_reset_is_an_error_with_a_line),
+		T(a_device_that_is_removed_during_reset_is_an_error_with_a_line),
 		T(what_is_no_edu_is_refused_with_a_line),
 		T(without_its_bar_it_is_refused_with_a_line),
 		T(memory_beyond_its_reach_is_refused_with_a_line),
@@ -369,10 +369,10 @@ int main(void)
 		T(intx_is_taken_before_msi_and_its_line_is_released),
 		T(a_byte_that_differs_is_an_error),
 		T(without_bus_master_nothing_comes),
-		T(an_interrupt_that_never_comes_is_given_up_with_a_line),
+		T(an_interrupt_that_never_comes_times_out_with_a_line),
 		T(an_armed_transfer_is_in_flight_until_it_lands),
-		T(an_interrupt_without_a_cause_is_not_ours),
-		T(one_that_has_gone_claims_no_interrupt),
+		T(an_interrupt_without_a_cause_is_not_handled),
+		T(a_removed_device_claims_no_interrupt),
 	};
 
 	return cmocka_run_group_tests(tests, once, NULL);

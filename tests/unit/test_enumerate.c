@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: the enumeration finds every function that answers, each bridge before what is behind it, by reads alone.
- * Could be false: functions on an extra root bus, beyond function 0, of an ARI device or virtual ones are easy to miss; function 1 of a
- * single-function device must not be asked, since devices that decode no function number answer there as well; a bridge that names a
- * wrong bus may lead round in a circle; a capacity that is too small may be written past.
- * Provoked: a tree for each of these. Failure: another list of functions, a wrong order, or a write.
+ * Claim: the enumeration finds every function that responds, each bridge before what is below it, by reads alone. Could be false:
+ * functions on an extra root bus, beyond function 0, of an ARI device or virtual ones are easy to miss; function 1 of a
+ * single-function device must not be read, since devices that decode no function number respond there as well; a bridge with a
+ * wrong bus may close a loop; a capacity that is too small may be written past. Provoked: a tree for each of these. Failure:
+ * another list of functions, a wrong order, or a write.
  */
 #include "tests/unit/fake_pci.h"
 #include "tests/unit/unit.h"
@@ -60,7 +60,7 @@ static void fail_with_list(void)
 			fail_with_list();                                                                                          \
 	} while (0)
 
-/* What the walk backwards relies on. */
+/* What the backward walk relies on. */
 static bool bridges_come_first(const struct pci *p)
 {
 	for (unsigned int i = 0; i < p->count; i++)
@@ -69,7 +69,7 @@ static bool bridges_come_first(const struct pci *p)
 	return true;
 }
 
-static bool asked(u16 bdf)
+static bool was_read(u16 bdf)
 {
 	for (unsigned int i = 0; i < fake->logged; i++)
 		if (fake->log[i].bdf == bdf)
@@ -85,7 +85,7 @@ static struct fake_fn *multifunction(u16 bdf)
 	return fn;
 }
 
-static void a_bridge_stands_before_what_is_behind_it(void **state)
+static void a_bridge_is_before_what_is_below_it(void **state)
 {
 	(void)state;
 	fake_add(fake, PCI_BDF(0, 1, 0), 1, 1);
@@ -111,7 +111,7 @@ static void the_order_check_rejects_a_child_before_its_bridge(void **state)
 	assert_false(bridges_come_first(&wrong));
 }
 
-static void what_it_tells_is_what_the_registers_say(void **state)
+static void what_is_stored_is_what_the_registers_hold(void **state)
 {
 	struct fake_fn *fn = fake_edu(fake, PCI_BDF(0, 4, 0));
 	const struct pci_dev *dev = room;
@@ -135,7 +135,7 @@ static void what_it_tells_is_what_the_registers_say(void **state)
 	assert_int_equal(dev->inherited.msi_flags, 0x0081);
 }
 
-static void msix_is_told_as_it_was_found(void **state)
+static void msix_is_stored_as_inherited(void **state)
 {
 	struct fake_fn *fn = fake_virtio_blk(fake, PCI_BDF(0, 4, 0));
 
@@ -173,7 +173,7 @@ static void a_root_bus_under_no_bridge_is_scanned(void **state)
 	assert_ptr_equal(pci.dev[2].bridge, &pci.dev[1]);
 }
 
-static void only_the_buses_of_the_access_are_asked(void **state)
+static void only_the_buses_of_the_access_are_scanned(void **state)
 {
 	(void)state;
 	fake->access.first_bus = 0x40;
@@ -198,17 +198,17 @@ static void every_function_of_a_multifunction_device_is_found(void **state)
 	assert_true(pci.dev[0].multifunction);
 }
 
-static void function_1_of_a_single_function_device_is_not_asked(void **state)
+static void function_1_of_a_single_function_device_is_not_read(void **state)
 {
 	(void)state;
 	fake_add(fake, PCI_BDF(0, 5, 0), 1, 1);
-	fake_add(fake, PCI_BDF(0, 5, 1), 1, 1); /* a device that decodes no function number answers there, too */
+	fake_add(fake, PCI_BDF(0, 5, 1), 1, 1); /* a device that decodes no function number responds there, too */
 	assert_found(PCI_BDF(0, 5, 0));
-	assert_false(asked(PCI_BDF(0, 5, 1)));
-	/* The twin: with the multifunction bit it is asked and found. */
+	assert_false(was_read(PCI_BDF(0, 5, 1)));
+	/* The twin: with the multifunction bit it is read and found. */
 	fake_set(fake_at(fake, PCI_BDF(0, 5, 0)), PCI_HEADER_TYPE, 1, 0x80);
 	assert_found(PCI_BDF(0, 5, 0), PCI_BDF(0, 5, 1));
-	assert_true(asked(PCI_BDF(0, 5, 1)));
+	assert_true(was_read(PCI_BDF(0, 5, 1)));
 }
 
 static void a_device_without_function_0_is_not_there(void **state)
@@ -217,10 +217,10 @@ static void a_device_without_function_0_is_not_there(void **state)
 	multifunction(PCI_BDF(0, 6, 1));
 	assert_int_equal(enumerate(4), OK);
 	assert_int_equal(pci.count, 0);
-	assert_false(asked(PCI_BDF(0, 6, 1)));
+	assert_false(was_read(PCI_BDF(0, 6, 1)));
 }
 
-/* Behind the port stands one device whose functions 0, 9 and 0x21 name each other; 9 and 0x21 look like devices 1 and 4. */
+/* Below the port is one device whose functions 0, 9 and 0x21 name each other; 9 and 0x21 look like devices 1 and 4. */
 static void ari_device(u8 after_9)
 {
 	struct fake_fn *fn;
@@ -246,7 +246,10 @@ static void functions_of_an_ari_device_are_followed(void **state)
 	assert_ptr_equal(pci.dev[3].bridge, &pci.dev[0]);
 }
 
-/* PCIe 6.13: only a port below which there is one device gives the device number's bits away; elsewhere they are other devices. */
+/*
+ * PCIe 6.13: only a port below which there is one device uses the device number's bits for functions; elsewhere they are other
+ * devices.
+ */
 static void elsewhere_ari_is_not_followed(void **state)
 {
 	struct fake_fn *fn;
@@ -262,11 +265,11 @@ static void elsewhere_ari_is_not_followed(void **state)
 		fake_add(fake, PCI_BDF(bus, 3, 0), 1, 3);
 	}
 	assert_found(PCI_BDF(0, 1, 0), PCI_BDF(1, 2, 0), PCI_BDF(1, 3, 0), PCI_BDF(0, 2, 0), PCI_BDF(0, 3, 0));
-	assert_false(asked(PCI_BDF(1, 1, 1)));
+	assert_false(was_read(PCI_BDF(1, 1, 1)));
 }
 
-/* PCI 6.2.1: ones where nobody is; no vendor has 0. Whatever the device ID then says. */
-static void without_a_vendor_it_is_nobody(void **state)
+/* PCI 6.2.1: ones where no function is; no vendor has 0. Whatever the device ID then says. */
+static void without_a_vendor_there_is_no_function(void **state)
 {
 	(void)state;
 	fake_add(fake, PCI_BDF(0, 1, 0), 0xffff, 0x1234);
@@ -280,7 +283,7 @@ static void without_a_vendor_it_is_nobody(void **state)
 static void an_ari_list_that_does_not_rise_ends(void **state)
 {
 	(void)state;
-	ari_device(9); /* names itself; 5, say, would be a circle */
+	ari_device(9); /* names itself; 5, say, would be a loop */
 	assert_found(PCI_BDF(0, 1, 0), PCI_BDF(1, 0, 0), PCI_BDF(1, 1, 1));
 }
 
@@ -340,7 +343,7 @@ static void above_a_vf_is_what_is_above_its_pf(void **state)
 	assert_null(pci.dev[1].bridge);
 }
 
-static void vfs_that_are_not_enabled_are_not_asked(void **state)
+static void vfs_that_are_not_enabled_are_not_read(void **state)
 {
 	struct fake_fn *fn = pf(2);
 
@@ -373,7 +376,7 @@ static void vfs_on_the_last_bus_are_found(void **state)
 	assert_found(PCI_BDF(0, 7, 0), 0x38 + 0x1c0);
 }
 
-static void vfs_beyond_the_last_bus_are_not_asked(void **state)
+static void vfs_beyond_the_last_bus_are_not_read(void **state)
 {
 	struct fake_fn *fn = pf(0xffff);
 
@@ -391,7 +394,7 @@ static void a_bridge_that_names_a_bus_already_seen_leads_nowhere(void **state)
 	fake_bridge(fake, PCI_BDF(0, 2, 0), 1, 1);
 	fake_bridge(fake, PCI_BDF(0, 3, 0), 1, 1); /* the bus of its neighbour */
 	fake_bridge(fake, PCI_BDF(0, 4, 0), 0, 0); /* left unnumbered by firmware: its own bus */
-	fake_bridge(fake, PCI_BDF(1, 0, 0), 0, 1); /* back to the root: a circle */
+	fake_bridge(fake, PCI_BDF(1, 0, 0), 0, 1); /* back to the root: a loop */
 	assert_found(PCI_BDF(0, 2, 0), PCI_BDF(1, 0, 0), PCI_BDF(0, 3, 0), PCI_BDF(0, 4, 0));
 }
 
@@ -422,7 +425,7 @@ static void vfs_that_do_not_fit_are_said_as_well(void **state)
 	assert_int_equal(pci.count, 2);
 }
 
-static void a_function_that_goes_while_it_is_read_ends_nothing(void **state)
+static void a_function_that_is_removed_while_it_is_read_ends_no_scan(void **state)
 {
 	(void)state;
 	/* At every access in turn; each must end, and its neighbour must be found. */
@@ -462,30 +465,30 @@ int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
 	const struct CMUnitTest tests[] = {
-		T(a_bridge_stands_before_what_is_behind_it),
+		T(a_bridge_is_before_what_is_below_it),
 		T(the_order_check_rejects_a_child_before_its_bridge),
-		T(what_it_tells_is_what_the_registers_say),
-		T(msix_is_told_as_it_was_found),
+		T(what_is_stored_is_what_the_registers_hold),
+		T(msix_is_stored_as_inherited),
 		T(nothing_is_written),
 		T(a_root_bus_under_no_bridge_is_scanned),
-		T(only_the_buses_of_the_access_are_asked),
+		T(only_the_buses_of_the_access_are_scanned),
 		T(every_function_of_a_multifunction_device_is_found),
-		T(function_1_of_a_single_function_device_is_not_asked),
+		T(function_1_of_a_single_function_device_is_not_read),
 		T(a_device_without_function_0_is_not_there),
 		T(functions_of_an_ari_device_are_followed),
 		T(elsewhere_ari_is_not_followed),
-		T(without_a_vendor_it_is_nobody),
+		T(without_a_vendor_there_is_no_function),
 		T(an_ari_list_that_does_not_rise_ends),
 		T(vfs_are_found_through_their_pf),
 		T(above_a_vf_is_what_is_above_its_pf),
-		T(vfs_that_are_not_enabled_are_not_asked),
+		T(vfs_that_are_not_enabled_are_not_read),
 		T(vfs_that_do_not_answer_are_not_there),
 		T(vfs_on_the_last_bus_are_found),
-		T(vfs_beyond_the_last_bus_are_not_asked),
+		T(vfs_beyond_the_last_bus_are_not_read),
 		T(a_bridge_that_names_a_bus_already_seen_leads_nowhere),
 		T(what_does_not_fit_is_said_and_the_rest_is_there),
 		T(vfs_that_do_not_fit_are_said_as_well),
-		T(a_function_that_goes_while_it_is_read_ends_nothing),
+		T(a_function_that_is_removed_while_it_is_read_ends_no_scan),
 		T(an_extended_capability_that_does_not_fit_is_not_read),
 		T(enumerating_a_second_access_adds_to_the_first),
 	};

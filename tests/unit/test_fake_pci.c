@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: the fake behaves as configuration space does, so that what the other tests see of it means something.
- * Could be false: a fake that takes every write would let a write of a read-only or write-1-to-clear bit pass unseen, or a BAR of
- * any size.
- * Provoked: each kind of bit, a BAR that is given ones, a function that goes, and a log that is read back.
- * Failure: another register value, or an access that is not in the log.
+ * Claim: the fake behaves as configuration space does, so that the other tests prove something. Could be false: a fake that takes
+ * every write would let a write of a read-only or write-1-to-clear bit pass unseen, or a BAR of any size. Provoked: each kind of
+ * bit, a BAR that is written with ones, a function that is removed, and a log that is read back. Failure: another register value,
+ * or an access that is not in the log.
  */
 #include "tests/unit/fake_pci.h"
 #include "tests/unit/unit.h"
@@ -28,7 +27,7 @@ static void bits_are_read_only_writable_or_write_1_to_clear(void **state)
 	fake_pci_free(fake);
 }
 
-static void a_function_that_is_gone_reads_all_ones_and_loses_writes(void **state)
+static void a_removed_function_reads_all_ones_and_loses_writes(void **state)
 {
 	struct fake_pci *fake = fake_pci_new();
 	struct fake_fn *fn = fake_add(fake, BDF, 0x1111, 0x2222);
@@ -45,7 +44,7 @@ static void a_function_that_is_gone_reads_all_ones_and_loses_writes(void **state
 }
 
 /* PCIe 7.5.1.2.1. */
-static void a_bar_that_is_given_ones_tells_its_size(void **state)
+static void a_bar_that_is_written_with_ones_reads_its_size(void **state)
 {
 	static const struct {
 		u64 value;
@@ -78,7 +77,7 @@ static unsigned int watched;
 
 static void watch(struct fake_pci *fake, const struct fake_access *a)
 {
-	/* It stands after the access: what was written is there. */
+	/* It is called after the access: what was written is there. */
 	if (a->kind == FAKE_CFG_WRITE)
 		assert_int_equal(fake_get(fake_at(fake, BDF), (u16)a->where, a->size), a->value);
 	watched++;
@@ -106,7 +105,7 @@ static void a_watcher_sees_every_access_after_it_took_effect(void **state)
 }
 
 /* The check of many tests, and what it must reject: a missing, an extra, a changed and a swapped write. */
-static void the_comparison_of_writes_tells_every_difference(void **state)
+static void the_comparison_of_writes_reports_every_difference(void **state)
 {
 	static const struct fake_access want[] = { CFG_W16(BDF, PCI_COMMAND, 3), CFG_W8(BDF, PCI_INTERRUPT_LINE, 5) };
 	static const struct fake_access swapped[] = { CFG_W8(BDF, PCI_INTERRUPT_LINE, 5), CFG_W16(BDF, PCI_COMMAND, 3) };
@@ -127,7 +126,7 @@ static void the_comparison_of_writes_tells_every_difference(void **state)
 	fake_pci_free(fake);
 }
 
-static void a_write_that_reaches_status_is_told(void **state)
+static void a_write_that_reaches_status_is_reported(void **state)
 {
 	struct fake_pci *fake = fake_pci_new();
 	const struct pci_access_ops *ops = fake->access.ops;
@@ -145,11 +144,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bits_are_read_only_writable_or_write_1_to_clear),
-		cmocka_unit_test(a_function_that_is_gone_reads_all_ones_and_loses_writes),
-		cmocka_unit_test(a_bar_that_is_given_ones_tells_its_size),
+		cmocka_unit_test(a_removed_function_reads_all_ones_and_loses_writes),
+		cmocka_unit_test(a_bar_that_is_written_with_ones_reads_its_size),
 		cmocka_unit_test(a_watcher_sees_every_access_after_it_took_effect),
-		cmocka_unit_test(the_comparison_of_writes_tells_every_difference),
-		cmocka_unit_test(a_write_that_reaches_status_is_told),
+		cmocka_unit_test(the_comparison_of_writes_reports_every_difference),
+		cmocka_unit_test(a_write_that_reaches_status_is_reported),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: what the loader takes from UEFI is what UEFI means: a memory map in e820's types, boot services that end even when their map
- * changes meanwhile, a command line that is text, memory that is aligned, and no watchdog under the next kernel.
- * Could be false: OVMF lets go at the first try and has no odd memory; runtime services called RAM, or a boot service called after
- * boot services have begun to end, show on somebody's machine months later.
- * Provoked: on a fake firmware: every memory type with and without write-back caching, keys that go stale, LoadOptions of all kinds.
- * Failure: another type, another call, another text, or the sanitizer's report.
+ * Claim: what the loader takes from UEFI is what UEFI means: a memory map in e820's types, boot services that end even when their
+ * map changes meanwhile, a command line that is text, memory that is aligned, and no watchdog under the next kernel. Could be
+ * false: OVMF exits at the first try and has no unusual memory; runtime services called RAM, or a boot service called after boot
+ * services have begun to end, show on some machine months later. Provoked: on a fake firmware: every memory type with and without
+ * write-back caching, keys that go stale, LoadOptions of all kinds. Failure: another type, another call, another text, or the
+ * sanitizer's report.
  */
 #include "boot/efi/firmware.h"
 #include "tests/unit/fake_efi.h"
@@ -18,7 +18,7 @@
 static struct e820_entry e820[E820_MAX];
 static unsigned int entries;
 
-/* A UART that is always ready: the console that is left when firmware's has gone. */
+/* A UART that is always ready: the console that is left when firmware's has ended. */
 static u8 scratch;
 static char uart[256];
 
@@ -65,7 +65,7 @@ static void the_watchdog_is_switched_off(void **state)
 
 static char line[16];
 
-/* What firmware_options says of so many characters of LoadOptions, malloc'ed to the byte. */
+/* What firmware_options returns for so many characters of LoadOptions, malloc'ed to the byte. */
 static enum status options(const CHAR16 *text, size_t n)
 {
 	CHAR16 *copy = malloc(n * sizeof(*copy));
@@ -109,7 +109,7 @@ static void load_options_that_do_not_begin_as_text_are_ignored_with_a_line(void 
 	assert_int_equal(options(L"t\xe9", 2), ERR_INVALID);
 }
 
-static void text_that_goes_on_as_something_else_is_refused(void **state)
+static void text_that_continues_as_something_else_is_refused(void **state)
 {
 	(void)state;
 	assert_int_equal(options(L"quiet\nhandoff", 13), ERR_INVALID);
@@ -201,7 +201,7 @@ static void a_section_is_found_by_its_name(void **state)
 	assert_int_equal(firmware_section(".linu", &data, &size), ERR_ABSENT);
 	assert_int_equal(firmware_section(".initrd", &data, &size), ERR_ABSENT);
 	assert_int_equal(fake_log_lines(), 0);
-	/* The twin: without the protocol that says where we are. */
+	/* The twin: without the protocol that has the image's address. */
 	fake_efi.loaded.ImageBase = NULL;
 	firmware_init(&fake_efi, &fake_efi.system);
 	assert_int_equal(firmware_section(".linux", &data, &size), ERR_ABSENT);
@@ -243,7 +243,7 @@ static void has_display(EFI_GRAPHICS_PIXEL_FORMAT format, u64 base)
 	fake_efi.display[i].Mode = &mode[i];
 }
 
-static struct screen_info told(void)
+static struct screen_info passed_screen(void)
 {
 	struct screen_info screen;
 
@@ -252,7 +252,7 @@ static struct screen_info told(void)
 	return screen;
 }
 
-static void a_display_is_told_as_linux_wants_it(void **state)
+static void a_display_is_described_as_linux_reads_it(void **state)
 {
 	const struct screen_info want = {
 		.orig_video_isVGA = 0x70,
@@ -278,25 +278,25 @@ static void a_display_is_told_as_linux_wants_it(void **state)
 
 	(void)state;
 	has_display(PixelBlueGreenRedReserved8BitPerColor, 0xe080000000);
-	screen = told();
+	screen = passed_screen();
 	assert_memory_equal(&screen, &want, sizeof(want));
 	/* The twin: the other order. */
 	info[0].PixelFormat = PixelRedGreenBlueReserved8BitPerColor;
-	screen = told();
+	screen = passed_screen();
 	assert_int_equal(screen.red_pos, 0);
 	assert_int_equal(screen.blue_pos, 16);
 	assert_int_equal(screen.rsvd_size, 8);
 	assert_int_equal(screen.rsvd_pos, 24);
 }
 
-static void masks_say_where_the_colours_are(void **state)
+static void masks_give_the_position_of_each_colour(void **state)
 {
 	struct screen_info screen;
 
 	(void)state;
 	has_display(PixelBitMask, 0xc0000000);
 	info[0].PixelInformation = (EFI_PIXEL_BITMASK){ 0xf800, 0x07e0, 0x001f, 0 };
-	screen = told();
+	screen = passed_screen();
 	assert_int_equal(screen.lfb_depth, 16);
 	assert_int_equal(screen.lfb_linelength, 832 * 2);
 	assert_int_equal(screen.red_size, 5);
@@ -308,7 +308,7 @@ static void masks_say_where_the_colours_are(void **state)
 	assert_int_equal(screen.rsvd_size, 0);
 	assert_int_equal(screen.rsvd_pos, 0);
 	info[0].PixelInformation.ReservedMask = 0x80000000; /* one bit, the highest */
-	screen = told();
+	screen = passed_screen();
 	assert_int_equal(screen.rsvd_size, 1);
 	assert_int_equal(screen.rsvd_pos, 31);
 }
@@ -319,27 +319,27 @@ static void a_display_that_firmware_alone_draws_on_is_none(void **state)
 	struct screen_info screen;
 
 	(void)state;
-	screen = told();
+	screen = passed_screen();
 	assert_memory_equal(&screen, &none, sizeof(none));
 	has_display(PixelBltOnly, 0);
-	screen = told();
+	screen = passed_screen();
 	assert_memory_equal(&screen, &none, sizeof(none));
-	/* The twin: another behind it, whose frame buffer there is. */
+	/* The twin: a second display, with a frame buffer. */
 	has_display(PixelBlueGreenRedReserved8BitPerColor, 0xd0000000);
-	screen = told();
+	screen = passed_screen();
 	assert_int_equal(screen.orig_video_isVGA, 0x70);
 	assert_int_equal(screen.lfb_base, 0xd0000000);
 }
 
-static void of_two_displays_the_first_is_told(void **state)
+static void of_two_displays_the_first_is_passed_on(void **state)
 {
 	(void)state;
 	has_display(PixelBlueGreenRedReserved8BitPerColor, 0xc0000000);
 	has_display(PixelBlueGreenRedReserved8BitPerColor, 0xd0000000);
-	assert_int_equal(told().lfb_base, 0xc0000000);
-	/* The twin: it has gone meanwhile. */
+	assert_int_equal(passed_screen().lfb_base, 0xc0000000);
+	/* The twin: it was removed meanwhile. */
 	fake_efi.display_gone = &fake_efi.display[0];
-	assert_int_equal(told().lfb_base, 0xd0000000);
+	assert_int_equal(passed_screen().lfb_base, 0xd0000000);
 }
 
 static void memory_is_where_it_was_preferred_or_aligned(void **state)
@@ -430,7 +430,7 @@ static void neighbours_of_one_type_are_one_range(void **state)
 	for (u64 i = 0; i < 4; i++)
 		fake_efi_memory(types[i], 0x100000 + 0x1000 * i, 1, WB);
 	fake_efi_memory(EfiLoaderData, 0x104000, 1, WB);
-	fake_efi_memory(EfiLoaderData, 0x106000, 1, WB); /* behind a gap */
+	fake_efi_memory(EfiLoaderData, 0x106000, 1, WB); /* after a gap */
 	assert_int_equal(firmware_exit(e820, E820_MAX, &entries), OK);
 	assert_int_equal(entries, 4);
 	assert_int_equal(e820[0].size, 0x3000);
@@ -442,7 +442,7 @@ static void neighbours_of_one_type_are_one_range(void **state)
 	assert_int_equal(e820[3].addr, 0x106000);
 }
 
-/* A firmware that has been up for long has thousands of pieces, which are few ranges. */
+/* A firmware that has run for long has thousands of pieces, which are few ranges. */
 static void pieces_are_not_too_many_when_they_are_neighbours(void **state)
 {
 	(void)state;
@@ -503,7 +503,7 @@ static void a_stale_key_is_tried_again_with_the_new_map(void **state)
 	assert_int_equal(e820[1].type, E820_RESERVED);
 }
 
-static void a_firmware_that_never_lets_go_is_asked_a_bounded_number_of_times(void **state)
+static void a_firmware_that_never_exits_is_tried_a_bounded_number_of_times(void **state)
 {
 	char calls[sizeof(fake_efi.calls)] = BEFORE;
 
@@ -516,7 +516,7 @@ static void a_firmware_that_never_lets_go_is_asked_a_bounded_number_of_times(voi
 	assert_int_equal(firmware_exit(e820, E820_MAX, &entries), ERR_STATE);
 	assert_string_equal(fake_efi.calls, calls);
 	assert_one_line("ExitBootServices: status 0x8000000000000002");
-	/* The twin: the last time that it is asked, it does. */
+	/* The twin: at the last try it does. */
 	begin(state);
 	ram();
 	fake_efi.stale = 15;
@@ -565,16 +565,16 @@ int main(void)
 		T(the_watchdog_is_switched_off),
 		T(load_options_are_the_command_line),
 		T(load_options_that_do_not_begin_as_text_are_ignored_with_a_line),
-		T(text_that_goes_on_as_something_else_is_refused),
+		T(text_that_continues_as_something_else_is_refused),
 		T(without_load_options_there_is_no_line),
 		T(a_shells_arguments_count_without_the_programs_name),
 		T(a_shells_arguments_that_are_no_text_are_refused),
 		T(a_section_is_found_by_its_name),
 		T(the_rsdp_is_that_of_acpi_2),
-		T(a_display_is_told_as_linux_wants_it),
-		T(masks_say_where_the_colours_are),
+		T(a_display_is_described_as_linux_reads_it),
+		T(masks_give_the_position_of_each_colour),
 		T(a_display_that_firmware_alone_draws_on_is_none),
-		T(of_two_displays_the_first_is_told),
+		T(of_two_displays_the_first_is_passed_on),
 		T(memory_is_where_it_was_preferred_or_aligned),
 		T(memory_that_there_is_not_is_said),
 		T(every_memory_type_becomes_its_own),
@@ -582,7 +582,7 @@ int main(void)
 		T(pieces_are_not_too_many_when_they_are_neighbours),
 		T(boot_services_end_with_the_key_of_the_last_map),
 		T(a_stale_key_is_tried_again_with_the_new_map),
-		T(a_firmware_that_never_lets_go_is_asked_a_bounded_number_of_times),
+		T(a_firmware_that_never_exits_is_tried_a_bounded_number_of_times),
 		T(firmwares_console_is_not_used_after_the_first_try),
 		T(a_map_that_does_not_fit_any_more_leaves_no_firmware_to_return_to),
 	};

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: format() writes what the C library's snprintf writes, for everything that format.h promises.
- * Could be false: signs beside zero padding, the lowest long, a text that just does not fit, a precision longer than the text.
- * Provoked: conversions put together from a fixed seed, with the extremes among the values, into buffers of every small size, each
- * allocated to the byte so that the sanitizer sees a write beyond it.
- * Failure: the format and both texts.
+ * Claim: format() writes what the C library's snprintf writes, for everything that format.h promises. Could be false: signs with
+ * zero padding, the lowest long, a text that just does not fit, a precision longer than the text. Provoked: conversions put
+ * together from a fixed seed, with the extremes among the values, into buffers of every small size, each allocated to the byte so
+ * that the sanitizer sees a write beyond it. Failure: the format and both texts.
  */
 #include "lib/format.h"
 #include "tests/unit/unit.h"
@@ -144,7 +143,7 @@ static void no_buffer_at_all_still_counts(void **state)
 	assert_int_equal(format(NULL, 0, "%d-%s", 17, "abc"), 6);
 }
 
-static void the_comparison_tells_a_difference(void **state)
+static void the_comparison_reports_a_difference(void **state)
 {
 	(void)state;
 	assert_true(same("0x0a", 4, "0x0a", 4));
@@ -161,7 +160,7 @@ int main(void)
 		cmocka_unit_test(a_precision_bounds_what_is_read),
 		cmocka_unit_test(a_format_that_ends_early_ends_there),
 		cmocka_unit_test(no_buffer_at_all_still_counts),
-		cmocka_unit_test(the_comparison_tells_a_difference),
+		cmocka_unit_test(the_comparison_reports_a_difference),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

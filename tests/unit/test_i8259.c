@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: INTx of a PCI line reaches its handlers, is acknowledged exactly once after them, and a line that nobody cares for is given up
- * as Linux does.
- * Could be false: a line left edge-triggered that is high already never interrupts; an EOI before the handler interrupts twice; a request
- * that went away comes as input 7 and must not be acknowledged.
- * Provoked: a model of both controllers with ELCR, which fails the test at an EOI of what is not in service. Each test has lines of its
- * own, since the driver's state lasts. Failure: a count, a mask, or the model's complaint.
+ * Claim: INTx of a PCI line reaches its handlers, gets exactly one EOI after them, and a line whose interrupts are unhandled is
+ * disabled as Linux does. Could be false: a line left edge-triggered that is high already never interrupts; an EOI before the
+ * handler interrupts twice; a request that was deasserted comes as input 7 and must get no EOI. Provoked: a model of both
+ * controllers with ELCR, which fails the test at an EOI of what is not in service. Each test has lines of its own, since the
+ * driver's state lasts. Failure: a count, a mask, or what the model refuses.
  */
 #include "irq/i8259.h"
 #include "irq/lapic.h"
@@ -18,7 +17,7 @@
 static struct device {
 	unsigned int line;
 	bool asserts; /* its level */
-	bool mute;    /* its handler does not lower it */
+	bool stuck;   /* its handler does not clear it */
 	unsigned int calls;
 } a, b;
 
@@ -56,7 +55,7 @@ static bool handler(void *context)
 
 	assert_false(fake_x86.irq_on);
 	d->calls++;
-	if (!d->asserts || d->mute)
+	if (!d->asserts || d->stuck)
 		return false;
 	d->asserts = false;
 	set_line(d->line);
@@ -84,7 +83,7 @@ static void init_programs_both_with_all_lines_masked(void **state)
 static void a_request_makes_its_line_level_triggered_and_unmasks_it(void **state)
 {
 	(void)state;
-	fake_i8259.pic[0].elcr = 0x20; /* somebody else's */
+	fake_i8259.pic[0].elcr = 0x20; /* another owner's */
 	assert_int_equal(i8259_request(11, handler, &a), OK);
 	assert_true(fake_irq_level_triggered(11));
 	assert_true(fake_irq_level_triggered(5));
@@ -156,7 +155,7 @@ static void a_line_that_is_high_already_interrupts(void **state)
 	i8259_release(12, handler, &a);
 }
 
-static void a_shared_line_asks_every_handler(void **state)
+static void a_shared_line_calls_every_handler(void **state)
 {
 	(void)state;
 	a.line = b.line = 9;
@@ -197,7 +196,10 @@ static void more_handlers_than_there_is_room_for_are_refused(void **state)
 	assert_true(fake_irq_masked(4));
 }
 
-/* 8259A data sheet: a request that is gone at INTA comes as input 7, with nothing in service. The model fails at a wrong EOI. */
+/*
+ * 8259A data sheet: a request that is withdrawn before INTA comes as input 7, with nothing in service. The model fails at a wrong
+ * EOI.
+ */
 static void a_request_that_went_away_is_not_an_interrupt(void **state)
 {
 	(void)state;
@@ -224,8 +226,8 @@ static void a_request_that_went_away_is_not_an_interrupt(void **state)
 	i8259_release(15, handler, &b);
 }
 
-/* Linux hands out vectors from 0x21 on, so after a crash its messages may come on those that the 8259 has here. */
-static void a_message_on_a_lines_vector_is_nobodys_and_acknowledged_where_it_came_from(void **state)
+/* Linux allocates vectors from 0x21 on, so after a crash its messages may come on those that the 8259 has here. */
+static void a_message_on_a_lines_vector_is_unexpected_and_gets_its_eoi_where_it_came_from(void **state)
 {
 	(void)state;
 	a.line = 6;
@@ -243,13 +245,13 @@ static void a_message_on_a_lines_vector_is_nobodys_and_acknowledged_where_it_cam
 	i8259_release(6, handler, &a);
 }
 
-static void a_line_that_nobody_cares_for_is_given_up_after_100000(void **state)
+static void a_line_whose_interrupts_are_unhandled_is_disabled_after_100000(void **state)
 {
 	(void)state;
 	fake_x86.pm_step = 0;
 	a.line = 14;
 	b.line = 6;
-	a.mute = true;
+	a.stuck = true;
 	assert_int_equal(i8259_request(14, handler, &a), OK);
 	assert_int_equal(i8259_request(6, handler, &b), OK);
 	raise(&a);
@@ -260,7 +262,7 @@ static void a_line_that_nobody_cares_for_is_given_up_after_100000(void **state)
 	assert_true(fake_irq_masked(14));
 	assert_true(all_ended());
 	assert_one_line("irq 14: nobody cared, 100000 interrupts; line disabled");
-	/* Others go on; the line stays off, whoever asks for it. */
+	/* Others continue; the line stays disabled, whichever handler is added. */
 	raise(&b);
 	assert_int_equal(b.calls, 1);
 	assert_int_equal(i8259_request(14, handler, &b), OK);
@@ -273,7 +275,7 @@ static void a_line_that_nobody_cares_for_is_given_up_after_100000(void **state)
 	i8259_release(6, handler, &b);
 }
 
-static void quiet_masks_every_line(void **state)
+static void mask_all_masks_every_line(void **state)
 {
 	(void)state;
 	assert_int_equal(i8259_request(3, handler, &a), OK);
@@ -295,12 +297,12 @@ int main(void)
 		T(lines_of_isa_devices_are_refused),
 		T(an_interrupt_is_handled_and_ended_once),
 		T(a_line_that_is_high_already_interrupts),
-		T(a_shared_line_asks_every_handler),
+		T(a_shared_line_calls_every_handler),
 		T(more_handlers_than_there_is_room_for_are_refused),
 		T(a_request_that_went_away_is_not_an_interrupt),
-		T(a_message_on_a_lines_vector_is_nobodys_and_acknowledged_where_it_came_from),
-		T(a_line_that_nobody_cares_for_is_given_up_after_100000),
-		T(quiet_masks_every_line),
+		T(a_message_on_a_lines_vector_is_unexpected_and_gets_its_eoi_where_it_came_from),
+		T(a_line_whose_interrupts_are_unhandled_is_disabled_after_100000),
+		T(mask_all_masks_every_line),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

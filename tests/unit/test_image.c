@@ -42,7 +42,7 @@ static void a_valid_image_is_understood(void **state)
 	assert_false(image.ours);
 }
 
-/* Whether it is refused with exactly one line, which names the image and says this. */
+/* Whether it is refused with exactly one line, which has the image's name and this text. */
 static bool refused(u64 size, bool la57, const char *why)
 {
 	fake_log_start();
@@ -90,7 +90,7 @@ static void each_refusal_has_its_line(void **state)
 	}
 }
 
-static void five_level_paging_is_asked_for_only_where_it_is_on(void **state)
+static void five_level_paging_is_required_only_where_it_is_on(void **state)
 {
 	(void)state;
 	image_set(file, 0x236, 2, 0x03);
@@ -140,7 +140,7 @@ static void what_is_smaller_than_a_page_is_aligned_to_a_page(void **state)
 	assert_int_equal(image.alignment, 4096);
 }
 
-static void ours_is_told_by_the_version_string(void **state)
+static void our_images_are_known_by_the_version_string(void **state)
 {
 	static const struct {
 		const char *version;
@@ -209,7 +209,7 @@ static const struct boot_request request = {
 	.e820_entries = ARRAY_SIZE(e820),
 };
 
-/* The page, put together from zero-page.rst; header_end is where the file says that its header ends. */
+/* The page, put together from zero-page.rst; header_end is where the file's header ends. */
 static void expected_page(u8 *page, size_t header_end)
 {
 	memset(page, 0, 4096);
@@ -239,7 +239,7 @@ static void the_page_is_the_protocols(void **state)
 	u8 want[4096];
 
 	(void)state;
-	memset(&params, 0xee, sizeof(params)); /* what was there before must not shine through */
+	memset(&params, 0xee, sizeof(params)); /* nothing of what was there before may remain */
 	assert_int_equal(image_check(&image, "x", file, IMAGE_SIZE, false), OK);
 	image_fill_params(&image, &request, &params);
 	expected_page(want, 0x268);
@@ -284,12 +284,12 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_valid_image_is_understood),
 		T(each_refusal_has_its_line),
-		T(five_level_paging_is_asked_for_only_where_it_is_on),
+		T(five_level_paging_is_required_only_where_it_is_on),
 		T(a_file_cut_at_any_byte_is_refused),
 		T(an_image_that_needs_no_more_than_its_file_is_taken),
 		T(setup_sects_0_means_4),
 		T(what_is_smaller_than_a_page_is_aligned_to_a_page),
-		T(ours_is_told_by_the_version_string),
+		T(our_images_are_known_by_the_version_string),
 		T(a_version_that_points_nowhere_is_empty),
 		T(the_page_is_the_protocols),
 		T(no_more_of_the_header_is_copied_than_the_image_has),

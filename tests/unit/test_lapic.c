@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: whatever state a previous kernel leaves the local APIC in, afterwards only what this kernel asked for can interrupt: stale
- * interrupts are ended or taken, bounded, and every interrupt is acknowledged exactly once.
- * Could be false: a stale ISR bit blocks its priority for ever; a stale IRR bit fires at the first sti; an APIC that was left software-
- * disabled ignores that an LVT is unmasked; something may go on sending.
- * Provoked: each state, in a model of the APIC in x2APIC mode, and in memory for xAPIC mode. Failure: a register or a count.
+ * Claim: whatever state a previous kernel leaves the local APIC in, afterwards only what this kernel requested can interrupt: stale
+ * interrupts are ended or taken, bounded, and every interrupt gets exactly one EOI. Could be false: a stale ISR bit blocks its
+ * priority for ever; a stale IRR bit fires at the first sti; an APIC that was left software-disabled ignores that an LVT is
+ * unmasked; a device may keep sending. Provoked: each state, in a model of the APIC in x2APIC mode, and in memory for xAPIC mode.
+ * Failure: a register or a count.
  */
 #include "irq/drain.h"
 #include "irq/lapic.h"
@@ -109,7 +109,7 @@ static void xapic_is_reached_through_its_page(void **state)
 	free(page);
 }
 
-static void quiet_lets_nothing_through(void **state)
+static void disable_lets_nothing_through(void **state)
 {
 	(void)state;
 	assert_int_equal(lapic_init(map), OK);
@@ -152,7 +152,7 @@ static void what_was_in_service_is_ended_and_what_was_pending_is_taken(void **st
 	assert_false(fake_lapic_busy());
 	assert_int_equal(fake_lapic.delivered, ARRAY_SIZE(pending));
 	assert_int_equal(fake_lapic.eois, ARRAY_SIZE(in_service) + ARRAY_SIZE(pending));
-	assert_int_equal(vector_unexpected_count(), 0); /* forgotten: they were no fault of this kernel's devices */
+	assert_int_equal(vector_unexpected_count(), 0); /* cleared: this kernel's devices did not cause them */
 	assert_int_equal(fake_log_lines(), 0);
 }
 
@@ -174,7 +174,7 @@ static void the_twin_undrained_is_seen(void **state)
 	assert_true(fake_lapic_busy());
 }
 
-static void what_goes_on_sending_ends_bounded_and_with_a_line(void **state)
+static void a_device_that_keeps_sending_ends_bounded_and_with_a_line(void **state)
 {
 	(void)state;
 	fake_lapic.irr[0x65] = true;
@@ -214,16 +214,16 @@ static void an_interrupt_is_handled_counted_and_acknowledged_once(void **state)
 	assert_false(fake_lapic_busy());
 }
 
-static void one_that_nobody_wants_is_a_stray_and_acknowledged_as_well(void **state)
+static void an_unhandled_vector_is_unexpected_and_gets_its_eoi_as_well(void **state)
 {
 	u8 vector;
 
 	(void)state;
 	assert_int_equal(lapic_init(map), OK);
-	assert_int_equal(one_vector(handled, NULL, &vector), OK); /* its handler says that it was not its device */
+	assert_int_equal(one_vector(handled, NULL, &vector), OK); /* its handler returns that it was not its device */
 	fake_x86.irq_on = true;
 	fake_lapic_message(0xfee00000, vector);
-	fake_lapic_message(0xfee00000, 0xe5); /* nobody's */
+	fake_lapic_message(0xfee00000, 0xe5); /* a vector without a handler */
 	assert_int_equal(vector_unexpected_count(), 2);
 	assert_int_equal(fake_lapic.eois, 2);
 	assert_false(fake_lapic_busy());
@@ -258,7 +258,7 @@ static void a_message_names_this_cpu(void **state)
 }
 
 /* The last test: what it takes is not given back. */
-static void vectors_are_handed_out_once_each_until_none_is_left(void **state)
+static void vectors_are_allocated_once_each_until_none_is_left(void **state)
 {
 	bool given[256] = { false };
 	enum status s;
@@ -283,17 +283,17 @@ int main(void)
 		T(a_software_disabled_apic_is_set_up_as_well),
 		T(a_globally_disabled_apic_is_absent),
 		T(xapic_is_reached_through_its_page),
-		T(quiet_lets_nothing_through),
+		T(disable_lets_nothing_through),
 		T(nothing_stale_is_nothing),
 		T(what_was_in_service_is_ended_and_what_was_pending_is_taken),
 		T(every_vector_at_once_is_not_too_much),
 		T(the_twin_undrained_is_seen),
-		T(what_goes_on_sending_ends_bounded_and_with_a_line),
+		T(a_device_that_keeps_sending_ends_bounded_and_with_a_line),
 		T(an_interrupt_is_handled_counted_and_acknowledged_once),
-		T(one_that_nobody_wants_is_a_stray_and_acknowledged_as_well),
+		T(an_unhandled_vector_is_unexpected_and_gets_its_eoi_as_well),
 		T(the_spurious_vector_is_not_acknowledged),
 		T(a_message_names_this_cpu),
-		T(vectors_are_handed_out_once_each_until_none_is_left),
+		T(vectors_are_allocated_once_each_until_none_is_left),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: whatever a function says of itself, and whenever it goes, everything ends, what is done to it stays within its own
- * registers, and every other function is found and handled as if the liar were not there.
- * Could be false: capability lists, bus numbers, VF and ARI numbers are the function's word; one that loops, points out of the
- * space or names somebody else leads a trusting walk round for ever or astray; after a function has gone, everything it says is all
- * ones.
- * Provoked: every list of two pointers, every loop, every last place; bridges, PFs and ARI devices that name what they must not; a
- * segment with one function of each kind, each of which goes after its n-th access, for every n, under every pair of policies.
- * Failure: a walk that does not end (the test does not either), an access that the fake forbids, another end state of a neighbour.
+ * Claim: whatever a function's registers hold, and whenever it is removed, every walk ends, what is written to it stays within its
+ * own registers, and every other function is found and handled as if this one were absent. Could be false: capability lists, bus
+ * numbers, VF and ARI numbers come from the function; one that loops, points out of the space or at another function misleads a
+ * walk that trusts it, or never ends it; a removed function reads all ones. Provoked: every list of two pointers, every loop, every
+ * last place; bridges, PFs and ARI devices with numbers that they must not have; a segment with one function of each kind, each of
+ * which is removed after its n-th access, for every n, under every pair of policies. Failure: a walk that does not end (the test
+ * does not either), an access that the fake forbids, another end state of another function.
  */
 #include "lib/time.h"
 #include "shutdown/policies.h"
@@ -87,9 +86,7 @@ static void link(unsigned int pos, u8 id, unsigned int next)
 	fn->cfg[pos + 1] = (u8)next;
 }
 
-/*
- * The list as the standard has it (PCI 6.7): a bit for each doubleword that is a capability's. Says whether it comes round again.
- */
+/* The list as the standard has it (PCI 6.7): a bit for each doubleword that is a capability's. Returns whether it loops. */
 static bool list_loops(unsigned int pointer, u64 *places)
 {
 	for (*places = 0; (pointer & 0xfc) >= 0x40; pointer = fn->cfg[(pointer & 0xfc) + 1]) {
@@ -110,7 +107,7 @@ static bool walk_holds(void)
 	bool loops = list_loops(fn->cfg[PCI_CAPABILITY_LIST], &want);
 
 	fake_log_start();
-	fake_forget(fake);
+	fake_clear_log(fake);
 	for (struct pci_cap cap = { 0 }; pci_next_capability(&dev, &cap);)
 		got |= 1ULL << cap.pos / 4;
 	return got == want && fake->logged <= 1 + (0x100 - 0x40) / 4 && fake_log_lines() == loops &&
@@ -169,7 +166,7 @@ static void a_walk_that_stops_early_is_caught(void **state)
 	assert_true(list_loops(0x40, &places));
 	assert_true(places == (1ULL << 16 | 1ULL << 20));
 	assert_true(walk_holds());
-	fn->answers = 2; /* goes before the second */
+	fn->answers = 2; /* is removed before the second */
 	assert_false(walk_holds());
 }
 
@@ -242,7 +239,7 @@ static void each_capability_is_used_where_it_fits_and_only_there(void **state)
 		}
 	}
 	/* The twin: the last one's neighbour. */
-	fake_forget(fake);
+	fake_clear_log(fake);
 	pci_write_config_word(room, 0x3c, 0);
 	assert_false(writes_stay_home(room, 24));
 }
@@ -265,7 +262,7 @@ static void of_two_capabilities_of_a_kind_the_first_counts(void **state)
 	assert_int_equal(room->inherited.msix_flags, 2);
 }
 
-/* MSI and MSI-X in every place of one list, over each other, too: nonsense, but bounded nonsense in its own registers. */
+/* MSI and MSI-X in every place of one list, over each other, too: invalid, but bounded and within its own registers. */
 static void capabilities_over_each_other_do_no_harm_elsewhere(void **state)
 {
 	static const struct msi_message message = { 0xfee00000, 0x40 };
@@ -302,7 +299,7 @@ static bool extended_walk_ends(void)
 	struct pci_dev dev = { .access = &fake->access, .bdf = LIAR, .pcie = 0x40 };
 	u16 pos;
 
-	fake_forget(fake);
+	fake_clear_log(fake);
 	if (pci_find_ext_capability(&dev, PCI_EXT_CAP_ID_ARI, 8, &pos) != ERR_ABSENT || fake->logged > (0x1000 - 0x100) / 8)
 		return false;
 	for (unsigned int i = 0; i < fake->logged; i++)
@@ -318,7 +315,7 @@ static void every_extended_pointer_is_followed_within_the_space(void **state)
 	for (u32 next = 0; next < 0x1000; next++) {
 		fake_set(fn, 0x100, 4, next << 20 | 0x10001);
 		if ((next & 0xffc) > 0x100)
-			fake_set(fn, next & 0xffc, 4, next << 20 | 0x10002); /* which names itself, or its low bits */
+			fake_set(fn, next & 0xffc, 4, next << 20 | 0x10002); /* which points to itself, or its low bits */
 		if (!extended_walk_ends())
 			fail_msg("0x100 -> 0x%03x", next);
 		if ((next & 0xffc) > 0x100)
@@ -387,7 +384,7 @@ static void each_extended_capability_is_used_where_it_fits_and_only_there(void *
 #define EDU    PCI_BDF(2, 0, 0)
 #define BLK    PCI_BDF(2, 1, 0)
 
-/* One function of each kind, and through whom it is found where it is not by itself: without these, it cannot be. */
+/* One function of each kind, and the function through which it is found, if any: without that one it cannot be. */
 static const struct kind {
 	u16 bdf;
 	u16 through[2];
@@ -475,7 +472,7 @@ static bool clears_master(const struct pci_policy *shutdown, const struct pci_de
 	return shutdown->clears_master || (shutdown == &shutdown_bridges_only && dev->header_type == PCI_HEADER_TYPE_BRIDGE);
 }
 
-static void whoever_goes_whenever_it_goes_the_others_are_handled(void **state)
+static void whichever_function_is_removed_the_others_are_handled(void **state)
 {
 	unsigned int runs = 0;
 
@@ -506,10 +503,10 @@ static void whoever_goes_whenever_it_goes_the_others_are_handled(void **state)
 				fake_at(fake, bdf)->answers = n;
 				live(startup, shutdown);
 				if (!others_as_if_it_had_stayed(bdf, stayed))
-					fail_msg("startup %s, shutdown %s: %02x:%02x.%x goes after %d accesses", startup->name,
-						 shutdown->name, PCI_BUS(bdf), PCI_DEV(bdf), PCI_FN(bdf), n);
+					fail_msg("startup %s, shutdown %s: %02x:%02x.%x is removed after %d accesses",
+						 startup->name, shutdown->name, PCI_BUS(bdf), PCI_DEV(bdf), PCI_FN(bdf), n);
 				if (n < all)
-					assert_true((int)accesses_of(bdf) <= all + 16); /* all ones lead to no longer ways */
+					assert_true((int)accesses_of(bdf) <= all + 16); /* all ones make no walk longer */
 			}
 		}
 		fake_pci_free(stayed);
@@ -535,7 +532,7 @@ static void a_neighbour_that_was_left_out_is_caught(void **state)
 	fake_pci_free(stayed);
 }
 
-/* After a read that nobody answered. The one write whose read was the last answer may still be under way. */
+/* After a read that got all ones. The one write whose read was the last to succeed may still follow. */
 static bool written_once_gone(void)
 {
 	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
@@ -554,7 +551,7 @@ static bool written_once_gone(void)
 	return false;
 }
 
-static void a_policy_writes_nothing_to_what_has_gone(void **state)
+static void a_policy_writes_nothing_to_a_removed_function(void **state)
 {
 	(void)state;
 	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
@@ -562,7 +559,7 @@ static void a_policy_writes_nothing_to_what_has_gone(void **state)
 			for (int n = 0; n < 8; n++) {
 				one_of_each_kind();
 				assert_int_equal(enumerate(FAKE_FNS_MAX), OK);
-				fake_forget(fake);
+				fake_clear_log(fake);
 				fake_at(fake, kinds[k].bdf)->answers = n;
 				if (p < STARTUP_COUNT)
 					pci_apply_forward(&pci, startup_policies[p]);
@@ -572,7 +569,7 @@ static void a_policy_writes_nothing_to_what_has_gone(void **state)
 			}
 		}
 	}
-	/* The twin: a write that does not ask. */
+	/* The twin: a write without a check. */
 	fake_at(fake, EDU)->answers = 0;
 	pci_clear_master(found(EDU));
 	assert_false(written_once_gone());
@@ -580,7 +577,7 @@ static void a_policy_writes_nothing_to_what_has_gone(void **state)
 	assert_true(written_once_gone());
 }
 
-/* --- functions that lie about others --- */
+/* --- functions with wrong numbers of others --- */
 
 static bool masters_off(void)
 {
@@ -606,10 +603,7 @@ static bool all_there_once(void)
 	return masters_off();
 }
 
-/*
- * Own bus, the root's, one that another claims, one that is not there, in any combination; subordinate numbers are nobody's
- * business.
- */
+/* Own bus, the root's, one that another claims, one that is not there, in any combination; subordinate numbers are not read. */
 static void bridges_may_claim_any_bus(void **state)
 {
 	static const u8 claims[] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 255 };
@@ -656,7 +650,7 @@ static void bridges_nest_as_deep_as_there_are_buses(void **state)
 }
 
 /*
- * PCIe 9.3.3: any number of VFs, anywhere, at any distance. Nobody answers where none is; the real ones stand where a sound PF
+ * PCIe 9.3.3: any number of VFs, anywhere, at any distance. No function responds where none is; the real ones are where a valid PF
  * would name them, or further off, and have no IDs.
  */
 static void pfs_may_name_any_vfs(void **state)
@@ -734,7 +728,7 @@ static void any_header_type_is_a_function_and_only_1_is_a_bridge(void **state)
 	}
 }
 
-/* Nobody believes that a write took: the next kernel's enumeration reports what is there. */
+/* Writes are not read back: the next kernel's enumeration reports the result. */
 static void a_bus_master_that_cannot_be_cleared_is_what_the_next_kernel_finds(void **state)
 {
 	static const u16 writable[] = { 0x0000, 0x0543 };
@@ -769,9 +763,9 @@ int main(void)
 		T(an_extended_loop_of_every_length_ends),
 		T(the_longest_extended_list_is_walked_to_its_end),
 		T(each_extended_capability_is_used_where_it_fits_and_only_there),
-		T(whoever_goes_whenever_it_goes_the_others_are_handled),
+		T(whichever_function_is_removed_the_others_are_handled),
 		T(a_neighbour_that_was_left_out_is_caught),
-		T(a_policy_writes_nothing_to_what_has_gone),
+		T(a_policy_writes_nothing_to_a_removed_function),
 		T(bridges_may_claim_any_bus),
 		T(a_function_that_is_missing_or_there_twice_is_caught),
 		T(bridges_nest_as_deep_as_there_are_buses),

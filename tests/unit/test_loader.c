@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: the loader enters the image in .linux with what firmware said and the command line that was asked for, or enters nothing and
- * says why.
- * Could be false: sections are as long as whoever built the file made them; a command line that is cut, or runs into the next page,
- * is another experiment than the one that was asked for.
- * Provoked: on a fake firmware: sections there, too long and absent, LoadOptions right and wrong. Failure: an image entered that must not
- * be, or with another command line.
+ * Claim: the loader enters the image in .linux with what firmware reported and the command line that was requested, or enters
+ * nothing and reports why. Could be false: sections can have any length; a command line that is cut, or runs into the next page, is
+ * another experiment than the requested one. Provoked: on a fake firmware: sections there, too long and absent, LoadOptions right
+ * and wrong. Failure: an image entered that must not be, or with another command line.
  */
 #include "boot/efi/firmware.h"
 #include "boot/image.h"
@@ -78,12 +76,12 @@ static const char *run(const char *cmdline, size_t size)
 	return (const char *)(uintptr_t)boot_cmd_line(params);
 }
 
-static bool said(const char *part)
+static bool expected(const char *part)
 {
 	return strstr(fake_efi.text, part);
 }
 
-static void the_built_in_command_line_is_handed_over_where_there_is_no_other(void **state)
+static void the_built_in_command_line_is_used_where_there_is_no_other(void **state)
 {
 	assert_string_equal(run("quietly", 5), "quiet"); /* a section has no terminator */
 	begin(state);
@@ -111,7 +109,7 @@ static void boot_params_say_what_firmware_said(void **state)
 	assert_int_equal(params->screen_info.orig_video_isVGA, 0);
 }
 
-static void boot_params_tell_of_the_display(void **state)
+static void boot_params_describe_the_display(void **state)
 {
 	EFI_GRAPHICS_OUTPUT_MODE_INFORMATION info = { .HorizontalResolution = 1280 }; /* its pixels are RGB */
 	EFI_GRAPHICS_OUTPUT_PROTOCOL_MODE mode = { .Info = &info };
@@ -131,13 +129,13 @@ static void a_built_in_command_line_that_does_not_fit_is_refused(void **state)
 	memset(cmdline, 'a', sizeof(cmdline));
 	cmdline[CMDLINE_MAX + 1] = '\0';
 	assert_null(run(cmdline, CMDLINE_MAX + 1));
-	assert_true(said("command line in .cmdline: 2048 characters, 2047 are allowed"));
+	assert_true(expected("command line in .cmdline: 2048 characters, 2047 are allowed"));
 	assert_null(strstr(fake_efi.calls, "ExitBootServices"));
 	/* The twin: one less. */
 	begin(state);
 	cmdline[CMDLINE_MAX] = '\0';
 	assert_string_equal(run(cmdline, CMDLINE_MAX), cmdline);
-	assert_false(said("not started"));
+	assert_false(expected("not started"));
 }
 
 static void load_options_replace_it(void **state)
@@ -157,15 +155,15 @@ static void load_options_that_are_refused_enter_nothing(void **state)
 	fake_efi.loaded.LoadOptions = (void *)L"lou\x01";
 	fake_efi.loaded.LoadOptionsSize = 10;
 	assert_null(run("quiet", 5));
-	assert_true(said("LoadOptions: character 4"));
+	assert_true(expected("LoadOptions: character 4"));
 }
 
 static void without_an_image_nothing_is_entered(void **state)
 {
 	(void)state;
 	assert_int_equal(efi_main(&fake_efi, &fake_efi.system), EFI_LOAD_ERROR);
-	assert_true(said("this file has no .linux section: nothing to load"));
-	assert_true(said("GUEST: error loader"));
+	assert_true(expected("this file has no .linux section: nothing to load"));
+	assert_true(expected("GUEST: error loader"));
 	assert_null(params);
 }
 
@@ -173,9 +171,9 @@ int main(void)
 {
 #define T(test) cmocka_unit_test_setup(test, begin)
 	const struct CMUnitTest tests[] = {
-		T(the_built_in_command_line_is_handed_over_where_there_is_no_other),
+		T(the_built_in_command_line_is_used_where_there_is_no_other),
 		T(boot_params_say_what_firmware_said),
-		T(boot_params_tell_of_the_display),
+		T(boot_params_describe_the_display),
 		T(a_built_in_command_line_that_does_not_fit_is_refused),
 		T(load_options_replace_it),
 		T(load_options_that_are_refused_enter_nothing),

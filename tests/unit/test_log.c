@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: a line reaches the sink at once, or RAM while the log is held; what was held comes out once, in order, the previous image's
- * before this one's; what does not fit is counted and told.
- * Could be false: a line that is too long, a RAM that is full, a text from another image whose own length lies.
- * Provoked: each of these. Failure: another text at the sink.
+ * Claim: a line reaches the sink at once, or RAM while the log is held; what was held comes out once, in order, the previous
+ * image's before this one's; what does not fit is counted and reported. Could be false: a line that is too long, a RAM that is
+ * full, a text from another image with a false length. Provoked: each of these. Failure: another text at the sink.
  */
 #include "lib/log.h"
 #include "tests/unit/fake_x86.h"
@@ -15,7 +14,7 @@ static struct log_ram ram;
 
 static void sink(const char *text, size_t n)
 {
-	assert_false(fake_x86.irq_on); /* a line of an interrupt handler must not fall into another */
+	assert_false(fake_x86.irq_on); /* an interrupt handler's line must not split another */
 	assert_true(sunk_size + n < sizeof(sunk));
 	memcpy(sunk + sunk_size, text, n);
 	sunk_size += n;
@@ -142,7 +141,7 @@ static void the_earlier_images_lines_come_first_also_when_adopted_late(void **st
 	assert_true(sunk_is("first  jumping\nsecond image\n"));
 }
 
-static void a_text_that_lies_about_its_length_is_ignored(void **state)
+static void a_text_with_a_false_length_is_ignored(void **state)
 {
 	static struct log_ram earlier = { .used = LOG_RAM_SIZE + 1 };
 
@@ -160,8 +159,8 @@ static void a_text_that_lies_about_its_length_is_ignored(void **state)
 	assert_int_equal(ram.used, LOG_RAM_SIZE);
 }
 
-/* Of the earlier image's text what fits is there, and what was cut off is told as a loss. */
-static void a_text_that_is_cut_is_told(void **state)
+/* Of the earlier image's text what fits is there, and what was cut off is reported as dropped. */
+static void a_text_that_is_cut_is_reported(void **state)
 {
 	static struct log_ram earlier = { .used = LOG_RAM_SIZE };
 
@@ -185,7 +184,7 @@ static void a_text_that_is_cut_is_told(void **state)
 	assert_null(strstr(sunk, "lost"));
 }
 
-static void lines_that_find_no_room_are_counted_and_told(void **state)
+static void lines_that_do_not_fit_are_counted_and_reported(void **state)
 {
 	unsigned int kept = 0;
 
@@ -199,15 +198,15 @@ static void lines_that_find_no_room_are_counted_and_told(void **state)
 	assert_int_equal(ram.dropped, 10);
 	log_release();
 	assert_non_null(strstr(sunk, "10 lines dropped"));
-	/* Told once. */
+	/* Reported once. */
 	sunk_size = 0;
 	log_hold();
 	log_release();
 	assert_int_equal(sunk_size, 0);
 }
 
-/* What the earlier image lost is lost for the reader of this log as well. */
-static void lines_that_the_earlier_image_lost_are_told(void **state)
+/* What the earlier image dropped is missing for the reader of this log as well. */
+static void lines_that_the_earlier_image_dropped_are_reported(void **state)
 {
 	static struct log_ram earlier = { .used = 2, .dropped = 3, .text = "x\n" };
 
@@ -230,10 +229,10 @@ int main(void)
 		T(held_lines_come_out_once_and_in_order),
 		T(the_earlier_images_lines_come_first),
 		T(the_earlier_images_lines_come_first_also_when_adopted_late),
-		T(a_text_that_lies_about_its_length_is_ignored),
-		T(a_text_that_is_cut_is_told),
-		T(lines_that_find_no_room_are_counted_and_told),
-		T(lines_that_the_earlier_image_lost_are_told),
+		T(a_text_with_a_false_length_is_ignored),
+		T(a_text_that_is_cut_is_reported),
+		T(lines_that_do_not_fit_are_counted_and_reported),
+		T(lines_that_the_earlier_image_dropped_are_reported),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: an access to a BAR's memory reaches the device as one access of the width asked for; a register of 64 bits is written as
- * its lower half, then its upper one.
- * Could be false: a compiler or a helper may split, merge or reorder; a device may then take half an address for a whole one.
- * Provoked: memory behind a BAR that logs each access. Failure: another list of accesses.
+ * Claim: an access to a BAR's memory reaches the device as one access of the requested width; a register of 64 bits is written as
+ * its lower half, then its upper one. Could be false: a compiler or a helper may split, merge or reorder; a device may then take
+ * half an address for a whole one. Provoked: memory in a BAR that logs each access. Failure: another list of accesses.
  */
 #include "tests/unit/fake_pci.h"
 #include "tests/unit/unit.h"
 
 #define AT (FAKE_EDU_BAR + 0x40)
 
-static void accesses_have_the_width_asked_for_and_the_lower_half_comes_first(void **state)
+static void accesses_have_the_requested_width_and_the_lower_half_comes_first(void **state)
 {
 	static const struct fake_access want[] = {
 		{ FAKE_MEM_WRITE, 0, AT, 1, 0x5a, false },
@@ -30,13 +29,13 @@ static void accesses_have_the_width_asked_for_and_the_lower_half_comes_first(voi
 	dev = fake_dev(&devs, TREE_EDU);
 	fake_sized(fake, dev);
 	assert_int_equal(pci_map_bar(dev, "edu", 0, 0, MIB, &bar), OK);
-	fake_forget(fake);
+	fake_clear_log(fake);
 	pci_mem_write(dev, AT, 1, 0x5a);
 	pci_mem_write(dev, AT + 2, 2, 0x1234);
 	pci_mem_write32(dev, AT + 4, 0xdeadbeef);
 	pci_mem_write64_lo_hi(dev, AT + 8, 0x0123456789abcdef);
 	assert_writes(fake, want);
-	fake_forget(fake);
+	fake_clear_log(fake);
 	assert_int_equal(pci_mem_read(dev, AT + 2, 2), 0x1234);
 	assert_int_equal(pci_mem_read32(dev, AT), 0x1234005a);
 	assert_int_equal(fake->logged, 2);
@@ -52,7 +51,7 @@ static void accesses_have_the_width_asked_for_and_the_lower_half_comes_first(voi
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(accesses_have_the_width_asked_for_and_the_lower_half_comes_first),
+		cmocka_unit_test(accesses_have_the_requested_width_and_the_lower_half_comes_first),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

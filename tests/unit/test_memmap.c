@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: the memory map says of each address what an e820 table and the marks and takings since say, whatever their order and overlaps.
- * Could be false: ranges are split, merged and moved in one array; an off-by-one there gives away memory that is in use.
- * Provoked: random operations from a fixed seed, compared after each with a model that keeps a type for every KiB; nonsense by hand.
- * Failure: the address at which map and model differ, or a map that is not sorted and merged.
+ * Claim: the memory map has for each address the type that an e820 table and the later marks and takings give it, whatever their
+ * order and overlaps. Could be false: ranges are split, merged and moved in one array; an off-by-one there gives away memory that
+ * is in use. Provoked: random operations from a fixed seed, compared after each with a model that keeps a type for every KiB;
+ * invalid tables by hand. Failure: the address at which map and model differ, or a map that is not sorted and merged.
  */
 #include "boot/memmap.h"
 #include "tests/unit/unit.h"
@@ -25,7 +25,7 @@ static int begin(void **state)
 	return 0;
 }
 
-/* RAM yields to everything, our own types to what is reserved for good. */
+/* RAM yields to everything, our own types to what is reserved. */
 static int rank(u32 type)
 {
 	return type == E820_RAM ? 0 : type == E820_DMA || type == MEM_USED ? 1 : 2;

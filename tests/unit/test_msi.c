@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: MSI is programmed in Linux's order (msi_capability_init: off, masked, message, INTx off, on, unmasked), at the offsets
- * that the function's own features demand, with as many vectors as are wanted; shutdown turns it off and INTx on again, init clears
- * the enable bit and nothing else.
- * Could be false: Data and Mask move when the address has 64 bits; an enabled function whose message is half written sends it to
- * anywhere; several vectors that the previous kernel was granted stay granted; the number of vectors is a power of two, stands in
- * the low bits of Data, and two of its codes are reserved; mask bits beyond the vectors that exist are reserved, too.
- * Provoked: a function of each kind, as reset leaves it and as a previous kernel leaves it, asked for every number of vectors; a
- * model of it that has a message to send at every moment. Failure: another list of writes, or a message that nobody had asked for.
+ * Claim: MSI is programmed in Linux's order (msi_capability_init: off, masked, message, INTx off, on, unmasked), at the offsets of
+ * the function's own features, with as many vectors as are requested; shutdown disables it and enables INTx again, init clears the
+ * enable bit and nothing else. Could be false: Data and Mask move when the address has 64 bits; an enabled function whose message
+ * is half written sends it to any address; several vectors that the previous kernel was granted stay granted; the number of vectors
+ * is a power of two, is in the low bits of Data, and two of its codes are reserved; mask bits beyond the vectors that exist are
+ * reserved, too. Provoked: a function of each kind, as reset leaves it and as a previous kernel leaves it, with every number of
+ * vectors requested; a model of it that has a message to send at every moment. Failure: another list of writes, or an unexpected
+ * message.
  */
 #include "tests/unit/fake_pci.h"
 #include "tests/unit/unit.h"
@@ -43,7 +43,7 @@ static void make(u8 pos, u16 features, u16 flags)
 {
 	fake = fake_pci_new();
 	fake->access.last_bus = 0;
-	fn = fake_add(fake, BDF, 0x1111, 0x8001); /* to who looks for Message Control at 0, both are on */
+	fn = fake_add(fake, BDF, 0x1111, 0x8001); /* at offset 0 Message Control would show both on */
 	fake_cap_msi(fn, pos, features);
 	fake_set(fn, pos + 2, 2, features | flags);
 	fake_enumerate(fake, &devs);
@@ -157,7 +157,7 @@ static void the_order_check_rejects_enabling_first(void **state)
 	assert_false(never_on_half_way(0));
 }
 
-static void what_the_previous_kernel_had_on_goes_off_first_and_its_vectors_are_returned(void **state)
+static void what_the_previous_kernel_enabled_is_disabled_first_and_its_vectors_are_returned(void **state)
 {
 	static const struct fake_access want[] = {
 		CFG_W16(BDF, CTRL, 0x01a6), CFG_W32(BDF, MSI + 16, 0xff),   CFG_W32(BDF, MSI + 4, 0xfee01000),
@@ -194,7 +194,7 @@ static void a_message_that_does_not_fit_is_refused_with_nothing_written(void **s
 	assert_one_line("data 0x10045");
 }
 
-static void a_function_without_msi_or_gone_is_absent(void **state)
+static void a_function_without_msi_or_removed_is_absent(void **state)
 {
 	(void)state;
 	make(MSI, 0x80, 0);
@@ -207,8 +207,8 @@ static void a_function_without_msi_or_gone_is_absent(void **state)
 	assert_int_equal(fake_log_lines(), 0);
 }
 
-/* The layout is read-only, and was found to fit: another one may not. */
-static void a_layout_that_has_changed_is_not_believed(void **state)
+/* The layout is read-only, and was checked to fit: another one may not. */
+static void a_layout_that_has_changed_is_not_used(void **state)
 {
 	static const u16 changed[] = { 0x080, 0x100, 0x180 };
 
@@ -227,7 +227,7 @@ static void a_layout_that_has_changed_is_not_believed(void **state)
 	assert_int_equal(pci_enable_msi(dev, message, 1), OK);
 }
 
-/* PCIe 7.7.1: 10 to 24 bytes. A list that puts it where it does not fit is nonsense, and what follows is another function's. */
+/* PCIe 7.7.1: 10 to 24 bytes. A list that puts it where it does not fit is invalid, and what follows is another function's. */
 static void a_capability_that_does_not_fit_below_0x100_is_not_written(void **state)
 {
 	static const struct {
@@ -271,7 +271,7 @@ static const struct layout {
 
 struct request {
 	const struct layout *layout;
-	u16 qmask;  /* log2 of what the function can do, as its register says */
+	u16 qmask;  /* log2 of the function's vectors, as in its register */
 	u16 before; /* what the previous kernel left on: enable and QSIZE */
 	struct msi_message message;
 	unsigned int count;
@@ -325,7 +325,7 @@ static bool wrote_what_it_takes(const struct request *r)
 	return fake_writes_are(fake, want, n);
 }
 
-/* A function that has something to tell on every vector at every moment from the first write on (PCIe 6.1.4). */
+/* A function that has a message to send on every vector at every moment from the first write on (PCIe 6.1.4). */
 static struct {
 	const struct request *request;
 	bool begun;
@@ -488,7 +488,7 @@ static void does_it_right(const struct request *r)
 	pci_write_config_word(dev, CTRL, 0x0115);
 }
 
-static void the_model_tells_who_lets_a_message_loose(void **state)
+static void the_model_catches_a_message_that_is_not_suppressed(void **state)
 {
 	static const struct request r = { &layouts[2], 2, 0x21, { 0xfee01000, 0x4040 }, 2 };
 	static void (*const mistakes[])(const struct request *r) = { keeps_it_on, enables_first, keeps_its_vectors,
@@ -532,7 +532,7 @@ static void init_clears_the_enable_bit_and_nothing_else(void **state)
 	assert_writes(fake, want);
 	/* The twin: shutdown writes more, and the same comparison says so. */
 	fake_set(fn, CTRL, 2, 0x01a7);
-	fake_forget(fake);
+	fake_clear_log(fake);
 	pci_msi_shutdown(dev);
 	assert_false(fake_writes_are(fake, want, 1));
 }
@@ -562,16 +562,16 @@ int main(void)
 		T(mask_bits_are_set_before_the_message_and_one_is_cleared_at_the_end),
 		T(it_is_never_on_half_way),
 		T(the_order_check_rejects_enabling_first),
-		T(what_the_previous_kernel_had_on_goes_off_first_and_its_vectors_are_returned),
+		T(what_the_previous_kernel_enabled_is_disabled_first_and_its_vectors_are_returned),
 		T(the_log_says_what_the_register_held),
 		T(a_message_that_does_not_fit_is_refused_with_nothing_written),
-		T(a_function_without_msi_or_gone_is_absent),
-		T(a_layout_that_has_changed_is_not_believed),
+		T(a_function_without_msi_or_removed_is_absent),
+		T(a_layout_that_has_changed_is_not_used),
 		T(a_capability_that_does_not_fit_below_0x100_is_not_written),
 		T(the_last_place_where_it_fits_is_taken),
 		T(every_kind_gets_what_it_can_and_is_refused_what_it_cannot),
 		T(mask_bits_of_vectors_that_do_not_exist_are_not_set),
-		T(the_model_tells_who_lets_a_message_loose),
+		T(the_model_catches_a_message_that_is_not_suppressed),
 		T(shutdown_turns_it_off_and_intx_on),
 		T(init_clears_the_enable_bit_and_nothing_else),
 		T(what_is_off_stays_untouched),

@@ -2,11 +2,11 @@
 /*
  * Claim: MSI-X is programmed in Linux's order (msix_capability_init: on and masked as a whole, entries, INTx off, every mask bit,
  * unmasked as a whole), wherever in a BAR the table is, so that no message of the previous kernel can leave; a table that is not
- * wholly in a memory BAR is refused; shutdown and init do what their commits did.
- * Could be false: the table survives the enable bit with the previous kernel's messages unmasked and pending; those beyond the
- * entries in use are easy to forget; where the table is, and how long, is the function's word.
- * Provoked: a table full of unmasked stale messages, all pending, in every kind of BAR; a model that delivers what is pending at
- * the first moment that lets it. Failure: another list of writes, a stale message delivered, or an access outside the table.
+ * wholly in a memory BAR is refused; shutdown and init do what their commits did. Could be false: the table survives the enable bit
+ * with the previous kernel's messages unmasked and pending; those beyond the entries in use are easy to miss; where the table is,
+ * and its size, come from the function. Provoked: a table full of unmasked stale messages, all pending, in every kind of BAR; a
+ * model that delivers what is pending as soon as it is not masked. Failure: another list of writes, a stale message delivered, or
+ * an access outside the table.
  */
 #include "tests/unit/fake_pci.h"
 #include "tests/unit/unit.h"
@@ -54,7 +54,7 @@ static void make(unsigned int entries, u16 flags)
 {
 	fake = fake_pci_new();
 	fake->access.last_bus = 0;
-	fn = fake_add(fake, BDF, 0x1111, 0x8001); /* to who looks for Message Control at 0, both are on */
+	fn = fake_add(fake, BDF, 0x1111, 0x8001); /* at offset 0 Message Control would show both on */
 	mem = fake_bar(fake, fn, 2, BAR, 0x10000, true);
 	fake_cap_msix(fn, CAP, entries, 2, 0x2000);
 	fake_set(fn, CTRL, 2, (entries - 1) | flags);
@@ -83,9 +83,8 @@ static void it_is_enabled_in_linuxs_order(void **state)
 }
 
 /*
- * PCIe 6.1.4.5: an event while its vector is masked sets a bit in the Pending Bit Array; the message goes out, with what the entry
- * then holds, once nothing masks it. All bits are set here when the new kernel first writes Message Control: whatever the entry
- * lets out.
+ * PCIe 6.1.4.5: an event while its vector is masked sets a bit in the Pending Bit Array; the message is sent, with what the entry
+ * then holds, once nothing masks it. All bits are set here when the new kernel first writes Message Control: all entries may send.
  */
 static struct {
 	u64 table; /* offset in mem */
@@ -175,7 +174,7 @@ static void mask_entry(unsigned int entry)
 	fake->access.ops->mem_write(&fake->access, TABLE + entry * 16 + 12, 4, 1);
 }
 
-static void the_model_tells_who_lets_a_stale_message_loose(void **state)
+static void the_model_catches_a_stale_message_that_is_not_suppressed(void **state)
 {
 	enum { RIGHT, NOT_MASKED_FIRST, UNMASKED_TOO_EARLY, AN_ENTRY_FORGOTTEN, ONE_LEFT_MASKED, MISTAKES };
 
@@ -223,7 +222,7 @@ static const struct place {
 	{ "one entry beyond", 0, 0xfe000000, 0x1000, 0xf00, 0, 0, 17, ERR_RANGE },
 	{ "half an entry beyond", 0, 0xfe000000, 0x1000, 0xf08, 0, 0, 16, ERR_RANGE },
 	{ "one entry more than the BAR has", 0, 0x80000000c, 0x4000, 0x0, 2, 0, 1025, ERR_RANGE },
-	{ "behind the BAR", 0, 0xfe000000, 0x1000, 0x1000, 0, 0, 1, ERR_RANGE },
+	{ "after the BAR", 0, 0xfe000000, 0x1000, 0x1000, 0, 0, 1, ERR_RANGE },
 	{ "as far as the register reaches", 0, 0xfe000000, 0x1000, 0xfffffff8, 0, 0, 1, ERR_RANGE },
 	{ "no BAR 6", 0, 0xfe000000, 0x1000, 0x6, 0, 0, 1, ERR_RANGE },
 	{ "no BAR 7", 0, 0xfe000000, 0x1000, 0x7, 0, 0, 1, ERR_RANGE },
@@ -273,7 +272,7 @@ static void a_table_is_used_where_it_is_wholly_in_a_memory_bar(void **state)
 			else if (s != OK)
 				assert_false(a->kind == FAKE_CFG_WRITE && a->where >= CAP);
 		}
-		assert_true(fake_bar_value(fn, p->bar) == p->value); /* asked for its size, and left as it was */
+		assert_true(fake_bar_value(fn, p->bar) == p->value); /* sized, and left as it was */
 		assert_int_equal(fake_get(fn, PCI_COMMAND, 2) & 7, 7);
 		if (s != OK)
 			assert_true(fake_log_has("pci 0000:00:04.0 msix table is"));
@@ -298,7 +297,7 @@ static void a_table_that_cannot_be_mapped_is_refused_with_nothing_written(void *
 	assert_no_writes(fake);
 }
 
-static void a_function_without_msix_or_gone_is_absent(void **state)
+static void a_function_without_msix_or_removed_is_absent(void **state)
 {
 	(void)state;
 	make(ENTRIES, 0);
@@ -325,7 +324,7 @@ static void a_capability_that_does_not_fit_below_0x100_is_not_used(void **state)
 	assert_no_writes(fake);
 }
 
-static void shutdown_masks_what_was_used_then_goes_off_then_intx_on(void **state)
+static void shutdown_masks_what_was_used_then_disables_then_intx_on(void **state)
 {
 	static const struct fake_access want[] = {
 		MEM_W32(TABLE + 0x0c, 1),
@@ -337,7 +336,7 @@ static void shutdown_masks_what_was_used_then_goes_off_then_intx_on(void **state
 	(void)state;
 	make(ENTRIES, 0);
 	assert_int_equal(pci_enable_msix(dev, messages, 2), OK);
-	fake_forget(fake);
+	fake_clear_log(fake);
 	pci_msix_shutdown(dev);
 	assert_writes(fake, want);
 }
@@ -364,7 +363,7 @@ static void init_clears_the_enable_bit_and_nothing_else(void **state)
 	assert_writes(fake, want);
 	/* The twin: shutdown writes more, and the same comparison says so. */
 	fake_set(fn, CTRL, 2, 0xc003);
-	fake_forget(fake);
+	fake_clear_log(fake);
 	pci_msix_shutdown(dev);
 	assert_false(fake_writes_are(fake, want, 1));
 }
@@ -391,13 +390,13 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(it_is_enabled_in_linuxs_order),
 		T(no_stale_message_can_leave),
-		T(the_model_tells_who_lets_a_stale_message_loose),
+		T(the_model_catches_a_stale_message_that_is_not_suppressed),
 		T(a_table_is_used_where_it_is_wholly_in_a_memory_bar),
 		T(too_few_vectors_are_refused_with_nothing_written),
 		T(a_table_that_cannot_be_mapped_is_refused_with_nothing_written),
-		T(a_function_without_msix_or_gone_is_absent),
+		T(a_function_without_msix_or_removed_is_absent),
 		T(a_capability_that_does_not_fit_below_0x100_is_not_used),
-		T(shutdown_masks_what_was_used_then_goes_off_then_intx_on),
+		T(shutdown_masks_what_was_used_then_disables_then_intx_on),
 		T(shutdown_leaves_a_table_alone_that_this_kernel_never_programmed),
 		T(init_clears_the_enable_bit_and_nothing_else),
 		T(what_is_off_stays_untouched),

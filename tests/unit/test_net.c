@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Claim: the virtio-net driver keeps all its receive buffers with the device from DRIVER_OK on, sends one ARP probe for 10.0.2.2
- * (RFC 826, RFC 5227), takes an ARP reply from there and nothing else for the answer, and gives each buffer back whatever came in
- * it.
- * Could be false: a frame may be cut short, be another's, or be no ARP at all; the device may say that it wrote nothing, or more
- * than the buffer holds, or complete what was never made available; interrupts of two queues come in either order, on two vectors
- * or one line.
- * Provoked: the device of fake_virtio.c, a peer that answers, or answers wrongly, and one fault at a time. Failure: other bytes on
- * the wire, a buffer that is missing, an answer that is none, or a line that does not say what happened.
- * What virtio drivers have in common is in test_virtio_drivers.c.
+ * (RFC 826, RFC 5227), takes only an ARP reply from there as the answer, and gives each buffer back whatever came in it. Could be
+ * false: a frame may be cut short, be another's, or be no ARP at all; the device may report that it wrote nothing, or more than the
+ * buffer holds, or complete what was never made available; interrupts of two queues come in either order, on two vectors or one
+ * line. Provoked: the device of fake_virtio.c, a peer that answers, or answers wrongly, and one fault at a time. Failure: other
+ * bytes on the wire, a buffer that is missing, an answer that is none, or a line that does not say what happened. What virtio
+ * drivers have in common is in test_virtio_drivers.c.
  */
 #include "drivers/virtio/net.h"
 #include "irq/i8259.h"
@@ -40,7 +38,7 @@ static const u8 probe[72] = {
 	0x0a, 0x00, 0x02, 0x02,					    /* tpa */
 };
 
-/* As somebody answers who sends by another address than the one that he tells. */
+/* A reply from another address than the one in it. */
 static const u8 reply[42] = {
 	0x52, 0x54, 0x00, 0x12, 0x34, 0x56,		/* destination */
 	0x02, 0x00, 0x00, 0x00, 0x00, 0x99,		/* source */
@@ -77,7 +75,7 @@ static void answer(struct fake_virtio *v)
 	fake_virtio_receive(v, reply, sizeof(reply), FAKE_NET_HEADER + sizeof(reply));
 }
 
-/* Each buffer is with the device once, has room for the longest frame (5.1.6.3.1), and they lie apart. */
+/* Each buffer is with the device once, has room for the longest frame (5.1.6.3.1), and none overlap. */
 static bool all_buffers_offered(void)
 {
 	for (u16 i = 0; i < buffers; i++) {
@@ -110,7 +108,7 @@ static void watch(struct fake_pci *fake, const struct fake_access *access)
 	answer(device);
 }
 
-/* 3.1.1: the queue is filled before DRIVER_OK, the device is told afterwards; it may have taken a buffer by then. */
+/* 3.1.1: the queue is filled before DRIVER_OK, the device is notified afterwards; it may have taken a buffer by then. */
 static void buffers_are_offered_before_a_frame_can_come(void **state)
 {
 	(void)state;
@@ -145,10 +143,10 @@ static void a_buffer_that_came_back_is_offered_again(void **state)
 	assert_true(fake_log_has(": 1 frames out, 100 in"));
 }
 
-/* Frames that came while nobody looked are taken with one interrupt, and the device is told once. */
+/* Frames that came during no interrupt are taken with one, and the device is notified once. */
 static void several_frames_can_come_with_one_interrupt(void **state)
 {
-	char said[32];
+	char expected[32];
 
 	(void)state;
 	assert_int_equal(bring_up(), OK);
@@ -160,8 +158,8 @@ static void several_frames_can_come_with_one_interrupt(void **state)
 	assert_true(all_buffers_offered());
 	assert_int_equal(device->queue[RX].notified, 2);
 	assert_int_equal(bench_work(false), OK);
-	snprintf(said, sizeof(said), ": 1 frames out, %u in", buffers);
-	assert_true(fake_log_has(said));
+	snprintf(expected, sizeof(expected), ": 1 frames out, %u in", buffers);
+	assert_true(fake_log_has(expected));
 }
 
 static void a_small_queue_gets_as_many_buffers_as_it_has_room_for(void **state)
@@ -210,7 +208,7 @@ static void a_device_without_an_address_gets_one(void **state)
 	assert_true(fake_log_has("02:00:00:00:00:01 link up"));
 }
 
-static void nobody_has_to_answer(void **state)
+static void no_reply_is_required(void **state)
 {
 	(void)state;
 	assert_int_equal(bring_up(), OK);
@@ -236,7 +234,7 @@ static void with_the_link_down_nothing_is_sent(void **state)
 }
 
 /* 5.1.4.2: without the feature the link is up, and there is no such field: the device fails the test if it is read. */
-static void a_device_that_tells_no_link_has_it_up(void **state)
+static void a_device_without_link_status_has_the_link_up(void **state)
 {
 	(void)state;
 	device->features &= ~(1ULL << 16); /* VIRTIO_NET_F_STATUS */
@@ -246,7 +244,7 @@ static void a_device_that_tells_no_link_has_it_up(void **state)
 	assert_int_equal(device->writes, 1);
 }
 
-/* --- what is no answer --- */
+/* --- what is no reply --- */
 
 static void a_frame_that_is_no_reply_from_there_is_not_taken_for_one(void **state)
 {
@@ -260,7 +258,7 @@ static void a_frame_that_is_no_reply_from_there_is_not_taken_for_one(void **stat
 		{ 42, 21, 1 },	  { 42, 21, 0 },    { 42, 21, 3 },		     /* op: request, none, RARP's */
 		{ 42, 28, 11 },	  { 42, 29, 1 },    { 42, 30, 3 },		     /* spa */
 		{ 42, 31, 1 },	  { 42, 31, 0x82 },				     /* spa */
-		{ 41, 0, 0x52 },  { 14, 0, 0x52 },  { 1, 0, 0x52 },		     /* cut short, by what the used ring says */
+		{ 41, 0, 0x52 },  { 14, 0, 0x52 },  { 1, 0, 0x52 },		     /* cut short, by the length in the used ring */
 	};
 	char frames[32];
 
@@ -286,17 +284,17 @@ static void a_frame_that_is_no_reply_from_there_is_not_taken_for_one(void **stat
 	assert_true(fake_log_has(IS_AT));
 }
 
-/* The bytes in the buffer are a reply's each time; it is what the used ring says that cannot be. */
+/* The bytes in the buffer are a reply's each time; the length in the used ring is impossible. */
 static void a_length_that_cannot_be_is_no_frame(void **state)
 {
-	u32 said[] = { 0, 1, FAKE_NET_HEADER - 1, FAKE_NET_HEADER, 0, 0x10000 + 54, 0xffffffff }, room;
+	u32 expected[] = { 0, 1, FAKE_NET_HEADER - 1, FAKE_NET_HEADER, 0, 0x10000 + 54, 0xffffffff }, room;
 
 	(void)state;
 	assert_int_equal(bring_up(), OK);
 	room = fake_virtio_length(device, RX, fake_virtio_head(device, RX, 0));
-	said[4] = room + 1;
-	for (size_t i = 0; i < ARRAY_SIZE(said); i++) {
-		fake_virtio_receive(device, reply, sizeof(reply), said[i]);
+	expected[4] = room + 1;
+	for (size_t i = 0; i < ARRAY_SIZE(expected); i++) {
+		fake_virtio_receive(device, reply, sizeof(reply), expected[i]);
 		assert_true(all_buffers_offered());
 		assert_int_equal(device->queue[RX].notified, 2 + i);
 	}
@@ -319,7 +317,7 @@ static void a_buffer_that_was_never_offered_is_not_looked_at(void **state)
 	assert_int_equal(bring_up(), OK);
 	fake_virtio_ghosts(device, RX, FAKE_NET_HEADER + sizeof(reply));
 	assert_true(all_buffers_offered());
-	assert_int_equal(device->queue[RX].notified, 1); /* nothing was offered, nobody is told */
+	assert_int_equal(device->queue[RX].notified, 1); /* nothing was offered, so there is no notification */
 	device->peer = answer;
 	assert_int_equal(bench_work(false), OK);
 	assert_true(fake_log_has(": 1 frames out, 1 in"));
@@ -388,7 +386,7 @@ static void frame_and_answer_come_in_either_order(void **state)
 	}
 }
 
-/* Each queue's interrupt has the driver look at that queue; so a frame whose interrupt is missing stays where it is. */
+/* On each queue's interrupt the driver reads that queue; so a frame whose interrupt is missing stays where it is. */
 static void each_vector_is_its_queues(void **state)
 {
 	(void)state;
@@ -409,19 +407,19 @@ static void answer_with_the_only_interrupt(struct fake_virtio *v)
 	answer(v);
 }
 
-/* One line for both: whichever queue raised it, both are looked at. */
+/* One line for both: whichever queue raised it, both are read. */
 static void without_msix_one_line_serves_both_queues(void **state)
 {
 	u8 line = bench_intx();
-	char said[64];
+	char expected[64];
 
 	(void)state;
 	assert_int_equal(bring_up(), OK);
 	device->silent = true;
 	device->peer = answer_with_the_only_interrupt;
 	assert_int_equal(bench_work(false), OK);
-	snprintf(said, sizeof(said), "link up, INTx irq 0x%02x: 1 frames out, 1 in", line);
-	assert_true(fake_log_has(said));
+	snprintf(expected, sizeof(expected), "link up, INTx irq 0x%02x: 1 frames out, 1 in", line);
+	assert_true(fake_log_has(expected));
 	assert_true(fake_log_has(IS_AT));
 	assert_int_equal(fake_i8259.taken[line], 1);
 	/* The other way round. */
@@ -433,11 +431,11 @@ static void without_msix_one_line_serves_both_queues(void **state)
 	assert_int_equal(bench_work(false), OK);
 	assert_true(fake_log_has(": 2 frames out, 2 in"));
 	assert_int_equal(fake_i8259.taken[line], 2);
-	/* A transmitted frame alone is no reason to tell the device of buffers. */
+	/* A transmitted frame alone is no reason to notify the device of buffers. */
 	assert_int_equal(device->queue[RX].notified, 3);
 	assert_int_equal(bench_work(false), OK);
 	assert_int_equal(device->queue[RX].notified, 3);
-	/* An interrupt of another: ISR says 0, and what lies in the queues waits for its own. */
+	/* An interrupt of another: ISR says 0, and what is in the queues waits for its own. */
 	device->silent = true;
 	answer(device);
 	fake_irq_line(line, true);
@@ -449,7 +447,7 @@ static void without_msix_one_line_serves_both_queues(void **state)
 static void with_too_few_vectors_intx_does_it(void **state)
 {
 	u8 line = bench_line();
-	char said[64];
+	char expected[64];
 
 	(void)state;
 	bench.dev->inherited.msix_flags = 0;
@@ -462,8 +460,8 @@ static void with_too_few_vectors_intx_does_it(void **state)
 	assert_int_equal(device->queue[TX].vector, 0xffff);
 	assert_int_equal(fake_get(device->fn, PCI_COMMAND, 2), 0x0007);
 	assert_int_equal(bench_work(false), OK);
-	snprintf(said, sizeof(said), "link up, INTx irq 0x%02x: 1 frames out, 1 in", line);
-	assert_true(fake_log_has(said));
+	snprintf(expected, sizeof(expected), "link up, INTx irq 0x%02x: 1 frames out, 1 in", line);
+	assert_true(fake_log_has(expected));
 	assert_true(fake_log_has(IS_AT));
 	assert_int_equal(fake_i8259.taken[line], 2);
 	assert_int_equal(fake_lapic.delivered, 0);
@@ -513,7 +511,7 @@ static void buffers_and_one_more_frame_are_in_flight(void **state)
 	assert_memory_equal(device->sent, probe, sizeof(probe));
 	assert_int_equal(bench_in_flight(), buffers);
 	assert_true(all_buffers_offered());
-	assert_int_equal(bench_arm(), OK); /* and goes out again */
+	assert_int_equal(bench_arm(), OK); /* and is sent again */
 	assert_int_equal(bench_in_flight(), buffers + 1);
 }
 
@@ -527,9 +525,9 @@ int main(void)
 		T(a_small_queue_gets_as_many_buffers_as_it_has_room_for),
 		T(the_probe_is_rfc_5227s_and_its_answer_is_taken),
 		T(a_device_without_an_address_gets_one),
-		T(nobody_has_to_answer),
+		T(no_reply_is_required),
 		T(with_the_link_down_nothing_is_sent),
-		T(a_device_that_tells_no_link_has_it_up),
+		T(a_device_without_link_status_has_the_link_up),
 		T(a_frame_that_is_no_reply_from_there_is_not_taken_for_one),
 		T(a_length_that_cannot_be_is_no_frame),
 		T(a_buffer_that_was_never_offered_is_not_looked_at),

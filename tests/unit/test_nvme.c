@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Claim: a controller sees ENABLE cleared before its queues' addresses change, and set only when they and its interrupt are in
- * place; neither while it may still be on its way to the other (CSTS.RDY), for as long as it asks for; no doorbell before it is
- * ready; each completion acknowledged once. The driver believes a page only by the vendor in it and a completion only where a
- * command was given, and leaves one request in flight when it is told to.
- * Could be false: the completion queue tells new from old by a bit that flips each round; doorbells stand as far apart as the
- * controller likes; a controller may never be ready, answer with an error, bring nothing, or complete what nobody asked.
- * Provoked: a model of NVMe 2.0 that fails the test at what is undefined there, with one fault at a time.
- * Failure: what the model refuses, a wrong status, a controller that is enabled all the same, or a line that does not say what
- * happened.
+ * place; neither while the transition to the other may not be complete (CSTS.RDY), for as long as CAP.TO allows; no doorbell before
+ * it is ready; each completion acknowledged once. The driver accepts a page only by the vendor in it and a completion only where a
+ * command was submitted, and leaves one request in flight when armed. Could be false: new entries of the completion queue differ
+ * from old ones by a bit that inverts on each pass; the controller defines the doorbells' stride; a controller may never be ready,
+ * complete with an error, return nothing, or complete what was not submitted. Provoked: a model of NVMe 2.0 that fails the test at
+ * what is undefined there, with one fault at a time. Failure: what the model refuses, a wrong status, a controller that is enabled
+ * all the same, or a line that does not say what happened.
  */
 #include "drivers/nvme/nvme.h"
 #include "irq/i8259.h"
@@ -54,16 +53,16 @@ static struct nvme_model {
 	u16 sq_head, sq_tail, cq_head, cq_tail;
 	u16 phase;
 	unsigned int identified; /* commands */
-	unsigned int events;	 /* Asynchronous Event Requests under way */
-	u16 event;		 /* how the last was numbered */
+	unsigned int events;	 /* Asynchronous Event Requests in flight */
+	u16 event;		 /* the last one's command ID */
 	u16 command;		 /* how the last command was */
-	bool asked;		 /* which events it is to tell of */
+	bool asked;		 /* events were enabled */
 	u16 vendor;
 	char model[41];
 	/* faults */
 	unsigned int waits; /* reads of CSTS before READY follows ENABLE */
 	bool hold;	    /* takes no command */
-	bool stale;	    /* never flips the phase */
+	bool stale;	    /* never inverts the phase */
 	bool pending;	    /* has a message to send as soon as its entry is unmasked */
 	u16 status;
 } nvme;
@@ -142,7 +141,7 @@ static void run(void)
 			identify(command);
 			complete(id, nvme.status);
 			break;
-		case 0x09: /* 5.27.1.8: what it is to tell of; of more than critical warnings only where OAES has it */
+		case 0x09: /* 5.27.1.8: the enabled events; more than critical warnings only where OAES has them */
 			assert_int_equal(command[40], 0x0b);
 			assert_true(command[44] && !command[45] && !command[46] && !command[47]);
 			nvme.asked = true;
@@ -192,7 +191,7 @@ static void enable(u32 value)
 {
 	u32 submission = nvme.aqa & 0xfff, completion = nvme.aqa >> 16, page = value >> 7 & 0xf;
 
-	assert_false(nvme.csts & RDY);						/* 3.1.3.5: it is off, and not just told so */
+	assert_false(nvme.csts & RDY);						/* 3.1.3.5: it is off, and not just requested */
 	assert_true(submission && completion);					/* 3.1.3.8: two entries at the least */
 	assert_true(nvme.asq && nvme.asq % PAGE_SIZE == 0);			/* 3.1.3.9 */
 	assert_true(nvme.acq && nvme.acq % PAGE_SIZE == 0);			/* 3.1.3.10 */
@@ -211,7 +210,7 @@ static void control(u32 value)
 	if (~value & nvme.cc & CC_EN && nvme.waits != NEVER)
 		assert_true(nvme.csts & (RDY | CFS)); /* 3.1.3.5: ready, or failed, before it may be switched off */
 	nvme.cc = value;
-	/* 3.7.2: gone */
+	/* 3.7.2: ended */
 	nvme.sq_head = nvme.sq_tail = nvme.cq_head = nvme.cq_tail = 0;
 	nvme.events = 0;
 }
@@ -299,7 +298,7 @@ static void at_a_reset_it_sees_enable_cleared_and_nothing_else(void **state)
 	static const struct fake_access want[] = { MEM_W32(CC, 0x464001 & ~CC_EN) };
 
 	(void)state;
-	fake_set(nvme.fn, PCI_COMMAND, 2, 0x0002); /* as the previous kernel hands it over: bus master off */
+	fake_set(nvme.fn, PCI_COMMAND, 2, 0x0002); /* as the previous kernel hands over: bus master off */
 	nvme.cc = 0x464001;			   /* about to shut down, too */
 	nvme.csts = RDY | CFS;			   /* fatal: reset is what helps */
 	nvme.waits = 5;
@@ -311,7 +310,7 @@ static void at_a_reset_it_sees_enable_cleared_and_nothing_else(void **state)
 	assert_int_equal(fake_log_lines(), 0);
 }
 
-/* A kernel that went between ENABLE and READY: 3.1.3.5 has it not switched off until then, and the model insists. */
+/* A kernel that handed over between ENABLE and READY: 3.1.3.5 has it not switched off until then, and the model insists. */
 static void what_is_about_to_be_ready_becomes_ready_first(void **state)
 {
 	(void)state;
@@ -330,14 +329,14 @@ static void memory_is_enabled_before_it_is_used(void **state)
 	assert_int_equal(fake_get(nvme.fn, PCI_COMMAND, 2), PCI_COMMAND_MEMORY);
 }
 
-/* CAP.TO is the worst case in units of 500 ms; one more than it says are waited for. */
-static void one_that_does_not_turn_off_is_given_up_when_its_time_is_up(void **state)
+/* CAP.TO is the worst case in units of 500 ms; one more is waited for. */
+static void one_that_does_not_turn_off_times_out(void **state)
 {
 	static const struct {
 		u8 to;
 		u32 ms;
 	} rows[] = { { 0, 500 }, { 1, 1000 }, { 20, 10500 }, { 255, 128000 } };
-	char said[64];
+	char expected[64];
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		u32 ticks = rows[i].ms * 3580UL, begun;
@@ -349,8 +348,8 @@ static void one_that_does_not_turn_off_is_given_up_when_its_time_is_up(void **st
 		begun = fake_x86.pm_timer;
 		assert_int_equal(bench_reset(), ERR_TIMEOUT);
 		assert_uint_in_range(fake_x86.pm_timer - begun, rows[i].ms * 3579UL, ticks + 3 * fake_x86.pm_step);
-		snprintf(said, sizeof(said), "0000:00:06.0 nvme: not reset within %u ms, status 0x1", rows[i].ms);
-		assert_one_line(said);
+		snprintf(expected, sizeof(expected), "0000:00:06.0 nvme: not reset within %u ms, status 0x1", rows[i].ms);
+		assert_one_line(expected);
 		/* The twin: it is, just in time. */
 		fake_log_start();
 		nvme.cc = RUNNING;
@@ -369,7 +368,7 @@ static void without_registers_it_is_refused_with_a_line(void **state)
 	assert_int_equal(bench_reset(), ERR_RANGE);
 	assert_one_line("nvme is at 0x0 of BAR 0, 8192 bytes: the BAR has 4096");
 	assert_int_equal(bench.dev->driver->probe(bench.dev, &bench.env), ERR_RANGE);
-	assert_no_writes(bench.fake);	 /* nor is its memory turned on */
+	assert_no_writes(bench.fake);	 /* nor is memory decoding enabled */
 	bench.dev->bar_size[0] = 0x2000; /* the twin */
 	assert_int_equal(bench_reset(), OK);
 	fake_set(nvme.fn, PCI_BASE_ADDRESS_0, 4, 4);
@@ -400,8 +399,8 @@ static enum status map_46_bits(u64 address, u64 size)
 	return address >> 46 ? ERR_RANGE : map(address, size);
 }
 
-/* Wherever it goes, and however far its own bound is: it has done its work when it has seen the command, and not before. */
-static void one_that_goes_has_not_done_its_work(void **state)
+/* Whenever it is removed, and however large its own bound is: it has done its work when it has seen the command, and not before. */
+static void a_device_that_is_removed_has_not_done_its_work(void **state)
 {
 	unsigned int all, n = 0;
 	enum status s;
@@ -426,7 +425,7 @@ static void one_that_goes_has_not_done_its_work(void **state)
 
 static void doorbells_are_where_the_controller_has_them(void **state)
 {
-	char said[64];
+	char expected[64];
 
 	for (unsigned int n = 0; n < 16; n++) {
 		nvme.cap |= DSTRD(n);
@@ -436,8 +435,9 @@ static void doorbells_are_where_the_controller_has_them(void **state)
 			assert_int_equal(nvme.cq_head, nvme.cq_tail);
 		} else {
 			assert_int_equal(bench_bring_up(), ERR_ABSENT);
-			snprintf(said, sizeof(said), "0000:00:06.0 nvme: doorbells %u bytes apart, pages of 4 KiB", 4U << n);
-			assert_one_line(said);
+			snprintf(expected, sizeof(expected), "0000:00:06.0 nvme: doorbells %u bytes apart, pages of 4 KiB",
+				 4U << n);
+			assert_one_line(expected);
 			assert_not_enabled();
 		}
 		again(state);
@@ -446,14 +446,14 @@ static void doorbells_are_where_the_controller_has_them(void **state)
 
 static void pages_larger_than_ours_are_refused_with_a_line(void **state)
 {
-	char said[64];
+	char expected[64];
 
 	for (unsigned int n = 0; n < 16; n++) {
 		nvme.cap = TO(1) | (u64)n << 48;
 		assert_int_equal(bench_bring_up(), n ? ERR_ABSENT : OK);
-		snprintf(said, sizeof(said), "nvme: doorbells 4 bytes apart, pages of %u KiB", 4U << n);
+		snprintf(expected, sizeof(expected), "nvme: doorbells 4 bytes apart, pages of %u KiB", 4U << n);
 		if (n)
-			assert_one_line(said);
+			assert_one_line(expected);
 		again(state);
 	}
 }
@@ -477,14 +477,14 @@ static bool in_order(const u64 *first, size_t n)
 	return true;
 }
 
-/* Else it could complete a command, or have an event to tell of, when nobody can be told. */
+/* Else it could complete a command, or report an event, before it can interrupt. */
 static void it_is_enabled_when_its_queues_and_its_interrupt_are_in_place(void **state)
 {
 	static const u64 first[] = { AQA, ASQ, ASQ + 4, ACQ, ACQ + 4, BAR + TABLE, MSIX + 2, BAR + TABLE + 8, BAR + TABLE + 12 };
 
 	(void)state;
 	nvme.waits = 5;
-	bench.dma.used = 64; /* somebody else's: pages are pages all the same */
+	bench.dma.used = 64; /* another owner's: pages are pages all the same */
 	bench.dma.size += PAGE_SIZE;
 	assert_int_equal(bench_bring_up(), OK);
 	assert_true(in_order(first, ARRAY_SIZE(first)));
@@ -501,7 +501,7 @@ static void it_is_enabled_when_its_queues_and_its_interrupt_are_in_place(void **
 	}
 }
 
-static void one_that_is_never_ready_is_given_up_with_a_line(void **state)
+static void one_that_is_never_ready_times_out_with_a_line(void **state)
 {
 	u32 begun;
 
@@ -515,7 +515,7 @@ static void one_that_is_never_ready_is_given_up_with_a_line(void **state)
 }
 
 /* It need not be waited for. */
-static void one_that_fails_instead_of_getting_ready_is_given_up_at_once(void **state)
+static void one_that_fails_instead_of_getting_ready_is_not_waited_for(void **state)
 {
 	u32 begun;
 
@@ -536,7 +536,7 @@ static void one_that_fails_instead_of_getting_ready_is_given_up_at_once(void **s
 	assert_true(fake_log_has("0000:00:06.0 nvme: not ready within 500 ms, status 0x3"));
 }
 
-/* Where the controller is told to look: memory that ends there, or within what it needs, has no room for it. */
+/* The addresses that the controller gets: memory that ends there, or within what it needs, has no room for it. */
 static void wherever_memory_runs_out_it_is_not_enabled(void **state)
 {
 	u64 ends[7] = { 0 }, used;
@@ -544,7 +544,7 @@ static void wherever_memory_runs_out_it_is_not_enabled(void **state)
 	assert_int_equal(bench_bring_up(), OK);
 	used = bench.dma.used;
 	assert_int_equal(bench_work(false), OK);
-	assert_int_equal(bench.dma.used, used); /* whatever it takes it takes before */
+	assert_int_equal(bench.dma.used, used); /* all memory is allocated before */
 	ends[1] = nvme.asq - bench.dma.base;
 	ends[2] = ends[1] + 64 * queue_size() - 1;
 	ends[3] = nvme.acq - bench.dma.base;
@@ -576,7 +576,7 @@ static void one_that_cannot_interrupt_is_not_enabled(void **state)
 	assert_not_enabled();
 	assert_int_equal(fake_get(nvme.fn, MSIX + 2, 2), 1);
 	again(state);
-	fake_set(nvme.fn, MSIX + 4, 4, BAR_SIZE); /* the table lies behind the BAR's end */
+	fake_set(nvme.fn, MSIX + 4, 4, BAR_SIZE); /* the table is after the BAR's end */
 	assert_int_equal(bench_bring_up(), ERR_RANGE);
 	assert_true(fake_log_has("msix table is at 0x8000 of BAR 0, 32 bytes"));
 	assert_not_enabled();
@@ -610,7 +610,7 @@ static void run_late(unsigned int looks)
 		run();
 }
 
-/* Nor need it be answered before anybody waits. */
+/* Nor need it complete before the driver waits. */
 static void identify_may_be_answered_late(void **state)
 {
 	(void)state;
@@ -625,20 +625,20 @@ static void identify_may_be_answered_late(void **state)
 static void without_msix_intx_does_it(void **state)
 {
 	u8 line = bench_intx();
-	char said[64];
+	char expected[64];
 
 	(void)state;
 	fake_set(nvme.fn, PCI_COMMAND, 2, 0x0406); /* as a kernel that used MSI-X leaves it */
 	assert_int_equal(bench_bring_up(), OK);
 	assert_int_equal(bench_work(false), OK);
-	snprintf(said, sizeof(said), "QEMU NVMe Ctrl, INTx irq 0x%02x: 1 commands, 1 interrupts", line);
-	assert_one_line(said);
+	snprintf(expected, sizeof(expected), "QEMU NVMe Ctrl, INTx irq 0x%02x: 1 commands, 1 interrupts", line);
+	assert_one_line(expected);
 	assert_int_equal(fake_i8259.taken[line], 1);
 	assert_int_equal(fake_lapic.delivered, 0);
 }
 
-/* The line is shared: an interrupt without a completion is another's. */
-static void an_interrupt_without_a_completion_is_not_ours(void **state)
+/* The line is shared: an interrupt without a completion is another device's. */
+static void an_interrupt_without_a_completion_is_not_handled(void **state)
 {
 	u8 line = bench_intx();
 
@@ -651,7 +651,7 @@ static void an_interrupt_without_a_completion_is_not_ours(void **state)
 	bench_own_interrupts(line, 1);
 }
 
-/* Nobody else knows the vendor, and puts it there. */
+/* Only the device writes the vendor there. */
 static void an_answer_that_is_an_error_or_not_there_is_one(void **state)
 {
 	static const struct {
@@ -677,7 +677,7 @@ static void an_answer_that_is_an_error_or_not_there_is_one(void **state)
 	}
 }
 
-static void a_command_that_is_never_answered_is_given_up_with_a_line(void **state)
+static void a_command_that_never_completes_times_out_with_a_line(void **state)
 {
 	(void)state;
 	assert_int_equal(bench_bring_up(), OK);
@@ -717,7 +717,7 @@ static void the_model_is_said_without_its_padding(void **state)
 
 static void the_queues_go_round(void **state)
 {
-	char said[64];
+	char expected[64];
 	u32 round;
 
 	(void)state;
@@ -727,7 +727,7 @@ static void the_queues_go_round(void **state)
 	assert_true(fake_log_has(": 50 commands, 50 interrupts"));
 	assert_int_equal(nvme.cq_head, 50 % queue_size());
 	assert_int_equal(vector_unexpected_count(), 0);
-	/* The twin: one whose second round looks as old as the first. */
+	/* The twin: one whose second pass has the phase of the first. */
 	again(state);
 	assert_int_equal(bench_bring_up(), OK);
 	nvme.stale = true;
@@ -736,8 +736,8 @@ static void the_queues_go_round(void **state)
 		assert_int_equal(bench_work(false), OK);
 	fake_log_start();
 	assert_int_equal(bench_work(false), ERR_TIMEOUT);
-	snprintf(said, sizeof(said), "no completed command within 5000 ms, %u of %u", round, round + 1);
-	assert_one_line(said);
+	snprintf(expected, sizeof(expected), "no completed command within 5000 ms, %u of %u", round, round + 1);
+	assert_one_line(expected);
 }
 
 static void several_completions_may_come_with_one_interrupt(void **state)
@@ -751,9 +751,7 @@ static void several_completions_may_come_with_one_interrupt(void **state)
 	assert_int_equal(nvme.cq_head, nvme.cq_tail);
 }
 
-/*
- * Whatever a command may be called that nobody gave: all names that are near, and some that are far, but for one that somebody did.
- */
+/* Any command ID that was not submitted: all that are near, and some that are far, but for one that was. */
 static void complete_ghosts(u32 given, u16 status)
 {
 	static const u16 far[] = { 0x100, 0x7fff, 0xffff };
@@ -775,7 +773,7 @@ static void ghosts_and_then_the_command(unsigned int looks)
 		run();
 }
 
-static void a_completion_that_nobody_asked_for_is_not_counted(void **state)
+static void an_unexpected_completion_is_not_counted(void **state)
 {
 	(void)state;
 	assert_int_equal(bench_bring_up(), OK);
@@ -785,7 +783,7 @@ static void a_completion_that_nobody_asked_for_is_not_counted(void **state)
 	assert_int_equal(bench_work(false), ERR_TIMEOUT);
 	assert_one_line("no completed command within 5000 ms, 0 of 1");
 	assert_int_equal(bench_in_flight(), 0);
-	/* The twin: what was asked for comes behind them. */
+	/* The twin: the submitted one comes after them. */
 	again(state);
 	assert_int_equal(bench_bring_up(), OK);
 	nvme.hold = true;
@@ -808,7 +806,7 @@ static void a_completion_counts_once(void **state)
 }
 
 /* More than the queue may hold, which is one less than it has entries, since a full one would look like an empty one (3.3.1.5). */
-static void a_queue_full_of_completions_is_left_alone(void **state)
+static void a_queue_full_of_completions_is_taken_once(void **state)
 {
 	for (unsigned int before = 0, size = 1; before < size; before++) {
 		assert_int_equal(bench_bring_up(), OK);
@@ -816,19 +814,19 @@ static void a_queue_full_of_completions_is_left_alone(void **state)
 		for (unsigned int i = 0; i < before; i++)
 			complete(0, 0);
 		assert_int_equal(vector_unexpected_count(), 0);
-		fake_forget(bench.fake);
+		fake_clear_log(bench.fake);
 		for (unsigned int i = 0; i < size; i++)
 			post(0, 0);
 		fake_lapic_message(fake_mem_get(nvme.bar, TABLE, 4), fake_mem_get(nvme.bar, TABLE + 8, 4));
 		assert_no_writes(bench.fake);
-		assert_int_equal(bench_work(false), OK); /* and it goes on where it was */
+		assert_int_equal(bench_work(false), OK); /* and it continues where it was */
 		assert_int_equal(nvme.cq_head, (before + 1) % size);
 		again(state);
 	}
 }
 
 /*
- * A controller that writes the next completion whenever the driver looks for one: the queue's page is there for one instruction at
+ * A controller that writes the next completion whenever the driver reads for one: the queue's page is there for one instruction at
  * a time.
  */
 #define TRAP_FLAG 0x100
@@ -851,7 +849,7 @@ static void on_look(int number, siginfo_t *info, void *context)
 		nvme.phase ^= 1;
 }
 
-static void a_controller_that_never_stops_completing_is_left_alone_after_a_round(void **state)
+static void a_controller_that_never_stops_completing_is_left_after_one_pass(void **state)
 {
 	struct sigaction action = { .sa_sigaction = on_look, .sa_flags = SA_SIGINFO }, segv, trap;
 	u32 address, data;
@@ -871,8 +869,8 @@ static void a_controller_that_never_stops_completing_is_left_alone_after_a_round
 	assert_int_equal(served, queue_size());
 }
 
-/* A controller's reset clears no pending bit (QEMU 7.2): a message that tells of nothing is still the function's own. */
-static void a_message_without_a_completion_is_no_stray(void **state)
+/* A controller's reset clears no pending bit (QEMU 7.2): a message without a cause is still the function's own. */
+static void a_message_without_a_completion_is_not_unexpected(void **state)
 {
 	u32 address, data;
 
@@ -883,11 +881,11 @@ static void a_message_without_a_completion_is_no_stray(void **state)
 	assert_int_equal(vector_unexpected_count(), 0);
 	address = fake_mem_get(nvme.bar, TABLE, 4);
 	data = fake_mem_get(nvme.bar, TABLE + 8, 4);
-	fake_forget(bench.fake);
+	fake_clear_log(bench.fake);
 	fake_lapic_message(address, data);
 	assert_int_equal(vector_unexpected_count(), 0);
 	assert_no_writes(bench.fake);
-	/* The twin: one on the vector behind it, which nobody has. */
+	/* The twin: one on the next vector, which has no handler. */
 	fake_lapic_message(address, data + 1);
 	assert_int_equal(vector_unexpected_count(), 1);
 }
@@ -914,7 +912,7 @@ static void an_armed_request_is_in_flight_until_something_happens(void **state)
 	assert_int_equal(nvme.events, 2);
 	assert_int_equal(bench_reset(), OK);
 	assert_int_equal(nvme.events, 0);
-	/* One that does not answer is asked for none. */
+	/* One that does not respond gets no request. */
 	again(state);
 	assert_int_equal(bench_bring_up(), OK);
 	nvme.hold = true;
@@ -946,31 +944,31 @@ int main(void)
 		T(at_a_reset_it_sees_enable_cleared_and_nothing_else),
 		T(what_is_about_to_be_ready_becomes_ready_first),
 		T(memory_is_enabled_before_it_is_used),
-		T(one_that_does_not_turn_off_is_given_up_when_its_time_is_up),
+		T(one_that_does_not_turn_off_times_out),
 		T(without_registers_it_is_refused_with_a_line),
 		T(registers_of_all_ones_are_no_controller),
-		T(one_that_goes_has_not_done_its_work),
+		T(a_device_that_is_removed_has_not_done_its_work),
 		T(doorbells_are_where_the_controller_has_them),
 		T(pages_larger_than_ours_are_refused_with_a_line),
 		T(it_is_enabled_when_its_queues_and_its_interrupt_are_in_place),
-		T(one_that_is_never_ready_is_given_up_with_a_line),
-		T(one_that_fails_instead_of_getting_ready_is_given_up_at_once),
+		T(one_that_is_never_ready_times_out_with_a_line),
+		T(one_that_fails_instead_of_getting_ready_is_not_waited_for),
 		T(wherever_memory_runs_out_it_is_not_enabled),
 		T(one_that_cannot_interrupt_is_not_enabled),
 		T(identify_is_answered_by_an_interrupt),
 		T(identify_may_be_answered_late),
 		T(without_msix_intx_does_it),
-		T(an_interrupt_without_a_completion_is_not_ours),
+		T(an_interrupt_without_a_completion_is_not_handled),
 		T(an_answer_that_is_an_error_or_not_there_is_one),
-		T(a_command_that_is_never_answered_is_given_up_with_a_line),
+		T(a_command_that_never_completes_times_out_with_a_line),
 		T(the_model_is_said_without_its_padding),
 		T(the_queues_go_round),
 		T(several_completions_may_come_with_one_interrupt),
-		T(a_completion_that_nobody_asked_for_is_not_counted),
+		T(an_unexpected_completion_is_not_counted),
 		T(a_completion_counts_once),
-		T(a_queue_full_of_completions_is_left_alone),
-		T(a_controller_that_never_stops_completing_is_left_alone_after_a_round),
-		T(a_message_without_a_completion_is_no_stray),
+		T(a_queue_full_of_completions_is_taken_once),
+		T(a_controller_that_never_stops_completing_is_left_after_one_pass),
+		T(a_message_without_a_completion_is_not_unexpected),
 		T(an_armed_request_is_in_flight_until_something_happens),
 		T(without_a_vector_it_is_not_enabled),
 	};

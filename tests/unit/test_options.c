@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: an unknown handoff. word or value is an error that names it and lists what is allowed, before anything has changed; other
- * words, and all that follows the separator, are somebody else's.
- * Could be false: a typing error read as a default would run another experiment than the one that was asked for.
- * Provoked: each kind of wrong word beside right ones; foreign parts that look like our words.
- * Failure: a wrong word accepted, a value changed by a line that was refused, or a foreign word read.
+ * Claim: an unknown handoff. option or value is an error that names it and lists what is allowed, before anything has changed;
+ * other parameters, and all that follows the separator, are not read. Could be false: a typing error read as a default would run
+ * another experiment than the requested one. Provoked: each kind of wrong option among right ones; foreign parts that look like our
+ * options. Failure: a wrong option accepted, a value changed by a line that was refused, or a foreign parameter read.
  */
 #include "boot/options.h"
 #include "tests/unit/unit.h"
@@ -27,7 +26,7 @@ static enum status parse(const char *line)
 	return options_parse(line, table, ARRAY_SIZE(table));
 }
 
-/* Refused with one line that says this, and no value has changed. */
+/* Refused with one line with this text, and no value has changed. */
 static bool refused(const char *line, const char *why)
 {
 	begin(NULL);
@@ -35,7 +34,7 @@ static bool refused(const char *line, const char *why)
 	       !strcmp(shutdown, "keep-msi") && !strcmp(next, "second");
 }
 
-static void known_words_set_their_values(void **state)
+static void known_options_set_their_values(void **state)
 {
 	(void)state;
 	assert_int_equal(parse(" quiet handoff.next=second,linux\tconsole=ttyS0 handoff.shutdown=disable-msi\n"), OK);
@@ -56,7 +55,7 @@ static void what_is_not_given_stays_as_it_was(void **state)
 	assert_int_equal(fake_log_lines(), 0);
 }
 
-static void an_unknown_word_is_named_with_what_is_allowed(void **state)
+static void an_unknown_option_is_named_with_what_is_allowed(void **state)
 {
 	static const char *const words[] = { "handoff.shutdwon=keep-msi", "handoff.",	    "handoff.=",       "handoff.shutdown",
 					     "handoff.nextx=a",		  "handoff.NEXT=a", "handoff.next.x=a" };
@@ -75,18 +74,19 @@ static void an_unknown_word_is_named_with_what_is_allowed(void **state)
 static void an_unknown_value_is_named_with_what_is_allowed(void **state)
 {
 	static const char *const values[] = { "keep", "keep-msix", "", "Keep-msi", "keep-msi,", "disable-ms" };
-	char line[128], said[128];
+	char line[128], expected[128];
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
 		snprintf(line, sizeof(line), "handoff.next=third handoff.shutdown=%s", values[i]);
-		snprintf(said, sizeof(said), "handoff.shutdown=%s: unknown value, allowed: keep-msi, disable-msi", values[i]);
-		if (!refused(line, said))
+		snprintf(expected, sizeof(expected), "handoff.shutdown=%s: unknown value, allowed: keep-msi, disable-msi",
+			 values[i]);
+		if (!refused(line, expected))
 			fail_msg("%s: not refused", line);
 	}
 }
 
-static void a_word_given_twice_is_refused(void **state)
+static void an_option_given_twice_is_refused(void **state)
 {
 	(void)state;
 	assert_true(refused("handoff.next=a handoff.next=b", "handoff.next: given twice"));
@@ -119,8 +119,8 @@ static void a_foreign_command_line_is_verbatim_and_unread(void **state)
 }
 
 /*
- * What the parser passes over as foreign is what options_foreign returns; otherwise a part of the line is nobody's. The probe behind
- * the dashes is a word that the parser refuses where it reads it.
+ * What the parser passes over as foreign is what options_foreign returns; otherwise a part of the line would be lost. The probe
+ * after the dashes is an option that the parser refuses where it reads it.
  */
 static bool ends_agree(const char *line)
 {
@@ -234,12 +234,12 @@ static void a_list_with_an_empty_or_endless_item_is_refused(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
 		assert_int_equal(options_check_list("next", good[i]), OK);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		char said[64];
+		char expected[64];
 
 		fake_log_start();
 		assert_int_equal(options_check_list("next", bad[i]), ERR_INVALID);
-		snprintf(said, sizeof(said), "option handoff.next=%s: ", bad[i]);
-		assert_one_line(said);
+		snprintf(expected, sizeof(expected), "option handoff.next=%s: ", bad[i]);
+		assert_one_line(expected);
 	}
 	memset(list, 'x', sizeof(list));
 	memcpy(list, "a,", 2);
@@ -252,7 +252,7 @@ static void a_list_with_an_empty_or_endless_item_is_refused(void **state)
 	assert_one_line("an item has 64 characters, 1 to 63 are allowed");
 }
 
-static void one_word_is_replaced_and_the_rest_stays(void **state)
+static void one_option_is_replaced_and_the_rest_stays(void **state)
 {
 	static const struct {
 		const char *line;
@@ -296,11 +296,11 @@ int main(void)
 {
 #define T(test) cmocka_unit_test_setup(test, begin)
 	const struct CMUnitTest tests[] = {
-		T(known_words_set_their_values),
+		T(known_options_set_their_values),
 		T(what_is_not_given_stays_as_it_was),
-		T(an_unknown_word_is_named_with_what_is_allowed),
+		T(an_unknown_option_is_named_with_what_is_allowed),
 		T(an_unknown_value_is_named_with_what_is_allowed),
-		T(a_word_given_twice_is_refused),
+		T(an_option_given_twice_is_refused),
 		T(the_longest_value_fits_and_one_more_is_refused),
 		T(a_foreign_command_line_is_verbatim_and_unread),
 		T(parser_and_foreign_part_agree_where_ours_ends),
@@ -309,7 +309,7 @@ int main(void)
 		T(an_item_stands_for_as_many_as_it_says),
 		T(each_item_is_seen_once_whatever_its_count),
 		T(a_list_with_an_empty_or_endless_item_is_refused),
-		T(one_word_is_replaced_and_the_rest_stays),
+		T(one_option_is_replaced_and_the_rest_stays),
 		T(a_result_that_does_not_fit_is_refused),
 	};
 

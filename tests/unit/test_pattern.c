@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Claim: the disk's pattern is the one that pattern.h describes: signature, number, seed, then xorshift64; every sector and every
- * writing has another.
- * Could be false: the host's witness computes it as well, and two wrong programs would disagree only on a disk that is right.
- * Provoked: the same bytes computed here from the description; a published sequence for the generator's steps.
- * Failure: the first byte that differs.
+ * writing has another. Could be false: the harness computes it as well, and two wrong programs would disagree only on a disk that
+ * is right. Provoked: the same bytes computed here from the description; a published sequence for the generator's steps. Failure:
+ * the first byte that differs.
  */
 #include "drivers/virtio/pattern.h"
 #include "tests/unit/unit.h"
@@ -65,7 +64,7 @@ static void the_seed_that_leads_to_state_0_fills_as_well(void **state)
 	assert_int_not_equal(memcmp(sector + 32, zero, sizeof(zero)), 0);
 }
 
-static void the_signature_tells_the_seed(void **state)
+static void the_signature_gives_the_seed(void **state)
 {
 	u8 sector[512];
 	u64 seed = 0;
@@ -87,7 +86,7 @@ int main(void)
 		cmocka_unit_test(the_generator_is_marsaglias),
 		cmocka_unit_test(each_sector_is_as_described),
 		cmocka_unit_test(the_seed_that_leads_to_state_0_fills_as_well),
-		cmocka_unit_test(the_signature_tells_the_seed),
+		cmocka_unit_test(the_signature_gives_the_seed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: a port is given no command before the one before has completed; of its Slot Control only what is to interrupt changes, of
- * its status registers only the events are cleared that were taken, and it is left with nothing to interrupt for, as it was found.
- * The driver takes the ports whose slot reports completed commands, and hears of commands and errors by every kind of message.
- * Could be false: events are write-1-to-clear, beside others that are somebody else's; a port has one vector or two, MSI or MSI-X,
- * errors or none to report, and says itself which vector it uses for what; what a previous kernel listened to goes on interrupting,
- * or, pending, keeps the port silent; some ports never say that a command is complete.
+ * Claim: no command is written before the previous one has completed; of Slot Control only the interrupt enables change, of the
+ * status registers only the events are cleared that were taken, and the port is left with no interrupt enabled, as it was
+ * inherited. The driver takes the ports whose slot reports completed commands, and gets interrupts for commands and errors by every
+ * kind of message. Could be false: events are write-1-to-clear, next to others that another driver owns; a port has one vector or
+ * two, MSI or MSI-X, errors or none to report, and itself reports which vector it uses for what; events that a previous kernel
+ * enabled keep interrupting, or, pending, keep the port from interrupting; some ports never report that a command is complete.
  * Provoked: a port with Slot Control, Root Error Status and both kinds of messages, which interrupts when an enabled event appears;
- * one fault at a time.
- * Failure: other writes than these, a command too early, a wrong status or a line that does not say what happened.
+ * one fault at a time. Failure: other writes than these, a command too early, a wrong status or a line that does not say what
+ * happened.
  */
 #include "drivers/port/port.h"
 #include "tests/unit/driver_bench.h"
@@ -29,7 +29,7 @@
 #define FOUND	    0x07c0 /* of Slot Control: indicators off, power on */
 #define LISTEN	    0x0030
 #define PM_TIMER_HZ 3579545U
-#define PRESENCE    0x0048 /* of Slot Status: detected, and changed, which is an event that is not ours */
+#define PRESENCE    0x0048 /* of Slot Status: detected, and changed, which is an event of another owner */
 
 /* What the port may see written. */
 #define EVENTS_ON  CFG_W16(BDF, SLTCTL, FOUND | LISTEN)
@@ -63,27 +63,27 @@ enum source { SLOT, ERRORS };
 static struct port_model {
 	struct fake_fn *fn;
 	struct fake_mem *table;
-	bool pending[2];	/* whether an enabled event was, when last looked at */
+	bool pending[2];	/* whether an enabled event was there at the last check */
 	unsigned int number[2]; /* the vector that each source uses where there are enough */
-	bool liar;		/* uses it all the same */
+	bool over_limit;	/* ignores that limit */
 	u32 unanswered;		/* a bit for each command that does not complete; the first is 1 */
 	unsigned int commands;
 	u32 given;	   /* when the last one was */
 	bool executing;	   /* that one */
 	unsigned int late; /* reads of Slot Status before the first command completes */
-	bool slow;	   /* none completes before somebody waits for it */
+	bool slow;	   /* none completes before the driver waits for it */
 } port;
 
 /* --- the model --- */
 
-/* PCIe 7.5.3.2, 7.8.4.10: what each source says of its vector follows the number that was granted. */
+/* PCIe 7.5.3.2, 7.8.4.10: the vector of each source follows the number that was granted. */
 static void say_numbers(void)
 {
 	u16 flags = (u16)fake_get(port.fn, MESSAGES + 2, 2);
 	unsigned int last = port.table ? flags & PCI_MSIX_FLAGS_QSIZE : (1U << (flags >> 4 & 7)) - 1, n[2];
 
 	for (unsigned int i = 0; i < 2; i++)
-		n[i] = port.liar ? port.number[i] : MIN(port.number[i], last);
+		n[i] = port.over_limit ? port.number[i] : MIN(port.number[i], last);
 	fake_set(port.fn, EXP + 2, 2, (fake_get(port.fn, EXP + 2, 2) & ~0x3e00U) | n[SLOT] << 9);
 	fake_set(port.fn, ROOT_STATUS, 4, (fake_get(port.fn, ROOT_STATUS, 4) & 0x07ffffff) | n[ERRORS] << 27);
 }
@@ -208,7 +208,7 @@ static int begin_kind(void **state)
 
 static int begin(void **state)
 {
-	*state = (void *)(uintptr_t)&kinds[1]; /* one vector a port, which nobody gives back: there are 160 */
+	*state = (void *)(uintptr_t)&kinds[1]; /* one vector a port, never freed: there are 160 */
 	return begin_kind(state);
 }
 
@@ -223,7 +223,7 @@ static enum status bring_up(void)
 	enum status s = bench_bring_up();
 
 	if (s == OK)
-		fake_forget(bench.fake);
+		fake_clear_log(bench.fake);
 	return s;
 }
 
@@ -304,10 +304,10 @@ static void what_the_previous_kernel_listened_to_is_turned_off(void **state)
 		{ FOUND, 0x00, 0, 0x08, 1, { ROOT_TAKEN(0x08) } },
 		{ FOUND, 0x00, 0, 0x7f, 1, { ROOT_TAKEN(0x7f) } },
 		{ FOUND | 0x30, 0x10, 7, 0x05, 5, { ERRORS_OFF, ROOT_TAKEN(0x05), TAKEN, EVENTS_OFF, TAKEN } },
-		{ FOUND, 0x00, 0, 0, 0, { TAKEN } }, /* the twins: they listened to nothing, and write nothing */
+		{ FOUND, 0x00, 0, 0, 0, { TAKEN } }, /* the twins: nothing was enabled, and nothing is written */
 		{ 0, 0x00, 0, 0, 0, { TAKEN } },
 		{ 0x2fc0, 0x00, 0, 0, 0, { TAKEN } },
-		{ FOUND, 0x107, 0, 0x70, 0, { TAKEN } }, /* nor is what happened and is none of theirs */
+		{ FOUND, 0x107, 0, 0x70, 0, { TAKEN } }, /* nor are events of other owners */
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -360,7 +360,7 @@ static void what_does_not_say_that_its_events_are_off_is_judged_by_its_work(void
 		{ 1 << 1, OK, 1, 2 },
 		{ 1 << 4, OK, 1, 2 },
 		{ 1 << 1 | 1 << 2, ERR_TIMEOUT, 1, 2 },
-		{ 0xffffffff, ERR_TIMEOUT, 2, 3 }, /* it never says anything */
+		{ 0xffffffff, ERR_TIMEOUT, 2, 3 }, /* it never reports anything */
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -378,8 +378,8 @@ static void what_does_not_say_that_its_events_are_off_is_judged_by_its_work(void
 	}
 }
 
-/* PCIe 6.7.3.4: while an enabled event is pending, another interrupts nobody. Clearing it is for whoever drives hot-plug. */
-static void an_event_that_is_pending_does_not_silence_the_commands(void **state)
+/* PCIe 6.7.3.4: while an enabled event is pending, another does not interrupt. Clearing it is for the hot-plug driver. */
+static void a_pending_event_does_not_stop_the_commands_interrupts(void **state)
 {
 	static const struct {
 		u16 control, status;
@@ -406,7 +406,7 @@ static void an_event_that_is_pending_does_not_silence_the_commands(void **state)
 
 static void an_error_of_the_previous_kernels_is_not_counted(void **state)
 {
-	for (unsigned int ours = 0; ours < 2; ours++) { /* the twin: after reset, and nobody listens yet */
+	for (unsigned int ours = 0; ours < 2; ours++) { /* the twin: after reset, with nothing enabled yet */
 		fake_set(port.fn, ROOT_CMD, 4, 7);
 		if (!ours)
 			error(0x7f);
@@ -423,7 +423,7 @@ static void an_error_of_the_previous_kernels_is_not_counted(void **state)
 	}
 }
 
-static void one_that_has_gone_is_not_written_to(void **state)
+static void a_removed_port_is_not_written_to(void **state)
 {
 	(void)state;
 	fake_set(port.fn, SLTCTL, 2, FOUND | LISTEN);
@@ -444,7 +444,7 @@ static void commands_complete_by_message(void **state)
 	static const struct fake_access want[] = { ERRORS_ON, EVENTS_ON, TAKEN, EVENTS_ON, TAKEN };
 	static const struct fake_access finish[] = { ERRORS_OFF, EVENTS_OFF, TAKEN };
 	const struct kind *kind = *state;
-	char said[64];
+	char expected[64];
 
 	assert_int_equal(bring_up(), OK);
 	assert_int_equal(driver_of(bench.dev)->work(bench.dev, false), OK);
@@ -452,17 +452,17 @@ static void commands_complete_by_message(void **state)
 	assert_int_equal(fake_lapic.delivered, 2);
 	assert_int_equal(fake_lapic.eois, 2);
 	assert_int_equal(vector_unexpected_count(), 0);
-	fake_forget(bench.fake);
+	fake_clear_log(bench.fake);
 	assert_int_equal(driver_of(bench.dev)->finish(bench.dev), OK);
 	assert_writes(bench.fake, finish);
-	assert_int_equal(fake_lapic.delivered, 2); /* its own last command is none to be heard of */
+	assert_int_equal(fake_lapic.delivered, 2); /* its own last command does not interrupt */
 	assert_int_equal(fake_get(port.fn, SLTSTA, 2), PRESENCE);
-	snprintf(said, sizeof(said), "0000:00:02.0 pcie-port: %s vector 0x", kind->name);
-	assert_one_line(said);
+	snprintf(expected, sizeof(expected), "0000:00:02.0 pcie-port: %s vector 0x", kind->name);
+	assert_one_line(expected);
 	assert_true(fake_log_has(" on: 2 commands completed, 0 errors reported"));
 }
 
-/* Its vectors are a block that is aligned to their number, whoever had which before; each is heard. */
+/* Its vectors are a block that is aligned to their number, whichever were allocated before; each is delivered. */
 static void errors_come_by_their_own_vector_where_there_are_two(void **state)
 {
 	const struct kind *kind = *state;
@@ -481,7 +481,7 @@ static void errors_come_by_their_own_vector_where_there_are_two(void **state)
 	assert_int_equal(vector_unexpected_count(), 0);
 	assert_int_equal(driver_of(bench.dev)->finish(bench.dev), OK);
 	assert_true(fake_log_has(" on: 2 commands completed, 1 errors reported"));
-	error(0x1); /* the twin: deaf again */
+	error(0x1); /* the twin: nothing enabled again */
 	assert_int_equal(fake_lapic.delivered, 3);
 }
 
@@ -514,16 +514,16 @@ static void a_cpu_that_no_message_reaches_is_an_error(void **state)
 	assert_no_writes(bench.fake);
 }
 
-/* PCIe 7.5.3.2, 7.8.4.10. What it says before it knows how many it has is nothing to go by. */
+/* PCIe 7.5.3.2, 7.8.4.10. What it reports before it knows how many it has does not count. */
 static void a_port_that_uses_a_vector_it_was_not_given_is_not_driven_with_a_line(void **state)
 {
 	static const struct {
 		unsigned int kind;
 		unsigned int number[2];
-		bool liar;
-		u16 flags;	  /* type and slot */
-		u16 granted;	  /* log2, by the previous kernel */
-		const char *said; /* NULL: it is driven */
+		bool over_limit;
+		u16 flags;	      /* type and slot */
+		u16 granted;	      /* log2, by the previous kernel */
+		const char *expected; /* NULL: it is driven */
 	} rows[] = {
 		{ 4, { 1, 0 }, true, 0x0142, 0, NULL },
 		{ 4, { 2, 0 }, true, 0x0142, 0, "message numbers 2 and 0, 2 vectors allocated" },
@@ -542,15 +542,15 @@ static void a_port_that_uses_a_vector_it_was_not_given_is_not_driven_with_a_line
 		*state = (void *)(uintptr_t)&kinds[rows[i].kind];
 		again(state);
 		memcpy(port.number, rows[i].number, sizeof(port.number));
-		port.liar = rows[i].liar;
+		port.over_limit = rows[i].over_limit;
 		fake_set(port.fn, EXP + 2, 2, rows[i].flags);
 		fake_set(port.fn, MESSAGES + 2, 2, fake_get(port.fn, MESSAGES + 2, 2) | (u32)rows[i].granted << 4);
 		say_numbers();
-		if (bring_up() != (rows[i].said ? ERR_ABSENT : OK))
+		if (bring_up() != (rows[i].expected ? ERR_ABSENT : OK))
 			fail_msg("row %zu", i);
-		if (rows[i].said) {
+		if (rows[i].expected) {
 			assert_int_equal(lines_with("0000:00:02.0 pcie-port: "), 1);
-			assert_true(fake_log_has(rows[i].said));
+			assert_true(fake_log_has(rows[i].expected));
 			assert_int_equal(port.commands, 0);
 			assert_int_equal(fake_get(port.fn, ROOT_CMD, 4), 0);
 		} else {
@@ -563,24 +563,24 @@ static void a_port_that_uses_a_vector_it_was_not_given_is_not_driven_with_a_line
 
 /* --- work --- */
 
-static void a_command_that_never_completes_is_given_up_with_a_line(void **state)
+static void a_command_that_never_completes_times_out_with_a_line(void **state)
 {
 	static const struct fake_access first[] = { ERRORS_ON, EVENTS_ON, ERRORS_OFF, EVENTS_OFF, TAKEN };
 	static const struct fake_access second[] = { ERRORS_ON, EVENTS_ON, TAKEN, EVENTS_ON, ERRORS_OFF, EVENTS_OFF, TAKEN };
-	static const char *const said[] = { "0 of 1", "1 of 2" };
+	static const char *const expected[] = { "0 of 1", "1 of 2" };
 
 	for (unsigned int i = 0; i < 2; i++) {
 		assert_int_equal(bring_up(), OK);
 		port.unanswered = 1U << (i + 1);
 		assert_int_equal(bench_work(false), ERR_TIMEOUT);
 		assert_one_line("0000:00:02.0 pcie-port: no completed command within 1000 ms, ");
-		assert_true(fake_log_has(said[i]));
+		assert_true(fake_log_has(expected[i]));
 		if (i)
 			assert_writes(bench.fake, second);
 		else
 			assert_writes(bench.fake, first);
 		assert_int_equal(fake_get(port.fn, SLTSTA, 2), PRESENCE);
-		error(0x1); /* deaf, whatever comes */
+		error(0x1); /* nothing enabled, whatever comes */
 		assert_int_equal(fake_lapic.delivered, i);
 		again(state);
 	}
@@ -606,7 +606,7 @@ static void complete_later(unsigned int looks)
 	look();
 }
 
-/* The model fails the test at a command while the one before is under way. */
+/* The model fails the test at a command before the previous one has completed. */
 static void a_command_waits_for_the_one_before(void **state)
 {
 	(void)state;
@@ -667,7 +667,7 @@ static void errors_are_counted_and_cleared_and_nothing_else(void **state)
 
 		assert_int_equal(bring_up(), OK);
 		assert_int_equal(driver_of(bench.dev)->work(bench.dev, false), OK);
-		fake_forget(bench.fake);
+		fake_clear_log(bench.fake);
 		error(rows[i].status);
 		if (!rows[i].heard)
 			send(ERRORS); /* all the same: it is not its port's */
@@ -683,7 +683,7 @@ static void errors_are_counted_and_cleared_and_nothing_else(void **state)
 	}
 }
 
-/* One interrupt may tell of both. */
+/* One interrupt may report both. */
 static void a_command_and_an_error_are_both_taken(void **state)
 {
 	static const struct fake_access want[] = { TAKEN, CFG_W32(BDF, ROOT_STATUS, 0x08000001) };
@@ -692,7 +692,7 @@ static void a_command_and_an_error_are_both_taken(void **state)
 	again(state);
 	assert_int_equal(bring_up(), OK);
 	assert_int_equal(driver_of(bench.dev)->work(bench.dev, false), OK);
-	fake_forget(bench.fake);
+	fake_clear_log(bench.fake);
 	fake_set(port.fn, SLTSTA, 2, PRESENCE | 0x10);
 	fake_set(port.fn, ROOT_STATUS, 4, 0x08000001);
 	send(SLOT);
@@ -702,7 +702,7 @@ static void a_command_and_an_error_are_both_taken(void **state)
 }
 
 /* Two vectors, both pending: whichever is first takes both events, and the other finds none. */
-static void two_messages_at_once_are_no_strays(void **state)
+static void two_messages_at_once_are_not_unexpected(void **state)
 {
 	*state = (void *)(uintptr_t)&kinds[4];
 	again(state);
@@ -726,9 +726,9 @@ static void an_interrupt_without_an_event_counts_nothing(void **state)
 	(void)state;
 	assert_int_equal(bring_up(), OK);
 	assert_int_equal(driver_of(bench.dev)->work(bench.dev, false), OK);
-	fake_forget(bench.fake);
+	fake_clear_log(bench.fake);
 	send(SLOT);
-	port.fn->answers = 0; /* a port that has gone shows every event */
+	port.fn->answers = 0; /* a removed port shows every event */
 	send(SLOT);
 	assert_int_equal(fake_lapic.delivered, 4);
 	assert_no_writes(bench.fake);
@@ -737,8 +737,8 @@ static void an_interrupt_without_an_event_counts_nothing(void **state)
 	assert_true(fake_log_has(": 2 commands completed, 0 errors reported"));
 }
 
-/* Wherever it goes: it has done its work when both of its commands were seen to complete, and not before. */
-static void one_that_goes_has_not_done_its_work(void **state)
+/* Whenever it is removed: it has done its work when both of its commands were seen to complete, and not before. */
+static void a_device_that_is_removed_has_not_done_its_work(void **state)
 {
 	unsigned int n = 0, all;
 	enum status s;
@@ -748,7 +748,7 @@ static void one_that_goes_has_not_done_its_work(void **state)
 	assert_int_equal(bench_bring_up(), OK);
 	assert_int_equal(driver_of(bench.dev)->work(bench.dev, false), OK);
 	all = bench.fake->logged;
-	assert_int_equal(bench.fake->log[all - 3].where, SLTSTA); /* the look at which the last one was seen */
+	assert_int_equal(bench.fake->log[all - 3].where, SLTSTA); /* the read at which the last one was seen */
 	do {
 		again(state);
 		fake_set(port.fn, SLTCTL, 2, FOUND | LISTEN);
@@ -793,24 +793,24 @@ int main(void)
 		T(what_the_previous_kernel_listened_to_is_turned_off),
 		T(what_turns_the_events_off_is_a_command_and_awaited),
 		T(what_does_not_say_that_its_events_are_off_is_judged_by_its_work),
-		T(an_event_that_is_pending_does_not_silence_the_commands),
+		T(a_pending_event_does_not_stop_the_commands_interrupts),
 		T(an_error_of_the_previous_kernels_is_not_counted),
-		T(one_that_has_gone_is_not_written_to),
+		T(a_removed_port_is_not_written_to),
 		EVERY_KIND(commands_complete_by_message),
 		EVERY_KIND(errors_come_by_their_own_vector_where_there_are_two),
 		T(without_messages_it_is_refused_with_a_line),
 		T(without_memory_it_is_not_driven),
 		T(a_cpu_that_no_message_reaches_is_an_error),
 		T(a_port_that_uses_a_vector_it_was_not_given_is_not_driven_with_a_line),
-		T(a_command_that_never_completes_is_given_up_with_a_line),
+		T(a_command_that_never_completes_times_out_with_a_line),
 		T(without_bus_master_nothing_is_heard),
 		T(a_command_waits_for_the_one_before),
 		T(only_root_ports_report_errors),
 		T(errors_are_counted_and_cleared_and_nothing_else),
 		T(a_command_and_an_error_are_both_taken),
-		T(two_messages_at_once_are_no_strays),
+		T(two_messages_at_once_are_not_unexpected),
 		T(an_interrupt_without_an_event_counts_nothing),
-		T(one_that_goes_has_not_done_its_work),
+		T(a_device_that_is_removed_has_not_done_its_work),
 		T(without_vectors_it_is_not_driven),
 	};
 

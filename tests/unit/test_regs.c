@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: every register constant of pci/regs.h has the value that <linux/pci_regs.h> gives the same name.
- * Could be false: a typing error reads like a register, and a wrong one may still work on QEMU.
- * Provoked: unit.mk takes the names from pci/regs.h and compiles one table with each header; both are compared.
- * Failure: the name with both values. A name that Linux's header lacks must stand in the list below, with its reason.
+ * Claim: every register constant of pci/regs.h has the value that <linux/pci_regs.h> gives the same name. Could be false: a typing
+ * error reads like a register, and a wrong one may still work on QEMU. Provoked: unit.mk takes the names from pci/regs.h and
+ * compiles one table with each header; both are compared. Failure: the name with both values. A name that Linux's header lacks must
+ * be in the list below, with its reason.
  */
 #include "tests/unit/regs.h"
 #include "tests/unit/unit.h"

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: the virtio-rng driver asks for random bytes, says how many came and by which interrupts, believes the buffer and not the
- * used ring about what came, and leaves requests in flight when it is told to.
- * Could be false: a device may bring nothing, or say more than the buffer holds; it may complete what was never asked.
- * Provoked: the device of fake_virtio.c with one fault at a time. Failure: a wrong status, or a line that does not say what
- * happened.
- * What virtio drivers have in common is in test_virtio_drivers.c.
+ * Claim: the virtio-rng driver requests random bytes, logs how many came and by which interrupts, judges what came by the buffer
+ * and not by the used ring, and leaves requests in flight when armed. Could be false: a device may write nothing, or report more
+ * than the buffer holds; it may complete what was never submitted. Provoked: the device of fake_virtio.c with one fault at a time.
+ * Failure: a wrong status, or a line that does not say what happened. What virtio drivers have in common is in
+ * test_virtio_drivers.c.
  */
 #include "drivers/virtio/rng.h"
 #include "irq/i8259.h"
@@ -44,15 +43,15 @@ static void random_bytes_come_by_an_interrupt(void **state)
 static void without_msix_intx_does_it(void **state)
 {
 	u8 line = bench_intx();
-	char said[64];
+	char expected[64];
 
 	(void)state;
 	assert_int_equal(bench_bring_up(), OK);
 	for (unsigned int i = 0; i < 5; i++)
-		fake_irq_line(line, true); /* of others; the driver's look at its ISR is what lowers it here */
+		fake_irq_line(line, true); /* of others; the driver's read of ISR deasserts it here */
 	assert_int_equal(bench_work(false), OK);
-	snprintf(said, sizeof(said), "INTx irq 0x%02x: 1 requests, 1 interrupts", line);
-	assert_one_line(said);
+	snprintf(expected, sizeof(expected), "INTx irq 0x%02x: 1 requests, 1 interrupts", line);
+	assert_one_line(expected);
 	assert_int_equal(fake_i8259.taken[line], 6);
 	assert_int_equal(fake_lapic.delivered, 0);
 }
@@ -66,14 +65,11 @@ static void a_source_without_its_own_configuration_will_do(void **state)
 	assert_int_equal(bench_work(false), OK);
 }
 
-/*
- * What the device leaves as it is, it has not brought, whatever it says; so few bytes as 7 it may have brought as they were, by
- * chance.
- */
+/* Bytes that are unchanged were not written, whatever the used ring says; up to 7 bytes may be unchanged by chance. */
 static void bytes_that_are_no_news_are_an_error(void **state)
 {
 	static const struct {
-		u32 skips, brings, says;
+		u32 skips, brings, reports;
 		enum status want;
 		const char *line;
 	} rows[] = {
@@ -81,7 +77,7 @@ static void bytes_that_are_no_news_are_an_error(void **state)
 		{ 0, 64, 0, ERR_IO, "virtio-rng: 0 bytes received, none of them new" },
 		{ 0, 0, 64, ERR_IO, "virtio-rng: 64 bytes received, none of them new" },
 		{ 0, 0, 8, ERR_IO, "virtio-rng: 8 bytes received, none of them new" },
-		{ 8, 64, 8, ERR_IO, "virtio-rng: 8 bytes received, none of them new" }, /* it says of others */
+		{ 8, 64, 8, ERR_IO, "virtio-rng: 8 bytes received, none of them new" }, /* the count was of others */
 		{ 0, 0, 7, OK, "7 random bytes" },
 		{ 7, 64, 8, OK, "8 random bytes" }, /* the twins: a byte is new */
 		{ 63, 64, 64, OK, "64 random bytes" },
@@ -92,7 +88,7 @@ static void bytes_that_are_no_news_are_an_error(void **state)
 		assert_int_equal(bench_bring_up(), OK);
 		device->skips = rows[i].skips;
 		device->brings = rows[i].brings;
-		device->says = rows[i].says;
+		device->reports = rows[i].reports;
 		assert_int_equal(bench_work(false), rows[i].want);
 		assert_one_line(rows[i].line);
 		bench_end(state);
@@ -101,12 +97,12 @@ static void bytes_that_are_no_news_are_an_error(void **state)
 }
 
 /* Beyond the buffer lies the next one, which holds other bytes. */
-static void what_lies_beyond_the_buffer_is_no_news(void **state)
+static void bytes_beyond_the_buffer_do_not_count(void **state)
 {
 	(void)state;
 	assert_int_equal(bench_bring_up(), OK);
 	device->brings = 0;
-	device->says = 0xffffffff - 1;
+	device->reports = 0xffffffff - 1;
 	assert_int_equal(bench_work(false), ERR_IO);
 	assert_one_line("none of them new");
 }
@@ -126,9 +122,9 @@ static void ghosts_and_then_the_request(unsigned int looks)
 		fake_virtio_run(device);
 }
 
-static void a_completion_that_nobody_asked_for_is_not_counted(void **state)
+static void an_unexpected_completion_is_not_counted(void **state)
 {
-	char said[64];
+	char expected[64];
 
 	(void)state;
 	assert_int_equal(bench_bring_up(), OK);
@@ -143,8 +139,8 @@ static void a_completion_that_nobody_asked_for_is_not_counted(void **state)
 	device->hold = true;
 	fake_x86_tick(ghosts_and_then_the_request);
 	assert_int_equal(bench_work(false), OK);
-	snprintf(said, sizeof(said), ": 1 requests, %u interrupts, 64 random bytes", ghosts_seen + 1);
-	assert_true(fake_log_has(said));
+	snprintf(expected, sizeof(expected), ": 1 requests, %u interrupts, 64 random bytes", ghosts_seen + 1);
+	assert_true(fake_log_has(expected));
 }
 
 /* The same one twice is one. */
@@ -176,7 +172,7 @@ static void armed_requests_are_in_flight_until_they_land(void **state)
 	armed = fake_virtio_available(device, 0);
 	assert_true(armed > 1);
 	assert_int_equal(bench_in_flight(), armed);
-	for (unsigned int i = 0; i < armed; i++) { /* what lands is told from what was there: the same byte over and over */
+	for (unsigned int i = 0; i < armed; i++) { /* data that arrives differs from what was there: the same byte repeated */
 		unsigned int head = fake_virtio_head(device, 0, i);
 		const u8 *data = (const u8 *)(uintptr_t)fake_virtio_buffer(device, 0, head);
 
@@ -214,8 +210,8 @@ int main(void)
 		T(without_msix_intx_does_it),
 		T(a_source_without_its_own_configuration_will_do),
 		T(bytes_that_are_no_news_are_an_error),
-		T(what_lies_beyond_the_buffer_is_no_news),
-		T(a_completion_that_nobody_asked_for_is_not_counted),
+		T(bytes_beyond_the_buffer_do_not_count),
+		T(an_unexpected_completion_is_not_counted),
 		T(a_completion_counts_once),
 		T(armed_requests_are_in_flight_until_they_land),
 		T(a_small_queue_takes_as_many_requests_as_it_has_room_for),

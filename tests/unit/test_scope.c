@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: outside QEMU nothing is ours but what handoff.allow names; a list that names no function is refused.
- * Could be false: a typing error that is read as another address would let the walk write to somebody's disk.
- * Provoked: addresses as lspci prints them, in every wrong form, and the four settings over the tree.
- * Failure: a wrong form accepted, or a function that is ours and should not be.
+ * Claim: outside QEMU only the functions in handoff.allow may be written to; a list that is no list of functions is refused. Could
+ * be false: a typing error that is read as another address would let the walk write to a disk in use. Provoked: addresses as lspci
+ * prints them, in every wrong form, and the four settings over the tree. Failure: a wrong form accepted, or a function that may be
+ * written to and should not be.
  */
 #include "images/scope.h"
 #include "tests/unit/fake_pci.h"
@@ -76,7 +76,7 @@ static void a_list_names_functions_by_segment_and_address(void **state)
 	assert_true(scope_listed("0010:1a:1f.7", &elsewhere));
 }
 
-/* Which of bridge, plain, edu and blk are ours: a letter each. */
+/* Which of bridge, plain, edu and blk may be written to: a letter each. */
 static const char *ours(bool in_qemu, bool bound_only, const char *allow)
 {
 	static const u16 bdfs[] = { TREE_BRIDGE, TREE_PLAIN, TREE_EDU, TREE_BLK };
@@ -88,20 +88,20 @@ static const char *ours(bool in_qemu, bool bound_only, const char *allow)
 	return text;
 }
 
-static void qemu_is_ours_entirely(void **state)
+static void in_qemu_every_function_may_be_written(void **state)
 {
 	(void)state;
 	assert_string_equal(ours(true, false, ""), "BPEV");
 }
 
-static void a_real_machine_is_not_ours(void **state)
+static void on_a_real_machine_every_function_is_read_only(void **state)
 {
 	(void)state;
 	assert_string_equal(ours(false, false, ""), "----");
 	assert_null(fake_dev(&devs, TREE_EDU)->driver);
 }
 
-static void what_is_allowed_is_ours_and_nothing_else(void **state)
+static void only_what_is_allowed_may_be_written(void **state)
 {
 	(void)state;
 	assert_string_equal(ours(false, false, "01:00.0"), "--E-");
@@ -128,9 +128,9 @@ int main(void)
 		T(lists_of_addresses_are_read),
 		T(anything_else_is_refused_with_one_line),
 		T(a_list_names_functions_by_segment_and_address),
-		T(qemu_is_ours_entirely),
-		T(a_real_machine_is_not_ours),
-		T(what_is_allowed_is_ours_and_nothing_else),
+		T(in_qemu_every_function_may_be_written),
+		T(on_a_real_machine_every_function_is_read_only),
+		T(only_what_is_allowed_may_be_written),
 		T(in_qemu_a_list_narrows_as_well),
 		T(bound_leaves_out_what_has_no_driver),
 	};

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: what stands at the other end of the wire receives every byte, once and in order; the port is loaded by interrupt, with
- * what its FIFO holds and no more, and is silent afterwards. The driver takes no interrupt for its own that is not, and says its
- * last line at shutdown in the same way, or gives up in time and says how far it came.
- * Could be false: the line is shared, IIR forgets a cause that was read, a write beyond the FIFO is lost, under DLAB two registers
- * are others, and a port that has gone reads all ones.
- * Provoked: a model of the PC16550D that fails the test at what is lost or undefined there, with one fault at a time.
- * Failure: other bytes, another count of interrupts, an interrupt left enabled, or a line that does not say what happened.
+ * Claim: the other end of the wire receives every byte, once and in order; the port is loaded by interrupt, with what its FIFO
+ * holds and no more, and interrupts no more afterwards. The driver handles no interrupt but its own, and sends its last line at
+ * shutdown in the same way, or times out and logs how far it came. Could be false: the line is shared, a read of IIR clears its
+ * cause, a write beyond the FIFO is lost, under DLAB two registers are others, and a removed port reads all ones. Provoked: a model
+ * of the PC16550D that fails the test at what is lost or undefined there, with one fault at a time. Failure: other bytes, another
+ * count of interrupts, an interrupt left enabled, or a line that does not say what happened.
  */
 #include "drivers/serial/serial.h"
 #include "irq/i8259.h"
@@ -28,19 +27,19 @@ static struct uart_model {
 	u8 divisor[2];
 	bool pending; /* the transmitter's interrupt */
 	unsigned int queued;
-	unsigned int received;		/* that nobody has read */
-	bool line_status, modem_status; /* has changed, and nobody has read it */
+	unsigned int received;		/* not read yet */
+	bool line_status, modem_status; /* has changed, not read yet */
 	unsigned int loads;
 	char sent[256];
 	unsigned int bytes;
 	/* faults */
-	bool deaf;	     /* raises no interrupt */
-	unsigned int hears;  /* loads that it interrupts for, if not 0; then it is deaf */
-	unsigned int leaves; /* bytes until it has gone, if not 0 */
-	bool stuck;	     /* IIR always tells of an interrupt */
+	bool no_irq;	     /* raises no interrupt */
+	unsigned int hears;  /* loads that it interrupts for, if not 0; no more after that */
+	unsigned int leaves; /* bytes until it is removed, if not 0 */
+	bool stuck;	     /* IIR always reports an interrupt */
 	bool plain;	     /* a 16450: no FIFO */
 	bool gone;
-	bool neighbour; /* holds the line that they share */
+	bool neighbour; /* asserts the line that they share */
 } uart;
 
 static unsigned int line;
@@ -50,7 +49,7 @@ static unsigned int line;
 static void update(void)
 {
 	/* OUT2 is the gate between the interrupt and the line, wherever a PC has a UART. */
-	bool may = !uart.gone && !uart.deaf && uart.mcr & 8 && !(fake_get(uart.fn, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE);
+	bool may = !uart.gone && !uart.no_irq && uart.mcr & 8 && !(fake_get(uart.fn, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE);
 
 	fake_irq_line(line, uart.neighbour || (may && (uart.stuck || (uart.pending && uart.ier & THRI))));
 }
@@ -63,7 +62,7 @@ static void drain(unsigned int looks)
 		return;
 	uart.queued = 0;
 	uart.pending = true;
-	uart.deaf |= uart.hears && ++uart.loads >= uart.hears;
+	uart.no_irq |= uart.hears && ++uart.loads >= uart.hears;
 	update();
 }
 
@@ -110,7 +109,7 @@ static void transmit(u8 byte)
 	if (uart.queued == (has_fifo() ? FIFO : 1))
 		fail_msg("a byte is lost: the FIFO is full");
 	assert_true(uart.divisor[0] == 1 && uart.divisor[1] == 0 && uart.lcr == 0x03);
-	assert_int_equal(uart.mcr & 3, 3); /* DTR, RTS: nor would it listen */
+	assert_int_equal(uart.mcr & 3, 3); /* DTR, RTS: else it would not receive */
 	assert_true(uart.bytes < sizeof(uart.sent) - 1);
 	uart.sent[uart.bytes++] = (char)byte;
 	uart.queued++;
@@ -170,7 +169,7 @@ static int begin(void **state)
 	uart = (struct uart_model){ .fn = fake_add(bench.fake, BDF, 0x1b36, 0x0002) };
 	fake_bar_register(uart.fn, 0, PORT | PCI_BASE_ADDRESS_SPACE_IO, 16);
 	fake_writable(uart.fn, PCI_BASE_ADDRESS_0, 4, 0xfff8);
-	/* As whoever had it left it: at another speed, and with INTx disabled. */
+	/* As the previous owner left it: at another speed, and with INTx disabled. */
 	memset(uart.divisor, 0x0c, sizeof(uart.divisor));
 	fake_set(uart.fn, PCI_COMMAND, 2, PCI_COMMAND_IO | PCI_COMMAND_INTX_DISABLE);
 	fake_set(uart.fn, PCI_INTERRUPT_PIN, 1, 1);
@@ -199,7 +198,7 @@ static void assert_silent(void)
 	assert_false(fake_irq_high(line));
 }
 
-static void only_a_pci_serial_port_is_ours(void **state)
+static void only_a_pci_serial_port_matches(void **state)
 {
 	static const struct pci_dev others[] = {
 		{ .vendor = 0x1b36, .device = 0x0003, .class = 0x070002 }, /* two ports, one line */
@@ -212,19 +211,19 @@ static void only_a_pci_serial_port_is_ours(void **state)
 		assert_false(serial_driver.pci.match(&others[i]));
 }
 
-static void reset_silences_a_port_whatever_it_was_doing(void **state)
+static void reset_stops_a_port_whatever_it_was_doing(void **state)
 {
 	(void)state;
-	fake_set(uart.fn, PCI_COMMAND, 2, 0x0003); /* as the previous kernel hands it over: bus master off */
+	fake_set(uart.fn, PCI_COMMAND, 2, 0x0003); /* as the previous kernel hands over: bus master off */
 	uart.ier = 0x0f;
-	uart.lcr = 0x83; /* its owner went while it set the divisor */
+	uart.lcr = 0x83; /* its owner handed over while it set the divisor */
 	uart.queued = uart.received = 5;
 	uart.pending = uart.line_status = uart.modem_status = true;
 	assert_int_equal(bench_reset(), OK);
 	assert_int_equal(uart.ier, 0);
 	assert_int_equal(uart.queued + uart.received, 0);
-	assert_false(uart.line_status || uart.modem_status); /* nor comes it when somebody enables it */
-	assert_int_equal(uart.divisor[1], 0x0c);	     /* what was to silence it has not gone to the divisor */
+	assert_false(uart.line_status || uart.modem_status); /* nor does it come when it is enabled */
+	assert_int_equal(uart.divisor[1], 0x0c);	     /* what was to disable it was not written to the divisor */
 	assert_int_equal(fake_get(uart.fn, PCI_COMMAND, 2), 0x0003);
 }
 
@@ -255,12 +254,12 @@ static void without_a_line_it_is_absent(void **state)
 	fake_log_start();
 	assert_int_equal(bench.dev->driver->probe(bench.dev, &bench.env), ERR_ABSENT);
 	assert_true(fake_log_has("0000:00:05.0 serial: INTx unavailable, Interrupt Line 0xff"));
-	bench.dev->driver->shutdown(bench.dev); /* what was not driven says nothing */
+	bench.dev->driver->shutdown(bench.dev); /* one that was not probed sends nothing */
 	assert_int_equal(uart.bytes, 0);
 }
 
 /* 37 bytes: 16, 16, 5; the fourth interrupt says that the last have left. */
-static void every_byte_goes_out_in_order_a_load_an_interrupt(void **state)
+static void every_byte_is_sent_in_order_a_load_an_interrupt(void **state)
 {
 	(void)state;
 	bring_up();
@@ -306,13 +305,13 @@ static void how_far_a_line_came_is_said(void **state)
 {
 	(void)state;
 	bring_up();
-	uart.hears = 2; /* those of the second load have left, but nobody hears of it */
+	uart.hears = 2; /* those of the second load have left, but no interrupt reports it */
 	assert_int_equal(work(), ERR_TIMEOUT);
 	assert_one_line("no line sent by interrupt within 1000 ms, 16 of 37");
 	assert_silent();
 }
 
-static void a_port_that_goes_is_given_up(void **state)
+static void a_port_that_is_removed_is_not_waited_for(void **state)
 {
 	(void)state;
 	bring_up();
@@ -321,7 +320,7 @@ static void a_port_that_goes_is_given_up(void **state)
 	assert_one_line("no line sent by interrupt within 1000 ms, 16 of 37");
 }
 
-static void an_interrupt_without_a_cause_is_not_ours(void **state)
+static void an_interrupt_without_a_cause_is_not_handled(void **state)
 {
 	(void)state;
 	bring_up();
@@ -332,7 +331,7 @@ static void an_interrupt_without_a_cause_is_not_ours(void **state)
 	assert_true(i8259_line_disabled((u8)line));
 }
 
-static void one_that_cannot_be_quieted_is_not_served(void **state)
+static void a_cause_that_cannot_be_cleared_is_not_handled(void **state)
 {
 	(void)state;
 	bring_up();
@@ -348,17 +347,17 @@ int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, begin, bench_end)
 	const struct CMUnitTest tests[] = {
-		T(only_a_pci_serial_port_is_ours),
-		T(reset_silences_a_port_whatever_it_was_doing),
+		T(only_a_pci_serial_port_matches),
+		T(reset_stops_a_port_whatever_it_was_doing),
 		T(what_is_no_idle_16550a_is_refused_with_a_line),
 		T(without_a_line_it_is_absent),
-		T(every_byte_goes_out_in_order_a_load_an_interrupt),
+		T(every_byte_is_sent_in_order_a_load_an_interrupt),
 		T(shutdown_sends_its_line_by_interrupt),
 		T(shutdown_without_interrupts_gives_up_in_time),
 		T(how_far_a_line_came_is_said),
-		T(a_port_that_goes_is_given_up),
-		T(an_interrupt_without_a_cause_is_not_ours),
-		T(one_that_cannot_be_quieted_is_not_served),
+		T(a_port_that_is_removed_is_not_waited_for),
+		T(an_interrupt_without_a_cause_is_not_handled),
+		T(a_cause_that_cannot_be_cleared_is_not_handled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Claim: in the chain of setup_data the first node of our type and length is found, among nodes of others, and nothing is read that
- * was not mapped before.
- * Could be false: the chain is what another kernel or loader left in memory: addresses lead anywhere, and back to where they came from.
- * Provoked: chains in memory that is poisoned until it is mapped; what lies outside cannot be. Failure: another node, no end, or the
- * sanitizer's report.
+ * was not mapped before. Could be false: the chain is what another kernel or loader left in memory: addresses point anywhere, and
+ * back to earlier nodes. Provoked: chains in memory that is poisoned until it is mapped; what is outside cannot be. Failure:
+ * another node, no end, or the sanitizer's report.
  */
 #include "boot/bootparam.h"
 #include "tests/unit/unit.h"
@@ -72,7 +71,7 @@ static int find(u64 first)
 	return (int)((const u8 *)found - memory) / NODE_SIZE;
 }
 
-static void ours_is_found_wherever_it_stands(void **state)
+static void our_node_is_found_at_any_position(void **state)
 {
 	for (unsigned int n = 0; n < 8; n++) {
 		begin(state);
@@ -81,7 +80,7 @@ static void ours_is_found_wherever_it_stands(void **state)
 		node(n, 0, OURS, LEN);
 		assert_int_equal(find(address(0)), n);
 	}
-	/* The twin: the same chain, and nobody in it is ours. */
+	/* The twin: the same chain, and no node in it is ours. */
 	node(7, 0, SETUP_PCI, LEN);
 	assert_int_equal(find(address(0)), -1);
 }
@@ -104,7 +103,7 @@ static void an_empty_chain_is_not_looked_at(void **state)
 	assert_int_equal(maps, 0);
 }
 
-static void another_length_is_not_ours(void **state)
+static void another_length_is_not_our_node(void **state)
 {
 	static const u32 others[] = { 0, LEN - 1, LEN + 1, UINT32_MAX };
 
@@ -112,7 +111,7 @@ static void another_length_is_not_ours(void **state)
 		begin(state);
 		node(0, address(1), OURS, others[i]);
 		assert_int_equal(find(address(0)), -1);
-		/* The twin: it hides none behind it. */
+		/* The twin: one after it is found. */
 		begin(state);
 		node(0, address(1), OURS, others[i]);
 		node(1, 0, OURS, LEN);
@@ -151,7 +150,7 @@ static void an_address_that_cannot_be_mapped_ends_it(void **state)
 }
 
 /* Its first bytes can be mapped, the last cannot. */
-static void a_node_that_reaches_out_of_memory_is_not_ours(void **state)
+static void a_node_that_reaches_out_of_memory_is_not_read(void **state)
 {
 	const u64 last = address(NODES) - 16 - LEN;
 	const struct setup_data ours = { .type = OURS, .len = LEN };
@@ -170,13 +169,13 @@ int main(void)
 {
 #define T(test) cmocka_unit_test_setup(test, begin)
 	const struct CMUnitTest tests[] = {
-		T(ours_is_found_wherever_it_stands),
+		T(our_node_is_found_at_any_position),
 		T(of_two_the_first_counts),
 		T(an_empty_chain_is_not_looked_at),
-		T(another_length_is_not_ours),
+		T(another_length_is_not_our_node),
 		T(a_chain_that_loops_ends),
 		T(an_address_that_cannot_be_mapped_ends_it),
-		T(a_node_that_reaches_out_of_memory_is_not_ours),
+		T(a_node_that_reaches_out_of_memory_is_not_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

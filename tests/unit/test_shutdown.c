@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Claim: each policy on the way out makes exactly the writes that its kernel made, children first; the reference clears bus master
- * with one 16-bit write a function and touches nothing else.
- * Could be false: a policy that turns MSI off, too, or writes a bridge before the device behind it, still boots the next kernel; only the
- * list of writes tells them apart.
- * Provoked: bridge, plain device, edu with MSI and virtio-blk with MSI-X, all on. The deliberate mistakes are policies of this file.
- * Failure: the list of writes, printed, beside the wanted one; for drain, whose point is what it reads, that of all accesses.
+ * with one 16-bit write a function and touches nothing else. Could be false: a policy that turns MSI off, too, or writes a bridge
+ * before the device below it, still boots the next kernel; only the list of writes differs. Provoked: bridge, plain device, edu
+ * with MSI and virtio-blk with MSI-X, all on. The deliberate mistakes are policies of this file. Failure: the list of writes,
+ * printed with the expected one; for drain, which is about reads, that of all accesses.
  */
 #include "lib/time.h"
 #include "shutdown/policies.h"
@@ -89,7 +88,7 @@ static void keep_msi_clears_bus_master_and_nothing_else(void **state)
 	assert_writes(fake, want);
 	assert_true(clears_only_bus_master(all, ARRAY_SIZE(all)));
 	assert_true(children_first());
-	/* MSI, MSI-X and INTx are handed on as they were. */
+	/* MSI, MSI-X and INTx stay as they were. */
 	assert_int_equal(fake_get(fake_at(fake, TREE_EDU), FAKE_EDU_MSI + 2, 2), 0x0081);
 	assert_int_equal(fake_get(fake_at(fake, TREE_BLK), FAKE_BLK_MSIX + 2, 2), 0x8001);
 }
@@ -111,7 +110,7 @@ static void keep_msi_writes_nothing_where_bus_master_was_off(void **state)
 	assert_true(clears_only_bus_master(others, ARRAY_SIZE(others)));
 }
 
-static void keep_msi_passes_over_a_function_that_is_gone(void **state)
+static void keep_msi_skips_a_removed_function(void **state)
 {
 	static const u16 others[] = { TREE_BRIDGE, TREE_PLAIN, TREE_EDU };
 
@@ -143,7 +142,7 @@ static void clears_decode_too(struct pci_dev *dev)
 	pci_write_config_word(dev, PCI_COMMAND, old & (u16) ~(PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY));
 }
 
-static void forgets_bridges(struct pci_dev *dev)
+static void skips_bridges(struct pci_dev *dev)
 {
 	if (dev->header_type != PCI_HEADER_TYPE_BRIDGE)
 		pci_clear_master(dev);
@@ -159,7 +158,7 @@ static void the_signature_rejects_every_other_policy(void **state)
 {
 	static const struct pci_policy mistakes[] = {
 		{ "also disables MSI", also_disables_msi, true }, { "writes 32 bits", writes_32_bits, true },
-		{ "clears decode too", clears_decode_too, true }, { "forgets bridges", forgets_bridges, true },
+		{ "clears decode too", clears_decode_too, true }, { "skips bridges", skips_bridges, true },
 		{ "writes twice", writes_twice, true },
 	};
 
@@ -236,12 +235,12 @@ static void disable_msi_only_leaves_bus_master_on(void **state)
 	(void)state;
 	pci_apply_backward(&devs.pci, &shutdown_disable_msi_only);
 	assert_writes(fake, want);
-	fake_forget(fake);
+	fake_clear_log(fake);
 	pci_apply_backward(&devs.pci, &shutdown_disable_msi_only);
 	assert_no_writes(fake);
 }
 
-/* INTx goes first: with MSI off before, a function could assert it in between. */
+/* INTx is disabled first: with MSI off before, a function could assert it in between. */
 static void intx_off_disables_intx_before_msi(void **state)
 {
 	static const struct fake_access want[] = {
@@ -273,7 +272,7 @@ static void bridges_only_touches_nothing_else(void **state)
 	pci_apply_backward(&devs.pci, &shutdown_bridges_only);
 	assert_writes(fake, want);
 	assert_int_equal(fake->logged, 2);
-	fake_forget(fake);
+	fake_clear_log(fake);
 	pci_apply_forward(&devs.pci, &shutdown_keep_msi);
 	assert_false(fake_writes_are(fake, want, ARRAY_SIZE(want)));
 }
@@ -284,10 +283,10 @@ static unsigned int resets;
 static enum status count_reset(struct pci_dev *dev)
 {
 	reset_master[resets++] = (u16)fake_get(fake_at(fake, dev->bdf), PCI_COMMAND, 2);
-	return ERR_TIMEOUT; /* makes no difference: bus master goes all the same */
+	return ERR_TIMEOUT; /* makes no difference: bus master is cleared all the same */
 }
 
-static void reset_comes_before_bus_master_goes(void **state)
+static void reset_comes_before_bus_master_is_cleared(void **state)
 {
 	static const struct pci_driver with_reset = { .name = "with", .reset = count_reset }, without = { .name = "without" };
 
@@ -299,7 +298,7 @@ static void reset_comes_before_bus_master_goes(void **state)
 	assert_int_equal(resets, 1);
 	assert_int_equal(reset_master[0], 0x0407);
 	assert_true(clears_only_bus_master(all, ARRAY_SIZE(all)));
-	/* The twin: keep-msi resets nobody. */
+	/* The twin: keep-msi resets no device. */
 	end(state);
 	begin(state);
 	fake_dev(&devs, TREE_EDU)->driver = &with_reset;
@@ -345,14 +344,14 @@ static const struct fake_access drained[] = {
 	{ FAKE_CFG_READ, TREE_EDU, EXP + PCI_EXP_DEVSTA, 2, 0x0000, false },
 };
 
-static void drain_reads_back_and_then_asks_for_what_is_pending(void **state)
+static void drain_reads_back_and_then_waits_for_pending_transactions(void **state)
 {
 	express(0);
 	pci_apply_backward(&devs.pci, &shutdown_drain);
 	assert_true(edu_accesses_are(drained, ARRAY_SIZE(drained)));
 	assert_true(clears_only_bus_master(all, ARRAY_SIZE(all)));
 	assert_false(fake_log_has("pending"));
-	/* Without the capability there is nothing to ask. */
+	/* Without the capability there is nothing to read. */
 	end(state);
 	begin(state);
 	pci_apply_backward(&devs.pci, &shutdown_drain);
@@ -394,7 +393,7 @@ static void drain_gives_up_with_a_line(void **state)
 	assert_true(clears_only_bus_master(all, ARRAY_SIZE(all)));
 }
 
-static void drain_does_not_wait_for_a_function_that_is_gone(void **state)
+static void drain_does_not_wait_for_a_removed_function(void **state)
 {
 	(void)state;
 	express(PCI_EXP_DEVSTA_TRPND);
@@ -406,7 +405,7 @@ static void drain_does_not_wait_for_a_function_that_is_gone(void **state)
 
 /* --- what all share --- */
 
-/* What kernel.c believes without looking: a bus master that the next kernel finds on was set again, or was never cleared. */
+/* What kernel.c relies on: a bus master that the next kernel inherits on was set again, or was never cleared. */
 static bool says_what_it_leaves(const struct pci_policy *policy)
 {
 	bool cleared = true;
@@ -419,7 +418,7 @@ static bool says_what_it_leaves(const struct pci_policy *policy)
 
 static void each_says_what_it_leaves_of_bus_master(void **state)
 {
-	static const struct pci_policy boasts = { "boasts", forgets_bridges, true }, hides = { "hides", pci_clear_master, false };
+	static const struct pci_policy boasts = { "boasts", skips_bridges, true }, hides = { "hides", pci_clear_master, false };
 
 	for (const struct pci_policy *const *policy = shutdown_policies; *policy; policy++) {
 		if (!says_what_it_leaves(*policy))
@@ -476,7 +475,7 @@ static void the_drivers_callback_comes_first(void **state)
 	}
 }
 
-static void what_is_gone_is_not_written_to(void **state)
+static void a_removed_function_is_not_written_to(void **state)
 {
 	for (const struct pci_policy *const *policy = shutdown_policies; *policy; policy++) {
 		for (unsigned int f = 0; f < fake->fns; f++)
@@ -488,7 +487,7 @@ static void what_is_gone_is_not_written_to(void **state)
 	}
 }
 
-static void what_is_not_ours_is_passed_over(void **state)
+static void a_read_only_function_is_skipped(void **state)
 {
 	static const struct pci_driver with_callback = { .name = "with", .shutdown = callback };
 	static const u16 others[] = { TREE_BRIDGE, TREE_PLAIN, TREE_BLK };
@@ -515,7 +514,7 @@ int main(void)
 		T(keep_msi_clears_bus_master_and_nothing_else),
 		T(keep_msi_costs_one_read_and_one_write_a_function),
 		T(keep_msi_writes_nothing_where_bus_master_was_off),
-		T(keep_msi_passes_over_a_function_that_is_gone),
+		T(keep_msi_skips_a_removed_function),
 		T(the_signature_rejects_every_other_policy),
 		T(the_order_check_rejects_parents_first),
 		T(disable_msi_turns_msi_off_before_bus_master),
@@ -523,16 +522,16 @@ int main(void)
 		T(disable_msi_only_leaves_bus_master_on),
 		T(intx_off_disables_intx_before_msi),
 		T(bridges_only_touches_nothing_else),
-		T(reset_comes_before_bus_master_goes),
-		T(drain_reads_back_and_then_asks_for_what_is_pending),
+		T(reset_comes_before_bus_master_is_cleared),
+		T(drain_reads_back_and_then_waits_for_pending_transactions),
 		T(drain_waits_while_something_is_pending),
 		T(drain_gives_up_with_a_line),
-		T(drain_does_not_wait_for_a_function_that_is_gone),
+		T(drain_does_not_wait_for_a_removed_function),
 		T(each_says_what_it_leaves_of_bus_master),
 		T(each_is_found_by_its_name_and_nothing_else_is),
-		T(what_is_gone_is_not_written_to),
+		T(a_removed_function_is_not_written_to),
 		T(the_drivers_callback_comes_first),
-		T(what_is_not_ours_is_passed_over),
+		T(a_read_only_function_is_skipped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

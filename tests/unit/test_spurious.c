@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: a line is given up exactly when Linux gives it up (kernel/irq/spurious.c, note_interrupt): of 100,000 interrupts more than
- * 99,900 unhandled; an unhandled one that comes more than 100 ms after the last begins the count again.
- * Could be false: off by one at either number, or handled interrupts that are not counted at all.
- * Provoked: both sides of each number, and random sequences against a model that is written from Linux's description.
- * Failure: given up too early, too late, or not at all.
+ * Claim: a line is disabled exactly when Linux disables it (kernel/irq/spurious.c, note_interrupt): of 100,000 interrupts more than
+ * 99,900 unhandled; an unhandled one that comes more than 100 ms after the last begins the count again. Could be false: off by one
+ * at either number, or handled interrupts that are not counted at all. Provoked: both sides of each number, and random sequences
+ * against a model that is written from Linux's description. Failure: disabled too early, too late, or not at all.
  */
 #include "irq/spurious.h"
 #include "tests/unit/unit.h"
 
-/* Notes n interrupts 1 us apart; how many were noted when the line was given up, 0 where it was not. */
+/* Notes n interrupts 1 us apart; how many were noted when the line was disabled, 0 where it was not. */
 static unsigned int note(struct spurious *s, bool handled, unsigned int n, u64 *now)
 {
 	for (unsigned int i = 1; i <= n; i++)
@@ -53,7 +52,7 @@ static void exactly_99900_of_100000_are_not(void **state)
 	assert_int_equal(note(&s, false, 200000, &now), 100000);
 }
 
-static void a_line_that_is_handled_is_never_given_up(void **state)
+static void a_line_that_is_handled_is_never_disabled(void **state)
 {
 	struct spurious s = { 0 };
 	u64 now = 5000000;
@@ -74,7 +73,7 @@ static void a_gap_begins_the_count_again(void **state)
 	/* A gap of exactly 100 ms is none. */
 	s = (struct spurious){ 0 };
 	assert_int_equal(note(&s, false, 60000, &now), 0);
-	now += 100000 - 1; /* note() has gone on by 1 already */
+	now += 100000 - 1; /* note() has added 1 already */
 	assert_int_equal(note(&s, false, 40000, &now), 40000);
 }
 
@@ -124,7 +123,7 @@ static bool alike(u64 seed, unsigned int handled_in, unsigned int gap_in, unsign
 	return true;
 }
 
-static void linuxs_decisions_are_ours(void **state)
+static void decisions_are_as_linux_makes_them(void **state)
 {
 	(void)state;
 	assert_true(alike(1, 900, 1000000, 0));
@@ -142,9 +141,9 @@ int main(void)
 		cmocka_unit_test(the_100000th_unhandled_one_is_the_last),
 		cmocka_unit_test(more_than_99900_of_100000_are_too_many),
 		cmocka_unit_test(exactly_99900_of_100000_are_not),
-		cmocka_unit_test(a_line_that_is_handled_is_never_given_up),
+		cmocka_unit_test(a_line_that_is_handled_is_never_disabled),
 		cmocka_unit_test(a_gap_begins_the_count_again),
-		cmocka_unit_test(linuxs_decisions_are_ours),
+		cmocka_unit_test(decisions_are_as_linux_makes_them),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Claim: on the way in, the reference (d5dea7d95c48) clears the enable bits of MSI and MSI-X, and nothing else, on every function;
- * hardened silences each by every means that it has, INTx first.
- * Could be false: a kernel that also enables INTx, clears bus master or touches a table would work as well, and would not be the
- * reference; a function that no driver wants must be treated, too.
- * Provoked: the tree as the reference's shutdown leaves it. Failure: the list of writes, printed, beside the wanted one.
+ * hardened masks each by every means that it has, INTx first. Could be false: a kernel that also enables INTx, clears bus master or
+ * touches a table would work as well, and would not be the reference; a function without a driver must be written to, too.
+ * Provoked: the tree as the reference's shutdown leaves it. Failure: the list of writes, printed with the expected one.
  */
 #include "startup/policies.h"
 #include "tests/unit/fake_pci.h"
@@ -31,7 +30,7 @@ static int end(void **state)
 	return 0;
 }
 
-/* Every write clears the enable bit of MSI or MSI-X; none was forgotten. */
+/* Every write clears the enable bit of MSI or MSI-X; none was missed. */
 static bool clears_only_enable_bits(void)
 {
 	for (unsigned int i = 0; i < fake->logged; i++) {
@@ -63,7 +62,7 @@ static void disable_msi_clears_the_enable_bits_and_nothing_else(void **state)
 	assert_writes(fake, want);
 	assert_true(clears_only_enable_bits());
 	/* A second time there is nothing left to do. */
-	fake_forget(fake);
+	fake_clear_log(fake);
 	pci_apply_forward(&devs.pci, &startup_disable_msi);
 	assert_no_writes(fake);
 }
@@ -74,7 +73,7 @@ static void enables_intx_too(struct pci_dev *dev)
 	pci_msix_shutdown(dev);
 }
 
-static void forgets_msix(struct pci_dev *dev)
+static void skips_msix(struct pci_dev *dev)
 {
 	pci_msi_init(dev);
 }
@@ -92,7 +91,7 @@ static void the_check_rejects_every_other_policy(void **state)
 {
 	static const struct pci_policy mistakes[] = {
 		{ "enables INTx, too", enables_intx_too, false },
-		{ "forgets MSI-X", forgets_msix, false },
+		{ "skips MSI-X", skips_msix, false },
 		{ "clears all of Message Control", clears_all_of_message_control, false },
 	};
 
@@ -121,7 +120,7 @@ static void everything_on(void)
 		fake_set(fake->fn[i], PCI_COMMAND, 2, 0x0007);
 }
 
-static void hardened_silences_intx_before_bus_master_and_msi(void **state)
+static void hardened_disables_intx_before_bus_master_and_msi(void **state)
 {
 	static const struct fake_access want[] = {
 		CFG_W16(TREE_BRIDGE, PCI_COMMAND, 0x0407),   CFG_W16(TREE_BRIDGE, PCI_COMMAND, 0x0403),
@@ -135,7 +134,7 @@ static void hardened_silences_intx_before_bus_master_and_msi(void **state)
 	everything_on();
 	pci_apply_forward(&devs.pci, &startup_hardened);
 	assert_writes(fake, want);
-	fake_forget(fake);
+	fake_clear_log(fake);
 	pci_apply_forward(&devs.pci, &startup_hardened);
 	assert_no_writes(fake);
 	/* The twin: the reference leaves INTx and bus master as they are. */
@@ -166,11 +165,11 @@ static void hardened_masks_every_vector_where_the_function_can(void **state)
 		fake_enumerate(fake, &devs);
 		pci_msi_mask(fake_dev(&devs, TREE_PLAIN));
 		assert_writes(fake, want);
-		fake_forget(fake);
+		fake_clear_log(fake);
 		pci_msi_mask(fake_dev(&devs, TREE_PLAIN));
 		assert_true(fake_writes_are(fake, &want[1], 1));
 		/* Twins: without mask bits, and where the function is another by now. */
-		fake_forget(fake);
+		fake_clear_log(fake);
 		pci_msi_mask(fake_dev(&devs, TREE_BRIDGE));
 		fake_set(fn, 0x42, 2, layouts[i].features ^ PCI_MSI_FLAGS_64BIT);
 		pci_msi_mask(fake_dev(&devs, TREE_PLAIN));
@@ -180,7 +179,7 @@ static void hardened_masks_every_vector_where_the_function_can(void **state)
 	}
 }
 
-static void hardened_writes_nothing_to_what_is_gone(void **state)
+static void hardened_writes_nothing_to_a_removed_function(void **state)
 {
 	(void)state;
 	everything_on();
@@ -206,7 +205,7 @@ static void each_says_what_it_leaves_of_bus_master(void **state)
 	}
 }
 
-static void what_is_not_ours_is_passed_over(void **state)
+static void a_read_only_function_is_skipped(void **state)
 {
 	(void)state;
 	fake_dev(&devs, TREE_EDU)->read_only = true;
@@ -250,11 +249,11 @@ int main(void)
 		T(disable_msi_clears_the_enable_bits_and_nothing_else),
 		T(the_check_rejects_every_other_policy),
 		T(none_touches_nothing),
-		T(hardened_silences_intx_before_bus_master_and_msi),
+		T(hardened_disables_intx_before_bus_master_and_msi),
 		T(hardened_masks_every_vector_where_the_function_can),
-		T(hardened_writes_nothing_to_what_is_gone),
+		T(hardened_writes_nothing_to_a_removed_function),
 		T(each_says_what_it_leaves_of_bus_master),
-		T(what_is_not_ours_is_passed_over),
+		T(a_read_only_function_is_skipped),
 		T(forward_is_parents_first_and_backward_children_first),
 	};
 

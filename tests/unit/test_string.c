@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: lib/string.c's functions do what ISO C says of their names; str_starts and str_copy what string.h says.
- * Could be false: overlapping moves in both directions, a difference in a byte above 0x7f, lengths of 0, a copy that just fits.
- * Provoked: every small size, offset and overlap, against the C library. Failure: another result than the C library's.
+ * Claim: lib/string.c's functions do what ISO C specifies for their names; str_starts and str_copy what string.h specifies. Could
+ * be false: overlapping moves in both directions, a difference in a byte above 0x7f, lengths of 0, a copy that just fits. Provoked:
+ * every small size, offset and overlap, against the C library. Failure: another result than the C library's.
  */
 #include "tests/unit/unit.h"
 
@@ -34,7 +34,7 @@ static void fill(u8 *p)
 
 typedef void *(*mover)(void *, const void *, size_t);
 
-/* Whether a function moves as memmove does, wherever source and destination lie. */
+/* Whether a function moves as memmove does, wherever source and destination are. */
 static bool moves(mover move)
 {
 	for (size_t from = 0; from < SIZE; from++) {
@@ -107,7 +107,7 @@ static void comparisons_have_the_c_librarys_sign(void **state)
 	}
 }
 
-static void a_copy_says_whether_it_fits(void **state)
+static void a_copy_returns_whether_it_fits(void **state)
 {
 	char *out = malloc(4);
 
@@ -128,7 +128,7 @@ int main(void)
 		cmocka_unit_test(memmove_moves_in_both_directions),
 		cmocka_unit_test(memcpy_and_memset_touch_exactly_their_bytes),
 		cmocka_unit_test(comparisons_have_the_c_librarys_sign),
-		cmocka_unit_test(a_copy_says_whether_it_fits),
+		cmocka_unit_test(a_copy_returns_whether_it_fits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,7 +21,7 @@ static int begin(void **state)
 	return 0;
 }
 
-/* time_init wants to see it count; afterwards it stands at what time_init read last. */
+/* time_init has to see it count; afterwards it stays at what time_init read last. */
 static void init_pm_timer(u32 value)
 {
 	fake_x86.pm_timer = value;
@@ -50,13 +50,13 @@ static void the_pm_timer_wraps_at_24_bits(void **state)
 	(void)state;
 	init_pm_timer(0x00fffff0);
 	for (unsigned int i = 0; i < 100; i++) {
-		fake_x86.pm_timer = (fake_x86.pm_timer + 0xfedcba) & 0xffffff; /* nearly once round */
+		fake_x86.pm_timer = (fake_x86.pm_timer + 0xfedcba) & 0xffffff; /* almost one wrap */
 		ticks += 0xfedcba;
 		assert_int_equal(time_us(), ticks * 1000000 / PM_HZ);
 	}
 }
 
-static void what_is_above_24_bits_is_not_believed(void **state)
+static void bits_above_24_are_not_used(void **state)
 {
 	(void)state;
 	init_pm_timer(0xab000000);
@@ -106,7 +106,7 @@ static u32 pit_in(u16 port, unsigned int size)
 	if (port == 0x61)
 		return pit.gate;
 	assert_int_equal(port, 0x42);
-	assert_true(pit.is_latched); /* it goes on counting between its two halves */
+	assert_true(pit.is_latched); /* it counts on between its two halves */
 	pit.high_next = !pit.high_next;
 	if (pit.high_next)
 		return value & 0xff;
@@ -138,7 +138,7 @@ static const struct fake_ports pit_ports = { 0x42, 0x43, pit_in, pit_out }, gate
 static void begin_8254(u16 pm_timer_port)
 {
 	memset(&pit, 0, sizeof(pit));
-	pit.gate = 0xfe; /* gate shut, speaker on, the rest somebody else's */
+	pit.gate = 0xfe; /* gate shut, speaker on, the rest another owner's */
 	fake_x86_claim(&pit_ports);
 	fake_x86_claim(&gate_port);
 	time_init(pm_timer_port);
@@ -163,7 +163,7 @@ static void without_a_pm_timer_counter_2_of_the_8254_runs(void **state)
 }
 
 /* Firmware may have stopped the timer that its own table names: no wait would end. */
-static void a_pm_timer_that_stands_still_is_not_used(void **state)
+static void a_pm_timer_that_is_stopped_is_not_used(void **state)
 {
 	volatile u32 reads = 0;
 
@@ -209,11 +209,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(the_pm_timer_counts_from_init),
 		T(the_pm_timer_wraps_at_24_bits),
-		T(what_is_above_24_bits_is_not_believed),
+		T(bits_above_24_are_not_used),
 		T(a_deadline_passes_when_its_time_has_come),
 		T(interrupts_are_as_before),
 		T(without_a_pm_timer_counter_2_of_the_8254_runs),
-		T(a_pm_timer_that_stands_still_is_not_used),
+		T(a_pm_timer_that_is_stopped_is_not_used),
 		T(the_8254_counts_down_and_wraps),
 		T(the_direction_is_seen),
 	};

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: the virtio transport follows the standard's order and widths, finds its structures wherever the capabilities say, and
- * reports a device that will not be reset, does not take the features, has no queue or no vector. Interrupts come by as many
- * vectors as are asked for, or by INTx, and are the device's own where it says so.
- * Could be false: capabilities come from the device and may point nowhere; a reset may never be done; a vector may be refused,
- * which reads back as 0xffff and is easy to miss.
- * Provoked: the device of fake_virtio.c, which fails the test at whatever the standard forbids, with one fault at a time.
- * Failure: the wrong status, a missing line, or another order of writes to the device status.
+ * Claim: the virtio transport follows the standard's order and widths, finds its structures wherever the capabilities point, and
+ * reports a device that cannot be reset, refuses the features, has no queue or no vector. Interrupts come by as many vectors as are
+ * requested, or by INTx, and are handled where ISR reports one. Could be false: capabilities come from the device and may point
+ * anywhere; a reset may never be done; a vector may be refused, which reads back as 0xffff and is easy to miss. Provoked: the
+ * device of fake_virtio.c, which fails the test at whatever the standard forbids, with one fault at a time. Failure: the wrong
+ * status, a missing line, or another order of writes to the device status.
  */
 #include "drivers/virtio/blk.h"
 #include "drivers/virtio/pci.h"
@@ -154,7 +153,7 @@ static void a_structure_that_is_too_short_is_refused(void **state)
 	assert_int_equal(virtio_pci_find(&v, bench.dev), OK);
 	assert_int_equal(v.config_length, 1);
 	assert_int_equal(v.notify_length, 2);
-	fake_set(device->fn, 0x63, 1, 9); /* and none at all is no lie */
+	fake_set(device->fn, 0x63, 1, 9); /* and none at all is valid */
 	assert_int_equal(virtio_pci_find(&v, bench.dev), OK);
 	assert_int_equal(v.config_length, 0);
 }
@@ -173,7 +172,7 @@ static void a_reset_waits_until_the_device_says_0(void **state)
 	assert_int_equal(fake_log_lines(), 0);
 }
 
-static void a_reset_that_is_never_done_is_given_up_with_a_line(void **state)
+static void a_reset_that_is_never_done_times_out_with_a_line(void **state)
 {
 	(void)state;
 	assert_int_equal(virtio_pci_find(&v, bench.dev), OK);
@@ -184,8 +183,8 @@ static void a_reset_that_is_never_done_is_given_up_with_a_line(void **state)
 	assert_status_written(device, 0);
 }
 
-/* Whoever had it may have reset it, or not: each is told. */
-static void a_driver_says_which_status_it_found(void **state)
+/* The previous owner may have reset it, or not: each status is logged. */
+static void a_driver_logs_the_inherited_status(void **state)
 {
 	(void)state;
 	device->status = 0x0b;
@@ -197,8 +196,8 @@ static void a_driver_says_which_status_it_found(void **state)
 	assert_one_line("pci 0000:00:05.0 virtio status 0x00 before the reset");
 }
 
-/* A device that is gone reads all ones. */
-static void a_reset_of_a_device_that_has_gone_ends(void **state)
+/* A removed device reads all ones. */
+static void a_reset_of_a_removed_device_ends(void **state)
 {
 	(void)state;
 	assert_int_equal(virtio_pci_find(&v, bench.dev), OK);
@@ -217,7 +216,7 @@ static void negotiation_follows_the_standards_order(void **state)
 	assert_int_equal(virtio_pci_find(&v, bench.dev), OK);
 	assert_int_equal(virtio_negotiate(&v, BLK_FLUSH | 1ULL << 5, &accepted), OK);
 	assert_status_written(device, 0x01, 0x03, 0x0b);
-	assert_int_equal(accepted, VERSION_1 | BLK_FLUSH); /* RO was wanted and not offered, others offered and not wanted */
+	assert_int_equal(accepted, VERSION_1 | BLK_FLUSH); /* RO was requested and not offered, others offered and not requested */
 	assert_int_equal(device->accepted, accepted);
 	virtio_driver_ok(&v);
 	assert_status_written(device, 0x01, 0x03, 0x0b, 0x0f);
@@ -278,7 +277,7 @@ static u64 area_size(unsigned int area, u16 size)
 	return area == 0 ? 16UL * size : area == 1 ? 6 + 2UL * size : 6 + 8UL * size;
 }
 
-/* The three areas that the device was told lie in DMA memory, aligned, and apart. */
+/* The three areas that the device got are in DMA memory, aligned, and apart. */
 static bool rings_are_sound(void)
 {
 	static const u64 align[] = { 16, 2, 4 };
@@ -297,7 +296,7 @@ static bool rings_are_sound(void)
 	return true;
 }
 
-static void a_queue_is_told_to_the_device(void **state)
+static void a_queue_is_written_to_the_device(void **state)
 {
 	struct virtqueue q;
 
@@ -457,15 +456,15 @@ static void heads_are_made_available_and_taken_in_order_across_the_wraps(void **
 
 /* --- interrupts --- */
 
-static bool nobodys(void *context)
+static bool unmatched(void *context)
 {
 	(void)context;
 	return true;
 }
 
-static const irq_handler two_handlers[] = { nobodys, nobodys };
+static const irq_handler two_handlers[] = { unmatched, unmatched };
 
-/* Reading ISR clears it (4.1.4.5.1); with MSI-X it says nothing and is not read. */
+/* Reading ISR clears it (4.1.4.5.1); with MSI-X it is not valid and not read. */
 static void an_interrupt_is_the_devices_where_isr_says_so(void **state)
 {
 	static const u8 values[] = { 1, 2, 3, 0 };
@@ -482,7 +481,7 @@ static void an_interrupt_is_the_devices_where_isr_says_so(void **state)
 	device->fn->answers = 0;
 	assert_false(virtio_interrupted(&v));
 	v.irq.message = true;
-	fake_forget(bench.fake);
+	fake_clear_log(bench.fake);
 	assert_true(virtio_interrupted(&v));
 	assert_int_equal(bench.fake->logged, 0);
 }
@@ -502,7 +501,7 @@ static void as_many_vectors_as_handlers_are_taken(void **state)
 			assert_int_equal(virtio_queue_vector(&v, (u16)i), i);
 		}
 		/* INTx is the other way, and stays off. */
-		assert_int_equal(virtio_connect_intx(&v, nobodys, NULL), OK);
+		assert_int_equal(virtio_connect_intx(&v, unmatched, NULL), OK);
 		assert_true(fake_get(device->fn, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE);
 		bench_end(state);
 		begin(state);
@@ -549,14 +548,14 @@ int main(void)
 		T(a_capability_that_does_not_fit_below_0x100_is_not_read),
 		T(a_structure_that_is_too_short_is_refused),
 		T(a_reset_waits_until_the_device_says_0),
-		T(a_reset_that_is_never_done_is_given_up_with_a_line),
-		T(a_driver_says_which_status_it_found),
-		T(a_reset_of_a_device_that_has_gone_ends),
+		T(a_reset_that_is_never_done_times_out_with_a_line),
+		T(a_driver_logs_the_inherited_status),
+		T(a_reset_of_a_removed_device_ends),
 		T(negotiation_follows_the_standards_order),
 		T(access_platform_is_accepted_where_it_is_offered),
 		T(features_that_the_device_refuses_are_an_error),
 		T(a_device_without_version_1_is_refused),
-		T(a_queue_is_told_to_the_device),
+		T(a_queue_is_written_to_the_device),
 		T(a_small_queue_stays_small),
 		T(a_queue_that_is_none_is_refused_with_a_line),
 		T(a_vector_that_the_device_refuses_is_an_error),

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Claim: every virtio driver takes its own devices, sets them up in the standard's order, with MSI-X and with INTx, stays within
- * the memory that it says it needs, and gives DRIVER_OK to no device that refuses something, lacks what it needs, or for which
- * memory runs out. Whoever does not complete is given up with a line; whoever completes without end does not hold the CPU.
- * Could be false: a queue may be enabled before its vector is known to be taken; the last of many allocations may go unchecked; a
- * device that has gone reads as one that interrupts; a message may come before there is a queue to look at.
- * Provoked: the devices of fake_virtio.c, each driver in turn, with one fault at a time; an arena that ends where an allocation
- * would begin, for each. Failure: another order of accesses, a wrong status, or a missing line.
+ * the memory that it declares, and sets DRIVER_OK on no device that refuses something, lacks what it needs, or for which memory
+ * runs out. A device that does not complete times out with a line; one that completes without end does not hold the CPU. Could be
+ * false: a queue may be enabled before its vector is known to be taken; the last of many allocations may go unchecked; a removed
+ * device reads as one that interrupts; a message may come before there is a queue. Provoked: the devices of fake_virtio.c, each
+ * driver in turn, with one fault at a time; an arena that ends where an allocation would begin, for each. Failure: another order of
+ * accesses, a wrong status, or a missing line.
  */
 #include "drivers/virtio/blk.h"
 #include "drivers/virtio/net.h"
@@ -139,7 +139,7 @@ static void without_msix_intx_does_it(void **state)
 	assert_false(i8259_line_disabled(line));
 }
 
-/* Behind what the reset says of the status that it found, where it came to that. */
+/* After the reset's line about the inherited status, if there is one. */
 #define assert_last_line(part) assert_non_null(strstr(fake_log_line(fake_log_lines() - 1), part))
 
 static void without_msix_and_without_a_line_there_is_no_driving(void **state)
@@ -233,7 +233,7 @@ static void a_device_that_will_not_is_reported(void **state)
 
 /* --- memory --- */
 
-/* Where in the DMA memory the device was told to look: its rings, and what its descriptors point to. */
+/* The DMA memory that the device was given: its rings, and what its descriptors point to. */
 static unsigned int places(u64 *offset, unsigned int room)
 {
 	unsigned int n = 0;
@@ -263,7 +263,7 @@ static void wherever_memory_runs_out_the_device_is_not_started(void **state)
 	assert_int_equal(bench_arm(), OK);
 	n = places(offset, ARRAY_SIZE(offset));
 	assert_true(n > 3 * device->queues);
-	assert_int_equal(bench.dma.used, used); /* whatever it takes it takes before */
+	assert_int_equal(bench.dma.used, used); /* all memory is allocated before */
 	for (unsigned int i = 0; i <= n; i++) {
 		again(state);
 		bench.dev->msix = 0;
@@ -280,7 +280,7 @@ static void wherever_memory_runs_out_the_device_is_not_started(void **state)
 	assert_int_equal(bench_bring_up(), OK);
 }
 
-/* The kernel adds these figures up and reserves as much, wherever the pieces then come to lie. */
+/* The kernel adds these figures up and reserves as much, wherever the pieces are then. */
 static void it_takes_no_more_memory_than_it_says(void **state)
 {
 	static const u64 starts[] = { 0, 1, 63, 2047, 2049, 4095 };
@@ -347,8 +347,8 @@ static void a_message_for_a_queue_that_could_not_be_set_up_changes_nothing(void 
 }
 
 /*
- * So many chains more than it has entries that were never made available. What the handler left there the device can still tell
- * otherwise: what it has taken it has not.
+ * So many chains more than it has entries that were never made available. What the handler left there can still change; what it has
+ * taken cannot.
  */
 static unsigned int landed_after(const struct row *row, unsigned int more)
 {
@@ -379,7 +379,7 @@ static void a_used_ring_that_runs_away_is_followed_for_one_round(void **state)
 
 /* --- interrupts that do not come, and that are not its own --- */
 
-static void what_never_completes_is_given_up_with_a_line(void **state)
+static void a_request_that_never_completes_times_out_with_a_line(void **state)
 {
 	const struct row *row = *state;
 
@@ -407,7 +407,7 @@ static void completes_later(unsigned int looks)
 		fake_virtio_run(device);
 }
 
-/* Else as everywhere: what completes at once has completed before anybody waits. */
+/* Else as everywhere: what completes at once has completed before the wait. */
 static void what_completes_while_it_is_awaited_counts(void **state)
 {
 	(void)state;
@@ -418,7 +418,7 @@ static void what_completes_while_it_is_awaited_counts(void **state)
 	assert_true(device->reads + device->writes > 0);
 }
 
-/* ISR says 0: the interrupt is another device's, which nobody serves. */
+/* ISR says 0: the interrupt is another device's, and unhandled. */
 static void anothers_interrupt_on_the_line_is_not_its_own(void **state)
 {
 	u8 line = bench_intx();
@@ -432,7 +432,7 @@ static void anothers_interrupt_on_the_line_is_not_its_own(void **state)
 }
 
 /* It reads all ones, ISR as well. */
-static void a_device_that_has_gone_claims_no_interrupt(void **state)
+static void a_removed_device_claims_no_interrupt(void **state)
 {
 	u8 line = bench_intx();
 
@@ -466,11 +466,11 @@ int main(void)
 		T(a_message_before_its_queue_is_set_up_changes_nothing),
 		T(a_message_for_a_queue_that_could_not_be_set_up_changes_nothing),
 		T(a_used_ring_that_runs_away_is_followed_for_one_round),
-		T(what_never_completes_is_given_up_with_a_line),
+		T(a_request_that_never_completes_times_out_with_a_line),
 		T(without_bus_master_nothing_completes),
 		T(what_completes_while_it_is_awaited_counts),
 		T(anothers_interrupt_on_the_line_is_not_its_own),
-		T(a_device_that_has_gone_claims_no_interrupt),
+		T(a_removed_device_claims_no_interrupt),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,7 @@
 #ifndef TESTS_UNIT_UNIT_H
 #define TESTS_UNIT_UNIT_H
 
-/* What every unit test includes: cmocka and what it wants before it, and the few helpers that all tests share. */
+/* What every unit test includes: cmocka and what it needs before it, and the few helpers that all tests share. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -43,7 +43,7 @@ unsigned int fake_log_lines(void);
 const char *fake_log_line(unsigned int i);
 bool fake_log_has(const char *part);
 
-/* One line, and it says this. */
+/* One line, with this text. */
 #define assert_one_line(part)                                                                                                      \
 	do {                                                                                                                       \
 		assert_int_equal(fake_log_lines(), 1);                                                                             \

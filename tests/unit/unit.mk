@@ -21,11 +21,11 @@ UNIT_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -g -O1 -Wall -Wextra -Wshadow -Werror -
 # The rooms declare the C library's functions themselves, as the images do.
 UNIT_CFLAGS_ROOMS = $(UNIT_CFLAGS) -ffreestanding -fno-strict-aliasing
 
-# What knows UEFI is compiled as the loader is: 16 bits a character, and services with their own calling convention.
+# What uses UEFI is compiled as the loader is: 16 bits a character, and services with their own calling convention.
 UNIT_EFI := $(filter boot/efi/%,$(UNIT_SRC)) $(addprefix tests/unit/,fake_efi.c test_firmware.c test_loader.c)
 $(UNIT_EFI:%.c=$(UNIT_O)/%.o): UNIT_CFLAGS += $(EFI_CFLAGS)
 
-# -k: one red test must not hide another. -j, unless the caller brought his own.
+# -k: one red test must not hide another. -j, unless the caller has set it.
 .PHONY: unit
 unit:
 	@+$(MAKE) --no-print-directory -k -O $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc)) \
@@ -48,7 +48,7 @@ $(UNIT_O)/tests/unit/%.o: tests/unit/%.c
 	@mkdir -p $(@D)
 	@$(HOSTCC) $(UNIT_CFLAGS) -c -o $@ $<
 
-# Its mem* and str* get names of their own; everybody else here uses the C library's.
+# Its mem* and str* get names of their own; all other files use the C library's.
 $(UNIT_O)/lib/string.o: lib/string.c
 	@mkdir -p $(@D)
 	@$(HOSTCC) $(UNIT_CFLAGS_ROOMS) -include tests/unit/string_names.h -c -o $@ $<
