@@ -152,7 +152,7 @@ def takes_an_interrupt(session: Session, entry: Entry) -> bool:
     """The machine stands where first's driver takes its first interrupt."""
     if entry.name == "first":
         write_register(session, entry, EITR, LONGEST)
-        run_to(session, entry, "on_message")
+        run_to(session, entry, "vector_dispatch")
     return entry.name == "first"
 
 

@@ -49,4 +49,4 @@ def test_twin_a_machine_without_a_transfer(endure: Endure) -> None:
     outcome, text = endure(machine=replace(REFERENCE, devices=()))
     assert outcome is Outcome.FAIL, text
     assert "\nhop 1:\n" in text
-    assert "no edu DMA is in flight" in text
+    assert "no transfer is in flight" in text
