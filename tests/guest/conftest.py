@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = Path(os.environ.get("O") or ROOT / "build")
 NM = os.environ.get("CROSS_COMPILE", "") + "nm"
 
-# Of the environment, which a session's processes have from the first of them: where this session's snapshots are.
+# An environment variable, inherited by all processes of a session: where its snapshots are.
 SNAPSHOTS = "TEST_SNAPSHOTS"
 
 Boot = Callable[..., Run]
@@ -51,10 +51,10 @@ def settings() -> Settings:
 
 @cache
 def snapshot(machine: Machine = REFERENCE) -> Snapshot:
-    """The machine at first's entry: booted once in a session, by the process that needs it first. Machines are the same if QEMU is
-    told the same; what is at the other end of a cable, or on a disk, first has not yet seen."""
-    told = " ".join(machine.arguments(Path(), Firmware(Path(), None)))
-    directory = Path(os.environ[SNAPSHOTS], sha256(told.encode()).hexdigest()[:16])
+    """The machine at first's entry: booted once in a session, by the process that needs it first. Machines are the same if QEMU's
+    arguments are; first has not yet seen the other end of a cable, or the content of a disk."""
+    arguments = " ".join(machine.arguments(Path(), Firmware(Path(), None)))
+    directory = Path(os.environ[SNAPSHOTS], sha256(arguments.encode()).hexdigest()[:16])
     directory.mkdir(exist_ok=True)
     with (directory / "lock").open("w") as lock:
         flock(lock, LOCK_EX)
@@ -93,7 +93,7 @@ def booted(request: pytest.FixtureRequest, name: str) -> Iterator[Boot]:
 def boot(request: pytest.FixtureRequest) -> Iterator[Boot]:
     """boot(machine=…, cmdline=…, at_entry=…) -> Run, in a directory that is named after the test.
 
-    The machine begins at first's entry, from a snapshot where QEMU can make one, unless the test wants firmware's part afresh, too.
+    The machine begins at first's entry, from a snapshot where QEMU can make one; fresh: with firmware's part, too.
     """
     yield from booted(request, request.node.name)
 
@@ -120,7 +120,7 @@ def as_if(record: Run, **otherwise: Any) -> Run:
 
 
 def without(record: Run, functions: Collection[Bdf]) -> Run:
-    """The run as if these functions had not been on the machine when an image was entered: what is judged are the others."""
+    """The run as if these functions had not been on the machine when an image was entered: the others are judged."""
     entries = [
         dataclasses.replace(entry, configs={bdf: config for bdf, config in entry.configs.items() if bdf not in functions})
         for entry in record.entries
@@ -129,8 +129,8 @@ def without(record: Run, functions: Collection[Bdf]) -> Run:
 
 
 def claims_that_fail(*views: Run) -> set[str]:
-    """Those that hold in none of these views of a run: with a device that is no good, its rightful interrupts have a sender;
-    without it, nobody asks for what it does not do."""
+    """Those that hold in none of these views of a run: with a bad device its own interrupts have a sender; without it, its missing
+    work is not required."""
     verdicts = [verdict for view in views for verdict in judge(view)]
     return {v.id for v in verdicts} - {v.id for v in verdicts if v.result is Result.PASS}
 
@@ -140,14 +140,14 @@ def log_has(record: Run, text: str) -> bool:
 
 
 def symbol(image: str, name: str) -> int:
-    """A function's address relative to the image's load address: images are linked at 0 behind their 4 KiB setup page."""
+    """A function's address relative to the image's load address: images are linked at 0 after their 4 KiB setup page."""
     listing = subprocess.run([NM, str(BUILD / f"{image}.elf")], check=True, capture_output=True, text=True).stdout
     address = next(line.split()[0] for line in listing.splitlines() if line.endswith(f" {name}"))
     return int(address, 16) - 0x1000
 
 
 def run_to(session: Session, entry: Entry, name: str) -> None:
-    """From an image's entry on to one of its functions."""
+    """From an image's entry to one of its functions."""
     address = entry.load_address + symbol(entry.name, name)
     session.gdb.insert(address)
     session.gdb.resume()
@@ -156,5 +156,5 @@ def run_to(session: Session, entry: Entry, name: str) -> None:
 
 
 def write_config(session: Session, bdf: Bdf, offset: int, data: bytes) -> None:
-    """Past the guest, while the machine stands."""
+    """Not by the guest, while the machine is stopped."""
     session.gdb.write_physical(config_window(session.qmp) + ecam(bdf) + offset, data)

@@ -30,7 +30,7 @@ def sums(files: Mapping[str, bytes]) -> bytes:
 
 
 def checked(files: Mapping[str, bytes]) -> bytes:
-    """With a SHA256SUMS that is right."""
+    """With a correct SHA256SUMS."""
     return archive({SUMS: sums(files), **files})
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""PCI functions in Python: QEMU's x-pci-proxy-dev asks for every access to configuration space and to a BAR over a socket.
+"""PCI functions in Python: QEMU's x-pci-proxy-dev forwards every access to configuration space and to a BAR over a socket.
 
-What a device says is a method, so a liar is a few lines. A remote device that ends closes its socket: QEMU goes on and reads all
-ones from it. Under TCG it can raise neither INTx nor MSI, and nothing here does DMA.
+What a device answers is a method, so a lying device takes a few lines. A remote device that ends closes its socket: QEMU continues
+and reads all ones from it. Under TCG it can raise neither INTx nor MSI, and nothing here does DMA.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ ANSWERED = {CFG_WRITE, CFG_READ, BAR_WRITE, BAR_READ, DEVICE_RESET}
 
 
 class RemoteDevice:
-    """A conventional function on the root bus that does what its registers say. Subclasses say otherwise.
+    """A conventional function on the root bus that does what its registers say. Subclasses change that.
 
-    What firmware must not meet begins with `lie`: OVMF follows a capability list that loops for ever (measured).
+    What firmware must not see begins with `lie`: OVMF follows a capability list that loops for ever (measured).
     """
 
     vendor, device, class_code = 0x1234, 0x0BAD, 0xFF0000
@@ -64,7 +64,7 @@ class RemoteDevice:
         self._more = more
         self._thread = threading.Thread(target=self._serve, name=f"remote {self.bdf}", daemon=True)
 
-    # --- what the device says ---
+    # --- what the device answers ---
 
     def lie(self) -> None:
         self.lies = True
@@ -190,7 +190,7 @@ def msix(table: int, entries: int = 2) -> bytes:
 
 
 class RemoteEdu(RemoteDevice):
-    """docs/specs/edu.txt of QEMU, of which interrupts and transfers never come."""
+    """docs/specs/edu.txt of QEMU, without its interrupts and transfers."""
 
     device, class_code = 0x11E8, 0x00FF00
     bars = {0: 1 << 20}
@@ -214,7 +214,7 @@ class RemoteEdu(RemoteDevice):
 class RemoteVirtioBlk(RemoteDevice):
     """A disk by the modern transport (virtio 1.2, 4.1.4) that takes requests and never completes one.
 
-    Revision 0, which no modern device has, keeps the firmware's driver away: it would wait for ever. The image's own does not ask.
+    Revision 0, which no modern device has, keeps the firmware's driver away: it would wait for ever. Ours does not read it.
     """
 
     vendor, device, class_code = VIRTIO_VENDOR, 0x1042, 0x010000

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: a SATA disk behind AHCI is handed over like any other device. Its MSI stays on and says nothing once bus master is off,
-the read that the disk had taken lands all the same, in memory that stays reserved, and the next kernel's reset ends the rest.
+"""Claim: a SATA disk behind AHCI is handed over like any other device. Its MSI stays on and sends nothing once bus master is off,
+the read that the disk had begun still lands, in memory that stays reserved, and the next kernel's reset ends the rest.
 
-False if a verdict of the reference machine does not hold with such a disk, if no read was in the disk's hands, or if one lands
-that was not. Provoked on QEMU's ich9-ahci, of which nothing knows of bus master, with a disk that is throttled. The twin is the
-other policy: with MSI off the same completion asserts INTx, and nobody handles it.
+False if a verdict of the reference machine does not hold with such a disk, if the disk had not begun a read, or if one lands that
+it had not begun. Provoked on QEMU's ich9-ahci, whose data ignores bus master, with a disk that is throttled. The twin is the other
+policy: with MSI off the same completion asserts INTx, and no handler serves it.
 
 Claim: a controller without a disk is a result, not a failure. Provoked by the one that q35 has built in.
 """
@@ -45,7 +45,7 @@ def test_every_verdict_holds(record: Run) -> None:
     assert log_has(record, f"second 0000:{DISK} ahci: 8192 KiB, MSI vector")
 
 
-def test_its_own_message_tells_of_each_command(record: Run) -> None:
+def test_its_own_message_reports_each_command(record: Run) -> None:
     case = Case(record)
     (hop,) = case.hops
     for lines in (range(case.entry_lines["first"], hop.out.start), hop.inward):
@@ -64,7 +64,7 @@ def test_a_controller_without_a_disk_is_a_result(record: Run) -> None:
 
 
 def test_what_the_disk_had_taken_lands_and_nothing_else(boot: Boot) -> None:
-    """A machine that stops at the jump has finished its block requests there; this one runs on, and second meets them."""
+    """A machine that stops at the jump has finished its block requests there; this one keeps running, and second finds them."""
     record = boot(machine=MACHINE, stop_at_jump=False)
     assert record.outcome is Outcome.PASS, record.detail
     assert Result.FAIL not in results(record).values()

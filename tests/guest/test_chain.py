@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: every hop is the same hop: second hands over to second, and to second again, each time by the book.
+"""Claim: every hop is the same hop: second hands over to second, and to second again, each time by all rules.
 
-False if a hop writes other registers, leaves a message behind, or if the list is not taken head by head. The twin is an empty list:
-first then hands over to nobody.
+False if a hop writes other registers, leaves a message, or if the list is not taken head by head. The twin is an empty list:
+first then hands over to no image.
 
-Claim: the last image's verdict speaks for all. False if the run passes although a device failed under first; provoked by
-moving one edu's registers away while first runs, and back at second's entry. The twin is the first test.
+Claim: the last image's verdict counts for all. False if the run passes although a device failed under first; provoked by moving one
+edu's registers away while first runs, and back at second's entry. The twin is the first test.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from witness.pci.topology import Bdf
 
 EDU = Bdf.parse("00:05.0")
 BAR_0 = 0x10
-NOWHERE = 0x08000000  # where RAM answers
+NOWHERE = 0x08000000  # RAM
 
 
 def test_three_hops(boot: Boot) -> None:

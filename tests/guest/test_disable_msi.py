@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: what Linux did from 2012 to 2017 lets INTx loose: the control of the whole comparison.
+"""Claim: what Linux did from 2012 to 2017 leaves INTx asserted: the control of the whole comparison.
 
-False if no line rises, if somebody handles it, or if the line stays usable in the next kernel. Provoked by the same
-machine and load as in test_keep_msi.py; only the policy differs. The witness is QEMU's interrupt controller trace;
-"nobody cared" is the guest's word and must agree.
+False if no line rises, if a handler serves it, or if the line stays usable in the next kernel. Provoked by the same machine and
+load as in test_keep_msi.py; only the policy differs. The evidence is QEMU's interrupt controller trace; the guest's "nobody cared"
+must agree.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def test_twin_they_are_not_those_of_keep_msi(record: Run) -> None:
     assert results(other)["out-signature"] is Result.FAIL
 
 
-def test_intx_rises_and_nobody_handles_it(record: Run) -> None:
+def test_intx_rises_and_no_handler_serves_it(record: Run) -> None:
     case = Case(record)
     assert unhandled_intx(case, case.hops[0])
     assert not stray_msis(case, case.hops[0])
 
 
-def test_a_shared_line_storms_until_it_is_given_up(record: Run) -> None:
+def test_a_shared_line_storms_until_it_is_disabled(record: Run) -> None:
     """Level-triggered (ELCR), so a line that stays high interrupts again and again."""
     case = Case(record)
     assert max(hazard.delivered for hazard in unhandled_intx(case, case.hops[0])) >= 100_000

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: a disk that holds anything but our own pattern is not written to, and is driven all the same.
+"""Claim: a disk that holds anything but our own pattern is not written to, and is still driven.
 
-False if one byte of it differs after the run. Provoked by writable disks in the place of the reference machine's empty
-one: one full of data, and one with a single byte at the end of the first MiB, which is as far as a look at it goes. The
-twin is the empty disk, which must have been written to.
+False if one byte of it differs after the run. Provoked by writable disks in the place of the reference machine's empty one: one
+full of data, and one with a single byte at the end of the first MiB, the last that the driver reads. The twin is the empty disk,
+which must have been written to.
 """
 
 from __future__ import annotations

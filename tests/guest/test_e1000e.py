@@ -2,18 +2,17 @@
 """Claim: a network card with all three kinds of interrupts, Intel's 82574, is handed over as any other device: driven by first,
 left with receive buffers and a frame under way, reset and driven by second.
 
-False if a verdict fails where it is on the machine. The twin judges the same run by another address of the card.
+False if a verdict fails with it on the machine. The twin judges the same run with another address of the card.
 
-Claim: a frame that arrives while nobody owns the card does not land in first's memory. Provoked by one that is sent while the
-machine stands at the jump: QEMU keeps it until bus master is on again. The twin is policy `none`, under which the card goes on.
+Claim: a frame that arrives while no driver owns the card does not land in first's memory. Provoked by one that is sent while the
+machine is stopped at the jump: QEMU keeps it until bus master is on again. The twin is policy `none`: the card keeps receiving.
 
-Claim: to switch MSI-X off at shutdown makes the card use INTx where keep-msi leaves it silent. Provoked by a frame that arrives
-between the two steps of disable-msi; the one that first leaves under way is to cause no interrupt, or QEMU ends as below. The twin
+Claim: disabling MSI-X at shutdown makes the card assert INTx where keep-msi causes no interrupt. Provoked by a frame that arrives
+between the two steps of disable-msi; the one that first leaves under way must cause no interrupt, or QEMU ends as below. The twin
 is the same frame at the jump.
 
-Claim: QEMU itself does not survive that MSI-X goes off while the card holds back interrupts (EITR): as it does for 128 us after
-each where nobody asks for more. Provoked by the longest such time, and MSI-X off where the driver takes an interrupt. The twin is
-the same stop without.
+Claim: QEMU itself aborts if MSI-X is disabled while the card delays interrupts (EITR), as it does for at least 128 us after each.
+Provoked by the longest such time, and MSI-X off where the driver takes an interrupt. The twin is the same stop without.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from witness.pci.registers import ENABLE, Register
 from witness.pci.topology import Bdf, Function
 from witness.trace.events import Msi
 
-# Below what else there is: children and higher slots are shut down before it.
+# The lowest slot: children and higher slots are shut down before it.
 NIC = Nic("nic", 2, "52:54:00:12:34:56", model=E1000E)
 BDF = Bdf(0, NIC.slot, 0)
 MACHINE = replace(REFERENCE, nics=(NIC,))
@@ -92,7 +91,7 @@ def at_the_jump(session: Session, entry: Entry) -> None:
 
 
 def is_in_first(record: Run) -> bool:
-    """Whether the frame is in what was first's."""
+    """Whether the frame is in what was first's memory."""
     case = Case(record)
     assert case.first and case.next
     owned = owned_by_first(case, case.first, case.next)
@@ -112,7 +111,7 @@ def test_twin_where_nothing_is_shut_down_it_lands(boot: Boot) -> None:
 
 
 def deliver(session: Session) -> None:
-    """A frame that the card gets when the machine goes on: the main loop that answers the monitor has read it before."""
+    """A frame that the card gets when the machine continues: the main loop that answers the monitor has read it before."""
     session.peers[NIC.name].send(STRAY)
     for _ in range(2):
         session.qmp.monitor("info status")
@@ -149,7 +148,7 @@ def test_with_msix_off_the_frame_raises_intx(boot: Boot) -> None:
 
 
 def takes_an_interrupt(session: Session, entry: Entry) -> bool:
-    """The machine stands where first's driver takes its first interrupt."""
+    """Stops the machine where first's driver takes its first interrupt."""
     if entry.name == "first":
         write_register(session, entry, EITR, LONGEST)
         run_to(session, entry, "vector_dispatch")
@@ -161,11 +160,11 @@ def switches_off(session: Session, entry: Entry) -> None:
         write_config(session, BDF, MSIX, MSIX_OFF)
 
 
-def test_qemu_aborts_where_msix_goes_off_behind_an_interrupt(boot: Boot) -> None:
+def test_qemu_aborts_if_msix_is_disabled_after_an_interrupt(boot: Boot) -> None:
     record = boot(machine=ALONE, at_entry=switches_off)
     assert record.outcome is Outcome.QEMU_DIED
-    said = (record.directory / "qemu.err").read_text(encoding="utf-8")
-    assert "e1000e_intrmgr_on_msix_throttling_timer: Assertion `msix_enabled(timer->core->owner)' failed" in said
+    stderr = (record.directory / "qemu.err").read_text(encoding="utf-8")
+    assert "e1000e_intrmgr_on_msix_throttling_timer: Assertion `msix_enabled(timer->core->owner)' failed" in stderr
 
 
 def test_twin_the_same_stop_alone_does_nothing(boot: Boot) -> None:

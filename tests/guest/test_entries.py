@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: who starts an image by the wrong entry, or the loader from a shell, is served or told.
+"""Claim: an image started by the wrong entry explains itself, and options given to the loader in a shell reach first.
 
-False if the 16-bit entry hangs silently (`qemu -kernel first.bin` is the obvious mistake), or if shell arguments do
-not reach first.
+False if the 16-bit entry hangs without a message (`qemu -kernel first.bin` is the obvious mistake), or if shell arguments do not
+reach first.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def test_shell_arguments_are_options(boot: Boot, tmp_path: Path) -> None:
 
 
 def shell_build(build: Path) -> Path:
-    """Something that the firmware refuses to boot, so that it goes on to its shell."""
+    """A file that the firmware refuses to boot, so that it starts its shell."""
     build.mkdir()
     (build / "handoff.efi").write_bytes(bytes(4096))
     for name in ("first.bin", "second.bin"):

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: a message that the local APIC had accepted for the old kernel is taken by second's drain and harms nobody.
+"""Claim: a message that the local APIC had accepted for the old kernel is taken by second's drain and reaches no driver.
 
-False if it is delivered to a driver of second, or stays. It outlives bus master, MSI disable and the jump (facts of
-the local APIC, not of PCI), so it is provoked by writing a message to 0xfee00000 from outside while the machine
-stands at second's first instruction, IF=0. The twin: without one, the drain says 0.
+False if it is delivered to a driver of second, or stays. It outlives bus master, MSI disable and the jump (facts of the local APIC,
+not of PCI), so it is provoked by writing a message to 0xfee00000 from outside while the machine is stopped at second's first
+instruction, IF=0. The twin: without one, the drain reports 0.
 
-Claim: an interrupt after the drain that no driver of second asked for is a failure. False if the run passes; provoked by
-a message on a vector that is nobody's, after second has driven its devices.
+Claim: an unexpected interrupt after the drain is a failure. False if the run passes; provoked by a message for an unassigned
+vector, after second has driven its devices.
 
-Claim: a wire that the PIRQ router disables interrupts again under second. False if a device's INTx stays away; provoked
-by setting the disable bit of every wire at second's entry. In both, the twin is the run that nobody disturbs.
+Claim: a wire that the PIRQ router disables interrupts again under second. False if a device's INTx is missing; provoked by setting
+the disable bit of every wire at second's entry. In both, the twin is the undisturbed run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from witness.pci.topology import Bdf
 
 MESSAGES = 0xFEE00000
 VECTOR = 0x40  # the first that second gives to a driver
-STRAY = 0xE0  # nobody's
+STRAY = 0xE0  # unassigned
 
 ROUTER = Bdf(0, 0x1F, 0)
 WIRES = (*range(0x60, 0x64), *range(0x68, 0x6C))

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: the reference handoff is the patch. Bus master goes, MSI stays on, second turns it off at init, every device works again.
+"""Claim: the reference handoff is the patch. Bus master is cleared, MSI stays on, second disables it at init, every device works
+again.
 
-False if a single register is written that should not be, a message or a line gets through, memory changes, or the
-guest's log tells another story than the trace. Provoked by the reference machine with work in flight. The twins judge
-the same trace by the other policies: what passes for keep-msi must fail there.
+False if a single register is written that should not be, a message or a line gets through, memory changes, or the guest's log
+contradicts the trace. Provoked by the reference machine with work in flight. The twins judge the same trace by the other policies:
+what passes for keep-msi must fail there.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ def test_verdict(record: Run, verdicts: dict[str, Result], rule: str) -> None:
 
 
 def test_a_disk_that_is_truly_busy_is_reset(boot: Boot) -> None:
-    """A machine that stops at the jump has finished its block requests there; this one runs on, and second meets them.
+    """A machine that stops at the jump has finished its block requests there; this one keeps running, and second finds them.
 
-    That it did shows in first's memory at the end. Requests that were not returned when bus master went stay so, because
-    the device reaches the ring no more; where their buffers hold the disk's content and not the canary that first left
-    there, the data landed afterwards: the disk was at work until second reset it.
+    First's memory shows it at the end. Requests that were not returned when bus master was cleared stay so, because the device no
+    longer reaches the ring; where their buffers hold the disk's content and not first's canary, the data landed afterwards: the
+    disk was busy until second reset it.
     """
     record = boot(stop_at_jump=False)
     assert record.outcome is Outcome.PASS, record.detail
@@ -57,7 +58,7 @@ def test_a_disk_that_is_truly_busy_is_reset(boot: Boot) -> None:
         for landing in request.writes:
             assert landing.landed(ram), "a buffer that no data reached"
             landed += len(landing.addresses) > 1  # the rest are status bytes
-    assert landed, "no request was in flight when bus master went"
+    assert landed, "no request was in flight when bus master was cleared"
 
 
 @pytest.mark.parametrize("policy", ["disable-msi", "none"])

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: every kind of message works in both images and is handed over like any other: MSI with 32 and with 64 bits of
-address, with and without per-vector masking, with one vector and with several, MSI-X whose table lies in a 32-bit BAR and
-in a 64-bit one above 4 GiB.
+"""Claim: every kind of message works in both images and is handed over like any other: MSI with 32 and with 64 bits of address,
+with and without per-vector masking, with one vector and with several, MSI-X with its table in a 32-bit BAR and in a 64-bit one
+above 4 GiB.
 
-False if a function of some kind sends no message that its image gave it, under first or under second, or if a verdict of
-the reference machine does not hold here. Provoked on QEMU's PCIe ports, which differ in just this, and on nvme; that each
-is of its kind is read from its registers. No device of QEMU's has 32 bits without masking, or its table and its PBA in two
-BARs: those are host tests. The twin is the disk's queue, whose message no port may send.
+False if a function of some kind sends no message that its image programmed, under first or under second, or if a verdict of the
+reference machine does not hold here. Provoked on QEMU's PCIe ports, which differ in just this, and on nvme; the kind of each is
+read from its registers. No device of QEMU's has 32 bits without masking, or its table and its PBA in two BARs: those are host
+tests. The twin is the message of the disk's queue, which no port may send.
 
-Claim: of several vectors each is its own. False if an error that a root port reports does not come by its second vector.
-Provoked by QEMU's error injection; the twin is the same machine without.
+Claim: several vectors stay apart. False if an error that a root port reports does not arrive by its second vector. Provoked by
+QEMU's error injection; the twin is the same machine without.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from witness.pci.registers import Register
 from witness.pci.topology import Bdf, Function
 from witness.trace.events import BarMap, Msi
 
-# Firmware leaves hot-plug to a port only where ACPI does not have it.
+# Firmware leaves hot-plug to a port only where ACPI does not control it.
 NATIVE = ("-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off")
 
 MACHINE = Machine(
@@ -107,13 +107,13 @@ def test_twin_a_message_is_of_one_function(record: Run) -> None:
                 if disk & own_messages(case, case.topology.functions[bdf], everywhere)]
 
 
-def test_one_table_lies_above_4_gib(record: Run) -> None:
+def test_one_table_is_above_4_gib(record: Run) -> None:
     mapped = {e.bdf: e.address for e in record.events if isinstance(e, BarMap) and e.mapped and e.bar == 0}
     assert mapped[NVME] >> 32
     assert not mapped[TABLE] >> 32
 
 
-# Nothing but ports, so that the second port's BAR is the first that second maps: the first port is listening by then.
+# Nothing but ports, so that the second port's BAR is the first that second maps: the first port is set up by then.
 PORTS = Machine(devices=("ioh3420,id=narrow,addr=5,chassis=1,slot=1", "pcie-root-port,addr=6,chassis=2,slot=2"), extra=NATIVE)
 COMMAND, AS_DRIVEN, SERR = 4, 0x407, 0x100
 BRIDGE_CONTROL, BRIDGE_SERR = 0x3E, 2
@@ -147,7 +147,7 @@ def test_each_vector_is_its_own(boot: Boot) -> None:
     assert log_has(record, "second 0000:00:05.0 pcie-port: MSI, 2 from vector 0x40 on: 2 commands completed, 1 errors reported")
 
 
-def test_twin_without_an_error_the_second_is_silent(boot: Boot) -> None:
+def test_twin_without_an_error_the_second_is_unused(boot: Boot) -> None:
     record = boot(machine=PORTS)
     assert record.outcome is Outcome.PASS, record.log
     assert vectors_seen(record) == {0}

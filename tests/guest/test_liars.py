@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: a function that lies, or that vanishes, is named, and costs nobody else anything: every other device is driven, handed
-over and driven again.
+"""Claim: a function that lies, or that vanishes, is named, and harms no other: every other device is driven, handed over and driven
+again.
 
-False if a lie is believed (a register is written that is none, a function is written to that has gone), if an image hangs or
-faults, if a good device suffers, or if the liar is not named. Provoked by functions whose every register is answered by this
-test, all on one machine: their failures are independent. The twins stand beside them: the same functions, honest.
+False if a lie is believed (a register is written that is none, a function is written to that was removed), if an image hangs or
+faults, if a good device suffers, or if the liar is not named. Provoked by functions on one machine whose every register is answered
+by this test: their failures are independent. The twins are the same functions, honest, on the same machine.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Vanishing(Plain):
 
 
 class VanishingOnceRead(Vanishing):
-    """Between the look at the command register and the write to it."""
+    """Between the read of the command register and the write to it."""
 
     def lie(self) -> None:
         self.lies = True
@@ -95,7 +95,7 @@ class TableInIoBar(RemoteVirtioBlk):
 
 
 class NoQueue(RemoteVirtioBlk):
-    """MSI-X is as it should be, so it is enabled; what comes next fails at once."""
+    """Its MSI-X is valid, so it is enabled; the next step fails at once."""
 
     def __init__(self, slot: int) -> None:
         super().__init__(slot)
@@ -106,13 +106,13 @@ def bdf(text: str) -> Bdf:
     return Bdf.parse(text)
 
 
-# A table where the BAR behind may be that of another function, in a place that this one never writes to itself.
-BEHIND = 0x1F00
+# A table after the end of the BAR, which may be another function's, in a place that this one never writes to itself.
+AFTER_BAR = 0x1F00
 
-PLAIN, NEVER_THERE, BEHIND_A_HOLE, LEFT_ON = map(bdf, ("00:07.0", "00:08.1", "00:08.2", "00:12.0"))
+PLAIN, NEVER_THERE, AFTER_A_HOLE, LEFT_ON = map(bdf, ("00:07.0", "00:08.1", "00:08.2", "00:12.0"))
 MASTER, BEYOND, NO_QUEUE = map(bdf, ("00:0d.0", "00:16.0", "00:17.0"))
 BEFORE, DURING, AFTER = map(bdf, ("00:0e.0", "00:0f.0", "00:10.0"))
-HONEST = {PLAIN, bdf("00:08.0"), BEHIND_A_HOLE, LEFT_ON}
+HONEST = {PLAIN, bdf("00:08.0"), AFTER_A_HOLE, LEFT_ON}
 
 
 def cast() -> dict[Bdf, RemoteDevice]:
@@ -123,7 +123,7 @@ def cast() -> dict[Bdf, RemoteDevice]:
         Plain(7), several, Vanishing(8, 1), Plain(8, 2),
         Loop(0x0A), InTheHeader(0x0B), PastTheSpace(0x0C), AlwaysMaster(0x0D),
         Vanishing(0x0E), VanishingOnceRead(0x0F), Vanishing(0x10), left_on,
-        RemoteVirtioBlk(0x13, 7), TableInIoBar(0x14, 1), RemoteVirtioBlk(0x15, 2), RemoteVirtioBlk(0x16, BEHIND), NoQueue(0x17),
+        RemoteVirtioBlk(0x13, 7), TableInIoBar(0x14, 1), RemoteVirtioBlk(0x15, 2), RemoteVirtioBlk(0x16, AFTER_BAR), NoQueue(0x17),
     ]  # fmt: skip
     return {device.bdf: device for device in devices}
 
@@ -159,7 +159,7 @@ def written(record: Run, function: Bdf) -> list[int]:
 def test_all_others_are_driven_handed_over_and_driven_again(record: Run) -> None:
     assert record.outcome is Outcome.FAIL, record.detail
     liars = cast().keys() - HONEST
-    # QEMU completes requests when it stops a machine, and before the walk devices tell of it.
+    # QEMU completes requests when it stops a machine, and devices report them before the walk.
     assert claims_that_fail(without(record, liars), without(record, liars - {NO_QUEUE})) == {"guest", "load"}
 
 
@@ -197,13 +197,13 @@ def test_twin_with_one_it_is(record: Run) -> None:
     assert MSIX_FLAGS in written(record, NO_QUEUE)
 
 
-def test_what_lies_behind_a_bar_is_not_written_to(record: Run) -> None:
+def test_what_is_after_a_bar_is_not_written_to(record: Run) -> None:
     """It may be another function's. The twin's table, in its own BAR, is: its MSI-X is enabled."""
     function = Function(BEYOND, record.entries[0].configs[BEYOND])
-    behind = (function.u32(0x10) & ~0xF) + BEHIND
+    after = (function.u32(0x10) & ~0xF) + AFTER_BAR
     case = Case(record)
     writes = case.within(MmioWrite, range(case.entry_lines["first"], case.end + 1))
-    assert not [write for write in writes if write.address in range(behind, behind + 32)]
+    assert not [write for write in writes if write.address in range(after, after + 32)]
 
 
 def test_a_bus_master_that_cannot_be_cleared_is_named(record: Run) -> None:
@@ -217,15 +217,15 @@ def test_a_bus_master_that_cannot_be_cleared_is_named(record: Run) -> None:
 
 @pytest.mark.parametrize(
     "function, writes",
-    [(NEVER_THERE, 0), (BEFORE, 0), (DURING, 1), (AFTER, 1), (PLAIN, 1), (BEHIND_A_HOLE, 1)],
-    ids=["never there", "before the walk", "in the walk", "after the walk", "twin", "behind the hole"],
+    [(NEVER_THERE, 0), (BEFORE, 0), (DURING, 1), (AFTER, 1), (PLAIN, 1), (AFTER_A_HOLE, 1)],
+    ids=["never there", "before the walk", "in the walk", "after the walk", "twin", "after the hole"],
 )
-def test_nothing_is_written_to_what_has_gone(record: Run, function: Bdf, writes: int) -> None:
-    """The one write is that of the walk; for what vanishes in the walk it is under way."""
+def test_nothing_is_written_to_what_was_removed(record: Run, function: Bdf, writes: int) -> None:
+    """The one write is that of the walk; to what vanishes in the walk it is already under way."""
     assert written(record, function) == [PCI_COMMAND] * writes
 
 
-def test_what_has_gone_is_not_listed(record: Run) -> None:
+def test_what_was_removed_is_not_listed(record: Run) -> None:
     present = len(record.entries[0].configs) - 1
     assert log_has(record, f"first  inherited {present} functions: ")
     assert log_has(record, f"second inherited {present - 3} functions: ")

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: what a machine has not got is not missed.
+"""Claim: no image needs a device that a machine does not have.
 
-False if an image or the witness counts on a disk, on virtio, on edu, on messages, or on any device that has a driver. Provoked
-by leaving out one after the other; what is left is driven and handed over, and every verdict holds. Where edu is left out, the
-last that is done to a device is done to a port's slot: QEMU's trace does not show how virtio is notified. The twins: the functions
-that QEMU lists, so that what is left out is not there; and nothing is cleared where policy `none` says so.
+False if an image or the witness depends on a disk, on virtio, on edu, on messages, or on any device that has a driver. Provoked by
+leaving out one after the other; what is left is driven and handed over, and every verdict holds. Without edu, the last access to a
+device is to a port's slot: QEMU's trace does not show how virtio is notified. The twins: the functions that QEMU lists, so that
+what is left out is really absent; and nothing is cleared under policy `none`.
 """
 
 from __future__ import annotations

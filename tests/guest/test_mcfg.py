@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: nonsense in ACPI's MCFG is named and not believed, and every function is found, once, and handed over all the same.
+"""Claim: nonsense in ACPI's MCFG is reported and not believed, and every function is still found, once, and handed over.
 
-False if functions are missed, invented or found twice, or if configuration space is taken to be where it is not. Provoked by
-writing the table anew while the machine stands at first's entry; second finds it as first did. One table has only nonsense. The
-other, its twin, has a good entry behind, which is used although it promises more buses than the machine decodes.
+False if functions are missed, invented or found twice, or if configuration space is assumed where it is not. Provoked by rewriting
+the table while the machine is stopped at first's entry; second finds it as first did. One table has only nonsense. The other, its
+twin, has a good entry after it, which is used although it promises more buses than the machine decodes.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ def nonsense(window: int) -> dict[tuple[int, int, int], str]:
     }
 
 
-# Of these 256 buses the machine is told to decode 64; the others read as zeros.
+# The machine is set to decode 64 of these 256 buses; the others read as zeros.
 ALL = (0, 0xFF)
 
-# Each says what is so, but not alone: buses without a root, or some once more.
+# Each is true, but not sufficient: buses without a root, or buses listed twice.
 NO_ROOT, AGAIN = (0x30, 0x3F), (0, 0x0F)
 
 
@@ -81,9 +81,9 @@ def test_every_function_is_found_and_handed_over(boot: Boot, buses: list[tuple[i
             config_write(session.qmp, Bdf(0, 0, 0), PCIEXBAR, window | PCIEXBAR_64_BUSES)
 
     record = boot(at_entry=at_entry)
-    told = list(nonsense(*windows).values())
+    expected = list(nonsense(*windows).values())
     for image in ("first ", "second"):
-        assert [line[7:] for line in record.log if line[:6] == image and line[7:] in told] == told
+        assert [line[7:] for line in record.log if line[:6] == image and line[7:] in expected] == expected
         opened = [line for line in record.log if line.startswith(f"{image} PCI segment ")]
         assert opened == [f"{image} PCI segment 0000 buses 00-ff by {means}"]
         assert log_has(record, f"{image} inherited {len(record.entries[0].configs)} functions: ")

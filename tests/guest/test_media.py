@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: the disk image boots by itself from every kind of disk that a firmware boots from, and what follows is the same handoff.
+"""Claim: the disk image boots by itself from every kind of disk that a firmware boots from, and the same handoff follows.
 
-False if the loader needs anything that `qemu -kernel` gives it, if a controller that the firmware was using when it
-handed over is in the way, or if a single byte of the disk that was booted from changes. Provoked by `make image`'s file
-on virtio, on AHCI and on a USB stick, with nothing else that a firmware could start; the witness judges each as it
-judges the reference. The twin is a disk with a damaged head of the chain on it: it is refused, so it was the disk's.
+False if the loader needs anything that `qemu -kernel` gives it, if a controller that the firmware was using when it handed over
+interferes, or if a single byte of the boot disk changes. Provoked by `make image`'s file on virtio, on AHCI and on a USB stick,
+with nothing else that a firmware could start; the witness judges each as it judges the reference. The twin is a disk with a damaged
+first image: it is refused, so it came from the disk.
 
 Claim: firmware in flash chips, code and variables apart, gives first the same machine as the one-file firmware does.
 """
@@ -41,7 +41,7 @@ def image() -> Path:
 
 
 def boot_from(image: Path, directory: str, devices: tuple[str, ...]) -> tuple[Run, Path]:
-    """The run, and what the disk holds after it. Each has its own copy: tests run side by side."""
+    """The run, and the disk's content after it. Each has its own copy: tests run in parallel."""
     medium = Medium(image, devices)
     record = run(REFERENCE, BUILD, BUILD / "test" / directory, settings=settings(), start=medium)
     return record, medium.file(record.directory)
@@ -63,14 +63,14 @@ def test_the_disk_image_boots_by_itself(image: Path, devices: tuple[str, ...]) -
     record, disk = boot_from(image, f"media-{devices[-1].partition(',')[0]}", devices)
     assert record.outcome is Outcome.PASS, record.detail
     assert not failures(record)
-    assert digest(disk) == digest(image), "the disk that was booted from has changed"
-    # On virtio it has a driver: both images read it, and see that it is somebody's.
+    assert digest(disk) == digest(image), "the boot disk has changed"
+    # On virtio it has a driver: both images read it, and find foreign data.
     foreign = [line for line in record.log if "read, no test pattern" in line and SOURCE not in line]
     assert len(foreign) == (2 if devices is VIRTIO else 0), foreign
 
 
-def test_twin_a_damaged_loader_on_the_disk_is_what_runs(image: Path) -> None:
-    """The head of the chain in the file system has no magic: whoever is started must come from there to say so."""
+def test_twin_a_damaged_image_on_the_disk_is_refused(image: Path) -> None:
+    """The first image in the file system has no magic: only a loader from there can report that."""
     damaged = image.with_name("damaged.img")
     data = bytearray(image.read_bytes())
     head = (BUILD / "first.bin").read_bytes()[:512]

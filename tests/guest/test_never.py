@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Claim: a device that never answers costs a bounded wait and one line that names device and wait, in first and in second; every
-other device is driven, handed over and driven again; and what it may still do can hurt nobody.
+other device is driven, handed over and driven again; and what it may still do harms none of them.
 
-False if an image hangs, if the line is missing, if a good device suffers, or if the line or the memory that it may still use is
-given to somebody else. Provoked by devices, all on one machine, whose reset
-does not complete, whose features are never accepted, whose requests never return, whose DMA stays busy (always, or once its bus
-master is off: then it is second that meets it), whose interrupt status cannot be acknowledged. The twins are those of the same
-make that answer where the other does not: they come as far as the next wait.
+False if an image hangs, if the line is missing, if a good device suffers, or if the interrupt line or the memory that it may still
+use gets another owner. Provoked by devices, all on one machine: their reset does not complete, their features are never accepted,
+their requests never return, their DMA stays busy (always, or once bus master is off: then second meets it), their interrupt status
+cannot be acknowledged. The twins are those of the same make that answer where the other does not: they get to the next wait.
 """
 
 from __future__ import annotations
@@ -52,14 +51,14 @@ class BusyWhilePaused(AlwaysBusy):
         return not self.read_config(PCI_COMMAND, 2) & PCI_COMMAND_MASTER
 
 
-class NeverQuiet(RemoteEdu):
+class NeverAcknowledged(RemoteEdu):
     def read_bar(self, number: int, offset: int, size: int) -> int:
         return super().read_bar(number, offset, size) | (offset == self.IRQ_STATUS)
 
 
 DEVICES = {
     "00:0a.0": RemoteVirtioBlk, "00:0b.0": NeverReset, "00:0c.0": NeverAgreed,
-    "00:0d.0": RemoteEdu, "00:0e.0": AlwaysBusy, "00:0f.0": BusyWhilePaused, "00:10.0": NeverQuiet,
+    "00:0d.0": RemoteEdu, "00:0e.0": AlwaysBusy, "00:0f.0": BusyWhilePaused, "00:10.0": NeverAcknowledged,
 }  # fmt: skip
 
 
@@ -93,21 +92,21 @@ def test_all_others_are_driven_handed_over_and_driven_again(record: Run) -> None
     ids=["request", "reset", "features", "message", "dma", "paused dma", "status"],
 )
 def test_both_images_name_it_and_what_they_waited_for(record: Run, function: str, waits: list[str]) -> None:
-    """Where there are two, the second is what second waited for."""
-    told = [line for line in record.log if any(f" 0000:{function} {wait}" in line for wait in waits)]
-    assert told == [f"first  0000:{function} {waits[0]}", f"second 0000:{function} {waits[-1]}"]
+    """Where there are two, the last is second's wait."""
+    lines = [line for line in record.log if any(f" 0000:{function} {wait}" in line for wait in waits)]
+    assert lines == [f"first  0000:{function} {waits[0]}", f"second 0000:{function} {waits[-1]}"]
 
 
-def test_what_was_not_reset_does_not_get_bus_master_back(record: Run) -> None:
-    """It may still hold addresses of first's. The twins are those whose reset answers."""
+def test_what_was_not_reset_does_not_get_bus_master_again(record: Run) -> None:
+    """It may still hold addresses of first's. The twins are those that were reset."""
     case = Case(record)
     masters = set(map(str, case.history.masters(case.end + 1))) & DEVICES.keys()
     assert masters == {"00:0a.0", "00:0c.0", "00:0d.0"}
 
 
 def test_what_was_not_reset_has_intx_disabled(record: Run, devices: list[RemoteDevice]) -> None:
-    """What it may assert would take the line from its neighbours. The twins are the same functions as first found them."""
-    stuck = [device for device in devices if isinstance(device, (NeverReset, AlwaysBusy, NeverQuiet))]
+    """A line that it asserts would be lost to its neighbours. The twins are the same functions as first inherited them."""
+    stuck = [device for device in devices if isinstance(device, (NeverReset, AlwaysBusy, NeverAcknowledged))]
     first = record.entries[0].configs
     assert not [str(d.bdf) for d in stuck if int.from_bytes(first[d.bdf][PCI_COMMAND:][:2], "little") & PCI_COMMAND_INTX_DISABLE]
     assert not [str(d.bdf) for d in stuck if not d.read_config(PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE]
@@ -115,7 +114,7 @@ def test_what_was_not_reset_has_intx_disabled(record: Run, devices: list[RemoteD
 
 @pytest.mark.parametrize("make, kept", [(BusyWhilePaused, True), (RemoteEdu, False)], ids=["paused", "twin"])
 def test_what_it_may_still_write_to_stays_reserved(boot: Boot, make: type[RemoteEdu], kept: bool) -> None:
-    """In the map that second hands on: what first had for DMA. The twin is an edu that second could reset."""
+    """In the map that second hands over: first's DMA memory. The twin is an edu that second could reset."""
     edu = make(0x0F)
     with attached(Machine(), edu) as machine:
         record = boot(machine=machine, fds=[edu.fd], cmdline="handoff.next=second*2")

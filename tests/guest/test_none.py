@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: policy `none` shuts nothing down, as in kdump, and second still gets MSI off and every device to work.
+"""Claim: policy `none` shuts nothing down, as in kdump, and second still disables MSI and makes every device work.
 
-False if bus master is off at the jump, or if a device that second resets does not come back.
+False if bus master is off at the jump, or if a device that second resets does not work again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from witness.machine.record import Outcome
 from witness.pci.registers import Register
 
 
-def test_nothing_is_shut_down_and_everything_comes_back(boot: Boot) -> None:
+def test_nothing_is_shut_down_and_everything_works_again(boot: Boot) -> None:
     record = boot(cmdline="handoff.shutdown=none")
     case = Case(record)
     assert case.next, record.detail

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Claim: a DMA that was armed under first never runs under second, although second sets bus master again.
 
-Bus master off only pauses a device. False if second sets bus master before edu's engine has run dry: the transfer
-then lands in memory that was first's. Provoked by a machine that has nothing but edu, so that second reaches it well
-within the 100 ms that a transfer takes (a disk's I/O in between would hide the hazard). The twin of the hazard
-itself, bus master set too early, is the mutant edu-idle.
+Bus master off only pauses a device. False if second sets bus master before edu's engine is idle: the transfer then lands in memory
+that was first's. Provoked by a machine that has nothing but edu, so that second reaches it well within the 100 ms that a transfer
+takes (a disk's I/O in between would hide the hazard). The twin of the hazard itself, bus master set too early, is the mutant
+edu-idle.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Claim: each policy, going out and coming in, does what its signature says, and the traces of any two differ.
 
-False if a signature leaves room for another policy: whoever exchanged the two would see every test pass. Provoked on the
-reference machine, which has MSI-X on (virtio), MSI on (edu), functions with neither, and a bridge, by a run of each policy.
-The twins are all the exchanges: what one has done, judged as another's.
+False if a signature also fits another policy: then exchanging the two would fail no test. Provoked on the reference machine, which
+has MSI-X on (virtio), MSI on (edu), functions with neither, and a bridge, by a run of each policy. The twins are all the exchanges:
+one policy's trace, judged as another's.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def done(out: str, inward: str) -> Run:
     directory = BUILD / "test" / f"policies-{out}-{inward}"
     record = boot_into(directory, cmdline=f"handoff.shutdown={out} handoff.startup={inward}")
     for ram in (directory / "ram", *directory.glob("*.ram")):
-        ram.unlink()  # nobody asks here what is in it
+        ram.unlink()  # not needed here
     assert record.events
     return record
 
 
 def judged(record: Run, ids: tuple[str, ...], out: str, inward: str) -> list[Verdict]:
-    """By the rules that know what a policy may do, as if this had been the one."""
+    """By the rules that read a signature, as if this had been the policy."""
     case = Case(as_if(record, cmdline=f"handoff.shutdown={out} handoff.startup={inward}"))
     return [verdict for rule in RULES if rule.id in ids and (verdict := rule.verdict(case))]
 
@@ -51,7 +51,7 @@ def test_what_is_done_going_out_is_the_policy(out: str) -> None:
     verdicts = judged(done(out, "disable-msi"), OUT + IN, out, "disable-msi")
     assert red(verdicts) == []
     assert "out-signature" in [verdict.id for verdict in verdicts]
-    # What a policy leaves on did not stay on in spite of it. tests/guest/test_liars.py has the twin.
+    # No function kept bus master that the policy clears. tests/guest/test_liars.py has the twin.
     assert not log_has(done(out, "disable-msi"), "bus master still on")
 
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: what cannot be started is refused with one line that names it, no device is touched, and the running kernel goes on.
+"""Claim: what cannot be started is refused with one line that names it, no device is touched, and the running kernel continues.
 
 False if the line is missing or there are two, if the next image is entered, if first crashes, or if a single register of a device
-changes between the request and the end. Provoked in the real guest: each case is a run from one snapshot of a machine that stands
-where first was entered, with another archive, command line or memory map given to it. The trace is marked by a stop where the
-request begins: behind it there may be no write to a device; and what the devices' registers hold is read before and after.
-The twin is the same snapshot with the archive that it had, and with one that was rebuilt but is valid: both hand over and pass.
+changes between the request and the end. Provoked in the real guest: each case is a run from one snapshot of a machine at first's
+entry, with another archive, command line or memory map given to it. A stop marks the request in the trace: after it there may be no
+write to a device; and the devices' registers are read before and after. The twin is the same snapshot with the archive that it had,
+and with one that was rebuilt but is valid: both hand over and pass.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from witness.pci.registers import PCI_COMMAND, PCI_COMMAND_MASTER
 from witness.pci.topology import Bdf
 from witness.trace.events import ConfigWrite, RunState
 
-# Without ioeventfd the trace shows the disk being armed, and that all drivers had done with configuration space by then.
+# Without ioeventfd the trace shows the disk being armed, and that all drivers had finished with configuration space by then.
 MACHINE = Machine(
     disks=(Disk("scratch", 3, Content.ZEROS, device="ioeventfd=off"),),
     devices=("pcie-root-port,id=root,addr=6,chassis=1",),
 )
 
-# Each run takes the place of the one before, since its RAM alone is 50 MiB; pytest's workers have each their own.
+# Each run replaces the one before, since its RAM alone is 50 MiB; each of pytest's workers has its own.
 WHERE = BUILD / "test" / f"refusal{os.environ.get('PYTEST_XDIST_WORKER', '')}"
 
 SECOND = (BUILD / "second.bin").read_bytes()
 SECOND_AT = 0x3000000  # where it asks to be placed, and is
 
-# All that can be truncated, instead of one length for each kind of refusal.
+# Every length, instead of one for each kind of refusal.
 EXHAUSTIVE = bool(os.environ.get("EXHAUSTIVE"))
 
 # Of the setup header (boot.rst), what only an image check reads.
@@ -55,7 +55,7 @@ REFUSED = "first  next image {} refused, no device was shut down; first continue
 
 @dataclass
 class Attempt:
-    """A run, and how it stood when first was asked for the next image, and when it had answered."""
+    """A run, and its state before first prepares the next image, and after that."""
 
     run: Run
     configs: list[dict[Bdf, bytes]]
@@ -78,12 +78,12 @@ def attempt(change: AtEntry | None = None, cmdline: str = "", origin: Snapshot |
 
 
 def assert_refused(tried: Attempt, *reason: str, image: str = "second") -> None:
-    """The reason's only line has all of these words."""
+    """The only line of the reason has all of these texts."""
     record, log = tried.run, tried.run.log
     assert record.outcome is Outcome.FAIL, record.detail
     answer = log[tried.lines[0]:]
     assert len(answer) == 3 and answer[1:] == [REFUSED.format(image), "GUEST: fail"], answer
-    assert all(words in answer[0] for words in reason), answer[0]
+    assert all(text in answer[0] for text in reason), answer[0]
     assert_no_device_was_touched(tried)
 
 
@@ -109,7 +109,7 @@ def gives_raw(archive: bytes) -> AtEntry:
 
 
 def second(offset: int, *data: int) -> AtEntry:
-    """An archive with an image in which these bytes are others, and whose digest is right."""
+    """An archive with an image in which these bytes differ, and a correct digest."""
     return gives({"second/image": SECOND[:offset] + bytes(data) + SECOND[offset + len(data):]})
 
 
@@ -130,7 +130,7 @@ def test_twin_a_valid_archive_hands_over(rebuilt: bool) -> None:
 
 
 def test_twin_one_that_was_placed_is_the_one_that_was_given() -> None:
-    """Its last byte, padding that nobody executes, is another one."""
+    """Its last byte, padding that is never executed, differs."""
     other = SECOND[:-1] + bytes([SECOND[-1] ^ 1])
     record = snapshot(MACHINE).run(WHERE, change=gives({"second/image": other}))
     assert record.outcome is Outcome.PASS, record.log
@@ -178,7 +178,7 @@ def truncation(size: int) -> str:
 
 
 def lengths() -> list[int]:
-    """The last and the first of each kind of refusal; or every byte of the header, and every page behind it."""
+    """The last and the first of each kind of refusal; or every byte of the header, and every page after it."""
     pages = range(PAGE, len(SECOND), PAGE)
     entry = (SECOND[SETUP_SECTS] + 1) * 512 + ENTRY_64
     kinds = {0, 1, BOOT_FLAG, HEADER_MAGIC + 2, HEADER_END - 1, HEADER_END, entry, entry + 1, pages[0], pages[-1], len(SECOND) - 1}
@@ -233,8 +233,8 @@ def test_an_image_that_was_damaged_in_the_archive() -> None:
         set_initrd(session, entry, bytes(archive))
 
     tried = attempt(flip)
-    told = f"SHA-256 is {digests[0]}, SHA256SUMS says {hashlib.sha256(SECOND).hexdigest()}"
-    assert_refused(tried, f"first  initrd: second/image refused: {told}")
+    reason = f"SHA-256 is {digests[0]}, SHA256SUMS says {hashlib.sha256(SECOND).hexdigest()}"
+    assert_refused(tried, f"first  initrd: second/image refused: {reason}")
 
 
 SUMS_CASES = {
@@ -294,7 +294,7 @@ def test_a_foreign_image_s_initrd_that_was_damaged() -> None:
 # --- the command line ---
 
 OPTION_CASES: list[tuple[str, str, str]] = [
-    ("word", "handoff.shutdwon=none", "option handoff.shutdwon=none: unknown, allowed: handoff.shutdown=, "),
+    ("name", "handoff.shutdwon=none", "option handoff.shutdwon=none: unknown, allowed: handoff.shutdown=, "),
     ("bare", "handoff.", "option handoff.: unknown, allowed: handoff.shutdown=, "),
     ("no-value", "handoff.next", "option handoff.next: unknown, allowed: handoff.shutdown=, "),
     ("shutdown", "handoff.shutdown=never", "option handoff.shutdown=never: unknown value, allowed: keep-msi, disable-msi, none"),
@@ -311,8 +311,8 @@ OPTION_CASES: list[tuple[str, str, str]] = [
 
 
 @pytest.mark.parametrize("cmdline, line", [case[1:] for case in OPTION_CASES], ids=[case[0] for case in OPTION_CASES])
-def test_an_option_that_nobody_knows(cmdline: str, line: str) -> None:
-    """first does not even begin: it looks at no device, and writes to none."""
+def test_an_unknown_option(cmdline: str, line: str) -> None:
+    """first ends at once: it neither reads nor writes a device."""
     record = snapshot(MACHINE).run(WHERE, cmdline)
     assert record.outcome is Outcome.ERROR, record.detail
     assert [record.log[0], record.log[-1]] == [f"first  image first@{record.entries[0].load_address:#x}", "GUEST: error options"]
@@ -337,7 +337,7 @@ def test_twin_a_command_line_that_just_fits() -> None:
 
 
 def test_a_command_line_that_is_too_long_for_a_foreign_image() -> None:
-    """kexec may give first more than our loader would."""
+    """kexec may pass first a longer one than our loader would."""
 
     def change(session: Session, entry: Entry) -> None:
         gives({"second/image": SECOND.replace(b"pci-handoff second", b"somebody's kernel!")})(session, entry)
@@ -366,12 +366,12 @@ def test_twin_load_options_that_just_fit(boot: Boot) -> None:
     assert record.entries
 
 
-# --- behind the point of no return ---
+# --- after the point of no return ---
 
 
 def test_an_image_that_was_damaged_where_it_was_placed() -> None:
-    """A byte changes between the copy and the jump. Nothing is entered, both digests are told."""
-    last_byte = SECOND_AT + len(Image.load("second", BUILD / "second.bin").payload) - 1  # padding: nobody executes or reads it
+    """A byte changes between the copy and the jump. Nothing is entered, both digests are logged."""
+    last_byte = SECOND_AT + len(Image.load("second", BUILD / "second.bin").payload) - 1  # padding: never executed or read
 
     def damage(session: Session, entry: Entry) -> None:
         run_to(session, entry, "chain_verify")

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Claim: outside QEMU an image writes to no function that handoff.allow does not name.
 
-False if a single register of another function changes, be it by a driver, a policy or a bridge. Provoked by hiding
-the hypervisor from the guest (CPUID), so that it takes QEMU for hardware, and naming one of two edu devices, through a
-whole handoff: it is shutdown that would reach all. The twin is the same machine when it may know where it is: there
-every function is shut down.
+False if a single register of another function changes, by a driver, a policy or a bridge. Provoked by hiding the hypervisor from
+the guest (CPUID), so that it takes QEMU for hardware, and naming one of two edu devices, through a whole handoff: it is shutdown
+that would reach all. The twin is the same machine without that: there every function is shut down.
 """
 
 from __future__ import annotations
@@ -55,20 +54,20 @@ def test_twin_in_qemu_every_function_is(boot: Boot) -> None:
 
 # --- a bridge that is not named ---
 
-BRIDGE, BEHIND = Bdf.parse("00:06.0"), Bdf.parse("01:00.0")
+BRIDGE, BELOW = Bdf.parse("00:06.0"), Bdf.parse("01:00.0")
 MSI_CONTROL = 0x42  # of edu
-CLOSED = f"0000:{BEHIND} edu: upstream bridge 0000:{BRIDGE} has bus master off and is read-only"
+CLOSED = f"0000:{BELOW} edu: upstream bridge 0000:{BRIDGE} has bus master off and is read-only"
 
 
 def close_bridge(session: Session, entry: Entry) -> None:
     write_config(session, BRIDGE, PCI_COMMAND, bytes((0x03, 0x01)))
 
 
-@pytest.mark.parametrize("named, driven", [(f"{BEHIND}", False), (f"{BRIDGE},{BEHIND}", True)], ids=["closed", "opened"])
-def test_what_is_behind_a_closed_bridge_is_driven_where_the_bridge_may_be_opened(named: str, driven: bool, boot: Boot) -> None:
+@pytest.mark.parametrize("named, driven", [(f"{BELOW}", False), (f"{BRIDGE},{BELOW}", True)], ids=["closed", "opened"])
+def test_what_is_below_a_closed_bridge_is_driven_where_the_bridge_may_be_opened(named: str, driven: bool, boot: Boot) -> None:
     record = boot(cmdline=f"handoff.next= handoff.allow={named}", at_entry=close_bridge)
     case = Case(record)
     writes = case.within(ConfigWrite, range(case.entry_lines["first"], case.end + 1))
-    assert any((write.bdf, write.offset) == (BEHIND, MSI_CONTROL) for write in writes) is driven
+    assert any((write.bdf, write.offset) == (BELOW, MSI_CONTROL) for write in writes) is driven
     assert log_has(record, CLOSED) is not driven
     assert log_has(record, "GUEST: pass")

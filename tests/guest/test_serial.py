@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: a console that has INTx and nothing else keeps its line through a hand-off that leaves MSI on, and loses it through
-one that does not: its neighbours on the line, whose MSI was disabled, assert INTx, which nobody serves; the next kernel gives
-the line up, its console with it. (PCI serial consoles are what fda78d7a0ead was merged for.)
+"""Claim: a console that has INTx and nothing else keeps its line through a handoff that leaves MSI on, and loses it through one
+that does not: its neighbours on the line, with MSI disabled, assert INTx, which no handler serves; the next kernel disables the
+line, and its console stops. (PCI serial consoles are what fda78d7a0ead was merged for.)
 
-False if a line that an image sends by interrupt is missing under keep-msi, if every one arrives under disable-msi, or if it is
-not the neighbours that hold the line there. Provoked where a serial port and two edu share GSI 21, over two hops: the line that
-is lost on the first is missed at the end of the second image. What arrived is read from the file behind the port, who interrupted
+False if a line that an image sends by interrupt is missing under keep-msi, if every one arrives under disable-msi, or if it is not
+the neighbours that hold the line there. Provoked where a serial port and two edu share GSI 21, over two hops: the line that is lost
+on the first is missed at the end of the second image. What arrived is read from the file of the port, the sender of an interrupt
 from QEMU's trace. Each policy is the other's twin.
 
 The first image's last line arrives under both: QEMU's UART takes no time to send, and an edu takes 100 ms to assert.
@@ -32,8 +32,8 @@ MACHINE = Machine(serials=(CONSOLE,), devices=("edu,addr=0x9", "edu,addr=0xd"))
 CONSOLE_AT, *NEIGHBOURS = THREE = Bdf(0, 5, 0), Bdf(0, 9, 0), Bdf(0, 13, 0)
 GSI = 21
 
-# Every line that the images send; and what of it is lost under which policy.
-SAID = re.compile(r"(first|second) +0000:00:05\.0 serial: (working|shutdown)\r\n")
+# Every line that the images send; and those that are lost under each policy.
+LOGGED = re.compile(r"(first|second) +0000:00:05\.0 serial: (working|shutdown)\r\n")
 SENT = [("first", "working"), ("first", "shutdown"), ("second", "working"), ("second", "shutdown"), ("second", "working")]
 LOST: dict[str, list[tuple[str, str]]] = {"keep-msi": [], "disable-msi": [("second", "shutdown")]}
 
@@ -55,19 +55,19 @@ def test_the_three_share_a_line(record: Run) -> None:
 
 def test_what_arrives(record: Run) -> None:
     """Firmware uses the port as a console, too."""
-    arrived = SAID.findall(CONSOLE.file(record.directory).read_bytes().decode("ascii", "replace"))
+    arrived = LOGGED.findall(CONSOLE.file(record.directory).read_bytes().decode("ascii", "replace"))
     assert arrived == [line for line in SENT if line not in LOST[Case(record).shutdown]]
 
 
-def test_who_interrupts_while_second_shuts_down(record: Run) -> None:
-    """The console, where its line is its own; nobody, where the line was given up."""
+def test_interrupts_while_second_shuts_down(record: Run) -> None:
+    """The console's, where it still has its line; none, where the line was disabled."""
     case = Case(record)
     irq = case.topology.functions[CONSOLE_AT].interrupt_line
     assert loses(record) != any(event.irq == irq for event in case.within(PicInterrupt, case.hops[1].out))
 
 
-def test_who_holds_the_line(record: Run) -> None:
-    """The neighbours, a hundred thousand times, and never the console: its interrupts are off but while it sends."""
+def test_neighbours_hold_the_line(record: Run) -> None:
+    """A hundred thousand times, and never the console: its interrupts are only on while it sends."""
     case = Case(record)
     found = [hazard for hazard in unhandled_intx(case, case.hops[0]) if hazard.gsi == GSI]
     assert bool(found) == loses(record)
@@ -76,7 +76,7 @@ def test_who_holds_the_line(record: Run) -> None:
     assert not found or max(hazard.delivered for hazard in found) >= 100_000
 
 
-def test_what_the_images_say_of_it(record: Run) -> None:
+def test_what_the_images_log(record: Run) -> None:
     lost = loses(record)
     assert record.outcome is (Outcome.FAIL if lost else Outcome.PASS), record.detail
     assert log_has(record, "second irq 10: nobody cared") == lost

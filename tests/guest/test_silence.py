@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Claim: nothing is printed from the first register that shutdown writes to second's first interrupt.
 
-A character takes a trap and a line takes longer than what a policy does to a function, so a log in the window would make
-the race that the patch is about easier to win, or hide it. False if a character leaves in between, on either console;
-what was held must still be in the log. The twins are the same trace before and after: there both consoles are in use.
+A character takes a trap and a line takes longer than what a policy does to a function, so a log in the window would make the race
+that the patch is about easier to win, or hide it. False if a character is sent in between, on either console; what was held must
+still be in the log. The twins are the same trace before and after: there both consoles are in use.
 """
 
 from __future__ import annotations

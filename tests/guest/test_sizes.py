@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Claim: 64 MiB, 3 GiB or 8 GiB of memory and 1, 2 or 4 CPUs make no difference, and every verdict holds.
 
-False if an address is cut to 32 bits anywhere, or if another CPU is anywhere but where firmware halted it. What the
-images take is taken from below 4 GiB while there is some, so on the largest machine the memory map that first gets is
-rewritten to have almost none: heap, virtqueues, buffers and boot_params go where they must. How many CPUs there are and
-what they do, and where RAM lies, is asked of QEMU; the witness reads RAM from a file that has no hole. The twins: with the
-memory map that firmware made nothing is above 4 GiB; a witness that is wrong about the hole finds the run in disorder.
+False if an address is cut to 32 bits anywhere, or if another CPU is anywhere but where firmware halted it. The images take memory
+below 4 GiB while there is some, so on the largest machine the memory map that first gets is rewritten to have almost none: heap,
+virtqueues, buffers and boot_params go above. The number of CPUs, their state, and the place of RAM are read from QEMU; the witness
+reads RAM from a file that has no hole. The twins: with the memory map that firmware made nothing is above 4 GiB; a witness that is
+wrong about the hole fails the run.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def memory_map(session: Session, entry: Entry) -> list[tuple[range, int]]:
 
 
 def leave_nothing_low(session: Session, entry: Entry) -> None:
-    """As if firmware kept all RAM below 4 GiB but the place where the witness awaits second, too small for all else."""
+    """As if firmware kept all RAM below 4 GiB but the place where the witness expects second, too small for all else."""
     params = entry.registers["RSI"]
     second = Image.load("second", BUILD / "second.bin")
     room = range(second.preferred, second.preferred + second.init_size)
@@ -69,7 +69,7 @@ def leave_nothing_low(session: Session, entry: Entry) -> None:
 
 
 def witnessed(boot: Boot, machine: Machine, count: int, at_first: AtEntry | None = None) -> Case:
-    """The run of a machine of which all is true that this file claims of each."""
+    """The run of a machine for which all that this file claims is true."""
     states: list[tuple[int, bool]] = []
     firmware: list[range] = []
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Claim: a run from a snapshot is the run that the boot would have become: every verdict holds, edu's among them.
 
-False if a device lost what firmware had set up, if RAM or a disk is that of an earlier run, or if the command line that
-the guest got is not the one that it is judged by. edu has no migration state: the twin leaves its configuration space as
-a reset does.
+False if a device lost what firmware had set up, if RAM or a disk is that of an earlier run, or if the guest got another command
+line than the one that it is judged by. edu has no migration state: the twin leaves its configuration space as a reset does.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Claim: hops can follow each other without end: what the tenth finds and does is what the first found and did.
 
-False if memory is lost from hop to hop, if a vector, a message or a request is left behind, or if a chain works only as
-long as the machine is stopped at its jumps. Provoked by ten hops in one boot that is never stopped. The twins are a
-policy that lets INTx loose, and a machine on which no transfer is in flight: both must end at the first hop.
+False if memory is lost from hop to hop, if a vector, a message or a request remains, or if a chain works only as long as the
+machine is stopped at its jumps. Provoked by ten hops in one boot that is never stopped. The twins are a policy that leaves INTx
+asserted, and a machine on which no transfer is in flight: both must end at the first hop.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def test_ten_hops(endure: Endure) -> None:
     assert text.startswith("10 hops, ")
 
 
-def test_twin_a_policy_that_lets_intx_loose(endure: Endure) -> None:
+def test_twin_a_policy_that_leaves_intx_asserted(endure: Endure) -> None:
     outcome, text = endure("handoff.shutdown=disable-msi", REFERENCE)
     assert outcome is Outcome.FAIL, text
     assert "\nhop 1:\n" in text

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: virtual functions are handed over as all others are, although nobody answers where they are looked for.
+"""Claim: virtual functions are handed over as all others are, although their vendor ID reads as absent.
 
-False if one keeps bus master: a VF's vendor ID reads ffff, so a walk over configuration space does not find it. Firmware
-enables none, so they are enabled from outside where first is entered, with bus master, and MSI-X in one of them: first
-has to turn all of it off. There are more than a device has functions, so they stand where only a PCIe port with one
-device behind it has functions. Behind another port, what ARI names next is an edu. The twins: before they were enabled
-nobody was there; a trace in which the last VF's bus master is never cleared is refused.
+False if one keeps bus master: a VF's vendor ID reads ffff, so a walk over configuration space does not find it. Firmware enables
+none, so they are enabled from outside where first is entered, with bus master, and MSI-X in one of them: first has to clear all of
+it. There are more than a device has functions, so they have device numbers that only a PCIe port with one device below it ignores.
+Below another port, the function that ARI names next is an edu. The twins: before they were enabled they did not respond; a trace in
+which the last VF's bus master is never cleared is refused.
 """
 
 from __future__ import annotations

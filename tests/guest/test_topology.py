@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: whatever lies between a device and the CPU, the hand-off is the same, and every verdict holds.
+"""Claim: whatever is between a device and the CPU, the handoff is the same, and every verdict holds.
 
-False if an image needs its devices on bus 0, one function a device, one line a device, or ECAM. Provoked by a switch,
-multifunction devices, two of a kind on a line, bridges in bridges, root buses that no bridge leads to, and i440fx with
-its one PCI bus and its own router. What lies where is read from the bridges' registers, and where a pin leads from the
-I/O APIC's inputs in the trace. The twins: what is on the root bus has no bridge above it; a trace in which the root port
-goes before the device at the end is refused; i440fx without a window for configuration space against q35 with one.
+False if an image needs its devices on bus 0, one function a device, one line a device, or ECAM. Provoked by a switch, multifunction
+devices, two of a kind on a line, bridges in bridges, root buses that no bridge leads to, and i440fx with its one PCI bus and its
+own router. The topology is read from the bridges' registers, the routing of a pin from the I/O APIC's inputs in the trace. The
+twins: what is on the root bus has no bridge above it; a trace in which the root port is cleared before the device at the end is
+refused; i440fx without a window for configuration space against q35 with one.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def path(case: Case, bdf: Bdf) -> str:
 
 
 def raised(case: Case) -> dict[Bdf, int]:
-    """The input that rose when each edu was told for the first time to raise its line."""
+    """The input that rose when each edu first raised its line."""
     lines = range(case.entry_lines["first"], case.end + 1)
     found: dict[Bdf, int] = {}
     for write in case.within(MmioWrite, lines):
@@ -137,7 +137,7 @@ def config_regions(record: Run) -> set[str]:
 
 
 def witnessed(boot: Boot, layout: Layout) -> Case:
-    """The run of a machine of which all that this file claims is true."""
+    """The run of a machine for which all that this file claims is true."""
     record = boot(machine=layout.machine)
     assert failures(record) == []
     assert log_has(record, f"first  PCI segment 0000 buses 00-ff by {layout.access}")
@@ -185,8 +185,8 @@ def test_i440fx(boot: Boot) -> None:
 
 
 @pytest.mark.parametrize("kind", ["q35", pytest.param("pc", marks=pytest.mark.exhaustive)])
-def test_what_the_monitor_was_asked_before_does_not_matter(boot: Boot, kind: str) -> None:
-    """It reads a port by the size that it was told last, if by none."""
+def test_earlier_monitor_commands_do_not_matter(boot: Boot, kind: str) -> None:
+    """Without a size the monitor reads a port by the size that it used last."""
     found = []
 
     def at_entry(session: Session, entry: Entry) -> None:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: a device that is unplugged around the handoff is missed by nobody: nothing is written to where it was, the next image does
-not list it, and all others are handed over and driven again.
+"""Claim: a device that is unplugged around the handoff does no harm: nothing is written to where it was, the next image does not
+list it, and all others are handed over and driven again.
 
-False if an image hangs or faults, or writes to what is not there. Provoked by taking an edu and a virtio-blk, each behind a root
-port, out of the standing machine through q35's ACPI PCI hotplug ports: before the shutdown walk, in it, where the disk's turn is
-over and edu's to come, after it, and at second's entry. The twin is the same machine when nothing is unplugged.
+False if an image hangs or faults, or writes to what is not there. Provoked by removing an edu and a virtio-blk, each below a root
+port, from the stopped machine through q35's ACPI PCI hotplug ports: before the shutdown walk, in it, between the disk's turn and
+edu's, after it, and at second's entry. The twin is the same machine when nothing is unplugged.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from witness.pci.topology import Bdf
 # docs/specs/acpi_pci_hotplug.txt of QEMU, at the ports of q35: which bus, and which of its slots are ejected.
 SELECT, EJECT = 0xCD0, 0xCC8
 
-PORTS = {"root": Bdf.parse("01:00.0"), "upper": Bdf.parse("02:00.0")}  # what is behind each: edu, virtio-blk
+PORTS = {"root": Bdf.parse("01:00.0"), "upper": Bdf.parse("02:00.0")}  # below them: edu, virtio-blk
 UNPLUGGED = frozenset(PORTS.values())
 DISK_PORT = Bdf.parse("00:07.0")
 
-# The disk cannot be written to: it keeps nothing. Writes that nobody takes are in the trace as well.
+# The disk cannot be written to: it keeps nothing. Writes that no device takes are in the trace as well.
 MACHINE = dataclasses.replace(
     REFERENCE,
     devices=REFERENCE.devices + ("pcie-root-port,id=upper,addr=7,chassis=2", "virtio-blk-pci,bus=upper,drive=hot"),
@@ -37,7 +37,7 @@ MACHINE = dataclasses.replace(
 )
 
 CONFIG_WRITE = re.compile(r"memory_region_ops_write .* addr 0x([0-9a-f]+) .* name 'pcie-mmcfg-mmio'")
-NOBODYS_WRITE = re.compile(r"Invalid write at addr 0x([0-9A-F]+),")
+INVALID_WRITE = re.compile(r"Invalid write at addr 0x([0-9A-F]+),")
 
 
 def unplug(session: Session) -> None:
@@ -68,16 +68,16 @@ def at_once(session: Session, entry: Entry) -> None:
 
 
 def writes_into_the_hole(record: Run, since: int) -> list[str]:
-    """From a line of the trace on: to the configuration space of what was unplugged, or where nobody answers.
+    """From a line of the trace on: to the configuration space of what was unplugged, or where no device responds.
 
-    In RAM that is a device's: a transfer that its cleared bus master stops.
+    An invalid write to RAM is a device's: a transfer that its cleared bus master stops.
     """
     pages = set(map(ecam, UNPLUGGED))
     lines = (record.directory / "trace.log").read_text(errors="replace").splitlines()[since:]
     config = [(int(m[1], 16), line) for line in lines if (m := CONFIG_WRITE.match(line))]
-    nobody = [(int(m[1], 16), line) for line in lines if (m := NOBODYS_WRITE.match(line))]
+    invalid = [(int(m[1], 16), line) for line in lines if (m := INVALID_WRITE.match(line))]
     found = [line for address, line in config if address & 0xFFF_F000 in pages]
-    return found + [line for address, line in nobody if address >= MACHINE.mib << 20]
+    return found + [line for address, line in invalid if address >= MACHINE.mib << 20]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def writes_into_the_hole(record: Run, since: int) -> list[str]:
         pytest.param("second", at_once, id="entry"),
     ],
 )
-def test_what_is_unplugged_is_not_missed(boot: Boot, image: str, moment: Callable[[Session, Entry], None]) -> None:
+def test_what_is_unplugged_does_no_harm(boot: Boot, image: str, moment: Callable[[Session, Entry], None]) -> None:
     lines: list[int] = []
 
     def at_entry(session: Session, entry: Entry) -> None:
@@ -100,7 +100,7 @@ def test_what_is_unplugged_is_not_missed(boot: Boot, image: str, moment: Callabl
 
     record = boot(machine=MACHINE, at_entry=at_entry)
     assert record.outcome is Outcome.PASS, record.log
-    # QEMU completes requests when it stops a machine, and before the walk devices tell of it.
+    # QEMU completes requests when it stops a machine, and devices report them before the walk.
     assert claims_that_fail(record, without(record, UNPLUGGED)) <= {"load"}
     assert not writes_into_the_hole(record, lines[0])
     assert not [line for line in record.log if line.startswith("second ") and any(f"0000:{bdf}" in line for bdf in UNPLUGGED)]

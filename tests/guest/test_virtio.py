@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: a network card and a source of entropy are handed over as disks are: driven by first, left with requests in flight,
-reset and driven by second.
+"""Claim: a network card and a source of entropy are handed over as disks are: driven by first, left with requests in flight, reset
+and driven by second.
 
-False if a verdict about one of them fails. What is in the frames is known outside only: who is at 10.0.2.2 has another
-address in every run. The twins judge the same run by another address of the card, and by another answer.
+False if a verdict about one of them fails. The content of the frames is known outside only: the station at 10.0.2.2 has another
+address in every run. The twins judge the same run with another address of the card, and with another answer.
 
-Claim: a frame that arrives while nobody owns the card does not land in first's memory. Provoked by one that is sent while
-the machine stands at the jump. QEMU 7.2 lets it wait, and drops it when second's driver is ready. The twin is policy
-`none`, under which the card goes on: there the frame must be in first's memory.
+Claim: a frame that arrives while no driver owns the card does not land in first's memory. Provoked by one that is sent while the
+machine is stopped at the jump. QEMU 7.2 keeps it, and drops it when second's driver is ready. The twin is policy `none`, under
+which the card keeps receiving: there the frame must be in first's memory.
 
-Claim: frames may come at any moment. False if a verdict fails on a network that never ceases to send, at a card whose
-notifications the trace shows. The twin is the first run: there, first returned no more frames than it had asked for.
+Claim: frames may arrive at any moment. False if a verdict fails on a network that never stops sending, with a card whose
+notifications the trace shows. The twin is the first run: there, first returned no more frames than it had requested.
 
-Claim: a network on which nobody answers, a link that is down and a card without MSI-X are results, not failures. The twin of
-each is the first run, in which the opposite is said.
+Claim: a network without an answer, a link that is down and a card without MSI-X are results, not failures. The twin of each is the
+first run, in which the opposite is logged.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from witness.pci.topology import Bdf
 NIC, RNG = EVERYTHING.nics[0], EVERYTHING.rngs[0]
 BDF = Bdf(0, NIC.slot, 0)
 
-# Of no protocol (IEEE 802, local experimental Ethertype 1), to everybody.
+# Of no protocol (IEEE 802, local experimental Ethertype 1), a broadcast.
 STRAY = bytes.fromhex("ffffffffffff 020000000001 88b5") + b"a frame between two kernels".ljust(46, b".")
-EVERY_S = 0.0002  # a guest that is interrupted without a pause gets nowhere
+EVERY_S = 0.0002  # a guest that is interrupted without a pause makes no progress
 
 BUFFERS = 8  # of the driver
 
@@ -74,7 +74,7 @@ def at_the_jump(session: Session, entry: Entry) -> None:
 
 
 def is_in_first(record: Run) -> bool:
-    """Whether the frame is in what was first's."""
+    """Whether the frame is in what was first's memory."""
     case = Case(record)
     assert case.first and case.next
     owned = owned_by_first(case, case.first, case.next)
@@ -118,11 +118,11 @@ def test_frames_come_at_any_moment(boot: Boot) -> None:
     assert frames_that_came_to_first(record) > BUFFERS
 
 
-def test_twin_few_frames_come_to_who_asks_once(record: Run) -> None:
+def test_twin_few_frames_arrive_without_a_flood(record: Run) -> None:
     assert frames_that_came_to_first(record) < BUFFERS
 
 
-def test_nobody_has_to_answer(boot: Boot) -> None:
+def test_no_peer_has_to_answer(boot: Boot) -> None:
     silent = replace(NIC, answered=False)
     record = boot(machine=replace(EVERYTHING, nics=(silent,)))
     assert failures(record) == []
@@ -132,7 +132,7 @@ def test_nobody_has_to_answer(boot: Boot) -> None:
 
 
 def test_a_link_may_be_down(boot: Boot) -> None:
-    """Under first: what nobody sent cannot have come out, and the witness says so. Under second it is up again."""
+    """Under first: a frame that was not sent cannot have come out, and its verdicts fail. Under second the link is up again."""
 
     def link(session: Session, entry: Entry) -> None:
         session.qmp.monitor(f"set_link {NIC.name} {'off' if entry.name == 'first' else 'on'}")
@@ -158,21 +158,21 @@ TRANSITIONAL = replace(
 
 
 @pytest.mark.parametrize(
-    "machine, identity, said",
+    "machine, identity, logged",
     [
         pytest.param(WITHOUT_MSIX, 0x10411AF4, "link up, INTx irq 0x", id="without-msix"),
         pytest.param(TRANSITIONAL, 0x10001AF4, "link up, MSI-X vector 0x", id="transitional", marks=pytest.mark.exhaustive),
     ],
 )
-def test_kinds_of_cards(boot: Boot, machine: Machine, identity: int, said: str) -> None:
-    is_driven_as(boot(machine=machine), identity, said)
+def test_kinds_of_cards(boot: Boot, machine: Machine, identity: int, logged: str) -> None:
+    is_driven_as(boot(machine=machine), identity, logged)
 
 
 def test_kind_of_card_of_the_others(record: Run) -> None:
     is_driven_as(record, 0x10411AF4, "link up, MSI-X vector 0x")
 
 
-def is_driven_as(record: Run, identity: int, said: str) -> None:
+def is_driven_as(record: Run, identity: int, logged: str) -> None:
     assert Case(record).topology.functions[BDF].u32(0) == identity
     assert failures(record) == []
-    assert log_has(record, f"second 0000:00:07.0 virtio-net: {NIC.mac} {said}")
+    assert log_has(record, f"second 0000:00:07.0 virtio-net: {NIC.mac} {logged}")
