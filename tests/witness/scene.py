@@ -366,9 +366,13 @@ def config_write(bdf: Bdf, offset: int, value: int, size: int = 2) -> list[str]:
     ]
 
 
+def config_read(bdf: Bdf, offset: int, value: int) -> str:
+    return f"pci_cfg_read {ALL_NAMES.get(bdf, 'ICH9-LPC')} {bdf} @0x{offset:x} -> 0x{value:x}"
+
+
 def enumeration(functions: Iterable[Bdf]) -> list[str]:
     """Each image looks for functions first."""
-    return [f"pci_cfg_read {ALL_NAMES.get(bdf, 'ICH9-LPC')} {bdf} @0x0 -> 0x{QEMU_VENDOR:x}" for bdf in functions]
+    return [config_read(bdf, 0, QEMU_VENDOR) for bdf in functions]
 
 
 def memory_write(region: str, address: int, value: int, size: int) -> str:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from tests.witness.scene import (
-    AVAIL, BARS, BEHIND, BRIDGE, COMMAND, CONTROL, DATA, DMA, EDU, EDU_TARGET, FIRST, NEW_DATA, NEW_DESC, NEW_STATUS, NEW_TARGET,
-    PARAMS, ROUTER, SECOND, STATUS, TABLE, TAKEN, USED, VECTOR, VIRTIO,
-    Change, Scene, after, all_of, at_end, at_jump, before, cases, config_write, cpu, edu, edu_dma, gsi, handed, handoff, instead,
-    lands, later, left_out, memory_write, msi, retold, untold, virtio, virtqueue, without,
+    AVAIL, BARS, BEHIND, BRIDGE, COMMAND, CONTROL, CONTROL_OFF, DATA, DMA, EDU, EDU_TARGET, FIRST, NEW_DATA, NEW_DESC, NEW_STATUS,
+    NEW_TARGET, PARAMS, ROUTER, SECOND, STATUS, TABLE, TAKEN, USED, VECTOR, VIRTIO,
+    Change, Scene, after, all_of, at_end, at_jump, before, cases, config_read, config_write, cpu, edu, edu_dma, gsi, handed,
+    handoff, instead, lands, later, left_out, memory_write, msi, retold, untold, virtio, virtqueue, without,
 )  # fmt: skip
 
 from witness.boot.protocol import E820_DMA, E820_TABLE
@@ -29,6 +29,40 @@ from witness.pci.topology import Bdf
 def test_all_hold(scene: Scene) -> None:
     assert scene.failed() == set()
     assert len(scene.results()) == 23
+
+
+# What is counted in the story.
+LOOKED_AT = {
+    "hops": "1 out phases", "out-signature": "4 writes of 16 bits to 4 functions", "out-order": "1 functions",
+    "load": "virtio-blk: 2 requests, 1 of them", "window-device": "1 resets",
+    "handed": "read in 5 functions: MSI on in 2, MSI-X on in 1",
+    "entry-state": "RIP 0x20200, boot_params 0x1000", "reserved": "13 buffers in 16 KiB", "entry-image": "1024 bytes at 0x20000",
+    "startup": "3 writes of 16 bits to 3 functions", "reset": "1 functions", "upstream": "set on 4 functions, 1 of them",
+    "driven-first": "00:03.0, 00:05.0, 01:00.0", "driven-next": "00:03.0, 00:05.0, 01:00.0", "ram": "24 KiB compared",
+    "disk": "64 KiB on scratch", "disk-kept": "2 MiB on scratch, other", "agreement": "25 changes",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("id", LOOKED_AT)
+def test_what_was_looked_at_is_counted(scene: Scene, id: str) -> None:
+    assert LOOKED_AT[id] in next(verdict.evidence for verdict in judge(scene.run()) if verdict.id == id)
+
+
+def test_drain_reads_what_it_has_cleared(scene: Scene) -> None:
+    scene.cmdline = "handoff.shutdown=drain"
+    for bdf in scene.functions:
+        scene.after_step(f"out-{bdf}", config_read(bdf, COMMAND, 0x100403), name=f"drained-{bdf}")
+    assert scene.failed() == set()
+    scene.drop(f"drained-{EDU}")
+    assert scene.failed() == {"out-signature"}
+
+
+def test_where_no_function_has_messages_a_message_is_stray_all_the_same(scene: Scene) -> None:
+    scene.steps = [step for step in scene.steps if not step.label.endswith(("-on", "-msix")) and "startup" not in step.label]
+    scene.handed = {bdf: (command, CONTROL_OFF[bdf == VIRTIO]) for bdf, (command, _) in scene.handed.items()}
+    assert "window-msi" not in scene.results()
+    scene.before_step("jump", msi(0x41))
+    assert scene.results()["window-msi"] is Result.FAIL
 
 
 def test_disable_msi_has_a_signature_of_its_own(tmp_path: Path) -> None:

@@ -20,21 +20,23 @@ from witness.machine.record import Run
 from witness.trace.events import parse
 
 TAKEN = SPURIOUS_UNHANDLED + 1  # interrupts of IRQ 11, to which GSI 21 is routed
+MASK = memory_write("pic", 0xA1, 0x08, 1)
 OPEN = [memory_write("pic", 0x21, 0x00, 1), memory_write("pic", 0xA1, 0x00, 1)]
 
 
 @pytest.mark.parametrize(
-    "taken, level, mask, found",
+    "before, taken, level, mask, found",
     [
-        pytest.param(TAKEN, 1, (0xA1, 0x08), [11], id="while_it_is_up"),
-        pytest.param(TAKEN, 0, (0xA1, 0x08), [], id="when_it_is_down"),
-        pytest.param(TAKEN - 1, 1, (0xA1, 0x08), [], id="too_early"),
-        pytest.param(TAKEN, 1, (0xA1, 0xF7), [], id="another_line"),
-        pytest.param(TAKEN, 1, (0x21, 0x08), [], id="the_other_8259"),
+        pytest.param(OPEN, TAKEN, 1, MASK, [11], id="while_it_is_up"),
+        pytest.param(OPEN, TAKEN, 0, MASK, [], id="when_it_is_down"),
+        pytest.param(OPEN, TAKEN - 1, 1, MASK, [], id="too_early"),
+        pytest.param(OPEN, TAKEN, 1, memory_write("pic", 0xA1, 0xF7, 1), [], id="another_line"),
+        pytest.param(OPEN, TAKEN, 1, memory_write("pic", 0x21, 0x08, 1), [], id="the_other_8259"),
+        pytest.param([], TAKEN, 1, MASK, [], id="as_it_was_already"),
     ],
 )
-def test_a_line_that_is_disabled(taken: int, level: int, mask: tuple[int, int], found: list[int]) -> None:
+def test_a_line_that_is_disabled(before: list[str], taken: int, level: int, mask: str, found: list[int]) -> None:
     interrupts = taken * ["pic_interrupt irq 11 intno 43"]
-    lines = [*OPEN, *gsi(21, 1), *interrupts, *gsi(21, level), memory_write("pic", *mask, 1)]
+    lines = [*before, *gsi(21, 1), *interrupts, *gsi(21, level), mask]
     case = Case(Run(Path(), Machine(), {}, "", {}), parse(lines))
     assert [(line.irq, line.delivered) for line in disabled_lines(case, range(case.end + 1))] == [(irq, taken) for irq in found]

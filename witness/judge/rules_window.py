@@ -14,17 +14,13 @@ from witness.trace.phases import Hop
 
 def no_msi(case: Case, hop: Hop) -> Finding | None:
     """For functions that had MSI or MSI-X on. In the out phase some may still send: the sender of each message must be known."""
-    before = range(hop.out.start)
-    senders = case.history.signalling(before.stop)
-    if not senders and not any(change.msi_enabled for change in case.changes(before)):
-        return None
-    strays = hazards.stray_msis(case, hop)
-    if not strays:
-        need_trace(case, Msi, "message", before)
+    strays, senders = hazards.stray_msis(case, hop), case.history.signalling(hop.out.start)
+    if senders and not strays:
+        need_trace(case, Msi, "message", range(hop.out.start))
         for bdf, register in senders:
-            if not own_messages(case, case.topology.functions[bdf], range(case.begin(hop), before.stop)):
+            if not own_messages(case, case.topology.functions[bdf], range(case.begin(hop), hop.out.start)):
                 raise Missing(f"the trace does not show the messages of {bdf}, whose {register.value} is on")
-    return list(map(str, strays)), span("no message", hop.window)
+    return (list(map(str, strays)), span("no message", hop.window)) if senders or strays else None
 
 
 def no_intx_without_owner(case: Case, hop: Hop) -> Finding:
