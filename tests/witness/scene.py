@@ -3,7 +3,8 @@
 
 The machine: virtio-blk at 00:03.0 (MSI-X), edu at 00:05.0 (MSI), a bridge at 00:06.0, edu behind it at 01:00.0 (MSI);
 where a test asks for them, virtio-net at 00:07.0 and virtio-rng at 00:08.0 (MSI-X); or nvme at 00:0a.0 (MSI-X) and two
-hot-plug capable ports, at 00:0b.0 (MSI-X) and at 00:0c.0 (MSI, two vectors); or e1000e at 00:0d.0 (MSI-X).
+hot-plug capable ports, at 00:0b.0 (MSI-X) and at 00:0c.0 (MSI, two vectors); or e1000e at 00:0d.0 (MSI-X); or a SATA disk at
+00:11.0 (MSI).
 Trace lines have QEMU 7.2's exact form. Each step has a label by which a test drops, replaces or surrounds it.
 """
 
@@ -23,7 +24,7 @@ from witness.evidence.case import Case
 from witness.judge import pattern
 from witness.judge.engine import Result
 from witness.judge.rules import judge
-from witness.machine.description import E1000E, VIRTIO_NET, Content, Disk, Machine, Nic, Rng
+from witness.machine.description import E1000E, VIRTIO_NET, Content, Disk, Machine, Nic, Rng, Sata
 from witness.machine.record import Entry, Outcome, Run, ram_file
 from witness.pci.registers import PCI_CAPABILITY_LIST
 from witness.pci.topology import Bdf
@@ -35,9 +36,12 @@ NAMES = {VIRTIO: "virtio-blk-pci", EDU: "edu", BRIDGE: "pcie-root-port", BEHIND:
 NVME, PORT, OLD_PORT = Bdf.parse("00:0a.0"), Bdf.parse("00:0b.0"), Bdf.parse("00:0c.0")
 MORE = {NET: "virtio-net-pci", RNG: "virtio-rng-pci"}
 EXPRESS = {NVME: "nvme", PORT: "pcie-root-port", OLD_PORT: "ioh3420"}
-CARD = Bdf.parse("00:0d.0")
-CARDS = {CARD: "e1000e"}
-ALL_NAMES = NAMES | MORE | EXPRESS | CARDS
+CARD, HBA = Bdf.parse("00:0d.0"), Bdf.parse("00:11.0")
+CARDS, HBAS = {CARD: "e1000e"}, {HBA: "ich9-ahci"}
+ALL_NAMES = NAMES | MORE | EXPRESS | CARDS | HBAS
+IDENTITIES = {VIRTIO: 0x10421AF4, NET: 0x10411AF4, RNG: 0x10441AF4, EDU: 0x11E81234, BEHIND: 0x11E81234, NVME: 0x00101B36}
+IDENTITIES |= {CARD: 0x10D38086, HBA: 0x29228086, BRIDGE: 0x000C1B36, PORT: 0x000C1B36, OLD_PORT: 0x000C1B36}
+CLASSES = {NVME: 0x010802, HBA: 0x010601}
 CONTROL = 0x42  # MSI and MSI-X control alike: the capability is at 0x40
 COMMAND = 0x04
 EXP = 0x60  # PCI Express capability
@@ -45,9 +49,10 @@ SLOT_CAPABILITIES, SLOT_CONTROL, SLOT_STATUS = EXP + 0x14, EXP + 0x18, EXP + 0x1
 CONTROL_OFF = {True: 0x0001, False: 0x0080}  # MSI-X with two entries, MSI of 64 bits
 WORDS = {COMMAND: "command", CONTROL: "msi control"}
 BARS = {VIRTIO: 0xE0000000, EDU: 0xC0100000, BEHIND: 0xC0200000, NET: 0xE0100000, RNG: 0xE0200000, NVME: 0xE0300000}
-BARS[CARD] = 0xE0400000
+BARS |= {CARD: 0xE0400000, HBA: 0xE1000000}
+BAR_NUMBER = {HBA: 5}  # else 0
 NOTIFY = 0x3000  # of a virtio BAR
-MESSAGES = {EDU: 0x41, BEHIND: 0x42, OLD_PORT: 0x60}
+MESSAGES = {EDU: 0x41, BEHIND: 0x42, OLD_PORT: 0x60, HBA: 0x70}
 
 RAM_SIZE = 0x40000
 FIRST, SECOND, INIT_SIZE = 0x10000, 0x20000, 0x2000
@@ -60,7 +65,8 @@ NEW_DESC, NEW_HEADER, NEW_STATUS, NEW_DATA = 0x30000, 0x30800, 0x30810, 0x31000 
 NEW_SOURCE, NEW_TARGET = 0x38000, 0x39000  # of its DMA out and back; those of the other edu follow each
 DMA_SIZE = 0x100
 LINES = {VIRTIO: (23, 11), EDU: (21, 11), BEHIND: (22, 10), NET: (23, 11), RNG: (20, 10), NVME: (22, 10)}  # GSI, ISA IRQ
-LINES[CARD] = (21, 11)
+LINES |= {CARD: (21, 11), HBA: (21, 11)}
+SATA = Sata("sata", HBA.device, Content.RANDOM, mib=1)
 TABLE = 0xC0300000  # virtio-blk's MSI-X table
 TABLES = {VIRTIO: TABLE, NET: 0xC0400000, RNG: 0xC0500000, NVME: 0xC0600000, PORT: 0xC0700000, CARD: 0xC0800000}
 VECTOR = 0x40  # and its message
@@ -84,14 +90,10 @@ GATEWAY = bytes((10, 0, 2, 2))
 
 def config(bdf: Bdf, command: int, control: int) -> bytes:
     space = bytearray(256)
-    vendor = {EDU: 0x1234, BEHIND: 0x1234, CARD: 0x8086}.get(bdf, QEMU_VENDOR if bdf == BRIDGE or bdf in EXPRESS else 0x1AF4)
-    device = {VIRTIO: 0x1042, NET: 0x1041, RNG: 0x1044, EDU: 0x11E8, BEHIND: 0x11E8, NVME: 0x0010, CARD: 0x10D3}.get(bdf, 0x000C)
-    struct.pack_into("<HHHH", space, 0, vendor, device, command, 0x0010)
+    struct.pack_into("<IHHI", space, 0, IDENTITIES[bdf], command, 0x0010, CLASSES.get(bdf, 0) << 8)
     space[0x34], space[0x3C], space[0x3D] = 0x40, LINES[bdf][1] if bdf in LINES else 0, 1
     if bdf == BRIDGE:
         space[0x0E], space[0x19], space[0x1A], space[0x34] = 1, 1, 1, 0
-    if bdf == NVME:
-        struct.pack_into("<I", space, 0x08, 0x010802 << 8)
     if bdf in (PORT, OLD_PORT):
         space[0x0E], space[0x19], space[0x1A], space[0x41] = 1, bdf.device, bdf.device, EXP
         struct.pack_into("<BBH", space, EXP, 0x10, 0, 0x0042)  # a root port
@@ -99,7 +101,7 @@ def config(bdf: Bdf, command: int, control: int) -> bytes:
     elif bdf in TABLES:
         struct.pack_into("<IIIIQ", space, 0x10, 1, TABLES[bdf], 0, 0, BARS[bdf] | 4)  # I/O, 32 bits, none, none, 64 bits
     elif bdf in BARS:
-        struct.pack_into("<I", space, 0x10, BARS[bdf])
+        struct.pack_into("<I", space, 0x10 + 4 * BAR_NUMBER.get(bdf, 0), BARS[bdf])
     space[0x40] = 0x11 if bdf in TABLES else 0x05
     struct.pack_into("<H", space, CONTROL, control)
     if bdf in MESSAGES:
@@ -137,6 +139,7 @@ class Scene:
     frames: list[bytes] = field(default_factory=list)  # that passed between the machine and its peer
     other: bytes = b""  # the disk that nobody writes to; empty: as it was made
     disk: bytes = b""
+    sata: bytes = b""  # the SATA disk in the end; empty: as it was made
 
     # --- steps ---
 
@@ -202,6 +205,9 @@ class Scene:
         other.create(self.directory)
         if self.other:
             other.file(self.directory).write_bytes(self.other)
+        sata = (SATA,) if HBA in self.functions else ()
+        for drive in sata:
+            drive.file(self.directory).write_bytes(self.sata or SATA.original())
         models = {NET: VIRTIO_NET, CARD: E1000E}
         nics = tuple(Nic("nic", bdf.device, MAC.hex(":"), model=models[bdf]) for bdf in self.functions if bdf in models)
         for nic in nics:
@@ -226,6 +232,7 @@ class Scene:
                 disks=(Disk("scratch", 3, Content.ZEROS, mib=1), other),
                 nics=nics,
                 rngs=(Rng("rng", RNG.device),) if RNG in self.functions else (),
+                sata=sata,
             ),
             images=images,
             cmdline=self.cmdline,
@@ -460,11 +467,22 @@ def capture(frames: list[bytes]) -> bytes:
     return header + b"".join(struct.pack("<IIII", 0, 0, len(frame), len(frame)) + frame for frame in frames)
 
 
+def messages(s: Scene, name: str, bdf: Bdf, on: int, message: int | None = None, masked: bool = False) -> None:
+    """MSI of this message, else MSI-X by its table, which may be masked until INTx is off."""
+    if message is None:
+        s.add(f"{name}-table", *msix_table(bdf))
+        s.register(f"{name}-msix", bdf, CONTROL, on | 0x4000 * masked)
+    else:
+        for offset, value, size in ((0x44, 0xFEE00000, 4), (0x48, 0, 4), (0x4C, message, 2)):
+            s.add(f"{name}-message-{offset:x}", *config_write(bdf, offset, value, size))
+    s.register(f"{name}-no-intx", bdf, COMMAND, s.values[bdf, COMMAND] | 0x400)
+    if s.values[bdf, CONTROL] != on:
+        s.register(f"{name}-on", bdf, CONTROL, on)
+
+
 def drive(s: Scene, when: str, desc: int, source: int, target: int) -> None:
     """Everything that a kernel has its devices do; each part has a label."""
-    s.add(f"{when}-table", *msix_table())
-    s.register(f"{when}-msix", VIRTIO, CONTROL, 0x8001)
-    s.register(f"{when}-no-intx", VIRTIO, COMMAND, s.values[VIRTIO, COMMAND] | 0x400)
+    messages(s, when, VIRTIO, 0x8001)
     s.add(f"{when}-queue", *virtqueue(desc))
     s.add(f"{when}-io", msi(VECTOR))
     for i, bdf in enumerate((EDU, BEHIND)):
@@ -472,10 +490,7 @@ def drive(s: Scene, when: str, desc: int, source: int, target: int) -> None:
         if s.values[bdf, COMMAND] & 0x400:
             s.register(f"{name}-may-intx", bdf, COMMAND, s.values[bdf, COMMAND] & ~0x400)
         s.add(f"{name}-intx", *intx(bdf))
-        for offset, value, size in ((0x44, 0xFEE00000, 4), (0x48, 0, 4), (0x4C, MESSAGES[bdf], 2)):
-            s.add(f"{name}-message-{offset:x}", *config_write(bdf, offset, value, size))
-        s.register(f"{name}-no-intx", bdf, COMMAND, s.values[bdf, COMMAND] | 0x400)
-        s.register(f"{name}-on", bdf, CONTROL, 0x81)
+        messages(s, name, bdf, 0x81, MESSAGES[bdf])
         s.add(f"{name}-msi", edu(bdf, 0x60, 1), msi(MESSAGES[bdf]), edu(bdf, 0x64, 1))
         s.add(f"{name}-out", *edu_dma(bdf, 0x40000, source + i * DMA_SIZE, 5), msi(MESSAGES[bdf]))
         s.add(f"{name}-back", *edu_dma(bdf, target + i * DMA_SIZE), msi(MESSAGES[bdf]))
@@ -484,9 +499,7 @@ def drive(s: Scene, when: str, desc: int, source: int, target: int) -> None:
 def drive_more(s: Scene, when: str, base: int) -> None:
     """The same of virtio-net and virtio-rng."""
     for bdf, name, descs in ((RNG, f"{when}-rng", [RNG_DESC]), (NET, f"{when}-net", [RX_DESC, TX_DESC])):
-        s.add(f"{name}-table", *msix_table(bdf))
-        s.register(f"{name}-msix", bdf, CONTROL, 0x8001)
-        s.register(f"{name}-no-intx", bdf, COMMAND, s.values[bdf, COMMAND] | 0x400)
+        messages(s, name, bdf, 0x8001)
         s.add(f"{name}-queues", *virtqueues(bdf, *(base + desc for desc in descs)))
         for index, vector in enumerate(VECTORS[bdf]):
             s.add(f"{name}-io-{index}", msi(vector))
@@ -511,13 +524,9 @@ def drive_express(s: Scene, when: str, base: int) -> None:
     """The same of nvme and the ports."""
     for bdf, name in ((NVME, f"{when}-nvme"), (PORT, f"{when}-port"), (OLD_PORT, f"{when}-old-port")):
         if bdf in TABLES:
-            s.add(f"{name}-table", *msix_table(bdf))
-            s.register(f"{name}-masked", bdf, CONTROL, 0xC001)
+            messages(s, name, bdf, 0x8001, masked=True)
         else:
-            for offset, value, size in ((0x44, 0xFEE00000, 4), (0x48, 0, 4), (0x4C, MESSAGES[bdf], 2)):
-                s.add(f"{name}-message-{offset:x}", *config_write(bdf, offset, value, size))
-        s.register(f"{name}-no-intx", bdf, COMMAND, s.values[bdf, COMMAND] | 0x400)
-        s.register(f"{name}-on", bdf, CONTROL, 0x8001 if bdf in TABLES else 0x91)
+            messages(s, name, bdf, 0x91, MESSAGES[bdf])
         if bdf == NVME:
             s.add(f"{name}-queues", *admin_queues(base))
             s.add(f"{name}-enable", nvme(0x14, 0x460001))
@@ -540,9 +549,7 @@ def card_rings(base: int) -> list[str]:
 def drive_card(s: Scene, when: str, base: int) -> None:
     """The same of e1000e."""
     name = f"{when}-card"
-    s.add(f"{name}-table", *msix_table(CARD))
-    s.register(f"{name}-msix", CARD, CONTROL, 0x8001)
-    s.register(f"{name}-no-intx", CARD, COMMAND, s.values[CARD, COMMAND] | 0x400)
+    messages(s, name, CARD, 0x8001)
     s.add(f"{name}-rings", *card_rings(base))
     s.add(f"{name}-enable", card(0x100, 0x04008002), card(0x400, 0x3F0FA), card(0x2818, 2))
     s.add(f"{name}-send", card(0x3818, 1))
@@ -558,7 +565,7 @@ def _firmware(s: Scene) -> None:
         if bdf in TABLES:
             s.add("firmware", f"pci_update_mappings_add {name} {bdf} 1,0x{TABLES[bdf]:x}+0x1000")
         if bdf in BARS:
-            s.add("firmware", f"pci_update_mappings_add {name} {bdf} 0,0x{BARS[bdf]:x}+0x100000")
+            s.add("firmware", f"pci_update_mappings_add {name} {bdf} {BAR_NUMBER.get(bdf, 0)},0x{BARS[bdf]:x}+0x100000")
     for bdf in s.functions:
         s.add("firmware", *config_write(bdf, COMMAND, 0x7))
         s.values[bdf, COMMAND] = 0x7

@@ -10,27 +10,21 @@ the named rules must object.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.witness.scene import (
-    BEHIND, BRIDGE, COMMAND, CONTROL, CONTROL_OFF, DMA, EDU, LINES, MESSAGES, NEW, VIRTIO,
-    Change, Scene, after, all_of, at_end, at_jump, before, cases, complaints, config_write, gsi, handoff, instead, lands, later,
-    memory_write, msi, without, without_capabilities,
+    BARS, COMMAND, DMA, EDU, HBA, HBAS, LINES, MESSAGES, NEW, SATA,
+    Change, Others, Scene, after, all_of, at_end, at_jump, before, cases, complaints, config_write, gsi, handoff, instead, lands,
+    later, memory_write, messages, msi, without, without_capabilities,
 )  # fmt: skip
 
 from witness import devices
 from witness.devices import ahci
-from witness.devices.ahci import AHCI_CLASS
 from witness.evidence.case import Case
-from witness.machine.description import Content, Sata
-from witness.machine.record import Run
-from witness.pci.topology import Bdf
 
-AHCI = Bdf.parse("00:11.0")
-BAR, MESSAGE, LINE = 0xE1000000, 0x70, 21
-SATA = Sata("sata", AHCI.device, Content.RANDOM, mib=1)
+BAR, MESSAGE, (LINE, IRQ) = BARS[HBA], MESSAGES[HBA], LINES[HBA]
 CONTENT = SATA.original()
 
 # first's command list, FISes, tables and buffers, each of a sector; second's are NEW above them.
@@ -71,90 +65,47 @@ def identity(sectors: int, commands: int = 0x7400) -> bytes:
     return struct.pack("<256H", *words)
 
 
-@dataclass
-class SataScene(Scene):
-    """The story of another scene with a SATA disk in it."""
-
-    sata: bytes = b""  # the disk in the end; empty: as it was made
-
-    def function(self, command: int, control: int) -> bytes:
-        space = bytearray(256)
-        struct.pack_into("<HHHH", space, 0, 0x8086, 0x2922, command, 0x0010)
-        struct.pack_into("<I", space, 0x08, AHCI_CLASS << 8)
-        struct.pack_into("<I", space, 0x24, BAR)
-        space[0x34], space[0x3C], space[0x3D], space[0x40] = 0x40, LINES[EDU][1], 1, 0x05
-        struct.pack_into("<HQH", space, CONTROL, control, 0xFEE00000, MESSAGE)
-        return bytes(space)
-
-    def run(self) -> Run:
-        run = super().run()
-        SATA.create(self.directory)
-        if self.sata:
-            SATA.file(self.directory).write_bytes(self.sata)
-        found, handed = run.entries
-        found = replace(found, configs=found.configs | {AHCI: self.function(0x7, CONTROL_OFF[False])})
-        handed = replace(handed, configs=handed.configs | {AHCI: self.function(0x403, 0x81)})
-        return replace(run, machine=replace(run.machine, sata=(SATA,)), entries=[found, handed])
-
-
 def drive(s: Scene, when: str, base: int) -> None:
-    for offset, value, size in ((0x44, 0xFEE00000, 4), (0x48, 0, 4), (0x4C, MESSAGE, 2)):
-        s.add(f"{when}-ahci-message-{offset:x}", *config_write(AHCI, offset, value, size))
-    s.register(f"{when}-ahci-no-intx", AHCI, COMMAND, s.values[AHCI, COMMAND] | 0x400)
-    s.register(f"{when}-ahci-on", AHCI, CONTROL, 0x81)
+    if not base:
+        s.add("first-ahci-reset", *RESET)
+    messages(s, f"{when}-ahci", HBA, 0x81, MESSAGE)
     s.add(f"{when}-ahci-addresses", *addresses(base))
     s.add(f"{when}-ahci-start", port(0x18, 0x16), port(0x14, 0x78000003), port(0x18, 0x17), host(0x04, 0x80000002))
     s.add(f"{when}-ahci-issue", port(0x38, 1))
     s.add(f"{when}-ahci-io", msi(MESSAGE), *ACKNOWLEDGED)
 
 
-@pytest.fixture
-def scene(tmp_path: Path) -> SataScene:
-    s, part = SataScene(tmp_path), Scene(tmp_path)
-    handoff(s)
-
-    def insert(before: str) -> None:
-        at = s.steps.index(s.step(before))
-        s.steps[at:at] = part.steps
-        part.steps.clear()
-
-    part.values = {(AHCI, COMMAND): 0x7, (AHCI, CONTROL): CONTROL_OFF[False]}
-    part.add("firmware", f"pci_update_mappings_add ich9-ahci {AHCI} 5,0x{BAR:x}+0x1000", *config_write(AHCI, COMMAND, 0x7))
-    insert("enter-first")
-    part.add("first-ahci-reset", *RESET)
-    drive(part, "first", 0)
-    insert("first-table")
-    part.add("arm-ahci", port(0x38, 0b111), msi(MESSAGE), *ACKNOWLEDGED)
-    insert("arm-edu")
-    part.register("out-ahci", AHCI, COMMAND, 0x403)
-    insert(f"out-{BRIDGE}")
-    part.register("startup-ahci", AHCI, CONTROL, 0x80)
-    insert("reset")
-    part.add("reset-ahci", *RESET)
-    insert(f"master-{VIRTIO}")
-    part.register("master-ahci", AHCI, COMMAND, 0x407)
-    insert(f"master-{BEHIND}")
-    drive(part, "again", NEW)
-    insert("again-table")
-    ram: dict[int, bytes] = {}
+def fill(s: Scene) -> None:
     for slot in (TOLD, TAKEN, WAITING):
         landed = slot != WAITING
-        ram |= command(0, slot, ahci.READ_DMA_EXT, slot, 1, SIZE * landed)
-        ram[DATA + SIZE * slot] = CONTENT[SIZE * slot:][:SIZE] if landed else SIZE * CANARY
-    s.put(ram)
+        data = CONTENT[SIZE * slot:][:SIZE] if landed else SIZE * CANARY
+        s.put({**command(0, slot, ahci.READ_DMA_EXT, slot, 1, SIZE * landed), DATA + SIZE * slot: data})
     s.second |= command(NEW, 0, ahci.IDENTIFY, 0, 0, SIZE) | {NEW + DATA: identity(len(CONTENT) // SIZE)}
-    return s
 
 
-def test_all_hold(scene: SataScene) -> None:
+OTHERS = Others(
+    HBAS,
+    drive,
+    arm=lambda s: s.add("arm-ahci", port(0x38, 0b111), msi(MESSAGE), *ACKNOWLEDGED),
+    reset=lambda s: s.add("reset-ahci", *RESET),
+    fill=fill,
+)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return handoff(Scene(tmp_path), others=OTHERS)
+
+
+def test_all_hold(scene: Scene) -> None:
     assert scene.failed() == set()
 
 
-def test_what_is_driven(scene: SataScene) -> None:
+def test_what_is_driven(scene: Scene) -> None:
     run = scene.run()
-    assert AHCI in {function.bdf for function, _ in devices.working(Case(run))}
+    assert HBA in {function.bdf for function, _ in devices.working(Case(run))}
     bare = replace(run, machine=replace(run.machine, sata=()))
-    assert AHCI not in {function.bdf for function, _ in devices.working(Case(bare))}
+    assert HBA not in {function.bdf for function, _ in devices.working(Case(bare))}
 
 
 def counted(slot: int, size: int) -> dict[int, bytes]:
@@ -173,7 +124,7 @@ WAITS, NOT_TAKEN = DATA + SIZE * WAITING, counted(TOLD, 0)
 CHANGES: dict[str, dict[str, Change]] = {
     "": {
         "it is made to speak AHCI first": instead("reset-ahci", RESET[1], *RESET),
-        "a read that ends meanwhile is acknowledged": before("out-ahci", *ACKNOWLEDGED),
+        "a read that ends meanwhile is acknowledged": before(f"out-{HBA}", *ACKNOWLEDGED),
         "the read that waits lands": lands({
             WAITS: CONTENT[SIZE * WAITING:][:SIZE], **counted(WAITING, SIZE), RECEIVED + 0x40: b"\x34\x40",
         }),
@@ -202,7 +153,7 @@ CHANGES: dict[str, dict[str, Change]] = {
     "reset": {
         "it is not reset": without("reset-ahci"),
         "its interrupts are off and no more": instead("reset-ahci", RESET[1]),
-        "it is reset too late": later("reset-ahci", "master-ahci"),
+        "it is reset too late": later("reset-ahci", f"master-{HBA}"),
     },
     "reset window-device": {"a command before the reset": before("reset", port(0x38, 8))},
     "load": {
@@ -213,10 +164,10 @@ CHANGES: dict[str, dict[str, Change]] = {
     },
     "out-device": {
         "a read is acknowledged that nobody told of": all_of(
-            instead("arm-ahci", port(0x38, 0b111)), at_jump(NOT_TAKEN), before("out-ahci", *ACKNOWLEDGED)
+            instead("arm-ahci", port(0x38, 0b111)), at_jump(NOT_TAKEN), before(f"out-{HBA}", *ACKNOWLEDGED)
         ),
     },
-    "out-device load": {"a command in the out phase": before("out-ahci", port(0x38, 8))},
+    "out-device load": {"a command in the out phase": before(f"out-{HBA}", port(0x38, 8))},
     "window-msi": {"its message in the window": before("jump", msi(MESSAGE))},
     "ram": {
         "other bytes land": lands({WAITS: CONTENT[:SIZE]}),
@@ -230,15 +181,15 @@ CHANGES: dict[str, dict[str, Change]] = {
 
 
 @pytest.mark.parametrize("change, rules", cases(CHANGES))
-def test_only_the_named_rules_object(scene: SataScene, change: Change, rules: set[str]) -> None:
+def test_only_the_named_rules_object(scene: Scene, change: Change, rules: set[str]) -> None:
     change(scene)
     assert scene.failed() == rules
 
 
-def test_without_msi_it_has_a_line(scene: SataScene) -> None:
+def test_without_msi_it_has_a_line(scene: Scene) -> None:
     scene.drop(*(f"again-ahci-{label}" for label in ("message-44", "message-48", "message-4c", "on")))
-    scene.replace("again-ahci-no-intx", *config_write(AHCI, COMMAND, 0x7))
-    taken = [*gsi(LINE, 1), f"pic_interrupt irq {LINES[EDU][1]} intno 43", *ACKNOWLEDGED, *gsi(LINE, 0)]
+    scene.replace("again-ahci-no-intx", *config_write(HBA, COMMAND, 0x7))
+    taken = [*gsi(LINE, 1), f"pic_interrupt irq {IRQ} intno 43", *ACKNOWLEDGED, *gsi(LINE, 0)]
     for lines, found in ((ACKNOWLEDGED, ["no INTx raised, handled and lowered"]), (taken, [])):
         scene.replace("again-ahci-io", *lines)
-        assert complaints(without_capabilities(scene.run(), AHCI), AHCI) == found
+        assert complaints(without_capabilities(scene.run(), HBA), HBA) == found

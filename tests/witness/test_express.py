@@ -198,7 +198,7 @@ def test_masking_is_not(port_last: Scene) -> None:
 
 
 def test_without_msix_nvme_has_a_line(scene: Scene) -> None:
-    scene.drop("again-nvme-table", "again-nvme-masked", "again-nvme-on")
+    scene.drop("again-nvme-table", "again-nvme-msix", "again-nvme-on")
     scene.replace("again-nvme-no-intx", *config_write(NVME, COMMAND, 0x7))
     taken = [*gsi(22, 1), "pic_interrupt irq 10 intno 42", nvme(0x1004, 1), *gsi(22, 0)]
     nothing = ["no INTx raised, handled and lowered"]
