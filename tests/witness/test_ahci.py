@@ -97,17 +97,6 @@ def scene(tmp_path: Path) -> Scene:
     return handoff(Scene(tmp_path), others=OTHERS)
 
 
-def test_all_hold(scene: Scene) -> None:
-    assert scene.failed() == set()
-
-
-def test_what_is_driven(scene: Scene) -> None:
-    run = scene.run()
-    assert HBA in {function.bdf for function, _ in devices.working(Case(run))}
-    bare = replace(run, machine=replace(run.machine, sata=()))
-    assert HBA not in {function.bdf for function, _ in devices.working(Case(bare))}
-
-
 def counted(slot: int, size: int) -> dict[int, bytes]:
     """The bytes that a command's header says were transferred."""
     return {LIST + 32 * slot + 4: struct.pack("<I", size)}
@@ -184,6 +173,12 @@ CHANGES: dict[str, dict[str, Change]] = {
 def test_only_the_named_rules_object(scene: Scene, change: Change, rules: set[str]) -> None:
     change(scene)
     assert scene.failed() == rules
+
+
+def test_without_its_disk_it_is_not_driven(scene: Scene) -> None:
+    run = scene.run()
+    case = Case(replace(run, machine=replace(run.machine, sata=())))
+    assert HBA not in [function.bdf for function, _ in devices.working(case)]
 
 
 def test_without_msi_it_has_a_line(scene: Scene) -> None:

@@ -8,22 +8,47 @@ without an interrupt, or if a line behind an expander is looked for where the sp
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import pytest
 from tests.witness.scene import (
-    BEHIND, COMMAND, EDU, LINES, VIRTIO, Scene, complaints, config_write, edu, gsi, reconfigured, without_capabilities,
+    BEHIND, CARD, CARD_OTHERS, COMMAND, EDU, EXPRESS_OTHERS, HBA, LINES, NET, NO_OTHERS, NVME, OLD_PORT, PORT, RNG, VIRTIO,
+    VIRTIO_OTHERS, Others, Scene, complaints, config_write, edu, gsi, handoff, reconfigured, without_capabilities,
 )  # fmt: skip
+from tests.witness.test_ahci import OTHERS as SATA_OTHERS
 from tests.witness.test_evidence import QUEUE
 
 from witness import devices
 from witness.devices.virtio import last_batch
 from witness.evidence.case import Case
-from witness.machine.record import Ram
+from witness.judge.engine import Result
+from witness.judge.rules import judge
+from witness.machine.record import Ram, Run
 from witness.pci.topology import Bdf, Function, Topology
 
 
-def test_what_is_driven(scene: Scene) -> None:
-    assert [function.bdf for function, _ in devices.working(Case(scene.run()))] == [VIRTIO, EDU, BEHIND]
+OF_EVERY_STORY = [VIRTIO, EDU, BEHIND]
+
+
+@pytest.mark.parametrize(
+    "others, driven, rules",
+    [
+        pytest.param(NO_OTHERS, [], 23, id="no others"),
+        pytest.param(VIRTIO_OTHERS, [NET, RNG], 24, id="virtio"),
+        pytest.param(EXPRESS_OTHERS, [NVME, PORT, OLD_PORT], 23, id="express"),
+        pytest.param(CARD_OTHERS, [CARD], 24, id="e1000e"),
+        pytest.param(SATA_OTHERS, [HBA], 23, id="ahci"),
+    ],
+)
+def test_a_story_in_which_all_holds(tmp_path: Path, others: Others, driven: list[Bdf], rules: int) -> None:
+    """And a run that is kept is the same run."""
+    scene = handoff(Scene(tmp_path), others=others)
+    run = scene.run()
+    assert {verdict.id: verdict.result for verdict in judge(run) if verdict.result is not Result.PASS} == {}
+    assert len(judge(run)) == rules
+    assert [function.bdf for function, _ in devices.working(Case(run))] == sorted([*OF_EVERY_STORY, *driven])
+    run.save()
+    assert Run.load(scene.directory) == run
 
 
 @pytest.mark.parametrize("line", [0, 0xFF])

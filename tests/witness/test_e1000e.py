@@ -18,10 +18,6 @@ from tests.witness.scene import (
     passed, without,
 )  # fmt: skip
 
-from witness import devices
-from witness.evidence.case import Case
-from witness.machine.record import Run
-
 STATUS = 12  # in a descriptor
 SIZE = 16
 OTHER_FRAME = ANSWER[:-1] + b"!"
@@ -30,21 +26,6 @@ OTHER_FRAME = ANSWER[:-1] + b"!"
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
     return handoff(Scene(tmp_path), others=CARD_OTHERS)
-
-
-def test_all_hold(scene: Scene) -> None:
-    assert scene.failed() == set()
-    assert "frames" in scene.results()
-
-
-def test_what_is_driven(scene: Scene) -> None:
-    assert CARD in {function.bdf for function, _ in devices.working(Case(scene.run()))}
-
-
-def test_a_kept_run_is_the_same_run(scene: Scene) -> None:
-    run = scene.run()
-    run.save()
-    assert Run.load(scene.directory) == run
 
 
 def ring_in_the_old_image(s: Scene) -> None:

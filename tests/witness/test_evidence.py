@@ -9,7 +9,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from tests.witness.scene import AVAIL, DESC, USED, VIRTIO, Scene
+from tests.witness.scene import AVAIL, DESC, USED, VIRTIO
 
 from witness.devices.virtio import Queue, in_flight
 from witness.judge import pattern
@@ -72,12 +72,6 @@ def test_pattern() -> None:
 )
 def test_how_a_run_ended(status: int, log: list[str], outcome: Outcome) -> None:
     assert classify(status, log)[0] is outcome
-
-
-def test_a_kept_run_is_the_same_run(scene: Scene) -> None:
-    run = scene.run()
-    run.save()
-    assert Run.load(scene.directory) == run
 
 
 def test_options_end_where_a_foreign_command_line_begins() -> None:

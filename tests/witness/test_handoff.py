@@ -26,11 +26,6 @@ from witness.judge.rules import judge
 from witness.pci.topology import Bdf
 
 
-def test_all_hold(scene: Scene) -> None:
-    assert scene.failed() == set()
-    assert len(scene.results()) == 23
-
-
 # What is counted in the story.
 LOOKED_AT = {
     "hops": "1 out phases", "out-signature": "4 writes of 16 bits to 4 functions", "out-order": "1 functions",

@@ -20,10 +20,8 @@ from tests.witness.scene import (
     later, msi, msix_table, notify, passed, retold, untold, virtqueues, without, without_capabilities,
 )  # fmt: skip
 
-from witness import devices
 from witness.boot.protocol import E820_DMA, E820_ENTRIES, E820_TABLE
 from witness.evidence.case import Case
-from witness.machine.record import Run
 
 USED = 0x200  # behind the descriptors
 
@@ -31,21 +29,6 @@ USED = 0x200  # behind the descriptors
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
     return handoff(Scene(tmp_path), others=VIRTIO_OTHERS)
-
-
-def test_all_hold(scene: Scene) -> None:
-    assert scene.failed() == set()
-    assert "frames" in scene.results()
-
-
-def test_what_is_driven(scene: Scene) -> None:
-    assert {NET, RNG} <= {function.bdf for function, _ in devices.working(Case(scene.run()))}
-
-
-def test_a_kept_run_is_the_same_run(scene: Scene) -> None:
-    run = scene.run()
-    run.save()
-    assert Run.load(scene.directory) == run
 
 
 def ring_of_two(length: int) -> bytes:
