@@ -180,10 +180,10 @@ def found(world: World, seen: Seen) -> list[Value]:
         exactly("disks that have interrupted Linux", interrupting(seen), 2),
         exactly("ranges of first's DMA memory", sum(f"type {E820_DMA}" in line for line in memory_map(seen)), world.dma),
         exactly("ranges of memory that Linux does not use", len(resources(seen, UNKNOWN)), world.dma),
-        exactly("ACPI tables", " ".join(table for table in sorted(seen.told("tables")) if table in TABLES.split()), TABLES),
-        exactly("EFI", "there" if "efi" in seen.told("firmware") else "absent", world.efi),
-        exactly("CPUs", len(seen.told("interrupts")[0].split()), world.cpus),
-        exactly("screen", "; ".join(filter(None, seen.told("screens"))) or "none", world.screen),
+        exactly("ACPI tables", " ".join(table for table in sorted(seen.reported("tables")) if table in TABLES.split()), TABLES),
+        exactly("EFI", "there" if "efi" in seen.reported("firmware") else "absent", world.efi),
+        exactly("CPUs", len(seen.reported("interrupts")[0].split()), world.cpus),
+        exactly("screen", "; ".join(filter(None, seen.reported("screens"))) or "none", world.screen),
     ]
     if world.screen != "none":
         values.append(exactly("pixels that differ from Linux's console", wrong_pixels(seen), 0))
@@ -191,17 +191,17 @@ def found(world: World, seen: Seen) -> list[Value]:
 
 
 def digests(seen: Seen) -> set[str]:
-    return {line.split()[-1] for line in seen.told("disks") if line}
+    return {line.split()[-1] for line in seen.reported("disks") if line}
 
 
 def msix(seen: Seen) -> str:
-    vectors = [line.split() for line in seen.told("vectors") if line]
+    vectors = [line.split() for line in seen.reported("vectors") if line]
     return ", ".join(sorted({str(Bdf.parse(function)) for function, _, kind in vectors if kind == "msix"}))
 
 
 def interrupting(seen: Seen) -> int:
     """`26:  0  1  PCI-MSI 49153-edge  virtio0-req.0`: a count for each CPU."""
-    cpus, *rows = seen.told("interrupts")
+    cpus, *rows = seen.reported("interrupts")
     counts = [(row.split()[-1], sum(map(int, row.split()[1:1 + len(cpus.split())]))) for row in rows if "-req." in row]
     return len({name.partition("-")[0] for name, count in counts if count})
 
@@ -212,7 +212,7 @@ def memory_map(seen: Seen) -> list[str]:
 
 
 def resources(seen: Seen, name: str) -> list[range]:
-    rows = [match for match in map(RESOURCE.fullmatch, seen.told("memory")) if match]
+    rows = [match for match in map(RESOURCE.fullmatch, seen.reported("memory")) if match]
     return [range(int(row[1], 16), int(row[2], 16) + 1) for row in rows if row[3] == name]
 
 
@@ -220,14 +220,14 @@ def warned(left: Left, seen: Seen) -> list[Value]:
     if seen.beside:
         more = sorted(warnings(seen) - warnings(seen.beside))
         return [exactly("lines of warning level or worse that a cold boot lacks", "; ".join(more) or "none", "none")]
-    stray = [line for line in seen.told("warnings") if NO_HANDLER in line]
+    stray = [line for line in seen.reported("warnings") if NO_HANDLER in line]
     return [whether(f'lines that say "{NO_HANDLER}"', len(stray), left.waiting, f"{len(stray)} of them" if stray else "")]
 
 
 def warnings(seen: Seen) -> set[str]:
     """Of warning level or worse, without levels, times and numbers."""
     seen.need()
-    texts = [line.partition("] ")[2] for line in seen.told("warnings") if line]
+    texts = [line.partition("] ")[2] for line in seen.reported("warnings") if line]
     return {re.sub(r"0x[0-9a-f]+|\d+", "#", text) for text in texts if not text.startswith(PACE)}
 
 

@@ -88,7 +88,7 @@ def judge(writes: str, stormed: bool, seen: Seen) -> list[Value]:
         exactly("bits cleared in the busy disk's registers", ", ".join(map(cleared, written)), writes, at(written)),
         exactly("reads of the busy disk in flight then", requests_in_flight(seen, driven), 1),
         exactly("reads in flight afterwards, as QEMU reports", requests_in_flight(seen, done.stop), 0),
-        exactly("reads in flight afterwards, as Linux reports", int(seen.told("inflight")[0].split()[0]), 1),
+        exactly("reads in flight afterwards, as Linux reports", int(seen.reported("inflight")[0].split()[0]), 1),
         counted("messages of the busy disk", messages_of(seen, [BUSY], driven, done), 0),
         counted("edges of the shared line", raised, int(stormed)),
         exactly("functions with an interrupt pending", pending(seen, BUSY, SHARER), str(BUSY) if stormed else "none"),

@@ -55,7 +55,7 @@ def judge(masters: str, way: Way, seen: Seen) -> list[Value]:
         exactly("second reports: bus master still on", names(still_on), names(handover.masters(handover.entry))),
         exactly("second reports: virtio with status 0", names(status_0), names(handover.found_reset)),
         drives(seen, "second", after, "all"),
-        exactly("disk, SHA-256, as Linux left it", now[:16], seen.told("disk")[0][:16]),
+        exactly("disk, SHA-256, as Linux left it", now[:16], seen.reported("disk")[0][:16]),
     ]
 
 

@@ -138,14 +138,14 @@ def found(seen: Seen, cpus: int) -> list[Value]:
     (scratch,) = (disk for disk in seen.run.machine.disks if disk.slot == DISK.device)
     content = scratch.file(seen.run.directory).read_bytes()
     now = hashlib.sha256(content).hexdigest()
-    read = {Bdf.parse(line.split()[0]): line.split()[-1] for line in seen.told("disks")}
-    vectors = {Bdf.parse(line.split()[0]) for line in seen.told("vectors") if line.endswith("msix")}
+    read = {Bdf.parse(line.split()[0]): line.split()[-1] for line in seen.reported("disks")}
+    vectors = {Bdf.parse(line.split()[0]) for line in seen.reported("vectors") if line.endswith("msix")}
     bound = [bdf for bdf, driver in drivers(seen).items() if driver]
     return [
         exactly("disk: first's pattern", "; ".join(pattern.check(content)) or "there", "there"),
         exactly("disk, SHA-256, as Linux read it", THE_DISKS if read[DISK] == now else read[DISK], THE_DISKS, now),
         exactly("functions with MSI-X in Linux", names(vectors), names(bound)),
-        exactly("CPUs in Linux", len(seen.told("interrupts")[0].split()), cpus),
+        exactly("CPUs in Linux", len(seen.reported("interrupts")[0].split()), cpus),
     ]
 
 

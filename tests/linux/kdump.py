@@ -83,7 +83,7 @@ def entry_line(seen: Seen) -> int:
 
 def reservation(seen: Seen) -> range:
     """What crashkernel= reserves, as Linux reports."""
-    found = [match for match in map(_CRASH_KERNEL.match, seen.told("memory")) if match]
+    found = [match for match in map(_CRASH_KERNEL.match, seen.reported("memory")) if match]
     if len(found) != 1:
         raise Unshown("Linux has reserved nothing for a crash kernel")
     return range(int(found[0][1], 16), int(found[0][2], 16) + 1)

@@ -255,9 +255,9 @@ class Entry:
     def __init__(self, seen: Seen, image: str, lines: range) -> None:
         self.address = seen.mark("loaded").value
         self.place = next((name for addresses, name in PLACES.items() if self.address in addresses), NONE)
-        calls = [CALLS[load] for load, text in SHOWN_BY.items() if any(text in line for line in seen.told("kexec"))]
+        calls = [CALLS[load] for load, text in SHOWN_BY.items() if any(text in line for line in seen.reported("kexec"))]
         self.call = ", ".join(calls) or NONE
-        self.linux_la57 = "la57" in seen.told("la57")
+        self.linux_la57 = "la57" in seen.reported("la57")
         self.linux_rsdp = next((f"{int(match[1], 16):#x}" for match in map(_RSDP.search, seen.console) if match), NONE)
         self.rip = cpu(seen, "RIP")
         self.la57 = bool(cpu(seen, "CR4") & CR4_LA57)

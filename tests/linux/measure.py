@@ -27,7 +27,7 @@ def names(functions: Iterable[Bdf], separator: str = ", ") -> str:
 
 def drivers(seen: Seen, nth: int = -1) -> dict[Bdf, str]:
     """Of each function, as Linux reports, the last time or the nth; empty where it has none."""
-    lines = (line.partition(" ") for line in seen.told("drivers", nth))
+    lines = (line.partition(" ") for line in seen.reported("drivers", nth))
     return {Bdf.parse(function): driver for function, _, driver in lines}
 
 

@@ -78,7 +78,7 @@ def rises(seen: Seen, lines: range, gsi: int = GSI) -> list[GsiLevel]:
 
 def interrupts(seen: Seen, nth: int) -> int:
     """`21:  100001  IO-APIC  21-fasteoi  virtio1`, on one CPU."""
-    return int(seen.told("interrupts", nth)[0].split()[1])
+    return int(seen.reported("interrupts", nth)[0].split()[1])
 
 
 def prints(seen: Seen, sentence: str) -> int:
@@ -102,4 +102,4 @@ class Reads:
 
 
 def stat(seen: Seen, nth: int) -> list[int]:
-    return [int(number) for number in seen.told("reads", nth)[0].split()]
+    return [int(number) for number in seen.reported("reads", nth)[0].split()]

@@ -25,8 +25,8 @@ BUILD = Path(os.environ.get("O") or diff.DOCUMENT.parent.parent / "build")
 
 
 @cache
-def hand_overs(shutdown: str) -> tuple[Seen, Case]:
-    return diff.hand_overs(BUILD, f"handoff.shutdown={shutdown}", Settings.of(os.environ))
+def handoffs(shutdown: str) -> tuple[Seen, Case]:
+    return diff.handoffs(BUILD, f"handoff.shutdown={shutdown}", Settings.of(os.environ))
 
 
 def writes(theirs: Seen, ours: Case, bdf: Bdf) -> tuple[diff.PhaseWrites, diff.PhaseWrites]:
@@ -36,7 +36,7 @@ def writes(theirs: Seen, ours: Case, bdf: Bdf) -> tuple[diff.PhaseWrites, diff.P
 
 def given(shutdown: str, bdf: Bdf) -> set[Reason]:
     """The reasons that one function needs."""
-    theirs, ours = hand_overs(shutdown)
+    theirs, ours = handoffs(shutdown)
     left, right = writes(theirs, ours, bdf)
     known = [reason for reason in REASONS if reason.applies(Environment(ours.name(bdf), shutdown))]
     rows = {phase: list(diff.paired(left.phases[phase], right.phases[phase])) for phase in diff.PHASES}
@@ -45,7 +45,7 @@ def given(shutdown: str, bdf: Bdf) -> set[Reason]:
 
 @pytest.mark.parametrize("shutdown", diff.KNOWN_OUT)
 def test_every_difference_has_its_reason(shutdown: str) -> None:
-    theirs, ours = hand_overs(shutdown)
+    theirs, ours = handoffs(shutdown)
     assert sorted(ours.topology.functions) == sorted(theirs.case.topology.functions)
     found = {str(bdf): diff.compare(theirs, ours, bdf, exact=True).unknown for bdf in ours.topology.functions}
     assert found == {str(bdf): [] for bdf in ours.topology.functions}
@@ -55,14 +55,14 @@ def test_every_reason_is_needed() -> None:
     needed = {
         reason
         for shutdown in diff.KNOWN_OUT
-        for bdf in hand_overs(shutdown)[1].topology.functions
+        for bdf in handoffs(shutdown)[1].topology.functions
         for reason in given(shutdown, bdf)
     }
     assert [f"{reason.phases} {reason.where}" for reason in REASONS if reason not in needed] == []
 
 
 def test_without_reasons_every_function_differs() -> None:
-    theirs, ours = hand_overs("keep-msi")
+    theirs, ours = handoffs("keep-msi")
     for bdf in ours.topology.functions:
         environment = Environment(ours.name(bdf), "keep-msi")
         assert diff.difference(*writes(theirs, ours, bdf), environment, True, reasons=())[1]
@@ -70,7 +70,7 @@ def test_without_reasons_every_function_differs() -> None:
 
 def test_a_reason_that_is_taken_away_is_missed() -> None:
     """Unless two reasons apply to the same write."""
-    theirs, ours = hand_overs("keep-msi")
+    theirs, ours = handoffs("keep-msi")
     disk = Bdf.parse(diff.FUNCTION)
     environment = Environment(ours.name(disk), "keep-msi")
     needed = given("keep-msi", disk)
@@ -82,6 +82,6 @@ def test_a_reason_that_is_taken_away_is_missed() -> None:
 
 def test_the_document_is_what_comes_out() -> None:
     """But for the line of the versions."""
-    theirs, ours = hand_overs("keep-msi")
+    theirs, ours = handoffs("keep-msi")
     found = diff.compare(theirs, ours, Bdf.parse(diff.FUNCTION), exact=False)
     assert made(diff.DOCUMENT.read_text(encoding="utf-8")).split("\n")[2:-1] == found.text.split("\n")[1:]

@@ -245,7 +245,7 @@ def test_a_driver_of_ours_has_its_reason_in_its_order_alone(device: str, names: 
 
 
 def test_repeated_reasons_are_short() -> None:
-    assert (REASONS[0].told(False) != REASONS[0].told(True)) and "as above" in REASONS[0].told(True)[-1]
+    assert (REASONS[0].text(False) != REASONS[0].text(True)) and "as above" in REASONS[0].text(True)[-1]
 
 
 def test_reasons_are_what_they_can_be() -> None:
@@ -286,7 +286,7 @@ def command(scene: Scene, other: Scene, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def run(*arguments: str) -> int:
         case = Case(scene.run())
-        monkeypatch.setattr(diff, "hand_overs", lambda *_: (Theirs(case, case.run), Case(other.run())))
+        monkeypatch.setattr(diff, "handoffs", lambda *_: (Theirs(case, case.run), Case(other.run())))
         return cli.main(["linux-diff", *arguments])
 
     other.before_step(f"out-{BEHIND}", *(memory_write("isa-debugcon", 0xE9, ord(letter), 1) for letter in SAID))
@@ -319,14 +319,14 @@ def test_a_function_that_is_not_there(function: str, command: Any, capsys: pytes
 
 
 def test_images_that_do_not_say_when_the_next_is_loaded(scene: Scene) -> None:
-    with pytest.raises(Unusable, match="our log does not say"):
+    with pytest.raises(Unusable, match="first's log does not have"):
         diff.loaded(Case(scene.run()))
 
 
 @pytest.mark.parametrize("words", ["handoff.shutdown=none", "handoff.shutdown=reset", "handoff.startup=hardened"])
 def test_policies_that_no_reason_is_about(words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["linux-diff", "--build", str(tmp_path), "--cmdline", words]) == 2
-    assert capsys.readouterr().err.startswith(f"handoff: CMDLINE={words}: the reasons are those of")
+    assert capsys.readouterr().err.startswith(f"handoff: CMDLINE={words}: there are reasons only for")
 
 
 def test_the_document_is_of_the_default(command: Any, capsys: pytest.CaptureFixture[str]) -> None:

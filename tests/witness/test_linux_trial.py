@@ -49,14 +49,14 @@ def heard(text: str) -> Conversation:
 @pytest.mark.parametrize("before", ["", f"{FIRMWARE}\n", LOADER, "\n", "|no title yet\n"])
 def test_what_firmware_leaves_is_no_word_of_linux(before: str) -> None:
     said = heard(f"{before}+userspace\n=interrupts\n|  0: timer\n\n!pass\n")
-    assert said.points == ["userspace"] and said.told == {"interrupts": [["  0: timer"]]} and said.verdicts == ["pass"]
+    assert said.points == ["userspace"] and said.texts == {"interrupts": [["  0: timer"]]} and said.verdicts == ["pass"]
 
 
 @pytest.mark.parametrize("line", ["+point", "=title", "|text", "!pass", "", "-", "\x1b[2J", "ümlaut"])
 def test_text_may_have_any_line(line: str) -> None:
     """The negative twin of each sign: behind the bar it is text."""
     said = heard(f"=dmesg\n|{line}\n|behind\n\n")
-    assert said.told == {"dmesg": [[line, "behind"]]} and said.points == [] and said.verdicts == []
+    assert said.texts == {"dmesg": [[line, "behind"]]} and said.points == [] and said.verdicts == []
 
 
 def test_lines_end_as_a_terminal_ends_them() -> None:
@@ -65,11 +65,11 @@ def test_lines_end_as_a_terminal_ends_them() -> None:
 
 def test_text_that_is_told_again_is_another() -> None:
     """And an empty one is told, too."""
-    assert heard("=disks\n|before\n\n=disks\n|after\n\n=warnings\n\n").told == {"disks": [["before"], ["after"]], "warnings": [[]]}
+    assert heard("=disks\n|before\n\n=disks\n|after\n\n=warnings\n\n").texts == {"disks": [["before"], ["after"]], "warnings": [[]]}
 
 
 def test_text_goes_on_behind_a_point() -> None:
-    assert heard("=a\n|1\n+there\n|2\n").told == {"a": [["1", "2"]]}
+    assert heard("=a\n|1\n+there\n|2\n").texts == {"a": [["1", "2"]]}
 
 
 def test_images_of_ours_wait_at_points_too() -> None:
@@ -169,10 +169,10 @@ def test_need_says_how_the_run_ended_instead(tmp_path: Path) -> None:
 
 def test_text_that_was_not_told(tmp_path: Path) -> None:
     found = seen(tmp_path, Serial(), heard("=disks\n|a\n=disks\n|b\n"), console="panic\n")
-    assert found.told("disks") == ["b"] and found.told("disks", 0) == ["a"]
+    assert found.reported("disks") == ["b"] and found.reported("disks", 0) == ["a"]
     for title, nth in (("disk", -1), ("disks", 2), ("disks", -3)):
-        with pytest.raises(Unshown, match=rf"^Linux did not tell: {title}; COM1: 'panic'$"):
-            found.told(title, nth)
+        with pytest.raises(Unshown, match=rf"^Linux did not report: {title}; COM1: 'panic'$"):
+            found.reported(title, nth)
 
 
 # --- how a run ends ---
@@ -246,8 +246,8 @@ PANIC = r'serial("[1.0] Kernel panic - not syncing: VFS: no root\n[1.1] Rebootin
         ("sys.exit(1)", "guest", Outcome.QEMU_DIED, "QEMU itself ended with status 1"),
         (r'guest("GUEST: pass\n"); sys.exit(33)', "guest", Outcome.PASS, "GUEST: pass"),
         (r'guest("GUEST: fail\n"); sys.exit(65)', "guest", Outcome.FAIL, "GUEST: fail"),
-        (r'guest("GUEST: pass\n"); sys.exit(33)', "linux", Outcome.CRASH, "our image ended the run, and not Linux: GUEST: pass"),
-        (r'say("!pass\n")', "guest", Outcome.CRASH, "Linux ended the run, and not our image: pass"),
+        (r'guest("GUEST: pass\n"); sys.exit(33)', "linux", Outcome.CRASH, "our image ended the run instead of Linux: GUEST: pass"),
+        (r'say("!pass\n")', "guest", Outcome.CRASH, "Linux ended the run instead of our image: pass"),
     ],
 )
 def test_how_a_run_ends(made: Made, behaviour: str, ends_in: str, outcome: Outcome, detail: str) -> None:
@@ -312,7 +312,7 @@ from witness.machine.description import Machine
 
 def judge(seen):
     seen.need()
-    return [exactly("pages", int(seen.told("pages")[0]), 4)]
+    return [exactly("pages", int(seen.reported("pages")[0]), 4)]
 
 EXPERIMENT = Experiment("Linux counts", "s", "f", "p", "{reading}", (
     Boot("four", Role.CLAIM, Machine(), LINUX, judge), Boot("again", Role.CONTROL, Machine(), LINUX, judge)))

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""`make linux`: Debian's unmodified Linux on either side of the hand-off."""
+"""`make linux`: Debian's unmodified Linux on either side of the handoff."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""`make linux-diff`: what Linux tells one function when it hands over to Linux, and what our images tell it, side by side.
+"""`make linux-diff`: the writes to one function when Linux hands over to Linux, and when first hands over to second.
 
-    < only Linux does so    > only we do so    | both do, with another value
+    < only Linux    > only ours    | both, with different values
 
-A difference without a reason in reasons.py is an error: a new kernel that does something else shows.
+A difference without a reason in reasons.py is an error, so that a change in a new kernel is noticed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from witness.report.timeline import OUT, WINDOW
 from witness.trace.events import ConfigRead, MmioWrite
 
 DOCUMENT = ROOT / "docs" / "linux-diff.md"
-FUNCTION = "00:03.0"  # the disk that first writes
+FUNCTION = "00:03.0"  # the disk that first writes to
 
 COLUMN = (WIDTH - 3) // 2
 
@@ -47,19 +47,19 @@ UNTIL = {
 }
 
 LEGEND = (
-    "Every write to {}, in order. Reads are not compared; addresses, vectors and the number of notifications neither.",
-    "< only Linux does so   > only ours do so   | both do, with another value; each followed by its reason",
+    "Every write to {}, in order. Not compared: reads, addresses, vectors, the number of notifications.",
+    "< only Linux   > only ours   | both, with different values; each followed by its reason",
 )
 
-# Of our images' policies, those that the reasons are about.
+# The policies of our images that have reasons.
 KNOWN_OUT, KNOWN_IN = ("keep-msi", "disable-msi"), "disable-msi"
 
-# Our images' log goes to the debug console; here they say that the next image is in memory, as Linux's kexec -l has it.
+# Our images log to the debug console; this line shows that the next image is in memory, as after kexec -l.
 DEBUG_CONSOLE, LOADED = "isa-debugcon", " next image "
 
 
 def machine() -> Machine:
-    """The reference machine, with room for Linux. Without ioeventfd a disk is notified where the trace sees it."""
+    """The reference machine, with memory for Linux. Without ioeventfd a disk's notifications are in the trace."""
     return replace(REFERENCE, mib=512, disks=tuple(map(_notified, REFERENCE.disks)))
 
 
@@ -70,7 +70,7 @@ def _notified(disk: Disk) -> Disk:
 
 @dataclass(frozen=True)
 class PhaseWrites:
-    """What one side told the function, by phase, and how often it read configuration space meanwhile."""
+    """The writes of one side to the function, by phase, and the number of its reads of configuration space."""
 
     phases: Mapping[str, list[Write]]
     reads: Mapping[str, int]
@@ -78,7 +78,7 @@ class PhaseWrites:
 
 @dataclass(frozen=True)
 class WritePair:
-    """One line of the two columns. Of two writes that mean the same, the values may differ."""
+    """One line of the two columns. Two writes with the same meaning may have different values."""
 
     left: Write | None
     right: Write | None
@@ -92,11 +92,11 @@ class WritePair:
 
 @dataclass(frozen=True)
 class Difference:
-    name: str  # of the function, with QEMU's name for the device
+    name: str  # the function, with QEMU's name for the device
     policies: str
     versions: Mapping[str, str]
     lines: list[str]
-    unknown: list[str]  # what there is no reason for
+    unknown: list[str]  # differences without a reason
 
     @property
     def titles(self) -> list[str]:
@@ -116,8 +116,8 @@ class Difference:
 def linux_diff(build: Path, function: str, cmdline: str, environment: Mapping[str, str], say: Say, document: bool) -> Outcome:
     bdf = parse_function(function)
     if document and (function, cmdline) != (FUNCTION, ""):
-        raise Unusable(f"the document is of {FUNCTION} under the default policies: leave out FUNCTION= and CMDLINE=")
-    theirs, ours = hand_overs(build, cmdline, Settings.of(environment))
+        raise Unusable(f"the document needs {FUNCTION} and the default policies: leave out FUNCTION= and CMDLINE=")
+    theirs, ours = handoffs(build, cmdline, Settings.of(environment))
     found = compare(theirs, ours, bdf, exact=not document)
     if document and not found.unknown:
         DOCUMENT.write_text(with_made(DOCUMENT.read_text(encoding="utf-8"), found.text), encoding="utf-8")
@@ -130,12 +130,12 @@ def linux_diff(build: Path, function: str, cmdline: str, environment: Mapping[st
     return outcome
 
 
-def hand_overs(build: Path, cmdline: str, how: Settings) -> tuple[Seen, Case]:
+def handoffs(build: Path, cmdline: str, how: Settings) -> tuple[Seen, Case]:
     """Linux to Linux and first to second, at the same time."""
     words = options(cmdline or built_in(build))
     if words.get("shutdown", KNOWN_OUT[0]) not in KNOWN_OUT or words.get("startup", KNOWN_IN) != KNOWN_IN:
         known = " or ".join(f"handoff.shutdown={policy}" for policy in KNOWN_OUT)
-        raise Unusable(f"CMDLINE={cmdline}: the reasons are those of {known}, and of handoff.startup={KNOWN_IN}")
+        raise Unusable(f"CMDLINE={cmdline}: there are reasons only for {known}, with handoff.startup={KNOWN_IN}")
     with ThreadPoolExecutor() as pool:
         theirs = pool.submit(again, build, build / "linux" / "diff" / "linux", how)
         ours = run(machine(), build, build / "linux" / "diff" / "ours", cmdline, how)
@@ -144,7 +144,7 @@ def hand_overs(build: Path, cmdline: str, how: Settings) -> tuple[Seen, Case]:
         lighten(record.directory, "*.ram")
     if seen.run.outcome is not Outcome.PASS:
         raise Unusable(f"Linux to Linux: {seen.run.detail}")
-    if ours.outcome not in (Outcome.PASS, Outcome.FAIL):  # second may have failed to drive a device: what it was told counts
+    if ours.outcome not in (Outcome.PASS, Outcome.FAIL):  # second may have failed to drive a device: its writes count
         raise Unusable(f"first to second: {ours.detail}")
     return seen, Case(ours)
 
@@ -176,21 +176,21 @@ def again(build: Path, directory: Path, how: Settings) -> Seen:
 
 
 def loaded(case: Case) -> int:
-    """Where our first image says that the next one is in memory."""
+    """Where first's log shows that the next image is in memory."""
     text = ""
     for event in case.within(MmioWrite, range(case.end + 1)):
         if event.region == DEBUG_CONSOLE:
             text = (text + chr(event.value & 0xFF))[-len(LOADED):]
             if text == LOADED:
                 return event.line
-    raise Unusable(f"our log does not say:{LOADED}")
+    raise Unusable(f"first's log does not have:{LOADED}")
 
 
 def phase_writes(case: Case, bdf: Bdf, start: int, stop: int) -> PhaseWrites:
-    """From line start, where everything is at work and the next image in memory, to where the next kernel has come up."""
+    """From line start, with work in flight and the next image in memory, until the next kernel has booted."""
     hop = next((hop for hop in case.handed_over if hop.window.start > start), None)
     if hop is None:
-        raise Unusable("the trace shows no hand-off")
+        raise Unusable("the trace shows no handoff")
     entered = next((read.line for read in case.within(ConfigRead, range(hop.window.start, stop))), hop.inward.start)
     own = function_events(case)[bdf]
     driven = next((e.line for e in own if isinstance(e, MmioWrite) and e.line >= entered), hop.inward.start)
@@ -203,7 +203,7 @@ def phase_writes(case: Case, bdf: Bdf, start: int, stop: int) -> PhaseWrites:
 
 
 def paired(left: Sequence[Write], right: Sequence[Write]) -> Iterator[WritePair]:
-    """By what the writes mean. Where both differ, first what only Linux does."""
+    """Pairs by meaning. Where both sides differ, Linux's writes come first."""
     a, b = [write.what for write in left], [write.what for write in right]
     for tag, i, i_stop, j, j_stop in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         if tag == "equal":
@@ -216,7 +216,7 @@ def paired(left: Sequence[Write], right: Sequence[Write]) -> Iterator[WritePair]
 def difference(
     linux: PhaseWrites, ours: PhaseWrites, environment: Environment, exact: bool, reasons: Sequence[Reason] = REASONS
 ) -> tuple[list[str], list[str]]:
-    """The two columns, and what there is no reason for."""
+    """The two columns, and the differences without a reason."""
     known = [reason for reason in reasons if reason.applies(environment)]
     lines: list[str] = []
     unknown: list[str] = []
@@ -228,7 +228,7 @@ def difference(
         for part, reason in explained(phase, rows, known):
             lines += [_columns(row, exact).rstrip() for row in part]
             if reason:
-                lines += reason.told(reason in given)
+                lines += reason.text(reason in given)
                 given.add(reason)
             elif part[0].sign != " ":
                 lines.append("      ? no reason known")
@@ -241,8 +241,8 @@ def difference(
 def explained(
     phase: str, rows: Sequence[WritePair], reasons: Sequence[Reason]
 ) -> Iterator[tuple[Sequence[WritePair], Reason | None]]:
-    """The rows, in parts that have one reason each. A reason is for the longest row of differences that it knows, each time
-    that it may."""
+    """The rows, in parts with one reason each. A reason covers the longest sequence of differences that it matches, at most
+    reason.times times."""
     left = {reason: reason.times for reason in reasons}
     at = 0
     while at < len(rows):
@@ -262,7 +262,7 @@ def explained(
 
 
 def _what(row: WritePair) -> str:
-    """As reasons know it: with the values where it is these that differ."""
+    """As reasons match it: with the values if these differ."""
     if row.left and row.right:
         return f"{row.left.what} {row.left.value} | {row.right.value}"
     write = row.left or row.right

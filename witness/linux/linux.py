@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Runs the experiments of tests/linux/, and tells what came of them as the lab tells of its own."""
+"""Runs the experiments of tests/linux/, with results like the lab's."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def linux(order: Order) -> Outcome:
 
 
 def measure(build: Path, directory: Path, chosen: Mapping[str, Experiment], how: Settings, say: Say) -> Facts:
-    """Every trial once, as many at a time as there are CPUs."""
+    """Every trial once, one for each CPU at a time."""
     directory.mkdir(parents=True, exist_ok=True)
     progress = Progress(len(chosen), say, versions={"Linux": version(build)})
     ended: dict[str, Callable[[int, Played], None]] = {id: gather(experiment, progress.done) for id, experiment in chosen.items()}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""One boot in which a real Linux takes part, and what it says of itself.
+"""One boot with a real Linux, and what it reports.
 
-Firmware starts Debian's kernel, or first, which hands over to it. Userspace is tests/linux/guest/init: it speaks on COM2 and waits
-there at each point, as the images of the lab do, but tells texts as well: a real Linux's word about itself, not ours.
+Firmware starts Debian's kernel, or first, which hands over to it. Userspace is tests/linux/guest/init: it reports its points on
+COM2 and waits there at each, as the images of the lab do, and it sends texts in addition: what Linux itself reports.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from witness.machine.record import Outcome, Run
 from witness.pci.topology import Bdf, Topology
 from witness.report.timeline import IN, OUT, WINDOW, last_lines
 
-# In the build: what firmware starts.
+# In the build; firmware starts one of them.
 LINUX = "linux/vmlinuz"
-FIRST = "linux/handoff.efi"  # which carries second and Linux
+FIRST = "linux/handoff.efi"  # with second and Linux in it
 
 INITRD = "linux/initrd"
 
 # In Linux's file system.
 FILES = "handoff"
 
-# What a line of userspace begins with.
+# The prefixes of userspace's lines.
 POINT, TITLE, TEXT, VERDICT = "+", "=", "|", "!"
 
 # An image of the lab waits at points, too (tests/claims/lab.c:lab_point).
@@ -43,40 +43,40 @@ _IMAGES_POINT = re.compile(r"\w+ 0x[0-9a-f]+")
 # Enough for three kernels on a busy host.
 TIMEOUT_MIN_S = 240
 
-# In front of Linux's words. One that panics resets the machine at once, and that ends the run; else it would stand there until the
-# time is out. And it does not ask whether the timer ticks while it counts to four million, which on a busy host it may not.
+# In front of Linux's command line. After a panic Linux resets the machine at once, which ends the run before the timeout. And it
+# does not check whether the timer ticks while it counts to four million: on a busy host it may not.
 FIRST_WORDS = "panic=-1 no_timer_check"
 _PANICKED = re.compile(r"Kernel panic - not syncing: (.*)")
 
-# What of a command line is another kernel's than that of our image.
+# It separates our image's options from the next kernel's command line.
 FOREIGN = " -- "
 
 
 @dataclass(frozen=True)
 class Boot(Trial):
-    """image is LINUX or FIRST; words are its whole command line, but for FIRST_WORDS, and name a script of tests/linux/guest/."""
+    """image is LINUX or FIRST; words are its command line without FIRST_WORDS, and name a script of tests/linux/guest/."""
 
     files: tuple[str, ...] = ()  # of the build, for Linux in /handoff
-    ends_in: str = "linux"  # whose verdict ends the run: "linux", which powers off, or "guest", an image of ours
-    beside: Boot | None = None  # performed before it, for the judge to compare with: Seen.beside
+    ends_in: str = "linux"  # the verdict that ends the run: of "linux", which powers off, or "guest", an image of ours
+    beside: Boot | None = None  # performed before it, for comparison: Seen.beside
 
 
 @dataclass
 class Conversation:
-    """What userspace said, in order."""
+    """What userspace reported, in order."""
 
     points: list[str] = field(default_factory=list)
-    told: dict[str, list[list[str]]] = field(default_factory=dict)  # by title, each time
+    texts: dict[str, list[list[str]]] = field(default_factory=dict)  # by title, each time
     verdicts: list[str] = field(default_factory=list)
     functions: list[tuple[Bdf, bytes]] = field(default_factory=list)  # configuration space, when userspace began
 
     def take(self, line: str) -> str | None:
-        """The point that somebody waits at, if this line tells of one."""
+        """The point where userspace or an image waits, if this line reports one."""
         line = line.rstrip("\r")
         if line.startswith(TITLE):
-            self.told.setdefault(line[1:], []).append([])
-            self._text = self.told[line[1:]][-1]
-        elif line.startswith(TEXT) and self.told:
+            self.texts.setdefault(line[1:], []).append([])
+            self._text = self.texts[line[1:]][-1]
+        elif line.startswith(TEXT) and self.texts:
             self._text.append(line[1:])
         elif line.startswith(VERDICT):
             self.verdicts.append(line[1:])
@@ -90,14 +90,14 @@ def is_point(line: str) -> bool:
     return line.startswith(POINT) or bool(_IMAGES_POINT.fullmatch(line))
 
 
-def point(said: str) -> tuple[str, int]:
+def point(text: str) -> tuple[str, int]:
     """`NAME` or `NAME VALUE`."""
-    name, _, value = said.partition(" ")
+    name, _, value = text.partition(" ")
     return name, int(value or "0", 0)
 
 
 def perform(trial: Boot, build: Path, directory: Path, how: Settings) -> Seen:
-    """Boot, and do at each point what is to be done there."""
+    """Boot, and perform the action at each point."""
     check_built(build, trial)
     beside = perform(trial.beside, build, directory / "beside", how) if trial.beside else None
     start = _LinuxDialogue(trial.points, trial, build)
@@ -109,20 +109,20 @@ def perform(trial: Boot, build: Path, directory: Path, how: Settings) -> Seen:
 
 
 def check_built(build: Path, trial: Boot) -> None:
-    """Whether all is built that it takes."""
+    """Refuse a trial if a file of the build is missing."""
     for name in (LINUX, INITRD, trial.image, *trial.files):
         if not (build / name).is_file():
             raise Unusable(f"{build / name} is missing: run make linux-parts")
 
 
 def panicked(record: Run) -> str:
-    """What the last Linux that did so said, to be put behind what else is known."""
+    """The last Linux panic, to be appended to the detail."""
     found = [match[1] for match in map(_PANICKED.search, console(record)) if match]
     return f"; Linux panicked: {found[-1]}" if found else ""
 
 
 def version(build: Path) -> str:
-    """Of the kernel, as its file has it: `6.1.0-56-cloud-amd64 (…) #1 SMP PREEMPT_DYNAMIC Debian 6.1.192-2 (2026-11-16)`."""
+    """The kernel's version, from its file: `6.1.0-56-cloud-amd64 (…) #1 SMP PREEMPT_DYNAMIC Debian 6.1.192-2 (2026-11-16)`."""
     file = (build / LINUX).read_bytes()
     at = int.from_bytes(file[KERNEL_VERSION:][:2], "little") + 0x200
     text = file[at:file.index(b"\0", at)].decode("ascii")
@@ -144,7 +144,7 @@ class _LinuxDialogue(Dialogue):
         return [*arguments, f"{ours}{FOREIGN}{FIRST_WORDS} {linuxs}" if foreign else cmdline]
 
     def _initrd(self, directory: Path) -> Path:
-        """Linux's own, and behind it an archive with the files; uncompressed, it has to begin at a multiple of four."""
+        """Linux's own, followed by an archive of the files; uncompressed, it has to begin at a multiple of four."""
         archive = (self.build / INITRD).read_bytes()
         if self.trial.files:
             folder = directory / "files" / FILES
@@ -163,27 +163,27 @@ class _LinuxDialogue(Dialogue):
         self.converse(session)
 
     def hear(self, session: Session, line: str) -> tuple[str, int] | None:
-        said = self.said.take(line)
-        if said is None:
+        reached = self.said.take(line)
+        if reached is None:
             return None
         if not self.said.functions:
             self.said.functions = configs(session.qmp)
-        return point(said)
+        return point(reached)
 
     def ended(self, record: Run, status: int) -> tuple[Outcome, str]:
         verdict = self.said.verdicts[-1] if self.said.verdicts else ""
         if status == 0 and verdict:  # Linux has powered off
             if self.trial.ends_in == "linux":
                 return (Outcome.PASS if verdict == "pass" else Outcome.FAIL), f"Linux: {verdict}"
-            return Outcome.CRASH, f"Linux ended the run, and not our image: {verdict}"
+            return Outcome.CRASH, f"Linux ended the run instead of our image: {verdict}"
         outcome, detail = super().ended(record, status)
         if self.trial.ends_in == "linux" and outcome in (Outcome.PASS, Outcome.FAIL):
-            return Outcome.CRASH, f"our image ended the run, and not Linux: {detail}"
+            return Outcome.CRASH, f"our image ended the run instead of Linux: {detail}"
         return outcome, detail + panicked(record)
 
 
 def console(record: Run) -> list[str]:
-    """COM1: the firmware's text, that of our images, and that of each Linux."""
+    """COM1: the output of firmware, of our images, and of each Linux."""
     text = (record.directory / "serial.log").read_text(encoding="utf-8", errors="replace")
     return [line.rstrip("\r") for line in text.splitlines()]
 
@@ -193,7 +193,7 @@ def last_line(record: Run) -> str:
 
 
 class Seen(Observation):
-    """What a judge sees: the lab's view of the trace, and what Linux told."""
+    """The evidence for a judge: the lab's view of the trace, and what Linux reported."""
 
     def __init__(self, record: Run, said: Conversation, kept: Mapping[str, bytes] = {}, beside: Seen | None = None) -> None:
         self.run, self.said, self.kept, self.beside = record, said, kept, beside
@@ -201,16 +201,16 @@ class Seen(Observation):
         self.case = Case(record, record.events, Before(Topology.of(said.functions), {}, []))
 
     def need(self, *outcomes: Outcome) -> None:
-        """A judge's first word: how the run has to have ended."""
+        """Raises if the run has not ended in one of these outcomes."""
         if self.run.outcome not in (outcomes or (Outcome.PASS,)):
             guest = guestlog.last_line(self.run.log)
             raise Unshown(f"{self.run.detail}; COM1: {last_line(self.run)!r}" + (f"; our image: {guest!r}" if guest else ""))
 
-    def told(self, title: str, nth: int = -1) -> list[str]:
-        """A text that Linux told, the last time, or the nth."""
-        found = self.said.told.get(title, [])
+    def reported(self, title: str, nth: int = -1) -> list[str]:
+        """A text that Linux reported, the last time, or the nth."""
+        found = self.said.texts.get(title, [])
         if not found or not -len(found) <= nth < len(found):
-            raise Unshown(f"Linux did not tell: {title}; COM1: {last_line(self.run)!r}")
+            raise Unshown(f"Linux did not report: {title}; COM1: {last_line(self.run)!r}")
         return found[nth]
 
     @cached_property
@@ -219,21 +219,21 @@ class Seen(Observation):
 
     @cached_property
     def marks(self) -> list[Mark]:
-        """The points, and where in the trace they are."""
+        """The points, with their trace lines."""
         found = ((line, text) for line, text in com2_lines(self.run.events) if is_point(text))
         return [Mark(line, *point(text.removeprefix(POINT))) for line, text in found]
 
     @property
     def phases(self) -> list[tuple[int, str]]:
-        """The points of Linux, and those of each hand-over."""
+        """The points of Linux, and the phases of each handoff."""
         case, left = self.case, last_lines(self.case)
         kernels = [*case.entry_lines.values(), *left]
-        # A Linux that powers off clears bus master, too, and nobody comes after it.
+        # A Linux that powers off clears bus master, too, but no kernel follows.
         hops = [hop for hop in case.hops if max(kernels, default=0) >= hop.out.start]
         spans = [span for hop in hops for span in ((hop.out, OUT), (hop.window, WINDOW), (hop.inward, IN))]
         found = [(lines.start, name) for lines, name in spans if lines]
         for line in left:
-            # Who leaves bus master on hands over at its last word, without a hop there.
+            # A kernel that leaves bus master on hands over after its last output, and its handoff is no hop.
             given = next((c.line for c in case.changes(range(line, case.end + 1)) if c.master_set or c.msi_enabled), None)
             if given and not any(hop.out.start <= given and line < hop.inward.start for hop in hops):
                 found += [(line + 1, WINDOW), (given, IN)]

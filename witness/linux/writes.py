@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What one function was told, in order: each write to its configuration space and into its BARs, by the register's name."""
+"""The writes to one function, in order: into configuration space and into BARs, by the register's name."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ TABLE = {0: "address", 4: "address, upper half", 8: "data", TABLE_CONTROL: "cont
 
 @dataclass(frozen=True)
 class Write:
-    """One write, or a row of the same notifications."""
+    """One write, or consecutive equal notifications."""
 
     line: int
     register: str
     value: str
-    meaning: str = ""  # what the value does, where that is to be compared
-    compared: bool = False  # the value itself, beside what it means
-    varies: bool = False  # from run to run: an address, a vector
+    meaning: str = ""  # of the value, to be compared
+    compared: bool = False  # whether the value itself is compared, apart from its meaning
+    varies: bool = False  # whether the value varies from run to run: an address, a vector
     times: int = 1
 
     @property
@@ -45,7 +45,7 @@ class Write:
         return f"{self.register} ({self.meaning})" if self.meaning else self.register
 
     def shown(self, exact: bool) -> str:
-        """With what differs from run to run, or without."""
+        """The write; exact: with values that vary from run to run."""
         meaning = f" ({self.meaning})" if self.meaning else ""
         times = f", {self.times} times" if exact and self.times > 1 else ""
         return f"{self.register} {ELIDED if self.varies and not exact else self.value}{meaning}{times}"
@@ -53,7 +53,7 @@ class Write:
 
 @lru_cache(maxsize=4)
 def function_events(case: Case) -> Mapping[Bdf, list[FunctionEvent]]:
-    """What each function was told, and asked in its configuration space."""
+    """The writes to each function, and the reads of its configuration space."""
     found: dict[Bdf, list[FunctionEvent]] = defaultdict(list)
     for event in case.events:
         if isinstance(event, (ConfigRead, ConfigWrite)):
@@ -66,7 +66,7 @@ def function_events(case: Case) -> Mapping[Bdf, list[FunctionEvent]]:
 
 
 def writes(case: Case, bdf: Bdf, lines: range) -> list[Write]:
-    """Those of these lines. Notifications in a row are one: how many there are is the workload's."""
+    """The writes in these lines. Consecutive notifications are one: their number depends on the workload."""
     named = _Names(case, case.topology.functions[bdf])
     changes: dict[int, list[Change]] = defaultdict(list)
     for change in case.changes(lines):
@@ -95,8 +95,8 @@ class _Names:
             value = f"0x{change.old:04x} -> 0x{change.new:04x}"
             return Write(write.line, change.register.value, value, _bits(change), compared=True)
         if write.offset in self.bars and write.size == 4:
-            asked = write.value | ROM_FLAGS == ALL_ONES
-            return Write(write.line, self.bars[write.offset], value, "size?" if asked else "address", varies=not asked)
+            sizing = write.value | ROM_FLAGS == ALL_ONES
+            return Write(write.line, self.bars[write.offset], value, "size?" if sizing else "address", varies=not sizing)
         if write.offset in self.registers:
             return Write(write.line, self.registers[write.offset], value, compared=True)
         return Write(write.line, f"configuration 0x{write.offset:02x}, {8 * write.size} bits", value, compared=True)
@@ -119,4 +119,4 @@ def _bits(change: Change) -> str:
     named = names.BITS[change.register]
     words = [f"{name} {'on' if change.new & bit else 'off'}" for bit, name in named.items() if (change.old ^ change.new) & bit]
     rest = (change.old ^ change.new) & ~sum(named)
-    return ", ".join([*words, *([f"0x{rest:04x} changed"] if rest else [])]) or "as it was"
+    return ", ".join([*words, *([f"0x{rest:04x} changed"] if rest else [])]) or "unchanged"
