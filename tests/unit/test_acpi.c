@@ -258,7 +258,7 @@ static void an_invalid_table_affects_no_other(void **state)
 }
 
 /* A length is a claim until the checksum is right, and mapping is what makes a device's registers readable. */
-static void a_table_that_says_it_is_huge_is_not_even_mapped(void **state)
+static void a_table_with_a_huge_length_is_not_even_mapped(void **state)
 {
 	for (u32 more = 0; more < 2; more++) {
 		u8 *t, *tables[1];
@@ -407,7 +407,7 @@ int main(void)
 		T(the_extended_checksum_is_checked_too),
 		T(a_root_with_a_wrong_checksum_is_ignored_with_a_line),
 		T(an_invalid_table_affects_no_other),
-		T(a_table_that_says_it_is_huge_is_not_even_mapped),
+		T(a_table_with_a_huge_length_is_not_even_mapped),
 		T(mcfg_entries_that_name_no_memory_are_ignored_with_a_line),
 		T(more_ranges_than_fit_are_ignored_with_a_line),
 		T(a_partial_entry_is_not_read),

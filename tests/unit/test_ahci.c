@@ -418,7 +418,7 @@ static void reset_stops_every_port_and_lowers_the_line(void **state)
 }
 
 /* GHC.AE may be off before a reset, and after it. */
-static void it_speaks_ahci_first(void **state)
+static void it_enters_ahci_mode_first(void **state)
 {
 	static const struct fake_access want[] = { MEM_W32(GHC, AE), MEM_W32(GHC, AE | HR), MEM_W32(GHC, AE) };
 
@@ -490,7 +490,7 @@ static void a_device_that_is_removed_has_not_done_its_work(void **state)
 
 /* --- probe --- */
 
-static void without_a_drive_it_says_so_soon_and_starts_nothing(void **state)
+static void without_a_drive_it_logs_so_soon_and_starts_nothing(void **state)
 {
 	u32 begun;
 
@@ -539,7 +539,7 @@ static void a_device_may_be_late(void **state)
 	assert_nothing_runs();
 }
 
-static void what_is_no_disk_is_left_alone_with_a_line(void **state)
+static void a_device_that_is_no_disk_is_absent_with_a_line(void **state)
 {
 	(void)state;
 	hba.port[0].sig = SIG_ATAPI;
@@ -906,15 +906,15 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(only_ahci_controllers_are_its_own),
 		T(reset_stops_every_port_and_lowers_the_line),
-		T(it_speaks_ahci_first),
+		T(it_enters_ahci_mode_first),
 		T(memory_is_enabled_before_it_is_used),
 		T(a_reset_that_does_not_end_times_out_after_a_second),
 		T(a_bar_without_room_for_its_ports_is_refused_with_a_line),
 		T(a_device_that_is_removed_has_not_done_its_work),
-		T(without_a_drive_it_says_so_soon_and_starts_nothing),
+		T(without_a_drive_it_logs_so_soon_and_starts_nothing),
 		T(the_first_port_with_a_device_is_taken),
 		T(a_device_may_be_late),
-		T(what_is_no_disk_is_left_alone_with_a_line),
+		T(a_device_that_is_no_disk_is_absent_with_a_line),
 		T(wherever_memory_runs_out_nothing_is_started),
 		T(what_it_cannot_reach_is_not_given_to_it),
 		T(one_that_cannot_interrupt_is_not_started),

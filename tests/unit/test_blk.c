@@ -229,7 +229,7 @@ static void without_msix_intx_does_it(void **state)
 }
 
 /* A shared line: another device's interrupt is counted by the line, and not by this driver. */
-static void anothers_interrupt_on_the_line_is_not_counted(void **state)
+static void another_devices_interrupt_on_the_line_is_not_counted(void **state)
 {
 	u8 line = bench_intx();
 	char expected[64];
@@ -244,7 +244,7 @@ static void anothers_interrupt_on_the_line_is_not_counted(void **state)
 	assert_true(fake_log_has(expected));
 }
 
-static void armed_requests_are_in_flight_until_they_land(void **state)
+static void armed_requests_are_in_flight_until_they_complete(void **state)
 {
 	unsigned int armed;
 
@@ -310,8 +310,8 @@ int main(void)
 		T(a_request_that_fails_is_an_error),
 		T(an_unexpected_completion_is_not_counted),
 		T(without_msix_intx_does_it),
-		T(anothers_interrupt_on_the_line_is_not_counted),
-		T(armed_requests_are_in_flight_until_they_land),
+		T(another_devices_interrupt_on_the_line_is_not_counted),
+		T(armed_requests_are_in_flight_until_they_complete),
 		T(a_small_queue_takes_as_many_requests_as_it_has_room_for),
 		T(a_queue_with_no_room_for_a_request_is_refused),
 	};

@@ -55,7 +55,7 @@ static bool header_left_alone(void)
 	return true;
 }
 
-static void a_sound_list_is_walked_in_its_order(void **state)
+static void a_valid_list_is_walked_in_its_order(void **state)
 {
 	(void)state;
 	fake_cap(fn, 0xc0, PCI_CAP_ID_MSIX);
@@ -219,7 +219,7 @@ int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
 	const struct CMUnitTest tests[] = {
-		T(a_sound_list_is_walked_in_its_order),
+		T(a_valid_list_is_walked_in_its_order),
 		T(without_the_status_bit_there_is_no_list),
 		T(the_reserved_low_bits_of_a_pointer_are_masked),
 		T(a_pointer_into_the_header_ends_the_list),

@@ -298,7 +298,7 @@ static bool refused(const char *name, enum status want, const char *why)
 }
 
 /* The twin of all that follow: what is valid is not refused. */
-static void what_is_sound_is_not_refused(void **state)
+static void a_valid_image_is_not_refused(void **state)
 {
 	(void)state;
 	assert_false(refused("second", ERR_INVALID, ""));
@@ -531,7 +531,7 @@ int main(void)
 		T(an_image_is_verified_as_the_file_that_is_listed),
 		T(the_next_kernel_gets_the_dma_buffers_in_its_map),
 		T(a_preferred_place_that_is_taken_is_not_insisted_upon),
-		T(what_is_sound_is_not_refused),
+		T(a_valid_image_is_not_refused),
 		T(an_image_that_was_changed_is_refused_with_both_digests),
 		T(an_initrd_that_was_changed_is_refused),
 		T(an_image_without_a_digest_is_refused),

@@ -98,7 +98,7 @@ static void an_archive_cut_at_any_byte_says_so(void **state)
 	}
 }
 
-static void nonsense_in_a_header_says_so(void **state)
+static void an_invalid_header_is_reported(void **state)
 {
 	static const struct {
 		size_t offset; /* in the header of second/image */
@@ -167,7 +167,7 @@ int main(void)
 #define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
 	const struct CMUnitTest tests[] = {
 		T(files_are_found_by_their_whole_path),	    T(what_is_not_there_is_absent_and_silent),
-		T(an_archive_cut_at_any_byte_says_so),	    T(nonsense_in_a_header_says_so),
+		T(an_archive_cut_at_any_byte_says_so),	    T(an_invalid_header_is_reported),
 		T(lower_case_and_the_crc_variant_are_read), T(what_gnu_cpio_writes_is_read),
 	};
 

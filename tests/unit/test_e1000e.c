@@ -396,7 +396,7 @@ static void it_sees_interrupts_rings_and_requests_end_before_its_reset(void **st
 }
 
 /* A line that the previous kernel left asserted is deasserted, and no old message comes once bus master is on. */
-static void nothing_of_before_comes_after(void **state)
+static void nothing_from_before_comes_after_the_reset(void **state)
 {
 	u8 line = bench_intx();
 
@@ -591,7 +591,7 @@ static void what_is_written_back_wrong_is_no_frame(void **state)
 	}
 }
 
-static void a_descriptor_that_is_not_written_back_is_not_looked_at(void **state)
+static void a_descriptor_that_is_not_written_back_is_not_used(void **state)
 {
 	(void)state;
 	assert_int_equal(bench_bring_up(), OK);
@@ -624,7 +624,7 @@ static void a_link_may_be_down(void **state)
 	assert_int_equal(bench_in_flight(), offered(&nic.rx));
 }
 
-static void the_rings_go_round(void **state)
+static void the_rings_wrap(void **state)
 {
 	(void)state;
 	assert_int_equal(bench_bring_up(), OK);
@@ -705,7 +705,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(only_the_82574_is_its_own),
 		T(it_sees_interrupts_rings_and_requests_end_before_its_reset),
-		T(nothing_of_before_comes_after),
+		T(nothing_from_before_comes_after_the_reset),
 		T(each_wait_times_out),
 		T(a_removed_device_is_absent),
 		T(a_device_that_is_removed_has_not_done_its_work),
@@ -717,10 +717,10 @@ int main(void)
 		T(a_late_message_is_handled),
 		T(a_frame_that_is_not_written_back_was_not_sent),
 		T(what_is_written_back_wrong_is_no_frame),
-		T(a_descriptor_that_is_not_written_back_is_not_looked_at),
+		T(a_descriptor_that_is_not_written_back_is_not_used),
 		T(no_reply_is_required),
 		T(a_link_may_be_down),
-		T(the_rings_go_round),
+		T(the_rings_wrap),
 		T(several_frames_may_come_with_one_interrupt),
 		T(buffers_and_a_frame_are_in_flight),
 		T(wherever_memory_runs_out_it_is_not_enabled),

@@ -309,7 +309,7 @@ static void an_interrupt_that_never_comes_times_out_with_a_line(void **state)
 	assert_true(fake_log_has("0000:00:04.0 edu: no MSI within 1000 ms, 0 of 1"));
 }
 
-static void an_armed_transfer_is_in_flight_until_it_lands(void **state)
+static void an_armed_transfer_is_in_flight_until_it_completes(void **state)
 {
 	(void)state;
 	assert_int_equal(bench_bring_up(), OK);
@@ -370,7 +370,7 @@ int main(void)
 		T(a_byte_that_differs_is_an_error),
 		T(without_bus_master_nothing_comes),
 		T(an_interrupt_that_never_comes_times_out_with_a_line),
-		T(an_armed_transfer_is_in_flight_until_it_lands),
+		T(an_armed_transfer_is_in_flight_until_it_completes),
 		T(an_interrupt_without_a_cause_is_not_handled),
 		T(a_removed_device_claims_no_interrupt),
 	};

@@ -356,7 +356,7 @@ static void vfs_that_are_not_enabled_are_not_read(void **state)
 	assert_found(PCI_BDF(0, 7, 0), PCI_BDF(0, 0x17, 0));
 }
 
-static void vfs_that_do_not_answer_are_not_there(void **state)
+static void vfs_that_do_not_respond_are_not_there(void **state)
 {
 	(void)state;
 	pf(3);
@@ -388,7 +388,7 @@ static void vfs_beyond_the_last_bus_are_not_read(void **state)
 		assert_int_equal(PCI_BUS(fake->log[i].bdf), 0);
 }
 
-static void a_bridge_that_names_a_bus_already_seen_leads_nowhere(void **state)
+static void a_bridge_with_a_bus_already_scanned_is_not_followed(void **state)
 {
 	(void)state;
 	fake_bridge(fake, PCI_BDF(0, 2, 0), 1, 1);
@@ -398,7 +398,7 @@ static void a_bridge_that_names_a_bus_already_seen_leads_nowhere(void **state)
 	assert_found(PCI_BDF(0, 2, 0), PCI_BDF(1, 0, 0), PCI_BDF(0, 3, 0), PCI_BDF(0, 4, 0));
 }
 
-static void what_does_not_fit_is_said_and_the_rest_is_there(void **state)
+static void what_does_not_fit_is_reported_and_the_rest_is_there(void **state)
 {
 	(void)state;
 	for (unsigned int i = 0; i < 5; i++)
@@ -415,7 +415,7 @@ static void what_does_not_fit_is_said_and_the_rest_is_there(void **state)
 	assert_int_equal(fake_log_lines(), 0);
 }
 
-static void vfs_that_do_not_fit_are_said_as_well(void **state)
+static void vfs_that_do_not_fit_are_reported_as_well(void **state)
 {
 	(void)state;
 	pf(2);
@@ -482,12 +482,12 @@ int main(void)
 		T(vfs_are_found_through_their_pf),
 		T(above_a_vf_is_what_is_above_its_pf),
 		T(vfs_that_are_not_enabled_are_not_read),
-		T(vfs_that_do_not_answer_are_not_there),
+		T(vfs_that_do_not_respond_are_not_there),
 		T(vfs_on_the_last_bus_are_found),
 		T(vfs_beyond_the_last_bus_are_not_read),
-		T(a_bridge_that_names_a_bus_already_seen_leads_nowhere),
-		T(what_does_not_fit_is_said_and_the_rest_is_there),
-		T(vfs_that_do_not_fit_are_said_as_well),
+		T(a_bridge_with_a_bus_already_scanned_is_not_followed),
+		T(what_does_not_fit_is_reported_and_the_rest_is_there),
+		T(vfs_that_do_not_fit_are_reported_as_well),
 		T(a_function_that_is_removed_while_it_is_read_ends_no_scan),
 		T(an_extended_capability_that_does_not_fit_is_not_read),
 		T(enumerating_a_second_access_adds_to_the_first),

@@ -365,7 +365,7 @@ static void memory_is_where_it_was_preferred_or_aligned(void **state)
 	assert_int_equal(fake_log_lines(), 0);
 }
 
-static void memory_that_there_is_not_is_said(void **state)
+static void memory_that_is_not_there_is_reported(void **state)
 {
 	u64 at = 1;
 
@@ -576,7 +576,7 @@ int main(void)
 		T(a_display_that_firmware_alone_draws_on_is_none),
 		T(of_two_displays_the_first_is_passed_on),
 		T(memory_is_where_it_was_preferred_or_aligned),
-		T(memory_that_there_is_not_is_said),
+		T(memory_that_is_not_there_is_reported),
 		T(every_memory_type_becomes_its_own),
 		T(neighbours_of_one_type_are_one_range),
 		T(pieces_are_not_too_many_when_they_are_neighbours),

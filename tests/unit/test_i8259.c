@@ -200,7 +200,7 @@ static void more_handlers_than_there_is_room_for_are_refused(void **state)
  * 8259A data sheet: a request that is withdrawn before INTA comes as input 7, with nothing in service. The model fails at a wrong
  * EOI.
  */
-static void a_request_that_went_away_is_not_an_interrupt(void **state)
+static void a_request_that_was_withdrawn_is_not_an_interrupt(void **state)
 {
 	(void)state;
 	a.line = 7;
@@ -299,7 +299,7 @@ int main(void)
 		T(a_line_that_is_high_already_interrupts),
 		T(a_shared_line_calls_every_handler),
 		T(more_handlers_than_there_is_room_for_are_refused),
-		T(a_request_that_went_away_is_not_an_interrupt),
+		T(a_request_that_was_withdrawn_is_not_an_interrupt),
 		T(a_message_on_a_lines_vector_is_unexpected_and_gets_its_eoi_where_it_came_from),
 		T(a_line_whose_interrupts_are_unhandled_is_disabled_after_100000),
 		T(mask_all_masks_every_line),

@@ -681,7 +681,7 @@ static void pfs_may_name_any_vfs(void **state)
 }
 
 /* PCIe 6.13: rising function numbers. Each of two functions names any. */
-static void ari_lists_may_name_anyone(void **state)
+static void ari_lists_may_name_any_function(void **state)
 {
 	(void)state;
 	for (unsigned int i = 0; i < 64 * 64; i++) {
@@ -729,7 +729,7 @@ static void any_header_type_is_a_function_and_only_1_is_a_bridge(void **state)
 }
 
 /* Writes are not read back: the next kernel's enumeration reports the result. */
-static void a_bus_master_that_cannot_be_cleared_is_what_the_next_kernel_finds(void **state)
+static void a_bus_master_that_cannot_be_cleared_is_what_the_next_kernel_inherits(void **state)
 {
 	static const u16 writable[] = { 0x0000, 0x0543 };
 
@@ -770,9 +770,9 @@ int main(void)
 		T(a_function_that_is_missing_or_there_twice_is_caught),
 		T(bridges_nest_as_deep_as_there_are_buses),
 		T(pfs_may_name_any_vfs),
-		T(ari_lists_may_name_anyone),
+		T(ari_lists_may_name_any_function),
 		T(any_header_type_is_a_function_and_only_1_is_a_bridge),
-		T(a_bus_master_that_cannot_be_cleared_is_what_the_next_kernel_finds),
+		T(a_bus_master_that_cannot_be_cleared_is_what_the_next_kernel_inherits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

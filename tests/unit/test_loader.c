@@ -90,7 +90,7 @@ static void the_built_in_command_line_is_used_where_there_is_no_other(void **sta
 	assert_string_equal(run("", 0), "");
 }
 
-static void boot_params_say_what_firmware_said(void **state)
+static void boot_params_hold_what_firmware_reported(void **state)
 {
 	EFI_CONFIGURATION_TABLE table = { ACPI_20_TABLE_GUID, (void *)0x3000 };
 
@@ -172,7 +172,7 @@ int main(void)
 #define T(test) cmocka_unit_test_setup(test, begin)
 	const struct CMUnitTest tests[] = {
 		T(the_built_in_command_line_is_used_where_there_is_no_other),
-		T(boot_params_say_what_firmware_said),
+		T(boot_params_hold_what_firmware_reported),
 		T(boot_params_describe_the_display),
 		T(a_built_in_command_line_that_does_not_fit_is_refused),
 		T(load_options_replace_it),

@@ -37,7 +37,7 @@ static bool sunk_is(const char *want)
 	return sunk_size == strlen(want) && !memcmp(sunk, want, sunk_size);
 }
 
-static void a_line_is_tagged_and_goes_out_at_once(void **state)
+static void a_line_is_tagged_and_printed_at_once(void **state)
 {
 	(void)state;
 	log_line("pci %04x", 0xab);
@@ -221,7 +221,7 @@ int main(void)
 {
 #define T(test) cmocka_unit_test_setup(test, begin)
 	const struct CMUnitTest tests[] = {
-		T(a_line_is_tagged_and_goes_out_at_once),
+		T(a_line_is_tagged_and_printed_at_once),
 		T(a_log_begins_without_holding),
 		T(the_verdict_is_untagged),
 		T(interrupts_are_off_meanwhile_and_as_before_afterwards),

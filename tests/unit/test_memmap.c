@@ -212,7 +212,7 @@ static void a_difference_from_the_model_is_seen(void **state)
 	assert_false(sorted_and_merged(&map));
 }
 
-static void an_entry_that_wraps_is_said_and_left_out(void **state)
+static void an_entry_that_wraps_is_reported_and_ignored(void **state)
 {
 	static const struct e820_entry table[] = { { 0x1000, 0x1000, E820_RAM }, { 0xfffffffffffff000, 0x2000, E820_RAM } };
 
@@ -255,7 +255,7 @@ static void fill_the_map(unsigned int ranges)
 		assert_int_equal(memmap_mark(&map, 0x1000 + i * 0x2000UL, 0x1000, MEM_USED), OK);
 }
 
-static void a_map_that_is_full_says_so(void **state)
+static void a_full_map_is_reported(void **state)
 {
 	(void)state;
 	fill_the_map(MEMMAP_MAX);
@@ -313,10 +313,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(map_and_model_agree_after_any_operations),
 		T(a_difference_from_the_model_is_seen),
-		T(an_entry_that_wraps_is_said_and_left_out),
+		T(an_entry_that_wraps_is_reported_and_ignored),
 		T(an_empty_entry_is_nothing),
 		T(nothing_is_taken_below_the_range_at_the_end_of_the_address_space),
-		T(a_map_that_is_full_says_so),
+		T(a_full_map_is_reported),
 		T(a_mark_that_fails_changes_nothing),
 		T(a_table_that_is_too_long_is_refused),
 		T(more_ranges_than_the_next_kernel_takes_are_refused),

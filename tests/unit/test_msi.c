@@ -172,7 +172,7 @@ static void what_the_previous_kernel_enabled_is_disabled_first_and_its_vectors_a
 }
 
 /* Changes are logged old -> new, and the host compares them with QEMU's trace. */
-static void the_log_says_what_the_register_held(void **state)
+static void the_log_has_the_registers_old_value(void **state)
 {
 	(void)state;
 	make(MSI, 0x186, 0x21);
@@ -563,7 +563,7 @@ int main(void)
 		T(it_is_never_on_half_way),
 		T(the_order_check_rejects_enabling_first),
 		T(what_the_previous_kernel_enabled_is_disabled_first_and_its_vectors_are_returned),
-		T(the_log_says_what_the_register_held),
+		T(the_log_has_the_registers_old_value),
 		T(a_message_that_does_not_fit_is_refused_with_nothing_written),
 		T(a_function_without_msi_or_removed_is_absent),
 		T(a_layout_that_has_changed_is_not_used),

@@ -311,7 +311,7 @@ static void a_length_that_cannot_be_is_no_frame(void **state)
 
 /* --- what was never made available --- */
 
-static void a_buffer_that_was_never_offered_is_not_looked_at(void **state)
+static void a_buffer_that_was_never_offered_is_not_used(void **state)
 {
 	(void)state;
 	assert_int_equal(bring_up(), OK);
@@ -474,7 +474,7 @@ static void with_too_few_vectors_intx_does_it(void **state)
 }
 
 /* One buffer over and over: as many as there are entries, and the rest with the next interrupt. */
-static void a_used_ring_that_runs_away_is_followed_for_one_round(void **state)
+static void a_used_ring_that_runs_away_is_followed_for_one_pass(void **state)
 {
 	u16 size;
 
@@ -530,13 +530,13 @@ int main(void)
 		T(a_device_without_link_status_has_the_link_up),
 		T(a_frame_that_is_no_reply_from_there_is_not_taken_for_one),
 		T(a_length_that_cannot_be_is_no_frame),
-		T(a_buffer_that_was_never_offered_is_not_looked_at),
+		T(a_buffer_that_was_never_offered_is_not_used),
 		T(a_frame_that_was_never_sent_is_not_counted),
 		T(frame_and_answer_come_in_either_order),
 		T(each_vector_is_its_queues),
 		T(without_msix_one_line_serves_both_queues),
 		T(with_too_few_vectors_intx_does_it),
-		T(a_used_ring_that_runs_away_is_followed_for_one_round),
+		T(a_used_ring_that_runs_away_is_followed_for_one_pass),
 		T(buffers_and_one_more_frame_are_in_flight),
 	};
 

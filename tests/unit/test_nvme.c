@@ -692,7 +692,7 @@ static void a_command_that_never_completes_times_out_with_a_line(void **state)
 	assert_int_equal(nvme.identified, 0);
 }
 
-static void the_model_is_said_without_its_padding(void **state)
+static void the_model_is_logged_without_its_padding(void **state)
 {
 	static const struct {
 		const char *model, *line;
@@ -715,7 +715,7 @@ static void the_model_is_said_without_its_padding(void **state)
 
 /* --- the completion queue --- */
 
-static void the_queues_go_round(void **state)
+static void the_queues_wrap(void **state)
 {
 	char expected[64];
 	u32 round;
@@ -961,8 +961,8 @@ int main(void)
 		T(an_interrupt_without_a_completion_is_not_handled),
 		T(an_answer_that_is_an_error_or_not_there_is_one),
 		T(a_command_that_never_completes_times_out_with_a_line),
-		T(the_model_is_said_without_its_padding),
-		T(the_queues_go_round),
+		T(the_model_is_logged_without_its_padding),
+		T(the_queues_wrap),
 		T(several_completions_may_come_with_one_interrupt),
 		T(an_unexpected_completion_is_not_counted),
 		T(a_completion_counts_once),

@@ -278,7 +278,7 @@ static void ports_whose_commands_complete_are_its_own(void **state)
 
 #define ROOT_TAKEN(status) CFG_W32(BDF, ROOT_STATUS, status)
 
-static void what_the_previous_kernel_listened_to_is_turned_off(void **state)
+static void events_that_the_previous_kernel_enabled_are_turned_off(void **state)
 {
 	static const struct {
 		u16 control, status;
@@ -349,7 +349,7 @@ static void what_turns_the_events_off_is_a_command_and_awaited(void **state)
 }
 
 /* Only bench_work(false) counts: of reset's command 1, work's 2 and 3, and the last one, whichever does not complete. */
-static void what_does_not_say_that_its_events_are_off_is_judged_by_its_work(void **state)
+static void a_port_that_does_not_report_its_last_command_is_judged_by_its_work(void **state)
 {
 	static const struct {
 		u32 unanswered;
@@ -586,7 +586,7 @@ static void a_command_that_never_completes_times_out_with_a_line(void **state)
 	}
 }
 
-static void without_bus_master_nothing_is_heard(void **state)
+static void without_bus_master_no_interrupt_comes(void **state)
 {
 	(void)state;
 	assert_int_equal(bring_up(), OK);
@@ -790,9 +790,9 @@ int main(void)
 		K(test, "msix-3:", 9)
 	const struct CMUnitTest tests[] = {
 		T(ports_whose_commands_complete_are_its_own),
-		T(what_the_previous_kernel_listened_to_is_turned_off),
+		T(events_that_the_previous_kernel_enabled_are_turned_off),
 		T(what_turns_the_events_off_is_a_command_and_awaited),
-		T(what_does_not_say_that_its_events_are_off_is_judged_by_its_work),
+		T(a_port_that_does_not_report_its_last_command_is_judged_by_its_work),
 		T(a_pending_event_does_not_stop_the_commands_interrupts),
 		T(an_error_of_the_previous_kernels_is_not_counted),
 		T(a_removed_port_is_not_written_to),
@@ -803,7 +803,7 @@ int main(void)
 		T(a_cpu_that_no_message_reaches_is_an_error),
 		T(a_port_that_uses_a_vector_it_was_not_given_is_not_driven_with_a_line),
 		T(a_command_that_never_completes_times_out_with_a_line),
-		T(without_bus_master_nothing_is_heard),
+		T(without_bus_master_no_interrupt_comes),
 		T(a_command_waits_for_the_one_before),
 		T(only_root_ports_report_errors),
 		T(errors_are_counted_and_cleared_and_nothing_else),

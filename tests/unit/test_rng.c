@@ -66,7 +66,7 @@ static void a_source_without_its_own_configuration_will_do(void **state)
 }
 
 /* Bytes that are unchanged were not written, whatever the used ring says; up to 7 bytes may be unchanged by chance. */
-static void bytes_that_are_no_news_are_an_error(void **state)
+static void bytes_that_are_not_new_are_an_error(void **state)
 {
 	static const struct {
 		u32 skips, brings, reports;
@@ -156,7 +156,7 @@ static void a_completion_counts_once(void **state)
 	assert_one_line("no completed request within 5000 ms, 1 of 2");
 }
 
-static void armed_requests_are_in_flight_until_they_land(void **state)
+static void armed_requests_are_in_flight_until_they_complete(void **state)
 {
 	unsigned int armed;
 
@@ -209,11 +209,11 @@ int main(void)
 		T(random_bytes_come_by_an_interrupt),
 		T(without_msix_intx_does_it),
 		T(a_source_without_its_own_configuration_will_do),
-		T(bytes_that_are_no_news_are_an_error),
+		T(bytes_that_are_not_new_are_an_error),
 		T(bytes_beyond_the_buffer_do_not_count),
 		T(an_unexpected_completion_is_not_counted),
 		T(a_completion_counts_once),
-		T(armed_requests_are_in_flight_until_they_land),
+		T(armed_requests_are_in_flight_until_they_complete),
 		T(a_small_queue_takes_as_many_requests_as_it_has_room_for),
 	};
 

@@ -284,7 +284,7 @@ static void shutdown_sends_its_line_by_interrupt(void **state)
 	assert_silent();
 }
 
-static void shutdown_without_interrupts_gives_up_in_time(void **state)
+static void shutdown_without_interrupts_times_out(void **state)
 {
 	u64 before;
 
@@ -301,7 +301,7 @@ static void shutdown_without_interrupts_gives_up_in_time(void **state)
 	assert_silent();
 }
 
-static void how_far_a_line_came_is_said(void **state)
+static void how_far_a_line_came_is_logged(void **state)
 {
 	(void)state;
 	bring_up();
@@ -353,8 +353,8 @@ int main(void)
 		T(without_a_line_it_is_absent),
 		T(every_byte_is_sent_in_order_a_load_an_interrupt),
 		T(shutdown_sends_its_line_by_interrupt),
-		T(shutdown_without_interrupts_gives_up_in_time),
-		T(how_far_a_line_came_is_said),
+		T(shutdown_without_interrupts_times_out),
+		T(how_far_a_line_came_is_logged),
 		T(a_port_that_is_removed_is_not_waited_for),
 		T(an_interrupt_without_a_cause_is_not_handled),
 		T(a_cause_that_cannot_be_cleared_is_not_handled),

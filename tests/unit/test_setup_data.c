@@ -95,7 +95,7 @@ static void of_two_the_first_counts(void **state)
 	assert_int_equal(find(address(1)), 1);
 }
 
-static void an_empty_chain_is_not_looked_at(void **state)
+static void an_empty_chain_is_not_read(void **state)
 {
 	(void)state;
 	node(0, 0, OURS, LEN);
@@ -171,7 +171,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(our_node_is_found_at_any_position),
 		T(of_two_the_first_counts),
-		T(an_empty_chain_is_not_looked_at),
+		T(an_empty_chain_is_not_read),
 		T(another_length_is_not_our_node),
 		T(a_chain_that_loops_ends),
 		T(an_address_that_cannot_be_mapped_ends_it),

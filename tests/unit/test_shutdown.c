@@ -383,7 +383,7 @@ static void drain_waits_while_something_is_pending(void **state)
 	assert_false(fake_log_has("pending"));
 }
 
-static void drain_gives_up_with_a_line(void **state)
+static void drain_times_out_with_a_line(void **state)
 {
 	(void)state;
 	express(PCI_EXP_DEVSTA_TRPND);
@@ -525,7 +525,7 @@ int main(void)
 		T(reset_comes_before_bus_master_is_cleared),
 		T(drain_reads_back_and_then_waits_for_pending_transactions),
 		T(drain_waits_while_something_is_pending),
-		T(drain_gives_up_with_a_line),
+		T(drain_times_out_with_a_line),
 		T(drain_does_not_wait_for_a_removed_function),
 		T(each_says_what_it_leaves_of_bus_master),
 		T(each_is_found_by_its_name_and_nothing_else_is),

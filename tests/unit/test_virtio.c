@@ -465,7 +465,7 @@ static bool unmatched(void *context)
 static const irq_handler two_handlers[] = { unmatched, unmatched };
 
 /* Reading ISR clears it (4.1.4.5.1); with MSI-X it is not valid and not read. */
-static void an_interrupt_is_the_devices_where_isr_says_so(void **state)
+static void an_interrupt_is_the_devices_where_isr_is_set(void **state)
 {
 	static const u8 values[] = { 1, 2, 3, 0 };
 
@@ -564,7 +564,7 @@ int main(void)
 		T(a_buffer_is_one_descriptor),
 		T(from_a_queue_that_is_not_set_up_nothing_is_taken),
 		T(heads_are_made_available_and_taken_in_order_across_the_wraps),
-		T(an_interrupt_is_the_devices_where_isr_says_so),
+		T(an_interrupt_is_the_devices_where_isr_is_set),
 		T(as_many_vectors_as_handlers_are_taken),
 		T(without_msix_no_vector_is_taken),
 		T(with_fewer_vectors_than_handlers_none_is_taken),

@@ -156,7 +156,7 @@ static void without_msix_and_without_a_line_there_is_no_driving(void **state)
 	}
 }
 
-static void a_device_that_will_not_be_reset_is_reported(void **state)
+static void a_device_that_cannot_be_reset_is_reported(void **state)
 {
 	(void)state;
 	device->status = 0x0f;
@@ -211,7 +211,7 @@ static void configuration_that_is_too_short_is_refused_unread(void **state)
 }
 
 /* Reset has found nothing wrong. */
-static void a_device_that_will_not_is_reported(void **state)
+static void a_device_that_refuses_is_reported(void **state)
 {
 	static const char *const lines[] = { "refused", "got 0xffff", "no modern transport", "has 3 entries" };
 
@@ -281,7 +281,7 @@ static void wherever_memory_runs_out_the_device_is_not_started(void **state)
 }
 
 /* The kernel adds these figures up and reserves as much, wherever the pieces are then. */
-static void it_takes_no_more_memory_than_it_says(void **state)
+static void it_takes_no_more_memory_than_it_declares(void **state)
 {
 	static const u64 starts[] = { 0, 1, 63, 2047, 2049, 4095 };
 
@@ -370,7 +370,7 @@ static unsigned int landed_after(const struct row *row, unsigned int more)
 	return in_flight - bench_in_flight();
 }
 
-static void a_used_ring_that_runs_away_is_followed_for_one_round(void **state)
+static void a_used_ring_that_runs_away_is_followed_for_one_pass(void **state)
 {
 	assert_int_equal(landed_after(*state, 1), 1);
 	again(state);
@@ -419,7 +419,7 @@ static void what_completes_while_it_is_awaited_counts(void **state)
 }
 
 /* ISR says 0: the interrupt is another device's, and unhandled. */
-static void anothers_interrupt_on_the_line_is_not_its_own(void **state)
+static void another_devices_interrupt_on_the_line_is_not_its_own(void **state)
 {
 	u8 line = bench_intx();
 
@@ -457,19 +457,19 @@ int main(void)
 		T(with_msix_the_order_is_the_standards),
 		T(without_msix_intx_does_it),
 		T(without_msix_and_without_a_line_there_is_no_driving),
-		T(a_device_that_will_not_be_reset_is_reported),
+		T(a_device_that_cannot_be_reset_is_reported),
 		T(a_device_without_a_transport_is_not_touched),
 		T(configuration_that_is_too_short_is_refused_unread),
-		T(a_device_that_will_not_is_reported),
+		T(a_device_that_refuses_is_reported),
 		T(wherever_memory_runs_out_the_device_is_not_started),
-		T(it_takes_no_more_memory_than_it_says),
+		T(it_takes_no_more_memory_than_it_declares),
 		T(a_message_before_its_queue_is_set_up_changes_nothing),
 		T(a_message_for_a_queue_that_could_not_be_set_up_changes_nothing),
-		T(a_used_ring_that_runs_away_is_followed_for_one_round),
+		T(a_used_ring_that_runs_away_is_followed_for_one_pass),
 		T(a_request_that_never_completes_times_out_with_a_line),
 		T(without_bus_master_nothing_completes),
 		T(what_completes_while_it_is_awaited_counts),
-		T(anothers_interrupt_on_the_line_is_not_its_own),
+		T(another_devices_interrupt_on_the_line_is_not_its_own),
 		T(a_removed_device_claims_no_interrupt),
 	};
 
