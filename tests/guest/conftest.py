@@ -140,10 +140,15 @@ def log_has(record: Run, text: str) -> bool:
 
 
 def symbol(image: str, name: str) -> int:
-    """A function's address relative to the image's load address: images are linked at 0 after their 4 KiB setup page."""
-    listing = subprocess.run([NM, str(BUILD / f"{image}.elf")], check=True, capture_output=True, text=True).stdout
-    address = next(line.split()[0] for line in listing.splitlines() if line.endswith(f" {name}"))
-    return int(address, 16) - 0x1000
+    """A function's address relative to the image's load address: images are linked at 0 after their 4 KiB setup page.
+
+    `FILE.c:NAME` is a static function, whose name others may have, too: each file's symbols follow its own.
+    """
+    file, _, function = name.rpartition(":")
+    command = [NM, "--debug-syms", "--no-sort", str(BUILD / f"{image}.elf")]
+    symbols = [line.split() for line in subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()]
+    begin = next(i for i, symbol in enumerate(symbols) if symbol[-1] == file) if file else 0
+    return int(next(symbol[0] for symbol in symbols[begin:] if symbol[-1] == function), 16) - 0x1000
 
 
 def run_to(session: Session, entry: Entry, name: str) -> None:

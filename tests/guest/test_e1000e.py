@@ -151,7 +151,7 @@ def takes_an_interrupt(session: Session, entry: Entry) -> bool:
     """Stops the machine where first's driver takes its first interrupt."""
     if entry.name == "first":
         write_register(session, entry, EITR, LONGEST)
-        run_to(session, entry, "receive")
+        run_to(session, entry, "e1000e.c:interrupt")
     return entry.name == "first"
 
 
