@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""tools/handoff: the commands behind `make run`, `make compare`, `make bench`, `make soak`, `make lab` and `make linux`."""
+"""tools/handoff: the commands of `make run`, `make compare`, `make bench`, `make soak`, `make lab` and `make linux`."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("run", _run, "boot the chain and judge it"),
         ("compare", _compare, "the same work in flight under keep-msi and disable-msi"),
         ("judge", _judge, "judge a kept run again"),
-        ("bench", _bench, "what a handoff costs, held against the budgets"),
+        ("bench", _bench, "the cost of a handoff, compared with the budgets"),
         ("soak", _soak, "many handoffs in one boot, each judged"),
         ("lab", _lab, "every claim of the patch and every limit of it, as experiments"),
         ("linux", _linux, "Debian's Linux before and after the handoff"),
-        ("linux-diff", _linux_diff, "what Linux writes to a function at a handoff, beside what ours write"),
+        ("linux-diff", _linux_diff, "Linux's writes to a function at a handoff, compared with ours"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(action=action)
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             verbose = bool(os.environ.get("V"))
             command.add_argument("-v", "--verbose", action="store_true", default=verbose, help="the whole report; default: $V")
         if name == "judge":
-            command.add_argument("directory", type=Path, help="what a run has left, such as build/run")
+            command.add_argument("directory", type=Path, help="of a run, such as build/run")
             continue
         build = Path(os.environ.get("O") or "build")
         command.add_argument("--build", type=Path, default=build, help="default: $O, or build")
@@ -64,13 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument("--only", metavar="ID,...", default=os.environ.get("ONLY", ""), help="default: $ONLY, or all")
             repeat = os.environ.get("REPEAT") or "1"
             command.add_argument("--repeat", metavar="N", type=_repeat, default=repeat, help="default: $REPEAT, or once")
-            command.add_argument("--document", action="store_true", help=f"write what comes out into docs/{name}.md")
+            command.add_argument("--document", action="store_true", help=f"write the results into docs/{name}.md")
             continue
         command.add_argument("--cmdline", default=os.environ.get("CMDLINE", ""), help="default: $CMDLINE")
         if name == "linux-diff":
             function = os.environ.get("FUNCTION") or diff.FUNCTION
             command.add_argument("--function", metavar="BB:DD.F", default=function, help=f"default: $FUNCTION, or {diff.FUNCTION}")
-            command.add_argument("--document", action="store_true", help="write what comes out into docs/linux-diff.md")
+            command.add_argument("--document", action="store_true", help="write the result into docs/linux-diff.md")
         if name == "soak":
             command.add_argument("--hops", metavar="N", type=_hops, default=100, help="default: 100")
     options = parser.parse_args(arguments)
@@ -89,14 +89,14 @@ def _reason(error: Exception) -> str:
 
 
 def _run(options: argparse.Namespace) -> Outcome:
-    return _tell(run(REFERENCE, options.build, options.build / "run", options.cmdline, Settings.of(os.environ)), options.verbose)
+    return _report(run(REFERENCE, options.build, options.build / "run", options.cmdline, Settings.of(os.environ)), options.verbose)
 
 
 def _judge(options: argparse.Namespace) -> Outcome:
-    return _tell(Run.load(options.directory), options.verbose)
+    return _report(Run.load(options.directory), options.verbose)
 
 
-def _tell(record: Run, verbose: bool) -> Outcome:
+def _report(record: Run, verbose: bool) -> Outcome:
     verdicts = judge(record)
     _print(*report.of_run(report.Judged(record, verdicts), verbose))
     return report.exit_code(record, verdicts)
@@ -109,7 +109,7 @@ def _compare(options: argparse.Namespace) -> Outcome:
         raise Unusable(f"compare chooses handoff.shutdown= itself: leave it out of CMDLINE={given}")
 
     def under(policy: str) -> report.Judged:
-        words = f"handoff.shutdown={policy} {given}".strip()  # in front: after a lone `--` it would be another kernel's
+        words = f"handoff.shutdown={policy} {given}".strip()  # in front: after a lone `--` it would be for another kernel
         record = run(REFERENCE, options.build, options.build / "compare" / policy, words, settings)
         return report.Judged(record, judge(record))
 
@@ -133,7 +133,7 @@ def _compare(options: argparse.Namespace) -> Outcome:
 
 
 def _control(judged: report.Judged) -> tuple[Outcome, str]:
-    """The control counts only if the guest ran to its end and reported what went wrong."""
+    """The control counts only if the guest ran to its end and reported the failure."""
     run = judged.run
     results = {v.id: v.result for v in judged.verdicts}
     broken = [] if run.outcome is Outcome.FAIL else [run.detail]

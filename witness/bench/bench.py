@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The budgets, measured: `make bench`. How each is measured, and what Linux does beside it: docs/bench.md.
+"""`make bench`: the budgets, measured. docs/bench.md describes how, and the comparison with Linux.
 
 Counts come from QEMU's trace and from its instruction counter, and are the same in every run. Wall-clock time depends
-on the host: milliseconds are told, only a ratio of two of them is held against a budget.
+on the host: milliseconds are reported, only a ratio of two of them has a budget.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from witness.report import text as report
 from witness.report.budget import Row, aligned, budget_lines
 from witness.report.results import write_results
 
-HAND_OFFS = 5  # runs by the host's clock; their median counts
+HANDOFFS = 5  # runs by the host's clock; the result is their median
 
 
 def measure(build: Path, cmdline: str, settings: Settings) -> tuple[Outcome, list[str]]:
-    """All of it; some minutes. The lines are for a human, build/bench/results.json is for a program."""
+    """Some minutes. Returns lines of text; build/bench/results.json is for programs."""
     bench = Bench(build, cmdline, settings)
     missing = [str(build / name) for name in (LINUX, INITRD, FIRST) if not (build / name).is_file()]
     pairs = PAIRS[:1] if missing else PAIRS
-    # What needs a quiet machine first, one after the other. Counts do not mind company.
+    # First what needs an idle host, one after the other. Counts do not depend on the load.
     ours, alone = boots(build, bench.directory / "empty", settings)
     runs: dict[Pair, list[Timed]] = {pair: [] for pair in pairs}
-    for _ in range(HAND_OFFS):
+    for _ in range(HANDOFFS):
         for pair in pairs:
             runs[pair].append(bench_linux.timed(bench, pair))
     with ThreadPoolExecutor(cpus()) as pool:
@@ -77,7 +77,7 @@ def measure(build: Path, cmdline: str, settings: Settings) -> tuple[Outcome, lis
     outcome = Outcome.SETUP if missing else Outcome.FAIL if over else Outcome.PASS
     verdict = "INCOMPLETE" if missing else outcome.name
     if missing:
-        lines += ["", f"not measured: what stands beside Linux, without {', '.join(missing)} (run make linux-parts)"]
+        lines += ["", f"not measured: the comparison with Linux, {', '.join(missing)} is missing (run make linux-parts)"]
     verdict += f", over budget: {'; '.join(over)}" if over else ""
     return outcome, [*lines, "", f"RESULT: {verdict} ({bench.directory}/results.json)"]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Ours beside Linux's: ratios, where the time goes, and which registers Linux asks more about than we do, and why."""
+"""Comparison with Linux: ratios, the time of each step, and the registers that Linux accesses more often, with the reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from witness.pci.registers import PCI_CAPABILITY_LIST, PCI_HEADER_TYPE, PCI_HEAD
 from witness.pci.topology import Bdf, Topology
 from witness.report.budget import Row, ratio
 
-# The blackout, ours against Linux's: what is asked for, and what is aimed at.
+# The blackout, ours against Linux's: budget and aim.
 RATIO_MIN, RATIO_AIM = 300, 1000
 
 Each = Mapping[Pair, Sequence[Mapping[str, float]]]  # milliseconds of each step, of each run
@@ -43,9 +43,9 @@ def ratio_row(each: Each) -> Row:
 
 
 def beside(counted: Counted, columns: Columns, each: Each, instructions: Mapping[str, int], build: Path) -> list[list[str]]:
-    """Ours, Linux's, and how many times ours Linux's is."""
+    """Ours, Linux's, and their ratio."""
     functions = counted.functions
-    rows = [["beside Linux", "ours", "Linux", "ratio"]]
+    rows = [["compared with Linux", "ours", "Linux", "ratio"]]
 
     def accesses_row(what: str, ours: Iterable[ConfigAccess], theirs: Iterable[ConfigAccess], write: bool) -> None:
         a, b = (sum(access.hit and access.write is write for access in found) / functions for found in (ours, theirs))
@@ -55,12 +55,12 @@ def beside(counted: Counted, columns: Columns, each: Each, instructions: Mapping
         accesses_row(f"shutdown: config {name} a function", counted.out, columns.out, write)
     for name, write in (("reads", False), ("writes", True)):
         accesses_row(f"enumeration, before any driver: config {name} a function", counted.inward, columns.inward, write)
-    nobody = [sum(not access.hit for access in found) for found in (counted.inward, columns.inward)]
-    rows.append(["enumeration: accesses that nobody answers", *map(str, nobody), ratio(*nobody)])
+    unanswered = [sum(not access.hit for access in found) for found in (counted.inward, columns.inward)]
+    rows.append(["enumeration: unanswered accesses", *map(str, unanswered), ratio(*unanswered)])
     for what, measure in (("blackout, to MSI-X off: ms", to_msix_off), ("blackout, to the first MSI-X I/O: ms", total)):
         a, b = (median(map(measure, each[pair])) for pair in PAIRS[:2])
         rows.append([what, f"{a:.1f}", f"{b:.0f}", ratio(a, b)])
-    # An I/O takes as many as its host lets pass: it is left out. Linux's end at the disk's bus master, ours at DRIVER_OK.
+    # The instructions of an I/O depend on the host: it is left out. Linux's end at the disk's bus master, ours at DRIVER_OK.
     a, b = sum(counted.steps().values()), sum(count for name, count in instructions.items() if name != STEPS[-1])
     rows.append(["blackout, without that I/O: k instructions", f"{a / 1000:.0f}", f"{b / 1000:.0f}", ratio(a, b)])
     image, kernel, archive = ((build / name).stat().st_size for name in ("first.bin", LINUX, INITRD))
@@ -83,44 +83,44 @@ def medians(each: Each, instructions: Mapping[str, int]) -> list[list[str]]:
 
 # --- why Linux does more ---
 
-# By the groups of witness/bench/config.py, as seen in the trace of this machine. A group without a reason is told as such.
+# By the groups of witness/bench/config.py, from the trace of this machine. A group without a reason is shown as "not known".
 WHY_OUT = {
-    "command": "the port's INTx is put back; it is left alone where no driver had enabled the function",
-    "PCI Express capability": "the port's driver stops listening: PME, hot-plug, errors",
-    "AER capability": "the port's driver stops listening: pending errors acknowledged, reports off",
-    "MSI-X capability": "the port's driver gives its interrupt back",
+    "command": "the port's INTx is restored; a function that no driver had enabled is not written",
+    "PCI Express capability": "the port's driver disables PME, hot-plug, error reports",
+    "AER capability": "the port's driver acknowledges pending errors, disables reports",
+    "MSI-X capability": "the port's driver frees its interrupt",
 }
 
 WHY_IN = {
-    "vendor and device ID": "early quirks look by CF8/CFC first, before there is memory to enumerate with",
+    "vendor and device ID": "early quirks scan by CF8/CFC, before memory for enumeration is available",
     "class, revision": "early quirks look for known chipsets",
-    "header type, cache line, latency": "early quirks look for bridges; asked again in the scan",
+    "header type, cache line, latency": "early quirks look for bridges; read again in the scan",
     "subsystem": "drivers match by it",
-    "command": "decoding off and on for each BAR that is sized; INTx Disable flipped and put back, to see if it can be",
-    "status": "asked before each walk along the capabilities, which are looked for one by one",
-    "capability pointer": "where each walk begins",
-    "BAR": "sized, by all ones, and put back: Linux may have to move it for what is plugged in later",
+    "command": "decoding off and on for each BAR that is sized; INTx Disable toggled, to see whether it can be written",
+    "status": "read before each walk of the capability list, one walk for each capability",
+    "capability pointer": "the start of each walk",
+    "BAR": "sized, by all ones, and restored: Linux may have to move it for a device plugged in later",
     "ROM BAR": "sized as well",
-    "bus numbers": "early quirks follow bridges; checked, should firmware have left none",
-    "bridge windows": "written to see which there are, then given room for what is plugged in behind",
+    "bus numbers": "early quirks follow bridges; checked, because firmware may have set none",
+    "bridge windows": "written to see which exist, then resized for devices plugged in later",
     "bridge control": "master aborts are not reported during the scan; VGA routing; reset of the bus",
-    "INTx line and pin": "kept for drivers, for whom ours ask when one interrupts by it",
-    "MSI capability": "its layout; passed on walks to others",
-    "MSI-X capability": "passed on walks to others",
+    "INTx line and pin": "saved for drivers; ours read it for a driver that uses INTx",
+    "MSI capability": "its layout; read in walks to others",
+    "MSI-X capability": "read in walks to others",
     "PM capability": "power states, and D0",
     "PCI Express capability": "type, link, payload and read sizes, error reports, slot; hot-plug interrupts off",
-    "AER capability": "errors of before acknowledged; passed on walks to others",
-    "ACS capability": "whether peers may reach each other; passed on walks to others",
-    "SSVID capability": "the port's subsystem; passed on walks to others",
-    "SATA capability": "passed on walks to others",
-    "vendor-specific capability": "passed on walks to others: virtio has five",
-    "extended space": "whether there is any, and it is not the first 256 bytes again",
-    "device-specific": "ICH9: ACPI asks for eight interrupt links and sets them; quirks ask where its ports lie",
+    "AER capability": "old errors acknowledged; read in walks to others",
+    "ACS capability": "whether peers may reach each other; read in walks to others",
+    "SSVID capability": "the port's subsystem; read in walks to others",
+    "SATA capability": "read in walks to others",
+    "vendor-specific capability": "read in walks to others: virtio has five",
+    "extended space": "whether it exists, and is no alias of the first 256 bytes",
+    "device-specific": "ICH9: ACPI reads and sets eight interrupt links; quirks read its port addresses",
 }
 
 
 def layouts(topology: Topology, found: Iterable[ConfigAccess]) -> dict[Bdf, Layout]:
-    """Of each function, from its own configuration space; the extended one from what it answered to whoever asked."""
+    """The layout of each function, from its configuration space; of extended space from the reads in the trace."""
     answers: dict[Bdf, dict[int, int]] = {}
     for access in found:
         if access.hit and not access.write and access.size == 4 and access.offset >= 256:
@@ -134,7 +134,7 @@ def layouts(topology: Topology, found: Iterable[ConfigAccess]) -> dict[Bdf, Layo
 
 
 def attributed(what: str, ours: Mapping[str, Counts], theirs: Mapping[str, Counts], why: Mapping[str, str]) -> list[list[str]]:
-    """Each group of registers: how often it is read and written, and why Linux does it more often than we do."""
+    """Each group of registers: the number of reads and writes, and why Linux makes more."""
     rows = [[what, "ours", "Linux", "bits", "why Linux does more"]]
     for group in sorted({*ours, *theirs}, key=lambda group: -theirs.get(group, Counts()).all):
         a, b = ours.get(group, Counts()), theirs.get(group, Counts())
@@ -148,7 +148,7 @@ def attributed(what: str, ours: Mapping[str, Counts], theirs: Mapping[str, Count
 def tables(
     counted: Counted, columns: Columns, each: Each, instructions: Mapping[str, int], build: Path
 ) -> list[list[list[str]]]:
-    """What is printed behind the budgets."""
+    """The tables after the budgets."""
     where = layouts(counted.case.topology, [*columns.out, *columns.inward, *counted.inward])
     groups = {name: (grouped(a, where), grouped(b, where)) for name, a, b in (
         ("out", counted.out, columns.out), ("in", counted.inward, columns.inward),
@@ -163,7 +163,7 @@ def tables(
 
 
 def drivers(columns: Columns) -> str:
-    """What the built-in drivers add, which ours do not drive so."""
+    """The accesses of the built-in drivers."""
     functions = by_function(columns.drivers)
     reads, writes = (sum(a.hit and a.write is write for a in columns.drivers) for write in (False, True))
-    return f"{reads} reads, {writes} writes, all of them to {' '.join(map(str, sorted(functions))) or 'nobody'}"
+    return f"{reads} reads, {writes} writes, all of them to {' '.join(map(str, sorted(functions))) or 'no function'}"

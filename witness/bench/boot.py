@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""How long `make run` takes beside firmware's own boot, of which it can lose nothing."""
+"""The time of `make run`, compared with firmware's own boot."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from witness.pci.topology import Bdf
 from witness.trace.events import ConfigRead, MmioWrite
 from witness.trace.phases import Hop
 
-# The width of a read shows in this trace point alone.
+# Only this trace point shows the width of a read.
 READS = "memory_region_ops_read"
 
 
@@ -28,7 +28,7 @@ class ConfigAccess:
     size: int
     value: int
     write: bool
-    hit: bool  # a function answered
+    hit: bool  # a function responded
 
 
 # CONFIG_ADDRESS and CONFIG_DATA (PCI 3.0, 3.2.2.3.2), and QEMU's names of them and of the ECAM window.
@@ -42,7 +42,7 @@ _ACCESS = re.compile(
 
 
 def accesses(lines: Iterable[str]) -> Iterator[ConfigAccess]:
-    """What went through the ECAM window and CF8/CFC. A function that answers says so: behind a write, in front of a read."""
+    """Accesses by ECAM and CF8/CFC. A function that responds has a trace line of its own: after a write, before a read."""
     held: ConfigAccess | None = None
     answered = False
     index = 0
@@ -80,12 +80,12 @@ def _by_index(index: int, address: int) -> tuple[Bdf, int]:
 
 def only_hop(case: Case) -> Hop:
     if not case.hops:
-        raise Unusable(f"{case.run.directory}: no hand-off, {case.run.detail}")
+        raise Unusable(f"{case.run.directory}: no handoff, {case.run.detail}")
     return case.hops[0]
 
 
 def entry_line(case: Case, hop: Hop) -> int:
-    """Where the next image of ours runs."""
+    """The first access of our next image."""
     for write in case.within(MmioWrite, range(hop.window.start, hop.inward.start)):
         if shows_entry(write):
             return write.line
@@ -93,8 +93,8 @@ def entry_line(case: Case, hop: Hop) -> int:
 
 
 def linux_line(case: Case, hop: Hop, outgoing_linux: bool) -> int:
-    """Where the next Linux first turns to configuration space. One that hands over touches none once it has silenced its I/O APIC,
-    which it does after the last function; an image of ours touches none after the last function at all.
+    """The next Linux's first access to configuration space. An outgoing Linux makes none after it has masked its I/O APIC, which
+    comes after the last function; an image of ours makes none after the last function.
     """
     begin = hop.window.start
     if outgoing_linux:
@@ -113,13 +113,13 @@ def in_lines(found: Iterable[ConfigAccess], lines: range) -> list[ConfigAccess]:
 
 
 def out_accesses(case: Case, found: Iterable[ConfigAccess]) -> list[ConfigAccess]:
-    """What an outgoing image of ours does to configuration space once it drives nothing any more."""
+    """Accesses of an outgoing image of ours after its drivers' last."""
     hop = only_hop(case)
     return in_lines(found, range(case.shutdown_start(hop), entry_line(case, hop)))
 
 
 def enumeration(reads: Sequence[ConfigAccess]) -> list[ConfigAccess]:
-    """From the first look for a function to the last: only a scan reads both halves of the vendor and device ID at once."""
+    """From the scan's first read to the last: only a scan reads vendor and device ID with one read."""
     looks = [access.line for access in reads if access.offset == 0 and access.size == 4 and not access.write]
     return [access for access in reads if looks[0] <= access.line <= looks[-1]] if looks else []
 
@@ -147,7 +147,7 @@ class Counts:
 
 
 def grouped(found: Iterable[ConfigAccess], layouts: Mapping[Bdf, Layout]) -> dict[str, Counts]:
-    """How often each group of registers was read and written, of all functions together."""
+    """The number of reads and writes of each group of registers, of all functions."""
     reads, writes = Counter[str](), Counter[str]()
     widths: dict[str, set[int]] = {}
     for access in found:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What our hand-off costs: in accesses, in the machine's instructions, and by the host's clock."""
+"""The cost of our handoff: in accesses, in the machine's instructions, and by the host's clock."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ TMPFS = Path("/dev/shm")
 IMAGE_MAX = 64 << 10
 SPREAD_MAX = 0.10
 
-# As the hand-off's, with room for a Linux and its archive.
+# As for the handoff, with memory for a Linux and its archive.
 MACHINE = replace(REFERENCE, mib=512)
 
 DISKS = tuple(Bdf(0, disk.slot, 0) for disk in MACHINE.disks)
 
-# Functions beside those of the machine itself, half without a capability and half with MSI, in bridges of 256.
+# Functions in addition to the machine's own, half without a capability and half with MSI, in bridges of 256.
 CROWDS = (16, 128, 512, 1000)
 
-# Virtual time and instruction counts that do not depend on the host; QEMU tells the count only while it records.
+# Virtual time and instruction counts that do not depend on the host; QEMU reports the count only while it records.
 ICOUNT = ("-icount", "shift=6,sleep=off,rr=record,rrfile={}", "-rtc", "base=2020-01-01,clock=vm")
 
 
@@ -75,19 +75,19 @@ def enumeration_rows(found: list[ConfigAccess]) -> Iterator[Row]:
         f"{_each(range(reads), functions)} ({reads} for {len(functions)} functions with {caps} capabilities)",
         limit=f"4 + 2 a capability = {4 * len(functions) + 2 * caps}",
     )
-    yield Row("enumeration: reads that nobody answers", f"{len(found) - reads} (the bus scan)")
+    yield Row("enumeration: unanswered reads", f"{len(found) - reads} (the bus scan)")
 
 
 def _each(things: Sequence[object], functions: dict[Bdf, list[ConfigAccess]]) -> str:
     return f"{len(things) / max(1, len(functions)):.3g}"
 
 
-# --- where a hand-off's time goes ---
+# --- the time of a handoff ---
 
 ImageSymbol = tuple[str, str]
 
-# A step of the blackout, and the function (image, symbol) whose entry ends it. The first begins where the walk over all
-# functions is over.
+# A step of the blackout, and the function (image, symbol) whose entry ends it. The first begins after the walk over all
+# functions.
 WALKED = ("first", "i8259_mask_all")
 STEPS = (
     ("place", "first", "chain_verify"),
@@ -101,13 +101,13 @@ STEPS = (
 )
 # Where the blackout begins, and where each step ends.
 ENDS = [WALKED, *((image, symbol) for _, image, symbol in STEPS)]
-LAST = "first I/O"  # polls until the host's disk has answered: its instructions say nothing
+LAST = "first I/O"  # polls until the host's disk has answered: its instructions are not counted
 JUMP_PARTS = ("place", "verify", "enter")  # one step by the host's clock
 JUMP = "jump"
 
 WALK = ("first", "pci_apply_backward")
 
-# Every read is traced between the walk and the first driver, who polls the time.
+# Every read is traced between the walk and the first driver, which polls the time.
 READS_TRACED = {WALK: "on", ("second", "pci_set_master"): "off"}
 
 
@@ -123,7 +123,7 @@ def steps_by_trace(case: Case) -> dict[str, range]:
     entered = entry_line(case, hop)
     reads = list(case.within(ConfigRead, range(entered, hop.inward.start)))
     seen = set[tuple[Bdf, int]]()
-    startup = []  # enumeration reads each MSI control word once, and what comes next reads it again
+    startup = []  # enumeration reads each MSI control word once, startup reads it again
     for read in reads:
         where = read.bdf, read.offset
         if where in controls and where in seen:
@@ -140,7 +140,7 @@ def steps_by_trace(case: Case) -> dict[str, range]:
 
 
 def first_done(case: Case, hop: Hop) -> int | None:
-    """The first message that a disk was given since the last clear. Its table begins its BAR (QEMU's virtio), 16 bytes an entry."""
+    """The first message programmed into a disk after the last clear. Its table is at the start of its BAR (QEMU's virtio)."""
     given: dict[int, dict[int, int]] = {}
     for event in case.events:
         if event.line < hop.window.start:
@@ -152,14 +152,14 @@ def first_done(case: Case, hop: Hop) -> int | None:
     return None
 
 
-# Stamps of the host's clock, and no lines for what the timer and each character of a log do to the I/O APIC's inputs.
+# Stamps of the host's clock, without the lines of the I/O APIC's inputs for the timer and each character of a log.
 STAMPS = ("-msg", "timestamp=on", "-trace", "enable=-ioapic_set_irq")
 
 _STAMP = re.compile(r"\d+@(\d+\.\d+):")
 
 
 def stamped(lines: Iterable[str]) -> tuple[list[float], list[str]]:
-    """Seconds and text of each line of a trace with -msg timestamp=on; a line without a stamp has that of the one before."""
+    """Seconds and text of each line of a trace with -msg timestamp=on; a line without a stamp has the one before."""
     times: list[float] = []
     texts: list[str] = []
     for line in lines:
@@ -189,12 +189,12 @@ class Timed:
 
 
 def in_memory() -> TemporaryDirectory[str]:
-    """A first write to guest RAM in a file can wait for a disk."""
+    """In tmpfs, because the first write to guest RAM in a file can wait for a disk."""
     return TemporaryDirectory(prefix="handoff-", dir=TMPFS if TMPFS.is_dir() else None)
 
 
 def passed(record: Run) -> Run:
-    """What did not end well is no measurement."""
+    """A run that did not pass is no measurement."""
     if record.outcome is not Outcome.PASS:
         raise Unusable(f"{record.directory}: {record.detail}")
     return record
@@ -202,7 +202,7 @@ def passed(record: Run) -> Run:
 
 @dataclass(frozen=True)
 class Bench:
-    """What all runs of one measurement share."""
+    """Common to all runs of one measurement."""
 
     build: Path
     cmdline: str
@@ -217,7 +217,7 @@ class Bench:
 
     @contextmanager
     def recording(self, name: str) -> Iterator[Settings]:
-        """Under which QEMU counts the instructions."""
+        """Settings with which QEMU counts the instructions."""
         self.directory.mkdir(parents=True, exist_ok=True)
         replay = self.directory / f"{name}.rr"
         try:
@@ -226,7 +226,7 @@ class Bench:
             replay.unlink(missing_ok=True)
 
     def hand_off(self, directory: Path, machine: Machine, settings: Settings, at_first: AtEntry | None = None) -> Run:
-        """Without a look at the jump, which would end what is in flight."""
+        """Without a stop at the jump, which would complete what is in flight."""
         return passed(run(machine, self.build, directory, self.cmdline, settings, at_first, stop_at_jump=False))
 
     def counted(self, name: str, machine: Machine) -> Counted:
@@ -275,7 +275,7 @@ class Counted:
         return {name: self.counts[b] - self.counts[a] for (name, _, _), (a, b) in zip(STEPS, pairwise(ENDS))}
 
     def costs(self) -> dict[str, int]:
-        """What grows with the number of functions."""
+        """The costs that grow with the number of functions."""
         return {
             "shutdown accesses": sum(access.hit for access in self.out),
             "shutdown instructions": self.counts[WALKED] - self.counts[WALK],
@@ -289,7 +289,7 @@ class Counted:
 
 
 def address_of(build: Path, name: str, symbol: str) -> int:
-    """Where a function runs, in an image that lies where it wants to."""
+    """A function's address in an image at its preferred address."""
     path = build / f"{name}.elf"
     try:
         listed = subprocess.run(["nm", str(path)], check=True, capture_output=True, text=True).stdout
@@ -300,7 +300,7 @@ def address_of(build: Path, name: str, symbol: str) -> int:
 
 
 def crowd(count: int) -> Machine:
-    """The disk that gets the first I/O, and so many functions: every other one can MSI."""
+    """The disk of the first I/O, and so many functions, every other one with MSI."""
     devices = []
     for n in range(count):
         bridge, slot, function = n // 256, n // 8 % 32, n % 8

@@ -23,16 +23,16 @@ from witness.trace.events import ConfigRead
 
 OURS, THEIRS = "ours", "Linux"
 
-# Nothing but warnings on the console, which takes its time.
+# Only warnings on the console, which is slow.
 WORDS = "console=ttyS0 quiet linux.script=bench"
 
-# In the machine's time an instruction takes 64 ns, and kexec longer to hash what it loads than Linux's watchdog thinks right.
+# In the machine's time an instruction takes 64 ns: kexec's hashing takes longer than Linux's watchdog allows.
 ALONE = "console=ttyS0 quiet nowatchdog rdinit=/scripts/count"
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Who hands over to whom."""
+    """Outgoing and incoming kernel."""
 
     outgoing: str
     incoming: str
@@ -45,7 +45,7 @@ PAIRS = (Pair(OURS, OURS), Pair(THEIRS, THEIRS), Pair(OURS, THEIRS), Pair(THEIRS
 
 
 def hand_off(pair: Pair, points: Mapping[str, Callable[[Stage], None]] = {}) -> Boot:
-    """One with a Linux in it. The second Linux is the first again, and so is its archive."""
+    """A handoff with a Linux in it. The second Linux, and its archive, is the same as the first."""
     boot = partial(Boot, str(pair), Role.CLAIM, MACHINE, judge=lambda _: [], points=points)
     if pair.outgoing == OURS:
         return boot(FIRST, words=f"handoff.next=linux -- {WORDS}")
@@ -54,7 +54,7 @@ def hand_off(pair: Pair, points: Mapping[str, Callable[[Stage], None]] = {}) -> 
     return boot(LINUX, words=WORDS, files=(LINUX, INITRD))
 
 
-# --- where the blackout's time goes, by one rule for all pairs ---
+# --- the steps of the blackout, by one rule for all pairs ---
 
 STEPS = (
     "to its first access to configuration space",
@@ -77,7 +77,7 @@ def blackout(case: Case, pair: Pair) -> dict[str, range]:
     master = [c.line for c in case.changes(range(hop.inward.start, hop.inward.stop)) if c.master_set and c.bdf in DISKS]
     done = first_done(case, hop)
     if not off or not master or not done:
-        raise Unusable(f"{pair}: the trace does not show MSI-X going off, and the disk's bus master and first message after it")
+        raise Unusable(f"{pair}: the trace does not show MSI-X disabled, then the disk's bus master set and its first message")
     ends = [hop.window.start - 1, begins, off[-1], hop.inward.start, master[0], done]
     return {name: range(start, stop) for name, (start, stop) in zip(STEPS, pairwise(ends))}
 
@@ -87,7 +87,7 @@ def blackout(case: Case, pair: Pair) -> dict[str, range]:
 
 @dataclass(frozen=True)
 class Columns:
-    """Linux's own hand-off to itself, every access of it."""
+    """All accesses of a handoff from Linux to Linux."""
 
     out: list[ConfigAccess]  # from kexec -e to the next kernel
     inward: list[ConfigAccess]  # before the first driver
@@ -95,7 +95,7 @@ class Columns:
 
 
 def counted(bench: Bench) -> tuple[Columns, dict[str, int]]:
-    """And the instructions of each step of the blackout."""
+    """The accesses, and the instructions of each step of the blackout."""
     seen, columns = followed(bench, bench.directory / "linux")
     return columns, instructions(bench, seen)
 
@@ -132,7 +132,7 @@ def timed(bench: Bench, pair: Pair) -> Timed:
 
 
 class Alone(Start):
-    """A Linux that hands over by itself, while QEMU is asked for its count all the time: the answers are in the trace."""
+    """A Linux that hands over by itself, while QEMU is queried for its count all the time: the answers are in the trace."""
 
     def __init__(self, build: Path, initrd: Path) -> None:
         self.kernel, self.initrd = build / LINUX, initrd
@@ -153,10 +153,10 @@ _COUNT = re.compile(r'qmp_exit_query_replay \{"icount": (\d+)')
 
 
 def instructions(bench: Bench, seen: Seen) -> dict[str, int]:
-    """Instructions of each step of Linux's hand-off to itself: between the first count in it and the last. They lie closer together
-    than a millisecond, in which Linux does less than one in a thousand of it.
+    """Instructions of each step of Linux's handoff to itself, from the first count in it to the last. Counts are less than a
+    millisecond apart, in which Linux executes less than a thousandth of them.
 
-    It starts from the archive of the run that was seen.
+    It starts from the archive of the observed run.
     """
     with bench.recording("linux-counted") as settings:
         flags = (*settings.flags, "-trace", "qmp_exit_query_replay")
