@@ -9,22 +9,27 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Mapping
 
 import pytest
 from tests.witness.scene import (
-    BEHIND, CARD, CARD_OTHERS, COMMAND, EDU, EXPRESS_OTHERS, HBA, LINES, NET, NO_OTHERS, NVME, OLD_PORT, PORT, RNG, VIRTIO,
-    VIRTIO_OTHERS, Others, Scene, complaints, config_write, edu, gsi, handoff, reconfigured, without_capabilities,
+    ADMIN_COMPLETION, BEHIND, CARD, CARD_OTHERS, CARD_RX, COMMAND, DMA_SIZE, EDU, EDU_TARGET, EXPRESS_OTHERS, HBA, LINES, NET,
+    NO_OTHERS, NVME, OLD_PORT, PORT, RNG, RNG_DESC, RX_DESC, USED, VIRTIO, VIRTIO_OTHERS,
+    Others, Scene, complaints, config_write, edu, gsi, handoff, reconfigured, without_capabilities,
 )  # fmt: skip
 from tests.witness.test_ahci import OTHERS as SATA_OTHERS
+from tests.witness.test_ahci import WAITING, counted
 from tests.witness.test_evidence import QUEUE
 
 from witness import devices
+from witness.devices.edu import Edu
 from witness.devices.virtio import last_batch
 from witness.evidence.case import Case
 from witness.judge.engine import Result
 from witness.judge.rules import judge
 from witness.machine.record import Ram, Run
 from witness.pci.topology import Bdf, Function, Topology
+from witness.trace.events import MmioWrite
 
 
 OF_EVERY_STORY = [VIRTIO, EDU, BEHIND]
@@ -78,15 +83,66 @@ def test_a_raise_without_an_answer(scene: Scene) -> None:
     assert complaints(Case(scene.run()), EDU) == ["no MSI of its own after a write that raises one"]
 
 
-def test_last_batch(scene: Scene) -> None:
-    """Slot 0 served one request at a time before three were submitted together."""
-    ring = [0, 0, 3, 0, 1, 2]
+@pytest.mark.parametrize(
+    "region, address, value, offset, words",
+    [
+        ("edu-mmio", 0xC0100064, 0x100, 0x64, ("interrupt acknowledge", "DMA")),
+        ("ahci", 0xE1000298, 0x6, 0x298, ("P3CMD", "SUD, POD")),
+        ("virtio-pci-common-virtio-net", 0xE0100014, 0xF, 0x14, ("device_status", "DRIVER_OK")),
+        ("e1000e-mmio", 0xE0403818, 1, 0x3818, None),
+        ("of-nobody", 0xE0403818, 1, 0x818, None),
+    ],
+)
+def test_a_register_has_a_name_and_its_value_a_meaning(
+    region: str, address: int, value: int, offset: int, words: tuple[str, str] | None
+) -> None:
+    found, named = devices.register(MmioWrite(1, address, value, 4, region))
+    meaning = named[1] if named else None
+    assert (found, named and (named[0], isinstance(meaning, Mapping) and meaning[value])) == (offset, words)
+
+
+@pytest.mark.parametrize("command, busy", [(0x7, True), (0x6, False)])
+def test_an_edu_is_busy_while_its_command_runs(command: int, busy: bool) -> None:
+    assert Edu().busy(lambda bar, offset: command if (bar, offset) == (0, 0x98) else 0) is busy
+
+
+@pytest.mark.parametrize(
+    "others, bdf, data, left",
+    [
+        (NO_OTHERS, VIRTIO, {USED + 2: struct.pack("<HIIII", 2, 0, 0, 3, 0)}, (2, 1)),
+        (NO_OTHERS, EDU, {EDU_TARGET: bytes(range(256))}, (1, 0)),
+        (VIRTIO_OTHERS, NET, {RX_DESC + 0x202: struct.pack("<HIIII", 2, 0, 72, 1, 72)}, (1, 0)),
+        (VIRTIO_OTHERS, RNG, {RNG_DESC + 0x202: struct.pack("<HIIII", 2, 0, 16, 1, 16)}, (1, 0)),
+        (EXPRESS_OTHERS, NVME, {ADMIN_COMPLETION + 16: struct.pack("<12xHH", 2, 1)}, (1, 0)),
+        (CARD_OTHERS, CARD, {CARD_RX + 16 + 8: b"\x3c"}, (1, 0)),
+        (SATA_OTHERS, HBA, counted(WAITING, 512), (1, 0)),
+    ],
+)
+def test_what_a_device_has_not_ended(
+    tmp_path: Path, others: Others, bdf: Bdf, data: dict[int, bytes], left: tuple[int, int]
+) -> None:
+    """Of what was under way at the jump, as RAM is then, and once it has ended."""
+    scene = handoff(Scene(tmp_path), others=others)
+    scene.put({EDU_TARGET: DMA_SIZE * b"\xa5"})
+    case = Case(scene.run())
+    function = case.topology.functions[bdf]
+    model, before, ended = devices.model_of(function), case.run.ram_at(case.run.entries[1]), tmp_path / "ended"
+    scene.put(data)
+    ended.write_bytes(scene.before)
+    assert model
+    lines = range(case.hops[0].out.start)
+    assert tuple(model.unfinished(case, function, lines, before, after) for after in (before, Ram(ended))) == left
+
+
+@pytest.mark.parametrize("ring, at_most", [([0, 0, 3, 0, 1, 2], 4), ([2], 1)])
+def test_last_batch(scene: Scene, ring: list[int], at_most: int) -> None:
+    """Slot 0 served one request at a time before three were submitted together; one alone."""
     for i, head in enumerate(ring):
-        struct.pack_into("<H", scene.before, QUEUE.available + 4 + 2 * (i % QUEUE.size), head)
-    struct.pack_into("<H", scene.before, QUEUE.available + 2, len(ring))
+        scene.put({QUEUE.available + 4 + 2 * (i % QUEUE.size): struct.pack("<H", head)})
+    scene.put({QUEUE.available + 2: struct.pack("<H", len(ring))})
     path = scene.directory / "rings"
     path.write_bytes(scene.before)
-    assert last_batch(QUEUE, Ram(path)) == 4  # 3 0 1 2: at most
+    assert last_batch(QUEUE, Ram(path)) == at_most
 
 
 @pytest.mark.parametrize("slot, port, gsi", [(7, 0, 22), (8, 0, 22), (7, 2, 20)])

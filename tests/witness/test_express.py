@@ -99,7 +99,7 @@ CHANGES: dict[str, dict[str, Change]] = {
         "another command is submitted": at_end(submitted(2, NEW + IDENTIFIED)),
         "no command is submitted": without("again-nvme-submit"),
         "no command is completed": at_end({NEW + ADMIN_COMPLETION: bytes(16)}),
-        "the command fails": at_end({NEW + ADMIN_COMPLETION: completed(1, status=2)}),
+        "the command fails": at_end({NEW + ADMIN_COMPLETION: completed(1, status=1)}),
         "the queues are elsewhere": instead("again-nvme-queues", *admin_queues(NEW + 0x1000)),
         "a port is given no command": without("again-port-command-1", "again-port-command-2"),
         "a port is not to tell of the end": all_of(
