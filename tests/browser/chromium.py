@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A headless Chromium, told what to do over two pipes (Chrome DevTools Protocol): no port, no driver, no package but itself.
+"""A headless Chromium, controlled over two pipes (Chrome DevTools Protocol): no port, no driver, no other package.
 
 Every wait is for Chromium's own words, and bounded by one deadline.
 """
@@ -96,7 +96,7 @@ class Page:
         while b"\0" not in self._buffer:
             ready, _, _ = select.select([self._from], [], [], max(0.0, self._end - time.monotonic()))
             if not ready:
-                raise TimeoutError(f"no word of Chromium within {DEADLINE_S} s")
+                raise TimeoutError(f"no message from Chromium within {DEADLINE_S} s")
             chunk = os.read(self._from, 1 << 16)
             if not chunk:
                 raise RuntimeError("Chromium has ended")

@@ -47,12 +47,12 @@ SCHEMES = ("light", "dark")
 BEYOND = """[...document.body.querySelectorAll("*")].filter(e => !e.closest(".scroll") && !e.closest("thead")
     && e.getBoundingClientRect().right > innerWidth + 0.5).map(e => e.outerHTML.slice(0, 80))"""
 
-# Elements with a text of their own whose contrast with what is behind them is below 4.5 (WCAG 2.1, 1.4.3).
+# Elements with a text of their own whose contrast with their background is below 4.5 (WCAG 2.1, 1.4.3).
 FAINT = """(() => {
     const rgba = c => c.match(/[0-9.]+/g).map(Number);
     const linear = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
     const light = c => 0.2126 * linear(c[0]) + 0.7152 * linear(c[1]) + 0.0722 * linear(c[2]);
-    const behind = e => {
+    const background = e => {
         for (; e; e = e.parentElement) {
             const c = rgba(getComputedStyle(e).backgroundColor);
             if (c.length < 4 || c[3] > 0) return c;
@@ -61,7 +61,7 @@ FAINT = """(() => {
     };
     const own = e => [...e.childNodes].some(n => n.nodeType == 3 && n.data.trim());
     return [...document.body.querySelectorAll("*:not(svg *)")].filter(own).filter(e => {
-        const [a, b] = [light(rgba(getComputedStyle(e).color)), light(behind(e))].sort((x, y) => y - x);
+        const [a, b] = [light(rgba(getComputedStyle(e).color)), light(background(e))].sort((x, y) => y - x);
         return (a + 0.05) / (b + 0.05) < 4.5;
     }).map(e => e.outerHTML.slice(0, 80));
 })()"""
@@ -118,7 +118,7 @@ def test_it_fits_and_can_be_read(page: Page, file: Path, place: str, scheme: str
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("place", WIDTHS)
 def test_screenshots(request: pytest.FixtureRequest, page: Page, file: Path, place: str, scheme: str) -> None:
-    """For whoever wants to look."""
+    """For inspection."""
     SHOTS.mkdir(parents=True, exist_ok=True)
     shot = SHOTS / f"{request.node.callspec.params['results']}-{place}-{scheme}.png"
     page.open(file, WIDTHS[place], 2000, scheme)

@@ -12,7 +12,7 @@ from tests.witness.scene import Scene, handoff
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
-    """A complete hand-off under keep-msi in which every claim holds."""
+    """A complete handoff under keep-msi in which every claim holds."""
     return handoff(Scene(tmp_path))
 
 

@@ -44,11 +44,11 @@ def disagreements(results: Any, *sections: str, under: str = "") -> list[str]:
     found: dict[str, set[str]] = defaultdict(set)
     for field, type_ in fields(results, "", known):
         found[field].add(type_)
-    # An object is told by the fields in it, where it has names for keys.
-    told = {field: types for field, types in found.items() if field.startswith(under) and (field in known or types != {"object"})}
-    wrong = [f"{field} is not documented" for field in told if field not in known]
+    # An object is documented by its fields, where its keys are names.
+    named = {field: types for field, types in found.items() if field.startswith(under) and (field in known or types != {"object"})}
+    wrong = [f"{field} is not documented" for field in named if field not in known]
     wrong += [f"{field} is not there" for field in known if field.startswith(under) and field not in found]
-    for field in told.keys() & known.keys():
+    for field in named.keys() & known.keys():
         allowed = known[field] | ({"integer"} if "number" in known[field] else set())
         allowed |= {"list"} if any(one.startswith("list of") for one in allowed) else set()
         wrong += [f"{field} is a {type_}" for type_ in found[field] - allowed]

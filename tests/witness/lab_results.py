@@ -30,7 +30,7 @@ Facts = dict[str, Any]
 
 
 def story(directory: Path, policy: str, change: Callable[[Scene], None] = lambda scene: None) -> Case:
-    """Of a hand-off in which, under disable-msi, edu's transfer ends as INTx in the window, and storms."""
+    """Of a handoff in which, under disable-msi, edu's transfer ends as INTx in the window, and storms."""
     scene = handoff(Scene(directory), policy)
     if policy == "disable-msi":
         scene.after_step("jump", *gsi(21, 1))
@@ -80,7 +80,7 @@ def experiment(kind: str, number: int, lines: dict[str, Timeline]) -> Facts:
         "title": "A cleared bus master suppresses messages, since a message is a write to memory" + f" ({HOSTILE})" * (number == 1),
         "source": "the patch: “make sure device does not send MSI interrupts (MSI is a memory write and so is suppressed ...)”",
         "falsified_by": "a message of the function in the trace while its bus master is off",
-        "provoked_by": "edu is told to raise its interrupt after bus master was cleared, with MSI on",
+        "provoked_by": "edu raises its interrupt after bus master was cleared, with MSI on",
         "reading": "A kernel that clears bus master need not disable MSI to be rid of messages. What was suppressed is lost.",
     }  # fmt: skip
 

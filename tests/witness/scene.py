@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A hand-off made of text: the files that a run would leave, written by hand.
+"""A handoff made of text: the files of a run, written by hand.
 
-The machine: virtio-blk at 00:03.0 (MSI-X), edu at 00:05.0 (MSI), a bridge at 00:06.0, edu behind it at 01:00.0 (MSI);
+The machine: virtio-blk at 00:03.0 (MSI-X), edu at 00:05.0 (MSI), a bridge at 00:06.0, edu below it at 01:00.0 (MSI);
 where a test asks for them, virtio-net at 00:07.0 and virtio-rng at 00:08.0 (MSI-X); or nvme at 00:0a.0 (MSI-X) and two
 hot-plug capable ports, at 00:0b.0 (MSI-X) and at 00:0c.0 (MSI, two vectors); or e1000e at 00:0d.0 (MSI-X); or a SATA disk at
 00:11.0 (MSI).
@@ -29,17 +29,17 @@ from witness.machine.record import Entry, Outcome, Run, ram_file
 from witness.pci.registers import PCI_CAPABILITY_LIST
 from witness.pci.topology import Bdf
 
-VIRTIO, EDU, BRIDGE, BEHIND = (Bdf.parse(text) for text in ("00:03.0", "00:05.0", "00:06.0", "01:00.0"))
+VIRTIO, EDU, BRIDGE, BELOW = (Bdf.parse(text) for text in ("00:03.0", "00:05.0", "00:06.0", "01:00.0"))
 NET, RNG = Bdf.parse("00:07.0"), Bdf.parse("00:08.0")
 ROUTER = Bdf.parse("00:1f.0")  # an ICH9 LPC, in which nothing is ever on
-NAMES = {VIRTIO: "virtio-blk-pci", EDU: "edu", BRIDGE: "pcie-root-port", BEHIND: "edu"}
+NAMES = {VIRTIO: "virtio-blk-pci", EDU: "edu", BRIDGE: "pcie-root-port", BELOW: "edu"}
 NVME, PORT, OLD_PORT = Bdf.parse("00:0a.0"), Bdf.parse("00:0b.0"), Bdf.parse("00:0c.0")
 MORE = {NET: "virtio-net-pci", RNG: "virtio-rng-pci"}
 EXPRESS = {NVME: "nvme", PORT: "pcie-root-port", OLD_PORT: "ioh3420"}
 CARD, HBA = Bdf.parse("00:0d.0"), Bdf.parse("00:11.0")
 CARDS, HBAS = {CARD: "e1000e"}, {HBA: "ich9-ahci"}
 ALL_NAMES = NAMES | MORE | EXPRESS | CARDS | HBAS
-IDENTITIES = {VIRTIO: 0x10421AF4, NET: 0x10411AF4, RNG: 0x10441AF4, EDU: 0x11E81234, BEHIND: 0x11E81234, NVME: 0x00101B36}
+IDENTITIES = {VIRTIO: 0x10421AF4, NET: 0x10411AF4, RNG: 0x10441AF4, EDU: 0x11E81234, BELOW: 0x11E81234, NVME: 0x00101B36}
 IDENTITIES |= {CARD: 0x10D38086, HBA: 0x29228086, BRIDGE: 0x000C1B36, PORT: 0x000C1B36, OLD_PORT: 0x000C1B36}
 CLASSES = {NVME: 0x010802, HBA: 0x010601}
 CONTROL = 0x42  # MSI and MSI-X control alike: the capability is at 0x40
@@ -48,23 +48,23 @@ EXP = 0x60  # PCI Express capability
 SLOT_CAPABILITIES, SLOT_CONTROL, SLOT_STATUS = EXP + 0x14, EXP + 0x18, EXP + 0x1A
 CONTROL_OFF = {True: 0x0001, False: 0x0080}  # MSI-X with two entries, MSI of 64 bits
 WORDS = {COMMAND: "command", CONTROL: "msi control"}
-BARS = {VIRTIO: 0xE0000000, EDU: 0xC0100000, BEHIND: 0xC0200000, NET: 0xE0100000, RNG: 0xE0200000, NVME: 0xE0300000}
+BARS = {VIRTIO: 0xE0000000, EDU: 0xC0100000, BELOW: 0xC0200000, NET: 0xE0100000, RNG: 0xE0200000, NVME: 0xE0300000}
 BARS |= {CARD: 0xE0400000, HBA: 0xE1000000}
 BAR_NUMBER = {HBA: 5}  # else 0
 NOTIFY = 0x3000  # of a virtio BAR
-MESSAGES = {EDU: 0x41, BEHIND: 0x42, OLD_PORT: 0x60, HBA: 0x70}
+MESSAGES = {EDU: 0x41, BELOW: 0x42, OLD_PORT: 0x60, HBA: 0x70}
 
 RAM_SIZE = 0x40000
 FIRST, SECOND, INIT_SIZE = 0x10000, 0x20000, 0x2000
 PARAMS = 0x1000
 DMA = range(0x4000, 0x8000)
 DESC, AVAIL, USED, HEADER, STATUS, DATA = 0x4000, 0x4100, 0x4200, 0x4800, 0x4810, 0x5000
-TAKEN = 0x400  # how far behind those of the first request are header, status and data of the second
+TAKEN = 0x400  # the offset of header, status and data of the second request from those of the first
 EDU_TARGET = 0x7000
 NEW_DESC, NEW_HEADER, NEW_STATUS, NEW_DATA = 0x30000, 0x30800, 0x30810, 0x31000  # second's own virtqueue
 NEW_SOURCE, NEW_TARGET = 0x38000, 0x39000  # of its DMA out and back; those of the other edu follow each
 DMA_SIZE = 0x100
-LINES = {VIRTIO: (23, 11), EDU: (21, 11), BEHIND: (22, 10), NET: (23, 11), RNG: (20, 10), NVME: (22, 10)}  # GSI, ISA IRQ
+LINES = {VIRTIO: (23, 11), EDU: (21, 11), BELOW: (22, 10), NET: (23, 11), RNG: (20, 10), NVME: (22, 10)}  # GSI, ISA IRQ
 LINES |= {CARD: (21, 11), HBA: (21, 11)}
 SATA = Sata("sata", HBA.device, Content.RANDOM, mib=1)
 TABLE = 0xC0300000  # virtio-blk's MSI-X table
@@ -120,7 +120,7 @@ def image(preferred: int, letter: bytes) -> bytes:
 class Step:
     label: str
     lines: list[str]
-    told: list[str] = field(default_factory=list)  # what the guest's log says of it
+    logged: list[str] = field(default_factory=list)  # the guest's log lines about it
 
 
 @dataclass
@@ -137,7 +137,7 @@ class Scene:
     after: dict[int, bytes] = field(default_factory=dict)  # what else differs at the end
     router: int = 0x0A  # where its first wire goes
     frames: list[bytes] = field(default_factory=list)  # that passed between the machine and its peer
-    other: bytes = b""  # the disk that nobody writes to; empty: as it was made
+    other: bytes = b""  # the disk that is not written to; empty: as it was made
     disk: bytes = b""
     sata: bytes = b""  # the SATA disk in the end; empty: as it was made
 
@@ -147,12 +147,12 @@ class Scene:
         self.steps.append(Step(label, list(lines)))
 
     def register(self, label: str, bdf: Bdf, offset: int, value: int) -> None:
-        """A 16-bit write that the guest tells of."""
+        """A 16-bit write that the guest logs."""
         old = self.values.get((bdf, offset), 0)
         self.values[bdf, offset] = value
         word = "msix control" if bdf in TABLES and offset == CONTROL else WORDS[offset]
-        told = f"first  pci 0000:{bdf} {word} 0x{old:04x} -> 0x{value:04x} (why)"
-        self.steps.append(Step(label, config_write(bdf, offset, value), [told]))
+        logged = f"first  pci 0000:{bdf} {word} 0x{old:04x} -> 0x{value:04x} (why)"
+        self.steps.append(Step(label, config_write(bdf, offset, value), [logged]))
 
     def put(self, data: dict[int, bytes]) -> None:
         """Into RAM at the jump."""
@@ -172,8 +172,8 @@ class Scene:
     def before_step(self, label: str, *lines: str) -> None:
         self.steps.insert(self.steps.index(self.step(label)), Step("", list(lines)))
 
-    def after_step(self, label: str, *lines: str, told: str = "", name: str = "") -> None:
-        self.steps.insert(self.steps.index(self.step(label)) + 1, Step(name, list(lines), [told] if told else []))
+    def after_step(self, label: str, *lines: str, logged: str = "", name: str = "") -> None:
+        self.steps.insert(self.steps.index(self.step(label)) + 1, Step(name, list(lines), [logged] if logged else []))
 
     def size_bar(self, bdf: Bdf, *registers: int) -> None:
         """Before the reset, a driver asks how large a BAR is."""
@@ -198,9 +198,9 @@ class Scene:
     def run(self) -> Run:
         other = Disk("other", 4, Content.RANDOM, mib=1)
         lines = [line for step in self.steps for line in step.lines]
-        told = [line for step in self.steps for line in step.told]
+        logged = [line for step in self.steps for line in step.logged]
         (self.directory / "trace.log").write_text("\n".join(lines) + "\n")
-        (self.directory / "guest.log").write_text("\n".join([*told, "GUEST: pass"]) + "\n")
+        (self.directory / "guest.log").write_text("\n".join([*logged, "GUEST: pass"]) + "\n")
         (self.directory / "scratch.img").write_bytes(self.disk)
         other.create(self.directory)
         if self.other:
@@ -258,7 +258,7 @@ Change = Callable[[Scene], object]
 
 
 def cases(table: dict[str, dict[str, Change]]) -> list[object]:
-    """For each set of rules, one word each, the changes to which exactly these object, by what they are."""
+    """For each set of rules, by their IDs, the changes that exactly these rules reject, by name."""
     return [
         pytest.param(change, set(rules.split()), id=what.replace(" ", "_"))
         for rules, changes in table.items()
@@ -278,31 +278,31 @@ def before(label: str, *lines: str) -> Change:
     return lambda s: s.before_step(label, *lines)
 
 
-def after(label: str, *lines: str, told: str = "") -> Change:
-    return lambda s: s.after_step(label, *lines, told=told)
+def after(label: str, *lines: str, logged: str = "") -> Change:
+    return lambda s: s.after_step(label, *lines, logged=logged)
 
 
 def later(label: str, other: str) -> Change:
-    """One step behind another."""
+    """One step after another."""
     return lambda s: s.move_after(label, other)
 
 
 def left_out(label: str, text: str) -> Change:
-    """Of a step the lines that hold a text."""
+    """A step without its lines that contain a text."""
     return lambda s: s.replace(label, *(line for line in s.step(label).lines if text not in line))
 
 
-def retold(label: str, old: str, new: str) -> Change:
-    """The guest's log has another word."""
+def relogged(label: str, old: str, new: str) -> Change:
+    """The guest's log has another text."""
 
     def change(s: Scene) -> None:
-        s.step(label).told = [line.replace(old, new) for line in s.step(label).told]
+        s.step(label).logged = [line.replace(old, new) for line in s.step(label).logged]
 
     return change
 
 
-def untold(label: str) -> Change:
-    return lambda s: s.step(label).told.clear()
+def unlogged(label: str) -> Change:
+    return lambda s: s.step(label).logged.clear()
 
 
 def handed(bdf: Bdf, command: int, control: int) -> Change:
@@ -326,7 +326,7 @@ def at_end(data: dict[int, bytes]) -> Change:
 
 
 def lands(data: dict[int, bytes]) -> Change:
-    """This comes into RAM behind the next image's back."""
+    """This lands in RAM after the jump, unknown to the next image."""
     return lambda s: s.after.update(data)
 
 
@@ -392,7 +392,7 @@ def virtio(offset: int, value: int, size: int = 4, bdf: Bdf = VIRTIO) -> str:
 
 
 def notify(queue: int) -> str:
-    """virtio-net is told of buffers."""
+    """virtio-net is notified of buffers."""
     return memory_write("virtio-pci-notify-virtio-net", BARS[NET] + NOTIFY + 4 * queue, queue, 2)
 
 
@@ -426,7 +426,7 @@ def virtqueue(desc: int) -> list[str]:
 
 
 def virtqueues(bdf: Bdf, *descs: int) -> list[str]:
-    """Reset, the queues, ready. Behind a descriptor table are the available and the used ring."""
+    """Reset, the queues, ready. After a descriptor table come the available and the used ring."""
     lines = [virtio(20, 0, 1, bdf)]
     for index, desc in enumerate(descs):
         lines += [virtio(offset, value, 2, bdf) for offset, value in ((22, index), (24, 8), (26, index))]
@@ -441,7 +441,7 @@ def edu_dma(bdf: Bdf, target: int, source: int = 0x40000, command: int = 7) -> l
 
 
 def intx(bdf: Bdf) -> list[str]:
-    """edu is told to raise its line; it is taken and acknowledged."""
+    """edu raises its line; the interrupt is taken and acknowledged."""
     number, irq = LINES[bdf]
     taken = f"pic_interrupt irq {irq} intno {0x20 + irq}"
     return [edu(bdf, 0x60, 1), *gsi(number, 1), taken, edu(bdf, 0x64, 1), *gsi(number, 0)]
@@ -485,7 +485,7 @@ def drive(s: Scene, when: str, desc: int, source: int, target: int) -> None:
     messages(s, when, VIRTIO, 0x8001)
     s.add(f"{when}-queue", *virtqueue(desc))
     s.add(f"{when}-io", msi(VECTOR))
-    for i, bdf in enumerate((EDU, BEHIND)):
+    for i, bdf in enumerate((EDU, BELOW)):
         name = f"{when}-{bdf}"
         if s.values[bdf, COMMAND] & 0x400:
             s.register(f"{name}-may-intx", bdf, COMMAND, s.values[bdf, COMMAND] & ~0x400)
@@ -504,7 +504,7 @@ def drive_more(s: Scene, when: str, base: int) -> None:
         for index, vector in enumerate(VECTORS[bdf]):
             s.add(f"{name}-io-{index}", msi(vector))
     image = "second" if base else "first "
-    s.steps.append(Step(f"{when}-net-told", [], [f"{image} 0000:{NET} virtio-net: 10.0.2.2 is at {GATEWAY_MAC.hex(':')}"]))
+    s.steps.append(Step(f"{when}-net-log", [], [f"{image} 0000:{NET} virtio-net: 10.0.2.2 is at {GATEWAY_MAC.hex(':')}"]))
     s.frames += [PROBE, ANSWER]
 
 
@@ -515,7 +515,7 @@ def admin_queues(base: int) -> list[str]:
 
 
 def slot_command(bdf: Bdf) -> list[str]:
-    """Told of by interrupt, which is taken."""
+    """Reported by an interrupt, which is taken."""
     message = VECTORS[PORT][0] if bdf == PORT else MESSAGES[bdf]
     return [*config_write(bdf, SLOT_CONTROL, 0x7F0), msi(message), *config_write(bdf, SLOT_STATUS, 0x10)]
 
@@ -555,7 +555,7 @@ def drive_card(s: Scene, when: str, base: int) -> None:
     s.add(f"{name}-send", card(0x3818, 1))
     s.add(f"{name}-io", msi(VECTORS[CARD][0]), card(0xC0, 0x80500000), card(0x2818, 2))
     image = "second" if base else "first "
-    s.steps.append(Step(f"{name}-told", [], [f"{image} 0000:{CARD} e1000e: 10.0.2.2 is at {GATEWAY_MAC.hex(':')}"]))
+    s.steps.append(Step(f"{name}-log", [], [f"{image} 0000:{CARD} e1000e: 10.0.2.2 is at {GATEWAY_MAC.hex(':')}"]))
     s.frames += [PROBE, ANSWER]
 
 
@@ -585,9 +585,9 @@ def handoff(s: Scene, policy: str = "keep-msi", others: Others | None = None) ->
     others.drive(s, "first", 0)
     drive(s, "first", DESC, EDU_TARGET + 0x200, EDU_TARGET)
     others.arm(s)
-    s.add("arm-edu", *edu_dma(EDU, EDU_TARGET), *edu_dma(BEHIND, EDU_TARGET + DMA_SIZE))
+    s.add("arm-edu", *edu_dma(EDU, EDU_TARGET), *edu_dma(BELOW, EDU_TARGET + DMA_SIZE))
 
-    for bdf in (BEHIND, *reversed(others.functions), BRIDGE, EDU, VIRTIO) if policy != "none" else ():
+    for bdf in (BELOW, *reversed(others.functions), BRIDGE, EDU, VIRTIO) if policy != "none" else ():
         _shut_down(s, bdf, policy)
     s.handed = {bdf: (s.values[bdf, COMMAND], s.values.get((bdf, CONTROL), 0)) for bdf in s.functions}
     s.add("jump", STOP, GO)
@@ -600,7 +600,7 @@ def handoff(s: Scene, policy: str = "keep-msi", others: Others | None = None) ->
 
     s.add("reset", virtio(20, 0, 1))
     others.reset(s)
-    for bdf in (VIRTIO, EDU, BRIDGE, BEHIND, *others.functions) if policy != "none" else ():
+    for bdf in (VIRTIO, EDU, BRIDGE, BELOW, *others.functions) if policy != "none" else ():
         s.register(f"master-{bdf}", bdf, COMMAND, s.values[bdf, COMMAND] | 4)
     others.drive(s, "again", NEW)
     drive(s, "again", NEW_DESC, NEW_SOURCE, NEW_TARGET)
@@ -609,7 +609,7 @@ def handoff(s: Scene, policy: str = "keep-msi", others: Others | None = None) ->
     return s
 
 
-# --- devices beside those of every story ---
+# --- further devices ---
 
 
 @dataclass(frozen=True)
@@ -679,7 +679,7 @@ def _fill(s: Scene) -> None:
     ram[PARAMS + 0x202:PARAMS + 0x206] = b"HdrS"
     ram[PARAMS + 0x1E8] = 1
     struct.pack_into("<QQI", ram, PARAMS + E820_TABLE, DMA.start, len(DMA), E820_DMA)
-    # A third has been returned: only then does the ring tell that there is a device at all.
+    # A third has been returned: only then does the ring show that there is a device at all.
     ram[DESC:DESC + 96] = _request(0, HEADER, DATA, STATUS) + _request(3, HEADER, DATA + TAKEN, STATUS + 1)
     struct.pack_into("<HHHHH", ram, AVAIL, 0, 3, 0, 0, 3)
     struct.pack_into("<HHI", ram, USED, 0, 1, 0)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Claim: of a SATA disk as much is asked as of any other: its own message, what only IDENTIFY DEVICE brings, a reset before bus
-master, a read in the disk's hands when bus master goes; and what lands afterwards is the disk's, where a read in flight said.
+master, a read that the disk has taken when bus master is cleared; afterwards only data of reads in flight lands.
 
 It could be false if a rule is content with what another device did, takes a read that only waits for one that the disk has, or
 excuses more than that read. Provoked by the whole story with such a disk at 00:11.0 in it, and one small change a rule; exactly
@@ -30,7 +30,7 @@ CONTENT = SATA.original()
 # first's command list, FISes, tables and buffers, each of a sector; second's are NEW above them.
 LIST, RECEIVED, TABLES, DATA = 0x6000, 0x6400, 0x6800, 0x5800
 SIZE, CANARY = 512, b"\x5c"
-TOLD, TAKEN, WAITING = range(3)  # at the jump, of the reads in these slots: its message came; its data; nothing
+REPORTED, TAKEN, WAITING = range(3)  # the reads in these slots at the jump: its message came; its data; nothing
 
 
 def port(register: int, value: int) -> str:
@@ -76,7 +76,7 @@ def drive(s: Scene, when: str, base: int) -> None:
 
 
 def fill(s: Scene) -> None:
-    for slot in (TOLD, TAKEN, WAITING):
+    for slot in (REPORTED, TAKEN, WAITING):
         landed = slot != WAITING
         data = CONTENT[SIZE * slot:][:SIZE] if landed else SIZE * CANARY
         s.put({**command(0, slot, ahci.READ_DMA_EXT, slot, 1, SIZE * landed), DATA + SIZE * slot: data})
@@ -108,7 +108,7 @@ def target(slot: int, address: int) -> dict[int, bytes]:
 
 
 WRITE_DMA_EXT = b"\x35"
-WAITS, NOT_TAKEN = DATA + SIZE * WAITING, counted(TOLD, 0)
+WAITS, NOT_TAKEN = DATA + SIZE * WAITING, counted(REPORTED, 0)
 
 CHANGES: dict[str, dict[str, Change]] = {
     "": {
@@ -117,7 +117,7 @@ CHANGES: dict[str, dict[str, Change]] = {
         "the read that waits lands": lands({
             WAITS: CONTENT[SIZE * WAITING:][:SIZE], **counted(WAITING, SIZE), RECEIVED + 0x40: b"\x34\x40",
         }),
-        "a read that had ended may have gone there": at_jump(target(TOLD, DMA.stop)),
+        "a read that had ended may have gone there": at_jump(target(REPORTED, DMA.stop)),
     },
     "driven-first": {
         "first has no message": all_of(
@@ -146,13 +146,13 @@ CHANGES: dict[str, dict[str, Change]] = {
     },
     "reset window-device": {"a command before the reset": before("reset", port(0x38, 8))},
     "load": {
-        "every read was told of": after("arm-ahci", msi(MESSAGE), msi(MESSAGE)),
+        "every read was reported": after("arm-ahci", msi(MESSAGE), msi(MESSAGE)),
         "the disk has taken none": at_jump(counted(TAKEN, 0)),
         "no read is issued": without("arm-ahci"),
-        "what is issued is no read": at_jump({TABLES + 0x100 * slot + 2: WRITE_DMA_EXT for slot in (TOLD, TAKEN, WAITING)}),
+        "what is issued is no read": at_jump({TABLES + 0x100 * slot + 2: WRITE_DMA_EXT for slot in (REPORTED, TAKEN, WAITING)}),
     },
     "out-device": {
-        "a read is acknowledged that nobody told of": all_of(
+        "a read is acknowledged that was not reported": all_of(
             instead("arm-ahci", port(0x38, 0b111)), at_jump(NOT_TAKEN), before(f"out-{HBA}", *ACKNOWLEDGED)
         ),
     },
@@ -163,7 +163,7 @@ CHANGES: dict[str, dict[str, Change]] = {
         "more bytes are counted": lands(counted(WAITING, SIZE + 1)),
         "a read that had ended lands again": all_of(at_jump({DATA: SIZE * CANARY}), lands({DATA: CONTENT[:SIZE]})),
     },
-    "reserved": {"a read in flight goes where nobody knows": at_jump(target(WAITING, DMA.stop - 1))},
+    "reserved": {"a read in flight goes to unreserved memory": at_jump(target(WAITING, DMA.stop - 1))},
     "ram driven-next": {"second takes reserved memory for its commands": instead("again-ahci-addresses", *addresses(0))},
     "disk-kept": {"the disk was written to": lambda s: setattr(s, "sata", CONTENT[:-1] + b"?")},
 }

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: the numbers of `make bench` count what they say they count, and a budget that is exceeded is told.
+"""Claim: the numbers of `make bench` count what their names say, and an exceeded budget is reported.
 
-It could be false where an access that nobody answers looks like one that somebody does, where reads of one phase fall
-into the next, or where a row cannot come out as over. Provoked by accesses and hand-offs made of text; no clock, no QEMU.
+It could be false where an unanswered access looks like an answered one, where reads of one phase fall into the next,
+or where no row can be over budget. Provoked by accesses and handoffs made of text; no clock, no QEMU.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.witness.scene import (
-    BEHIND, COMMAND, CONTROL, EDU, NAMES, VECTOR, VIRTIO, Scene, config_write, edu, memory_write, msi,
+    BELOW, COMMAND, CONTROL, EDU, NAMES, VECTOR, VIRTIO, Scene, config_write, edu, memory_write, msi,
 )  # fmt: skip
 
 from witness.bench.boot import boot_row, empty_application
@@ -26,13 +26,13 @@ from witness.pci.topology import Bdf
 from witness.report.budget import Row, aligned
 from witness.trace.events import parse
 
-MESSAGES = (BEHIND, EDU, VIRTIO)  # in the order of the walk
+MESSAGES = (BELOW, EDU, VIRTIO)  # in the order of the walk
 ABSENT = Bdf(9, 31, 0)
 ENTERED = memory_write("serial", 0x3FF, 0x5A, 1)
 
 
 def config_read(bdf: Bdf, offset: int, value: int, size: int = 2) -> list[str]:
-    """As QEMU tells it: the function's answer, then the access."""
+    """As in QEMU's trace: the function's answer, then the access."""
     address = 0xB0000000 + (bdf.bus << 20 | bdf.device << 15 | bdf.function << 12 | offset)
     access = f"memory_region_ops_read cpu 0 mr 0x55 addr 0x{address:x} value 0x{value:x} size {size} name 'pcie-mmcfg-mmio'"
     return ([f"pci_cfg_read {NAMES[bdf]} {bdf} @0x{offset:x} -> 0x{value:x}"] if bdf in NAMES else []) + [access]
@@ -71,14 +71,14 @@ def test_a_write_that_nobody_takes() -> None:
 
 
 @pytest.fixture
-def told(scene: Scene) -> Scene:
-    """The hand-off with the next kernel's enumeration, startup and first I/O told in full."""
+def traced(scene: Scene) -> Scene:
+    """The handoff with every line of the next kernel's enumeration, startup and first I/O."""
     for bdf in MESSAGES:
         scene.before_step(f"out-{bdf}", *config_read(bdf, COMMAND, 0x407))
     controls = [line for bdf in MESSAGES for line in config_read(bdf, CONTROL, 0x81)]
     scene.after_step("jump", ENTERED, *(line for bdf in NAMES for line in look(bdf)), *controls, *look(ABSENT))
     scene.before_step(f"startup-{VIRTIO}", *controls)
-    scene.move_after(f"startup-{VIRTIO}", f"startup-{BEHIND}")
+    scene.move_after(f"startup-{VIRTIO}", f"startup-{BELOW}")
     scene.before_step("reset", *config_read(VIRTIO, 0x34, 0x40, 1))
     scene.after_step(f"master-{VIRTIO}", edu(EDU, 0x24, 0), msi(0x41))
     return scene
@@ -89,24 +89,24 @@ def found(scene: Scene) -> tuple[Case, list[ConfigAccess]]:
     return case, list(accesses((scene.directory / "trace.log").read_text().splitlines()))
 
 
-def test_out_phase_is_the_walk_and_nothing_else(told: Scene) -> None:
-    out = out_accesses(*found(told))
+def test_out_phase_is_the_walk_and_nothing_else(traced: Scene) -> None:
+    out = out_accesses(*found(traced))
     assert [a.bdf for a in out if not a.write] == list(MESSAGES)
     assert len([a for a in out if a.write]) == 4
 
 
-def test_enumeration_ends_with_the_last_look(told: Scene) -> None:
-    case, all = found(told)
+def test_enumeration_ends_with_the_last_look(traced: Scene) -> None:
+    case, all = found(traced)
     hop = only_hop(case)
     reads = enumeration(in_lines(all, range(entry_line(case, hop), hop.inward.start)))
     assert [a.bdf for a in reads] == [*NAMES, *MESSAGES, ABSENT]
-    reads_row, nobody = enumeration_rows(reads)
+    reads_row, unanswered = enumeration_rows(reads)
     assert reads_row.measured.startswith("1.75 (7 for 4 functions")
-    assert nobody.measured.startswith("1 ")
+    assert unanswered.measured.startswith("1 ")
 
 
-def test_steps_follow_each_other_from_the_last_clear_to_the_first_message(told: Scene) -> None:
-    run = told.run()
+def test_steps_follow_each_other_from_the_last_clear_to_the_first_message(traced: Scene) -> None:
+    run = traced.run()
     lines = (run.directory / "trace.log").read_text().splitlines()
     steps = steps_by_trace(Case(run))
     assert list(steps) == ["jump", "start", "enumerate", "startup", "reset", "probe", "first I/O"]
@@ -155,7 +155,7 @@ def test_shutdown_within_budget() -> None:
 
 @pytest.mark.parametrize(
     "more",
-    [access(), access(write=True), access(BEHIND, size=4), access(BEHIND, CONTROL, write=True)],
+    [access(), access(write=True), access(BELOW, size=4), access(BELOW, CONTROL, write=True)],
     ids=["a second read", "a second write", "32 bits", "another register"],
 )
 def test_shutdown_over_budget(more: ConfigAccess) -> None:

@@ -45,7 +45,7 @@ def index(bdf: Bdf, offset: int, enable: int = 1 << 31) -> str:
 
 
 def by_ports(bdf: Bdf, offset: int, value: int, size: int = 2) -> list[str]:
-    """A read as QEMU tells it: the index, the function's answer, the access."""
+    """A read as in QEMU's trace: the index, the function's answer, the access."""
     port = 0xCFC | offset & 3
     access = f"memory_region_ops_read cpu 0 mr 0x55 addr 0x{port:x} value 0x{value:x} size {size} name 'pci-conf-data'"
     answer = [f"pci_cfg_read {NAMES[bdf]} {bdf} @0x{offset:x} -> 0x{value:x}"] if bdf in NAMES else []
@@ -90,13 +90,13 @@ def test_a_function_that_is_not_there_does_not_answer_by_ports() -> None:
 
 @pytest.fixture
 def linuxes(scene: Scene) -> Scene:
-    """The hand-off as Linux does it: the I/O APIC is silenced once the functions are, the next begins by CF8/CFC."""
+    """The handoff as Linux does it: the I/O APIC is masked after the functions, the next kernel begins by CF8/CFC."""
     scene.replace("jump", *by_ports(EDU, 4, 0x403), memory_write("ioapic", 0xFEC00000, 0x10, 4), *by_ports(EDU, 0xA, 0xFF))
     return scene
 
 
 def case_of(scene: Scene) -> Case:
-    """Nobody stopped this machine, nor did it show that an image of ours runs."""
+    """This machine was not stopped, nor does it show that an image of ours runs."""
     return Case(scene.run())
 
 
@@ -156,7 +156,7 @@ def test_a_message_of_another_device_is_not_the_disks(linuxes: Scene) -> None:
 
 
 def test_what_the_old_kernel_had_in_the_table_does_not_count(linuxes: Scene) -> None:
-    """A message that was let loose from there is no request of the new kernel's."""
+    """A stray message from there is no request of the new kernel."""
     linuxes.after_step("jump", msi(VECTOR))
     case = case_of(linuxes)
     hop = only_hop(case)
@@ -283,7 +283,7 @@ class Stub:
 
 @pytest.fixture
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Outcome, list[str], Facts]]:
-    """What is told, and results.json."""
+    """The printed lines, and results.json."""
 
     def timed(_: object, pair: Pair) -> Stub:
         assert pair == Pair(OURS, OURS) or (tmp_path / LINUX).exists()

@@ -166,11 +166,11 @@ def test_all_that_there_is(
 
 
 def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, control: Outcome, cmdline: str = "") -> tuple[int, list[str]]:
-    """The two runs of a comparison, the control ended so; and what they were told."""
-    told = []
+    """The two runs of a comparison with this outcome of the control; and their command lines."""
+    cmdlines = []
 
     def run(machine: object, build: object, directory: Path, words: str, settings: object) -> Run:
-        told.append(words)
+        cmdlines.append(words)
         policy = directory.name
         here = tmp_path / policy
         here.mkdir()
@@ -183,17 +183,17 @@ def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, control: Outcome, c
         return record
 
     monkeypatch.setattr(cli, "run", run)
-    return cli.main(["compare", "--build", str(tmp_path), "--cmdline", cmdline]), told
+    return cli.main(["compare", "--build", str(tmp_path), "--cmdline", cmdline]), cmdlines
 
 
 def test_a_comparison_with_its_control(tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "cmdline").write_text("handoff.scope=all")
-    code, told = compare(tmp_path, monkeypatch, Outcome.FAIL)
+    code, cmdlines = compare(tmp_path, monkeypatch, Outcome.FAIL)
     lines = capsys.readouterr().out.splitlines()
     assert (code, lines[-1].startswith("RESULT: PASS (keep-msi holds, ")) == (0, True)
     assert len(lines) <= 45 and max(map(len, lines)) <= 100
     assert [line.split()[1:] for line in lines if line.endswith("pass         pass")] == [["other", "claims", "pass", "pass"]]
-    assert sorted(told) == ["handoff.shutdown=disable-msi handoff.scope=all", "handoff.shutdown=keep-msi handoff.scope=all"]
+    assert sorted(cmdlines) == ["handoff.shutdown=disable-msi handoff.scope=all", "handoff.shutdown=keep-msi handoff.scope=all"]
 
 
 def test_twin_a_comparison_of_each_claim(tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -218,9 +218,9 @@ def test_a_control_that_ended_otherwise(
 def test_a_policy_in_the_command_line_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, told = compare(tmp_path, monkeypatch, Outcome.FAIL, "handoff.shutdown=none")
+    code, cmdlines = compare(tmp_path, monkeypatch, Outcome.FAIL, "handoff.shutdown=none")
     out, err = capsys.readouterr()
-    assert (code, told, out, err.count("\n")) == (2, [], "", 1)
+    assert (code, cmdlines, out, err.count("\n")) == (2, [], "", 1)
     assert "compare chooses handoff.shutdown= itself" in err
 
 

@@ -2,7 +2,7 @@
 """Claim: what a device must have done is asked only of one that can do it, and by the line that it really has.
 
 False if a function without a usable line has to raise one, if a disk without MSI-X has to send messages or gets away
-without an interrupt, or if a line behind an expander is looked for where the specification says and QEMU does not put it.
+without an interrupt, or if a line below an expander is expected where the specification has it, and not where QEMU has it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Mapping
 
 import pytest
 from tests.witness.scene import (
-    ADMIN_COMPLETION, BEHIND, CARD, CARD_OTHERS, CARD_RX, COMMAND, DMA_SIZE, EDU, EDU_TARGET, EXPRESS_OTHERS, HBA, LINES, NET,
+    ADMIN_COMPLETION, BELOW, CARD, CARD_OTHERS, CARD_RX, COMMAND, DMA_SIZE, EDU, EDU_TARGET, EXPRESS_OTHERS, HBA, LINES, NET,
     NO_OTHERS, NVME, OLD_PORT, PORT, RNG, RNG_DESC, RX_DESC, USED, VIRTIO, VIRTIO_OTHERS,
     Others, Scene, complaints, config_write, edu, gsi, handoff, reconfigured, without_capabilities,
 )  # fmt: skip
@@ -32,7 +32,7 @@ from witness.pci.topology import Bdf, Function, Topology
 from witness.trace.events import MmioWrite
 
 
-OF_EVERY_STORY = [VIRTIO, EDU, BEHIND]
+OF_EVERY_STORY = [VIRTIO, EDU, BELOW]
 
 
 @pytest.mark.parametrize(

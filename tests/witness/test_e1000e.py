@@ -51,7 +51,7 @@ CHANGES: dict[str, dict[str, Change]] = {
     "frames": {
         "more was sent than came out": passed(PROBE, ANSWER, PROBE),
         "nothing came": at_end({NEW + CARD_RX: bytes(SIZE)}),
-        "a frame that nobody sent came": at_end({NEW + CARD_DATA: OTHER_FRAME}),
+        "a frame that was not sent came": at_end({NEW + CARD_DATA: OTHER_FRAME}),
     },
     "load": {"no buffer is waiting": at_jump({CARD_RX + i * SIZE + STATUS: b"\1" for i in range(2)})},
     # The second buffer lies where the next image's boot_params are.

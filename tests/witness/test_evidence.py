@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: what is beside the trace is read rightly: rings in RAM, the disk's pattern, how a run ended, a kept run.
+"""Claim: evidence other than the trace is read correctly: rings in RAM, the disk's pattern, how a run ended, a kept run.
 
 It could be false at the seams: a ring that has wrapped, requests that overtake each other, a QEMU that dies in a way
 that looks like a guest's verdict, a guest that says one thing and exits with another.

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Claim: of nvme and of PCIe ports as much is asked as of a disk: their own messages, a result in RAM or in the slot, a reset
-before bus master, work in flight; and what they do last is told from a write that hides behind it.
+before bus master, work in flight; and their last access is distinguished from a wrong write after it.
 
 It could be false if a rule is content with what another device did, or if a driver's last writes are taken for the shutdown's.
 Provoked by the whole story with an nvme and two ports in it, and one small change a rule; exactly the named rules must object.
@@ -79,7 +79,7 @@ PORT_MESSAGE, NVME_MESSAGE = msi(VECTORS[PORT][0]), msi(VECTORS[NVME][0])
 CHANGES: dict[str, dict[str, Change]] = {
     "": {
         "CC is written again while it is enabled": after("again-nvme-submit", nvme(0x14, 0x460001)),
-        "a port tells by its second vector": commanded("again-old-port-command-1", OLD_PORT, msi(MESSAGES[OLD_PORT] + 1)),
+        "a port uses its second vector": commanded("again-old-port-command-1", OLD_PORT, msi(MESSAGES[OLD_PORT] + 1)),
     },
     "driven-first": {
         "first has identified nothing": at_jump({IDENTIFIED: bytes(2)}),
@@ -102,11 +102,11 @@ CHANGES: dict[str, dict[str, Change]] = {
         "the command fails": at_end({NEW + ADMIN_COMPLETION: completed(1, status=1)}),
         "the queues are elsewhere": instead("again-nvme-queues", *admin_queues(NEW + 0x1000)),
         "a port is given no command": without("again-port-command-1", "again-port-command-2"),
-        "a port is not to tell of the end": all_of(
+        "a port does not report completion": all_of(
             *(commanded(f"again-port-command-{n}", PORT, PORT_MESSAGE, value=0x7D0) for n in (1, 2))
         ),
-        "the second command is not told of": commanded("again-port-command-2", PORT),
-        "one port tells of the other's command": commanded("again-port-command-1", PORT, msi(MESSAGES[OLD_PORT])),
+        "the second command's completion is not reported": commanded("again-port-command-2", PORT),
+        "one port reports the other's command": commanded("again-port-command-1", PORT, msi(MESSAGES[OLD_PORT])),
         "a port's table is not written": without("again-port-table"),
         "a port's message is not programmed": without("again-old-port-message-4c"),
         "a vector that it was not granted": commanded("again-old-port-command-1", OLD_PORT, msi(MESSAGES[OLD_PORT] + 2)),
@@ -157,7 +157,7 @@ def test_only_the_named_rules_object(scene: Scene, change: Change, rules: set[st
 
 @pytest.fixture
 def port_last(scene: Scene) -> Scene:
-    """A machine in which nothing is told to a device once the ports are driven: no edu is armed, notifications are not seen."""
+    """A machine in which no device is written to after the ports are driven: no edu is armed, notifications are not traced."""
     steps = [step for step in scene.steps if step.label.startswith("first-port")]
     scene.drop("arm-edu", *(step.label for step in steps))
     at = scene.steps.index(scene.step("arm-nvme")) + 1
@@ -208,7 +208,7 @@ def test_the_messages_of_a_block(scene: Scene) -> None:
 
 
 def test_an_edu_that_is_gone_when_the_next_image_begins(scene: Scene) -> None:
-    """That its transfer was under way is known even so; what nobody does to it any more is missed."""
+    """Its transfer in flight is known even so; the missing accesses to it are noticed."""
     run = unplugged(scene.run())
     found = {verdict.id: verdict.result for verdict in judge(run)}
     assert {found[id] for id in ("out-signature", "load", "reserved")} == {Result.PASS}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: each rule says yes to a hand-off as the policy promises it, and no to one that breaks this one promise.
+"""Claim: each rule says yes to a handoff as the policy promises it, and no to one that breaks this one promise.
 
 It could be false in two ways: a rule that never says no, and a rule that says no to what is not its business.
 Provoked by one story in which all holds, and one small change a rule; exactly the named rules must object.
@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from tests.witness.scene import (
-    AVAIL, BARS, BEHIND, BRIDGE, COMMAND, CONTROL, CONTROL_OFF, DATA, DMA, EDU, EDU_TARGET, FIRST, NEW_DATA, NEW_DESC, NEW_STATUS,
+    AVAIL, BARS, BELOW, BRIDGE, COMMAND, CONTROL, CONTROL_OFF, DATA, DMA, EDU, EDU_TARGET, FIRST, NEW_DATA, NEW_DESC, NEW_STATUS,
     NEW_TARGET, PARAMS, ROUTER, SECOND, STATUS, TABLE, TAKEN, USED, VECTOR, VIRTIO,
     Change, Scene, after, all_of, at_end, at_jump, before, cases, config_read, config_write, cpu, edu, edu_dma, gsi, handed,
-    handoff, instead, lands, later, left_out, memory_write, msi, retold, untold, virtio, virtqueue, without,
+    handoff, instead, lands, later, left_out, memory_write, msi, relogged, unlogged, virtio, virtqueue, without,
 )  # fmt: skip
 
 from witness.boot.protocol import E820_DMA, E820_TABLE
@@ -96,7 +96,7 @@ def test_twin_a_handoff_that_was_wanted_did_not_come(scene: Scene) -> None:
     assert {"load", "handed", "entry-state", "entry-quiet", "reserved", "entry-image", "ram"} <= results.keys()
 
 
-# What is asked of a hand-off in which nothing is cleared.
+# What is asked of a handoff in which nothing is cleared.
 WITHOUT_A_CLEAR = {
     "guest", "hops", "out-signature", "handed", "entry-state", "entry-quiet", "entry-image", "startup", "reset",
     "driven-first", "driven-next", "disk", "disk-kept", "agreement",
@@ -105,7 +105,7 @@ WITHOUT_A_CLEAR = {
 
 @pytest.fixture
 def crash(tmp_path: Path) -> Scene:
-    """A hand-off under policy `none`, in which every claim holds that is made about it."""
+    """A handoff under policy `none`, in which every claim holds that is made about it."""
     return handoff(Scene(tmp_path), "none")
 
 
@@ -148,8 +148,8 @@ def test_it_may_do_nothing_else_to_a_vector(tmp_path: Path, label: str, value: i
 @pytest.mark.parametrize(
     "label, falls, result",
     [
-        pytest.param(f"out-{BEHIND}", True, Result.PASS, id="served"),
-        pytest.param(f"out-{BEHIND}", False, Result.FAIL, id="left up"),
+        pytest.param(f"out-{BELOW}", True, Result.PASS, id="served"),
+        pytest.param(f"out-{BELOW}", False, Result.FAIL, id="left up"),
         pytest.param(f"out-{EDU}", True, Result.FAIL, id="too late"),
     ],
 )
@@ -165,7 +165,7 @@ def test_a_line_is_served_until_its_function_is_cleared(scene: Scene, label: str
 def test_a_window_without_startup_and_a_known_jump_is_judged(scene: Scene) -> None:
     """As in a chain's second hop under startup=none: a reset may be anywhere, nothing else may be."""
     scene.cmdline = "handoff.startup=none"
-    scene.drop(*(f"startup-{bdf}" for bdf in (VIRTIO, EDU, BEHIND)))
+    scene.drop(*(f"startup-{bdf}" for bdf in (VIRTIO, EDU, BELOW)))
     scene.replace("jump")
     assert scene.results()["window-device"] is Result.PASS
     scene.replace("jump", edu(EDU, 0x60, 1))
@@ -193,7 +193,7 @@ GHOST, BAR0, BAR4 = Bdf.parse("00:0e.0"), 0x10, (0x20, 0x24)  # in no snapshot; 
 
 def is_found_on_and_left(bdf: Bdf, command: int) -> Change:
     told = f"first  pci 0000:{bdf} command 0x0007 -> 0x{command:04x} (why)"
-    shut_down = after(f"out-{EDU}", *config_write(bdf, COMMAND, command), told=told)
+    shut_down = after(f"out-{EDU}", *config_write(bdf, COMMAND, command), logged=told)
     return all_of(before("enter-first", *config_write(bdf, COMMAND, 0x7)), shut_down)
 
 
@@ -225,15 +225,15 @@ def other_disk(data: bytes) -> Change:
 CHANGES: dict[str, dict[str, Change]] = {
     "": {
         "one that goes meanwhile is shut down as well": is_found_on_and_left(GHOST, 0x3),
-        "a transfer ends between two clears": after(f"out-{BEHIND}", msi(0x41), edu(EDU, 0x64, 0x100)),
-        "message of one that is not cleared yet": after(f"out-{BEHIND}", msi(VECTOR)),
+        "a transfer ends between two clears": after(f"out-{BELOW}", msi(0x41), edu(EDU, 0x64, 0x100)),
+        "message of one that is not cleared yet": after(f"out-{BELOW}", msi(VECTOR)),
         "end of interrupt is no message": before("jump", memory_write("apic-msi", 0xFEE000B0, 0, 4)),
         "line up before the first clear is lowered":
-            all_of(before(f"out-{BEHIND}", *gsi(20, 1)), after(f"out-{BEHIND}", *gsi(20, 0))),
+            all_of(before(f"out-{BELOW}", *gsi(20, 1)), after(f"out-{BELOW}", *gsi(20, 0))),
         "line rises when its owner is there": after(f"again-{EDU}-may-intx", *gsi(21, 1)),
         "timer tick is no PCI line": before("jump", "ioapic_set_irq vector: 0 level: 1"),
         "interrupt that nobody took is acknowledged": after("reset", edu(EDU, 0x64, 0x100)),
-        "an nvme controller is disabled": after("reset", memory_write("nvme", BARS[BEHIND] + 0x14, 0x460000, 4)),
+        "an nvme controller is disabled": after("reset", memory_write("nvme", BARS[BELOW] + 0x14, 0x460000, 4)),
         "a disabled wire is enabled": wire_is_written(0x8A, 0x0A),
         "a BAR is sized": EDU_IS_SIZED,
         "BARs of two functions are sized one after the other": all_of(is_sized(VIRTIO, *BAR4), EDU_IS_SIZED),
@@ -247,12 +247,12 @@ CHANGES: dict[str, dict[str, Change]] = {
         "unrelated register written": after(f"out-{EDU}", *config_write(BRIDGE, 0x3E, 0x40)),
         "bus reset between two transfers that are left under way": instead(
             "arm-edu",
-            *edu_dma(EDU, EDU_TARGET), *config_write(BRIDGE, 0x3E, 0x40), *edu_dma(BEHIND, EDU_TARGET + 0x100),
+            *edu_dma(EDU, EDU_TARGET), *config_write(BRIDGE, 0x3E, 0x40), *edu_dma(BELOW, EDU_TARGET + 0x100),
         ),
     },
     "out-signature agreement": {
         "cleared twice": after(f"out-{EDU}", *config_write(EDU, COMMAND, 0x403)),
-        "MSI-X masked just before the first clear": before(f"out-{BEHIND}", *config_write(VIRTIO, CONTROL, 0xC001)),
+        "MSI-X masked just before the first clear": before(f"out-{BELOW}", *config_write(VIRTIO, CONTROL, 0xC001)),
     },
     "out-signature handed agreement": {
         "another bit cleared too":
@@ -261,16 +261,16 @@ CHANGES: dict[str, dict[str, Change]] = {
     "out-signature handed window-intx upstream agreement": {
         "bus master left on": all_of(without(f"out-{EDU}"), handed(EDU, 0x407, 0x81)),
     },
-    "out-order": {"parent before child": later(f"out-{BEHIND}", f"out-{BRIDGE}")},
+    "out-order": {"parent before child": later(f"out-{BELOW}", f"out-{BRIDGE}")},
     "hops": {"nobody hands over a second time": lambda s: setattr(s, "cmdline", "handoff.next=second,second")},
     "out-device": {
         "vector masked between two clears": after(f"out-{EDU}", memory_write("msix-table", TABLE + 12, 1, 4)),
-        "device told something between two clears": after(f"out-{BEHIND}", edu(EDU, 0x60, 1)),
-        "device acknowledged without an interrupt": after(f"out-{BEHIND}", edu(EDU, 0x64, 0x100)),
+        "device told something between two clears": after(f"out-{BELOW}", edu(EDU, 0x60, 1)),
+        "device acknowledged without an interrupt": after(f"out-{BELOW}", edu(EDU, 0x64, 0x100)),
     },
     "load": {
         "edu armed without an interrupt": instead(
-            "arm-edu", *edu_dma(EDU, EDU_TARGET, command=3), *edu_dma(BEHIND, EDU_TARGET + 0x100, command=3)
+            "arm-edu", *edu_dma(EDU, EDU_TARGET, command=3), *edu_dma(BELOW, EDU_TARGET + 0x100, command=3)
         ),
         "no request was taken by the device": at_jump({DATA + TAKEN: b"?"}),
         "edu not armed": without("arm-edu"),
@@ -280,12 +280,12 @@ CHANGES: dict[str, dict[str, Change]] = {
     "load ram reserved": {"rings make no sense": at_jump({AVAIL + 2: b"\4"})},  # the same request twice
     "window-msi": {
         "message in the window": before("jump", msi(0x41)),
-        "message of one that is cleared while others are not": after(f"out-{BEHIND}", msi(0x42)),
+        "message of one that is cleared while others are not": after(f"out-{BELOW}", msi(0x42)),
         "message to another CPU": before("jump", memory_write("apic-msi", 0xFEE01000, 0x41, 4)),
     },
     "window-intx": {
         "line rises in the window": before("jump", *gsi(21, 1)),
-        "line up before the first clear and left so": before(f"out-{BEHIND}", *gsi(20, 1)),
+        "line up before the first clear and left so": before(f"out-{BELOW}", *gsi(20, 1)),
         "line rises while another device is driven": after(f"master-{VIRTIO}", *gsi(21, 1)),
     },
     "window-device": {
@@ -293,8 +293,8 @@ CHANGES: dict[str, dict[str, Change]] = {
         "device told something between two steps of startup": after(f"startup-{VIRTIO}", edu(EDU, 0x60, 1)),
         "device told something after startup": before("reset", edu(EDU, 0x60, 1)),
         "device reset before startup is through": after(f"startup-{VIRTIO}", virtio(20, 0, 1)),
-        "an nvme controller is enabled": after("reset", memory_write("nvme", BARS[BEHIND] + 0x14, 0x460001, 4)),
-        "an nvme controller is told something": after("reset", memory_write("nvme", BARS[BEHIND] + 0x24, 0, 4)),
+        "an nvme controller is enabled": after("reset", memory_write("nvme", BARS[BELOW] + 0x14, 0x460001, 4)),
+        "an nvme controller is told something": after("reset", memory_write("nvme", BARS[BELOW] + 0x24, 0, 4)),
     },
     "window-device reset": {"vector written before startup": after("jump", virtio(26, 0xFFFF, 2))},
     "handed startup agreement": {"device does not hold what was written": handed(EDU, 0x403, 0x80)},
@@ -325,9 +325,9 @@ CHANGES: dict[str, dict[str, Change]] = {
         "a sized BAR is left as ones": all_of(EDU_IS_SIZED, without("size-back-10")),
         "half of a sized BAR is left as ones": all_of(is_sized(VIRTIO, *BAR4), without("size-back-24")),
         "half of a BAR is sized": is_sized(VIRTIO, *BAR4[1:]),
-        "a BAR is sized with decoding on": all_of(EDU_IS_SIZED, without("size-off"), retold("size-on", "0x0401 ->", "0x0403 ->")),
+        "a BAR is sized with decoding on": all_of(EDU_IS_SIZED, without("size-off"), relogged("size-on", "0x0401 ->", "0x0403 ->")),
         "a BAR is sized in words": all_of(EDU_IS_SIZED, instead("size-ones-10", *config_write(EDU, 0x10, 0xFFFF, 2))),
-        "a BAR is sized before startup is through": all_of(EDU_IS_SIZED, later(f"startup-{BEHIND}", "size-on")),
+        "a BAR is sized before startup is through": all_of(EDU_IS_SIZED, later(f"startup-{BELOW}", "size-on")),
         "a BAR is sized before the jump": all_of(
             EDU_IS_SIZED,
             *(later(f"size-{part}", f"out-{VIRTIO}") for part in ("on", "back-10", "ones-10", "off")),
@@ -346,7 +346,7 @@ CHANGES: dict[str, dict[str, Change]] = {
             all_of(is_sized(VIRTIO, *BAR4), instead("size-on", *config_write(VIRTIO, COMMAND, 0x407))),
     },
     "reset": {"virtio not reset": without("reset"), "virtio reset too late": later("reset", f"master-{VIRTIO}")},
-    "upstream": {"bridge after what is behind it": later(f"master-{BRIDGE}", f"master-{BEHIND}")},
+    "upstream": {"bridge after what is behind it": later(f"master-{BRIDGE}", f"master-{BELOW}")},
     "driven-first window-msi": {"first programs no message": without(f"first-{EDU}-message-4c")},
     "driven-first": {
         "first gets no message of its disk": without("first-io"),
@@ -355,11 +355,11 @@ CHANGES: dict[str, dict[str, Change]] = {
     "driven-next": {
         "line never rises": instead(f"again-{EDU}-intx", edu(EDU, 0x60, 1), edu(EDU, 0x64, 1)),
         "line rises but is not taken": left_out(f"again-{EDU}-intx", "pic_interrupt"),
-        "line stays up": left_out(f"again-{BEHIND}-intx", "level: 0"),
+        "line stays up": left_out(f"again-{BELOW}-intx", "level: 0"),
         "message of another vector": instead(f"again-{EDU}-msi", edu(EDU, 0x60, 1), msi(0x55), edu(EDU, 0x64, 1)),
         "message that nobody asked for": instead(f"again-{EDU}-msi", msi(0x41)),
-        "transfer only out": without(f"again-{BEHIND}-back"),
-        "transfer without an end": left_out(f"again-{BEHIND}-back", "apic-msi"),
+        "transfer only out": without(f"again-{BELOW}-back"),
+        "transfer without an end": left_out(f"again-{BELOW}-back", "apic-msi"),
         "transfer brings other bytes": at_end({NEW_TARGET: bytes(512)}),
         "table is not written": without("again-table"),
         "disk sends no message": without("again-io"),
@@ -387,9 +387,9 @@ CHANGES: dict[str, dict[str, Change]] = {
     },
     "agreement": {
         "guest invents a change":
-            after(f"again-{BEHIND}-on", told="second pci 0000:00:05.0 command 0x0407 -> 0x0507 (enable SERR)"),
-        "guest keeps a change to itself": untold(f"out-{EDU}"),
-        "guest tells another value": retold(f"out-{EDU}", "-> 0x0403", "-> 0x0503"),
+            after(f"again-{BELOW}-on", logged="second pci 0000:00:05.0 command 0x0407 -> 0x0507 (enable SERR)"),
+        "guest keeps a change to itself": unlogged(f"out-{EDU}"),
+        "guest tells another value": relogged(f"out-{EDU}", "-> 0x0403", "-> 0x0503"),
     },
 }
 

@@ -3,7 +3,7 @@
 had been given the address.
 
 False if what belongs to a kernel's own driving is counted, if a hazard of the out phase or of the time before the next driver is
-not, or if memory that nobody was given is excused. Provoked by a hand-off made of text, one hazard at a time, each beside a twin in
+not, or if memory that nobody was given is excused. Provoked by a handoff made of text, one hazard at a time, each beside a twin in
 which the same thing happens where it is none. No machine runs.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, Callable
 
 import pytest
 from tests.witness.documented import EXPERIMENTS, disagreements
-from tests.witness.scene import BEHIND, DATA, DMA, EDU, EDU_TARGET, MESSAGES, PARAMS, VIRTIO, Scene, gsi, memory_write, msi
+from tests.witness.scene import BELOW, DATA, DMA, EDU, EDU_TARGET, MESSAGES, PARAMS, VIRTIO, Scene, gsi, memory_write, msi
 
 from witness.boot.protocol import BOOT_PARAMS_SIZE, E820_DMA, E820_ENTRIES, E820_TABLE
 from witness.devices import edu
@@ -58,7 +58,7 @@ def found(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> CellJudge:
     scene.after_step("jump", *mark("entered"))
     scene.before_step("reset", *mark("init"))
     kept = {"before": bytes(scene.before[DMA.start:DMA.stop]), "params": bytes(scene.before[PARAMS:PARAMS + BOOT_PARAMS_SIZE])}
-    return CellJudge(Observation(scene.run(), kept), EDU, BEHIND)
+    return CellJudge(Observation(scene.run(), kept), EDU, BELOW)
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def twice(scene: Scene) -> None:
         (lambda s: storm(s, 100000), {"unhandled INTx": 1, "IRQ disabled": 1}),
         (lambda s: storm(s, 10), {"unhandled INTx": 1}),  # masked by whoever has done with it
         (lambda s: s.drop(f"again-{EDU}-msi"), {"device unusable": 1}),
-        (lambda s: (s.drop(f"again-{EDU}-msi"), s.drop(f"again-{BEHIND}-msi")), {"device unusable": 2}),
+        (lambda s: (s.drop(f"again-{EDU}-msi"), s.drop(f"again-{BELOW}-msi")), {"device unusable": 2}),
         (lambda s: s.after.update({DATA: bytes(UNIT)}), {}),  # it is what was there
         (lambda s: s.after.update({DATA: b"\x77"}), {"DMA to reserved RAM": UNIT}),
         (lambda s: s.after.update({DATA + UNIT - 1: b"\x77\x77"}), {"DMA to reserved RAM": 2 * UNIT}),

@@ -17,7 +17,7 @@ from typing import Callable
 import pytest
 from tests.witness.lab_results import story
 from tests.witness.scene import (
-    BEHIND, BRIDGE, COMMAND, CONTROL, EDU, MESSAGES, ROUTER, TABLE, VIRTIO, Scene, gsi, memory_write, msi,
+    BELOW, BRIDGE, COMMAND, CONTROL, EDU, MESSAGES, ROUTER, TABLE, VIRTIO, Scene, gsi, memory_write, msi,
 )  # fmt: skip
 
 from witness.evidence.case import Case
@@ -109,10 +109,10 @@ def test_what_comes_between_ends_a_mark(tmp_path: Path) -> None:
 
 
 def test_a_message_has_its_sender(scene: Scene) -> None:
-    scene.after_step("jump", msi(MESSAGES[BEHIND]), msi(0x99))
+    scene.after_step("jump", msi(MESSAGES[BELOW]), msi(0x99))
     shown = timeline(Case(scene.run()))
     window = lane(shown, "handoff: phase")[2][0]
-    assert (window + 1, "0x42") in lane(shown, f"{BEHIND} edu: messages")
+    assert (window + 1, "0x42") in lane(shown, f"{BELOW} edu: messages")
     assert lane(shown, "unknown sender: messages") == [(window + 2, "0x99")]
 
 

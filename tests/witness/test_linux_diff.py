@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: what two kernels tell one function differently is shown, and is an error where nobody knows the reason.
+"""Claim: differences between two kernels' writes to one function are shown, and are an error without a reason.
 
 False if a write that only one side makes is not shown, or two in another order, or another value where it counts; if a difference
-without a reason passes; or if a reason is given for more than it is about. The traces are scenes: the same hand-off on both
+without a reason passes; or if a reason covers more than its own writes. The traces are scenes: the same handoff on both
 sides, with one thing changed.
 """
 
@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any, Sequence
 
 import pytest
-from tests.witness.scene import BEHIND, BRIDGE, COMMAND, EDU, VIRTIO, Scene, config_write, handoff, memory_write, virtio
+from tests.witness.scene import BELOW, BRIDGE, COMMAND, EDU, VIRTIO, Scene, config_write, handoff, memory_write, virtio
 
 from witness import cli
 from witness.evidence.case import Case
@@ -70,7 +70,7 @@ def signs(lines: Sequence[str]) -> list[str]:
 # --- what is shown ---
 
 
-@pytest.mark.parametrize("bdf", [VIRTIO, EDU, BRIDGE, BEHIND])
+@pytest.mark.parametrize("bdf", [VIRTIO, EDU, BRIDGE, BELOW])
 def test_nothing_differs_from_itself(scene: Scene, other: Scene, bdf: Bdf) -> None:
     lines, unknown = compared(scene, other, bdf)
     assert (signs(lines), unknown) == ([], [])
@@ -231,7 +231,7 @@ EDU_WORK = (
     [("edu", EDU_RESET + EDU_WORK), ("ich9-ahci", AHCI_RESET + tuple(f"P{n}CMD (SUD, POD)" for n in range(6)))],
 )
 def test_a_driver_of_ours_has_its_reason_in_its_order_alone(device: str, names: tuple[str, ...]) -> None:
-    """Linux has no driver there, so that the reason alone tells when ours does something else."""
+    """Linux has no driver there, so that only the reason shows when ours does something else."""
     known = [why for why in REASONS if why.applies(Environment(f"{VIRTIO} {device}", "keep-msi"))]
 
     def explained(*found: str) -> bool:
@@ -289,7 +289,7 @@ def command(scene: Scene, other: Scene, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(diff, "handoffs", lambda *_: (Theirs(case, case.run), Case(other.run())))
         return cli.main(["linux-diff", *arguments])
 
-    other.before_step(f"out-{BEHIND}", *(memory_write("isa-debugcon", 0xE9, ord(letter), 1) for letter in SAID))
+    other.before_step(f"out-{BELOW}", *(memory_write("isa-debugcon", 0xE9, ord(letter), 1) for letter in SAID))
     return run
 
 
@@ -299,16 +299,16 @@ def test_no_difference_passes(command: Any, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_difference_without_a_reason_fails(command: Any, other: Scene, capsys: pytest.CaptureFixture[str]) -> None:
-    other.after_step(f"out-{BEHIND}", *config_write(VIRTIO, 0x50, 1))
+    other.after_step(f"out-{BELOW}", *config_write(VIRTIO, 0x50, 1))
     assert command() == 1
     out = capsys.readouterr().out
     assert "\nno reason known for out: > configuration 0x50, 16 bits <- 0x0001\nRESULT: FAIL (1 differences" in out
 
 
 def test_of_another_function(command: Any, other: Scene, capsys: pytest.CaptureFixture[str]) -> None:
-    other.after_step(f"out-{BEHIND}", *config_write(VIRTIO, 0x50, 1))
-    assert command("--function", str(BEHIND)) == 0
-    assert f"Every write to {BEHIND} edu" in capsys.readouterr().out
+    other.after_step(f"out-{BELOW}", *config_write(VIRTIO, 0x50, 1))
+    assert command("--function", str(BELOW)) == 0
+    assert f"Every write to {BELOW} edu" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("function", ["00:1e.0", "0000:00:1e.0", "edu", "00:03.8", ""])
@@ -330,7 +330,7 @@ def test_policies_that_no_reason_is_about(words: str, tmp_path: Path, capsys: py
 
 
 def test_the_document_is_of_the_default(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command("--document", "--function", str(BEHIND)) == 2
+    assert command("--document", "--function", str(BELOW)) == 2
     assert "leave out FUNCTION=" in capsys.readouterr().err
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""docs/linux.md tells what the files of the experiments say. Whether that is so, `make linux` measures, which `make ci` runs."""
+"""docs/linux.md agrees with the files of the experiments. `make linux`, which `make ci` runs, measures whether they are true."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ EXPERIMENTS = experiments(FOLDER)
 
 
 def test_document_has_every_experiment_and_no_other() -> None:
-    told = [
+    expected = [
         {"id": e.id, "kind": "linux", "title": e.title, "verdict": e.verdict.value, "reading": e.reading}
         for e in EXPERIMENTS.values()
     ]
-    assert known_rows(DOCUMENT.read_text(encoding="utf-8")) == rows({"versions": {}, "experiments": told, "matrix": None})
+    assert known_rows(DOCUMENT.read_text(encoding="utf-8")) == rows({"versions": {}, "experiments": expected, "matrix": None})
 
 
 @pytest.mark.parametrize("id", EXPERIMENTS)

@@ -36,8 +36,8 @@ kernel/uio_pci_generic.ko: kernel/uio.ko
 
 
 def needed(program: Path) -> list[str]:
-    told = subprocess.run(["readelf", "-d", program], check=True, capture_output=True, text=True).stdout
-    return re.findall(r"\(NEEDED\).*\[(.*)\]", told)
+    listed = subprocess.run(["readelf", "-d", program], check=True, capture_output=True, text=True).stdout
+    return re.findall(r"\(NEEDED\).*\[(.*)\]", listed)
 
 
 @pytest.fixture

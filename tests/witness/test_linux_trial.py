@@ -2,7 +2,7 @@
 """Claim: what userspace says on COM2 is understood as it was said, whatever firmware said before it; and a run that did not come to
 what it is about says why in one line.
 
-No machine runs but in the last tests, where a made-up QEMU does: it speaks on the wires that it is given, and ends as it is told.
+No machine runs but in the last tests, where a fake QEMU does: it sends on the sockets that it is given, and ends as the test says.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def test_what_firmware_leaves_is_no_word_of_linux(before: str) -> None:
 
 @pytest.mark.parametrize("line", ["+point", "=title", "|text", "!pass", "", "-", "\x1b[2J", "ümlaut"])
 def test_text_may_have_any_line(line: str) -> None:
-    """The negative twin of each sign: behind the bar it is text."""
+    """The negative twin of each sign: after the bar it is text."""
     said = heard(f"=dmesg\n|{line}\n|behind\n\n")
     assert said.texts == {"dmesg": [[line, "behind"]]} and said.points == [] and said.verdicts == []
 
@@ -64,7 +64,7 @@ def test_lines_end_as_a_terminal_ends_them() -> None:
 
 
 def test_text_that_is_told_again_is_another() -> None:
-    """And an empty one is told, too."""
+    """And an empty one is kept, too."""
     assert heard("=disks\n|before\n\n=disks\n|after\n\n=warnings\n\n").texts == {"disks": [["before"], ["after"]], "warnings": [[]]}
 
 
@@ -140,7 +140,7 @@ BEGINS = [(11, "userspace"), (19, "loaded")]
     [
         ({"trace 35": 35}, 0, 0, [*BEGINS, (25, "out"), (30, "window")]),  # an image that ended before it drove anything
         ({"trace 5": 5}, 31, 0, [*BEGINS, (25, "out"), (30, "window")]),  # so did the Linux that one of ours handed over to
-        ({"trace 5": 5}, 9, 0, BEGINS),  # Linux powers off: nobody comes after that
+        ({"trace 5": 5}, 9, 0, BEGINS),  # Linux powers off: no kernel follows
         ({}, 0, 0, BEGINS),
         ({"trace 5": 5}, 9, 12, [(10, "window"), BEGINS[0], (12, "in"), BEGINS[1]]),  # handed over with bus master on
         ({"trace 35": 35}, 24, 38, [*BEGINS, (25, "out"), (30, "window")]),  # said nothing of what it switched off
@@ -266,7 +266,7 @@ def test_run_without_an_end_says_how_far_it_came(made: Made, monkeypatch: pytest
 
 
 def expiring(until: Callable[[Wire, bytes], bytes], last: str) -> Callable[[Wire, bytes], bytes]:
-    """The deadline passes behind this line: no test waits for it."""
+    """The deadline passes after this line: no test waits for it."""
 
     def read(wire: Wire, end: bytes) -> bytes:
         line = until(wire, end)
@@ -278,7 +278,7 @@ def expiring(until: Callable[[Wire, bytes], bytes], last: str) -> Callable[[Wire
 
 
 def test_linux_that_panics_does_not_stand_there(made: Made) -> None:
-    """It is told so: in front, where the trial's own words overrule it, and never to our image."""
+    """The option is in front, where the trial's own options override it, and never in our image's command line."""
     def given(**facts: str) -> str:
         command = made.perform("", **facts).command
         return command[command.index("-append") + 1]

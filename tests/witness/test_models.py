@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Callable, Iterator
 
 import pytest
-from tests.witness.scene import BEHIND, Scene
+from tests.witness.scene import BELOW, Scene
 
 from witness import devices
 from witness.devices import DeviceModel, Drive, Effect, Extent, Landing, Request, Reset
@@ -20,7 +20,7 @@ from witness.trace.events import MmioWrite
 
 
 class Mailbox(DeviceModel):
-    """What the story has behind its bridge, taken for a device of another kind."""
+    """The device below the story's bridge, as a device of another kind."""
 
     kind = "mailbox"
     reset = Reset.NONE
@@ -28,7 +28,7 @@ class Mailbox(DeviceModel):
     complaint = ""
 
     def matches(self, function: Function) -> bool:
-        return function.bdf == BEHIND
+        return function.bdf == BELOW
 
     def effect(self, write: MmioWrite) -> Effect:
         return Effect.RESET if write.region == "edu-mmio" and write.address & 0xFF == 0x64 else Effect.OTHER
@@ -52,7 +52,7 @@ def mailbox(monkeypatch: pytest.MonkeyPatch) -> Mailbox:
 
 
 def test_it_is_driven(scene: Scene, mailbox: Mailbox) -> None:
-    assert (BEHIND, mailbox) in [(function.bdf, model) for function, model in devices.working(Case(scene.run()))]
+    assert (BELOW, mailbox) in [(function.bdf, model) for function, model in devices.working(Case(scene.run()))]
     assert scene.failed() == set()
 
 

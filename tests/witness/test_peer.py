@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: the peer at the other end of the cable answers who asks for 10.0.2.2 and nobody else, keeps every frame that
+"""Claim: the peer at the other end of the cable answers requests for 10.0.2.2 and no others, keeps every frame that
 passes, and never holds QEMU up.
 
 False if it answers too much or under another name, if a frame is missing from the record, or if it goes on waiting for a

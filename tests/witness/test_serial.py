@@ -2,8 +2,8 @@
 """Claim: a serial port is judged by its interrupts, by what was written to it, and by the file that took it; it may speak in the
 out phase until its bus master goes; its line is its own only while its interrupts are enabled.
 
-False if a port that sent nothing, without an interrupt, or into nowhere, passes for driven; if a word after its clear does; if a
-neighbour's interrupt hides behind it. Provoked by a hand-off in which all is well, and one step of it changed at a time.
+False if a port that sent nothing, without an interrupt, or into nowhere, passes for driven; if output after its clear does; if a
+neighbour's interrupt is taken for its own. Provoked by a handoff in which all is well, and one step of it changed at a time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.witness.scene import (
-    BEHIND, COMMAND, CONTROL, EDU, LINES,
+    BELOW, COMMAND, CONTROL, EDU, LINES,
     Change, Scene, after, all_of, cases, config_write, gsi, handoff, instead, left_out, memory_write, without,
 )  # fmt: skip
 
@@ -75,10 +75,10 @@ def scene(tmp_path: Path) -> ConsoleScene:
     tells = f"pci 0000:{PORT} command"
     s.after_step("power-on", f"pci_update_mappings_add pci-serial {PORT} 0,0x{BASE:x}+0x8", *ON)
     s.after_step("enter-first", *RESET, *UP, *sending("one"), name="first")
-    s.after_step(f"out-{BEHIND}", *sending(" bye "), name="bye")
-    s.after_step("bye", *OFF, name="clear", told=f"first  {tells} 0x0007 -> 0x0003 (why)")
+    s.after_step(f"out-{BELOW}", *sending(" bye "), name="bye")
+    s.after_step("bye", *OFF, name="clear", logged=f"first  {tells} 0x0007 -> 0x0003 (why)")
     s.after_step("reset", *RESET, name="reset-port")
-    s.after_step("reset-port", *ON, *UP, *sending("two"), name="second", told=f"second {tells} 0x0003 -> 0x0007 (why)")
+    s.after_step("reset-port", *ON, *UP, *sending("two"), name="second", logged=f"second {tells} 0x0003 -> 0x0007 (why)")
     return s
 
 

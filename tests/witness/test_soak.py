@@ -16,9 +16,9 @@ from typing import Callable
 
 import pytest
 from tests.witness.scene import (
-    BEHIND, BRIDGE, COMMAND, CONTROL, EDU, GO, NEW_DESC, NEW_SOURCE, NEW_TARGET, ROUTER, VIRTIO,
+    BELOW, BRIDGE, COMMAND, CONTROL, EDU, GO, NEW_DESC, NEW_SOURCE, NEW_TARGET, ROUTER, VIRTIO,
     Change, Scene, Step, after, before, cases, config_write, drive, edu, edu_dma, enumeration, gsi, handoff, instead, later,
-    left_out, memory_write, msi, retold, untold, virtio, without,
+    left_out, memory_write, msi, relogged, unlogged, virtio, without,
 )  # fmt: skip
 
 from witness import cli
@@ -49,16 +49,16 @@ def begins(scene: Scene, hop: int) -> Step:
 def hand_over(scene: Scene, hop: int) -> None:
     """From second to second."""
     scene.steps.append(Step(f"{hop}-take", [request(hop)], ["second next image second: 1 KiB for 0x20000, SHA-256 f4..."]))
-    for bdf, target in ((EDU, NEW_TARGET), (BEHIND, NEW_TARGET + 0x100)):
+    for bdf, target in ((EDU, NEW_TARGET), (BELOW, NEW_TARGET + 0x100)):
         scene.add(f"{hop}-arm-{bdf}", *edu_dma(bdf, target))
-    for bdf in (BEHIND, BRIDGE, EDU, VIRTIO):
+    for bdf in (BELOW, BRIDGE, EDU, VIRTIO):
         scene.register(f"{hop}-out-{bdf}", bdf, COMMAND, scene.values[bdf, COMMAND] & ~4)
     scene.steps.append(Step(f"{hop}-jump", [], [f"second jump to second@0x{(hop + 1) % 2 + 2}0000"]))
     scene.steps.append(begins(scene, hop))
-    for bdf, off in ((VIRTIO, 1), (EDU, 0x80), (BEHIND, 0x80)):
+    for bdf, off in ((VIRTIO, 1), (EDU, 0x80), (BELOW, 0x80)):
         scene.register(f"{hop}-startup-{bdf}", bdf, CONTROL, off)
     scene.add(f"{hop}-reset", virtio(20, 0, 1))
-    for bdf in (VIRTIO, EDU, BRIDGE, BEHIND):
+    for bdf in (VIRTIO, EDU, BRIDGE, BELOW):
         scene.register(f"{hop}-master-{bdf}", bdf, COMMAND, scene.values[bdf, COMMAND] | 4)
     drive(scene, str(hop), NEW_DESC, NEW_SOURCE, NEW_TARGET)
 
@@ -71,7 +71,7 @@ def scene(tmp_path: Path) -> Scene:
     scene.steps.insert(first, Step("", [], ["loader image first@0x10000", "first  image first@0x10000"]))
     scene.before_step("arm-edu", request(1))
     scene.steps.insert(scene.steps.index(scene.step("jump")) + 1, begins(scene, 1))
-    scene.replace("jump")  # nobody stops there
+    scene.replace("jump")  # no stop there
     scene.drop("second-enumerates")
     for hop in range(2, HOPS + 1):
         hand_over(scene, hop)
@@ -93,7 +93,7 @@ def endure(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Endure:
         pipe = os.dup(int(value(settings, "-D").rpartition("/")[2]))
         with (scene.directory / "guest.log").open("w") as log, os.fdopen(pipe, "w") as trace:
             for step in scene.steps:
-                log.writelines(f"{line}\n" for line in step.told)
+                log.writelines(f"{line}\n" for line in step.logged)
                 log.flush()
                 for line in step.lines:
                     if line == GO:
@@ -166,7 +166,7 @@ def test_a_request_counts_at_one_hop(scene: Scene, endure: Endure) -> None:
 
 
 def parent_before_child(scene: Scene) -> None:
-    child, parent = (scene.step(f"3-out-{bdf}") for bdf in (BEHIND, BRIDGE))
+    child, parent = (scene.step(f"3-out-{bdf}") for bdf in (BELOW, BRIDGE))
     child.lines, parent.lines = parent.lines, child.lines
 
 
@@ -177,42 +177,42 @@ NO_ANSWER = [edu(EDU, 0x60, 1), edu(EDU, 0x64, 1)]
 CHANGES: dict[str, dict[str, Change]] = {
     "window-msi messages": {
         "in the window": after("3-image", msi(0x41)),
-        "behind its own bus master": after(f"3-out-{BEHIND}", msi(0x42)),
+        "after its own bus master was cleared": after(f"3-out-{BELOW}", msi(0x42)),
     },
     "messages": {
-        "of nobody": after(f"3-{EDU}-msi", msi(0x77)),
-        "while messages are off": before(f"3-{BEHIND}-on", msi(0x42)),
+        "of no function": after(f"3-{EDU}-msi", msi(0x77)),
+        "while messages are off": before(f"3-{BELOW}-on", msi(0x42)),
     },
     "driven-next": {
         "lost message": instead(f"3-{EDU}-msi", *NO_ANSWER),
-        "lost end of transfer": instead(f"3-{BEHIND}-back", *edu_dma(BEHIND, NEW_TARGET + 0x100)),
+        "lost end of transfer": instead(f"3-{BELOW}-back", *edu_dma(BELOW, NEW_TARGET + 0x100)),
         "lost line": instead(f"3-{EDU}-intx", *NO_ANSWER),
     },
     "window-intx": {"raised line": after("3-image", *gsi(21, 1), *gsi(21, 0))},
     "load": {
-        "no transfer": without(f"3-arm-{EDU}", f"3-arm-{BEHIND}"),
-        "transfers that have ended": after(f"3-arm-{BEHIND}", msi(0x41), msi(0x42)),
+        "no transfer": without(f"3-arm-{EDU}", f"3-arm-{BELOW}"),
+        "transfers that have ended": after(f"3-arm-{BELOW}", msi(0x41), msi(0x42)),
         "no request": instead("3-take"),
         "request that has returned": after("3-take", request(3, done=True)),
         "request that is lost": left_out("2-image", "req_complete"),
     },
     "config": {
-        "config write of nobody": after(f"3-{EDU}-msi", *ROUTED),
+        "config write of no driver": after(f"3-{EDU}-msi", *ROUTED),
         "config write that is new": after(f"3-{EDU}-msi", *EDU_LINE),
         "config write that is left out": without(f"3-{EDU}-message-48"),
     },
     "startup": {"config write in the window": after("3-image", *EDU_LINE)},
     "window-device": {"device in the window": after("3-image", edu(EDU, 0x60, 1))},
     "out-signature agreement": {"a bit too many": instead(f"3-out-{EDU}", *config_write(EDU, COMMAND, 0x0))},
-    "agreement log": {"untold change": untold(f"3-{EDU}-on")},
+    "agreement log": {"change not logged": unlogged(f"3-{EDU}-on")},
     "log": {
-        "less memory": retold("3-image", "246", "245"),
-        "another word": after("3-reset", told="second 0000:00:05.0 edu: something new"),
-        "fewer words": untold("3-jump"),
-        "failure": after("3-reset", told="second 0000:00:05.0 edu: failed, timeout"),
+        "less memory": relogged("3-image", "246", "245"),
+        "another text": after("3-reset", logged="second 0000:00:05.0 edu: something new"),
+        "fewer words": unlogged("3-jump"),
+        "failure": after("3-reset", logged="second 0000:00:05.0 edu: failed, timeout"),
     },
     "out-order agreement": {"parent before child": parent_before_child},
-    "upstream log": {"bridge after what is behind it": later(f"3-master-{BRIDGE}", f"3-master-{BEHIND}")},
+    "upstream log": {"bridge after what is below it": later(f"3-master-{BRIDGE}", f"3-master-{BELOW}")},
     "reset": {"reset too late": later("3-reset", f"3-master-{VIRTIO}")},
 }
 
@@ -289,7 +289,7 @@ def test_a_machine_that_hangs_is_ended(endure: Endure) -> None:
     assert any(line.startswith("ended: no hop within 0.5 s; ") for line in lines)
 
 
-@pytest.mark.parametrize("label", ["3-image", f"3-master-{BEHIND}"])
+@pytest.mark.parametrize("label", ["3-image", f"3-master-{BELOW}"])
 def test_a_storm_is_ended(label: str, scene: Scene, endure: Endure, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the window, or under way."""
     monkeypatch.setattr(endurance, "EVENTS_MAX", 500)

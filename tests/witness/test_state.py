@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Claim: registers, hops and wiring come out of the trace as they were in the machine.
 
-It could be false where a write covers a register in part, where a driver's init looks like a shutdown, where a hand-off
+It could be false where a write covers a register in part, where a driver's init looks like a shutdown, where a handoff
 ends with the trace, or where a pin is wired through bridges.
 """
 
 import pytest
-from tests.witness.scene import BEHIND, BRIDGE, COMMAND, CONTROL, EDU, VIRTIO, config, config_write
+from tests.witness.scene import BELOW, BRIDGE, COMMAND, CONTROL, EDU, VIRTIO, config, config_write
 
 from witness.pci.registers import Register
 from witness.pci.topology import Bdf, Function, Topology
@@ -14,7 +14,7 @@ from witness.trace.events import ConfigWrite, parse
 from witness.trace.phases import Hop, hops
 from witness.trace.state import Bars, Change, History
 
-TOPOLOGY = Topology.of((bdf, config(bdf, 7, 0)) for bdf in (VIRTIO, EDU, BRIDGE, BEHIND))
+TOPOLOGY = Topology.of((bdf, config(bdf, 7, 0)) for bdf in (VIRTIO, EDU, BRIDGE, BELOW))
 
 
 def history(*writes: tuple[Bdf, int, int, int]) -> History:
@@ -40,7 +40,7 @@ def test_a_wide_write_reaches_the_register_in_its_upper_half() -> None:
 
 
 def test_a_write_of_unknown_width_reaches_the_register_that_it_hits_and_no_other() -> None:
-    """A 16-bit write to what is below MSI's control, and one to the control itself, each without the access behind it."""
+    """A 16-bit write to what is below MSI's control, and one to the control itself, each without its access in the trace."""
     for offset, reached in ((CONTROL - 2, []), (CONTROL, [Register.MSI])):
         found = History(TOPOLOGY.functions)
         for event in parse(config_write(EDU, offset, 0x81)[1:]):
@@ -115,14 +115,14 @@ def test_an_address_belongs_to_whoever_maps_it_then() -> None:
             ]
         )
     )
-    assert [bars.owner(0xC0000FFF, line) for line in (1, 2, 3)] == [EDU, None, BEHIND]
+    assert [bars.owner(0xC0000FFF, line) for line in (1, 2, 3)] == [EDU, None, BELOW]
     assert bars.owner(0xC0001000, 1) is None
 
 
 def test_wiring_is_q35s() -> None:
-    """Measured: INTA of slots 5 and 9 is GSI 21, behind a root port in slot 6 the swizzle gives 22."""
-    assert (TOPOLOGY.gsi(EDU), TOPOLOGY.gsi(BEHIND)) == (21, 22)
-    assert TOPOLOGY.upstream(BEHIND) == [BRIDGE]
+    """Measured: INTA of slots 5 and 9 is GSI 21, below a root port in slot 6 the swizzle gives 22."""
+    assert (TOPOLOGY.gsi(EDU), TOPOLOGY.gsi(BELOW)) == (21, 22)
+    assert TOPOLOGY.upstream(BELOW) == [BRIDGE]
 
 
 def test_wiring_on_pc_goes_to_isa_irqs() -> None:

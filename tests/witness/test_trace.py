@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: QEMU's text becomes the events that it tells of, with the traps of QEMU 7.2's trace taken into account.
+"""Claim: QEMU's text becomes the events that it reports, with the traps of QEMU 7.2's trace taken into account.
 
 It could be false where two trace points share a name or one lacks a fact: no width in pci_cfg_write, one region for
 MSIs and for a CPU's local APIC, reads that the harness itself makes. Provoked line by line; the lines are QEMU's own.
@@ -26,9 +26,9 @@ def test_config_write_through_ports() -> None:
 
 
 def test_width_is_not_taken_from_another_access() -> None:
-    to_nobody = memory_write("pcie-mmcfg-mmio", 0xB00F8006, 0, 4)
-    assert parse([to_nobody, *config_write(EDU, 4, 0, 2)]) == [ConfigWrite(3, EDU, "edu", 4, 0, 2)]
-    assert parse([to_nobody, "pci_cfg_write edu 00:05.0 @0x4 <- 0x0"]) == [ConfigWrite(2, EDU, "edu", 4, 0, 0)]
+    unanswered = memory_write("pcie-mmcfg-mmio", 0xB00F8006, 0, 4)
+    assert parse([unanswered, *config_write(EDU, 4, 0, 2)]) == [ConfigWrite(3, EDU, "edu", 4, 0, 2)]
+    assert parse([unanswered, "pci_cfg_write edu 00:05.0 @0x4 <- 0x0"]) == [ConfigWrite(2, EDU, "edu", 4, 0, 0)]
 
 
 def test_message_and_local_apic_share_a_name() -> None:

@@ -3,7 +3,7 @@
 says so in the table.
 
 It could be false of every rule that looks for something that must not be there: an empty trace has no stray message either. And
-where a part of the evidence is taken for all of it: other devices' writes, the ISA's lines, messages of which nobody knows whose.
+where a part of the evidence is taken for all of it: other devices' writes, the ISA's lines, messages of unknown senders.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Take = Callable[[Run], Run]
 
 
 def lines(pattern: str) -> Take:
-    """The trace without the lines that tell of something; how many there are, and their numbers, stay."""
+    """The trace without the lines of some events; the number of lines stays."""
 
     def take(run: Run) -> Run:
         trace = run.directory / "trace.log"
@@ -90,7 +90,7 @@ def ram_at_the_jump(run: Run) -> Run:
 
 
 def reserved_memory(run: Run) -> Run:
-    """The next image is told of none."""
+    """The next image is given none."""
     with ram_file(run.directory, "second").open("r+b") as ram:
         ram.seek(PARAMS + E820_ENTRIES)
         ram.write(b"\0")

@@ -17,13 +17,13 @@ from tests.witness.scene import (
     ANSWER, COMMAND, DMA, GATEWAY, MAC, NET, NEW, PARAMS, PROBE, RNG, RNG_DATA, RNG_DESC, RNG_SIZE, RX_DATA, RX_DESC, RX_SIZE,
     TX_DATA, TX_DESC, VECTOR, VECTORS, VIRTIO_OTHERS,
     Change, Scene, after, all_of, arp, at_end, at_jump, before, cases, complaints, config_write, gsi, handoff, instead, lands,
-    later, msi, msix_table, notify, passed, retold, untold, virtqueues, without, without_capabilities,
+    later, msi, msix_table, notify, passed, relogged, unlogged, virtqueues, without, without_capabilities,
 )  # fmt: skip
 
 from witness.boot.protocol import E820_DMA, E820_ENTRIES, E820_TABLE
 from witness.evidence.case import Case
 
-USED = 0x200  # behind the descriptors
+USED = 0x200  # after the descriptors
 
 
 @pytest.fixture
@@ -99,14 +99,14 @@ CHANGES: dict[str, dict[str, Change]] = {
         "another answered": passed(*3 * [PROBE], arp(MAC, OTHER_MAC, 2, GATEWAY, MAC, bytes(4))),
         "the answer is not in the buffer": at_end({NEW + RX_DATA: bytes(RX_SIZE)}),
         "the answer to first is not in the buffer": answer_to_first_is_damaged,
-        "the guest names another": retold("again-net-told", "ee:00:01", "ee:00:02"),
-        "the guest names nobody": untold("again-net-told"),
-        "one image names it twice": retold("again-net-told", "second", "first "),
+        "the guest names another": relogged("again-net-log", "ee:00:01", "ee:00:02"),
+        "the guest names none": unlogged("again-net-log"),
+        "one image names it twice": relogged("again-net-log", "second", "first "),
     },
     "frames driven-next": {"the answer's buffer was not returned": at_end({NEW + RX_DESC + USED: NO_ELEMENT})},
     "ram": {
         "a frame lands in a buffer that was returned": lands({RX_DATA + 20: b"\xa5"}),
-        "a frame lands behind its buffer": lands({RX_DATA + RX_SIZE: b"\xa5" * (RX_SIZE + 1)}),
+        "a frame lands after its buffer": lands({RX_DATA + RX_SIZE: b"\xa5" * (RX_SIZE + 1)}),
         "entropy lands before its buffer": lands({RNG_DATA + RNG_SIZE - 1: b"\xa5\xa5"}),
         "a frame that is to be sent changes": lands({TX_DATA + 12: b"\xa5"}),
         "a receive buffer is returned after the jump": lands({RX_DESC + USED + 2: b"\2"}),
@@ -120,16 +120,16 @@ def test_only_the_named_rules_object(scene: Scene, change: Change, rules: set[st
     assert scene.failed() == rules
 
 
-# --- nobody there, no MSI-X ---
+# --- no peer, no MSI-X ---
 
 
 @pytest.fixture
 def silence(scene: Scene) -> Scene:
-    """Nobody answers: nothing comes in, and the guest names nobody."""
+    """No peer answers: nothing is received, and the guest names none."""
     scene.frames = [PROBE] * 3
     for when, rings in (("first", scene.before), ("again", None)):
         scene.drop(f"{when}-net-io-0")
-        scene.drop(f"{when}-net-told")
+        scene.drop(f"{when}-net-log")
         if rings is not None:
             rings[RX_DESC + USED + 2] = 0
     scene.second[NEW + RX_DESC + USED] = bytes(12)
@@ -141,7 +141,7 @@ def test_nobody_has_to_be_there(silence: Scene) -> None:
 
 
 def test_who_is_not_there_is_not_named(silence: Scene) -> None:
-    silence.after_step("again-rng-io-0", told=f"second 0000:{NET} virtio-net: 10.0.2.2 is at 02:00:00:00:00:01")
+    silence.after_step("again-rng-io-0", logged=f"second 0000:{NET} virtio-net: 10.0.2.2 is at 02:00:00:00:00:01")
     assert silence.failed() == {"frames"}
 
 
