@@ -90,7 +90,7 @@ def test_a_raise_without_an_answer(scene: Scene) -> None:
         ("ahci", 0xE1000298, 0x6, 0x298, ("P3CMD", "SUD, POD")),
         ("virtio-pci-common-virtio-net", 0xE0100014, 0xF, 0x14, ("device_status", "DRIVER_OK")),
         ("e1000e-mmio", 0xE0403818, 1, 0x3818, None),
-        ("of-nobody", 0xE0403818, 1, 0x818, None),
+        ("of-no-function", 0xE0403818, 1, 0x818, None),
     ],
 )
 def test_a_register_has_a_name_and_its_value_a_meaning(
@@ -146,7 +146,7 @@ def test_last_batch(scene: Scene, ring: list[int], at_most: int) -> None:
 
 
 @pytest.mark.parametrize("slot, port, gsi", [(7, 0, 22), (8, 0, 22), (7, 2, 20)])
-def test_lines_behind_an_expander_are_as_measured(slot: int, port: int, gsi: int) -> None:
+def test_lines_below_an_expander_are_as_measured(slot: int, port: int, gsi: int) -> None:
     expander, root_port, device = Bdf(0, slot, 0), Bdf(0x20, port, 0), Bdf(0x21, 0, 0)
     topology = Topology({
         expander: function(expander, 0x000B1B36, pin=0),
@@ -158,7 +158,7 @@ def test_lines_behind_an_expander_are_as_measured(slot: int, port: int, gsi: int
 
 
 @pytest.mark.parametrize("slots, gsis", [((7, 8), [22]), ((7, 9), [21, 22]), ((7, 25), [*range(16, 24)]), ((), [*range(16, 24)])])
-def test_behind_several_expanders_the_line_of_any_may_be_meant(slots: tuple[int, ...], gsis: list[int]) -> None:
+def test_below_several_expanders_the_line_of_any_may_be_meant(slots: tuple[int, ...], gsis: list[int]) -> None:
     hosts = {bdf: function(bdf, 0x000B1B36, pin=0) for bdf in (Bdf(0, slot, 0) for slot in slots)}
     device = Bdf(0x20, 0, 0)
     topology = Topology(hosts | {device: function(device, 0x11E81234, pin=1)})
