@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a hand-off costs, and whether that is within the budgets."""
+"""The cost of a handoff, compared with the budgets."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Accesses to configuration space, counted from QEMU's trace with their width: by ECAM and by CF8/CFC, whoever makes them."""
+"""Accesses to configuration space, counted from QEMU's trace with their width: by ECAM and by CF8/CFC."""
 
 from __future__ import annotations
 
