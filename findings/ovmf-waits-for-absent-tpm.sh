@@ -27,13 +27,11 @@ apt --yes --no-install-recommends --download-only install $packages >"$work/apt.
 for package in "$work"/archives/*.deb; do
 	dpkg-deb -x "$package" "$work/root"
 done
-qemu() {
-	export QEMU_MODULE_DIR=$work/root/usr/lib/x86_64-linux-gnu/qemu
-	libraries=$work/root/usr/lib/x86_64-linux-gnu
-	"$work/root/lib64/ld-linux-x86-64.so.2" --library-path "$libraries:$work/root/lib/x86_64-linux-gnu:$libraries/pulseaudio" \
-		"$work/root/usr/bin/qemu-system-x86_64" -L "$work/root/usr/share/qemu" -L "$work/root/usr/share/seabios" "$@"
-}
-qemu --version | head -n 1
+libraries=$work/root/usr/lib/x86_64-linux-gnu
+export QEMU_MODULE_DIR=$libraries/qemu
+qemu=("$work/root/lib64/ld-linux-x86-64.so.2" --library-path "$libraries:$work/root/lib/x86_64-linux-gnu:$libraries/pulseaudio"
+	"$work/root/usr/bin/qemu-system-x86_64" -L "$work/root/usr/share/qemu" -L "$work/root/usr/share/seabios")
+"${qemu[@]}" --version | head -n 1
 echo "$packages"
 
 plain=$work/root/usr/share/ovmf/OVMF.fd
@@ -48,14 +46,12 @@ boot() {
 	rm -f "$work/console"
 	mkfifo "$work/console"
 	begin=$(date +%s%N)
-	timeout 60 "$BASH" -c "$(declare -f qemu); work='$work'; qemu \"\$@\"" qemu -nodefaults -no-user-config -display none -machine q35 \
-		-m 256M -accel tcg -serial "file:$work/console" -bios "$1" >/dev/null 2>&1 &
-	pid=$!
+	timeout 60 "${qemu[@]}" -nodefaults -no-user-config -display none -machine q35 -m 256M -accel tcg \
+		-serial "file:$work/console" -bios "$1" >/dev/null 2>&1 &
 	head -c 1 "$work/console" >/dev/null
 	echo $((($(date +%s%N) - begin) / 1000000))
-	pkill -P $pid 2>/dev/null || true
-	kill $pid 2>/dev/null || true
-	wait $pid 2>/dev/null || true
+	kill $! 2>/dev/null || true
+	wait $! 2>/dev/null || true
 }
 median() {
 	printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"

@@ -17,13 +17,15 @@ from typing import Callable
 import pytest
 from tests.witness.scene import (
     BELOW, BRIDGE, COMMAND, CONTROL, EDU, GO, NEW_DESC, NEW_SOURCE, NEW_TARGET, ROUTER, VIRTIO,
-    Change, Scene, Step, after, before, cases, config_write, drive, edu, edu_dma, enumeration, gsi, handoff, instead, later,
+    Change, Scene, Step, after, all_of, before, cases, config_write, drive, edu, edu_dma, enumeration, gsi, handoff, instead, later,
     left_out, memory_write, msi, relogged, unlogged, virtio, without,
 )  # fmt: skip
 
 from witness import cli
 from witness.boot.protocol import E820_ENTRIES
+from witness.evidence.case import Case
 from witness.judge import endurance, pattern
+from witness.judge.engine import Result
 from witness.judge.rules import RULES
 from witness.lab import soak
 from witness.machine.description import Machine
@@ -243,6 +245,22 @@ def test_a_hop_without_its_evidence_does_not_pass(text: str, rules: set[str], sc
     assert outcome is Outcome.FAIL
     assert "hop 1:" in lines, lines
     assert objections(lines) == rules
+
+
+@pytest.mark.parametrize(
+    "change, result",
+    [
+        (without(), Result.PASS),
+        (instead("first-enumerates"), Result.UNJUDGED),
+        (all_of(instead("first-enumerates"), instead(f"4-out-{EDU}", *config_write(EDU, COMMAND, 0x0))), Result.FAIL),
+    ],
+)
+def test_of_a_kept_chain_a_hop_without_evidence_hides_no_other(change: Change, result: Result, scene: Scene) -> None:
+    change(scene)
+    scene.cmdline = f"handoff.next=second*{HOPS}"
+    verdict = next(rule for rule in RULES if rule.id == "out-signature").verdict(Case(scene.run()))
+    assert verdict and verdict.result is result
+    assert verdict.evidence.startswith("hop 4: ") is (result is Result.FAIL)
 
 
 def test_what_is_kept_is_that_hop_and_the_one_before(scene: Scene, endure: Endure) -> None:

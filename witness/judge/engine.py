@@ -84,11 +84,20 @@ class HopRule:
             return None
         if not case.handed_over:
             raise Missing(NO_HOP)
-        findings = {hop.number: finding for hop in case.handed_over if (finding := self.find(case, hop))}
-        if len(findings) < 2:
-            return next(iter(findings.values()), None)
+        if len(case.handed_over) == 1:
+            return self.find(case, case.handed_over[0])
+        findings: dict[int, Finding] = {}
+        unjudged = []
+        for hop in case.handed_over:
+            try:
+                if finding := self.find(case, hop):
+                    findings[hop.number] = finding
+            except UNREADABLE as error:
+                unjudged.append(error)
         problems = [f"hop {number}: {problem}" for number, (found, _) in findings.items() for problem in found]
-        return problems, f"{len(findings)} hops; the last: {[*findings.values()][-1][1]}"
+        if unjudged and not problems:
+            raise unjudged[0]
+        return (problems, f"{len(findings)} hops; the last: {[*findings.values()][-1][1]}") if findings else None
 
 
 @dataclass(frozen=True)
