@@ -5,8 +5,8 @@
 #include "lib/types.h"
 
 /*
- * A newc archive, byte by byte as Linux's buffer-format.rst describes it: "070701", 13 fields of 8 hexadecimal digits, the name, and
- * the file, name and file padded to 4.
+ * A newc archive, byte by byte as Linux's buffer-format.rst describes it: "070701", 13 fields of 8 hexadecimal digits, the name,
+ * and the file, name and file padded to 4.
  */
 struct cpio_archive {
 	u8 *bytes;

@@ -5,8 +5,8 @@
 #include "lib/types.h"
 
 /*
- * A valid image of the boot protocol, made with Linux's own header: IMAGE_SETUP bytes of setup, then IMAGE_LOAD bytes that differ from
- * each other. malloc'ed to the byte.
+ * A valid image of the boot protocol, made with Linux's own header: IMAGE_SETUP bytes of setup, then IMAGE_LOAD bytes that differ
+ * from each other. malloc'ed to the byte.
  */
 #define IMAGE_SETUP	2048
 #define IMAGE_LOAD	0x1230

@@ -10,8 +10,8 @@
 #undef OUT
 
 /*
- * UEFI, as far as the loader uses it. A service that is not modelled is a NULL pointer. As in firmware, each allocation changes the key
- * of the memory map, and a descriptor is longer than its structure says.
+ * UEFI, as far as the loader uses it. A service that is not modelled is a NULL pointer. As in firmware, each allocation changes
+ * the key of the memory map, and a descriptor is longer than its structure says.
  */
 #define FAKE_EFI_ARENA (8 * MIB) /* what AllocatePages has to give */
 #define FAKE_EFI_MAP   2100

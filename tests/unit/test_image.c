@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: image_check takes an image that Linux's header describes, and refuses every other with one line that names the image and what
- * is wrong; image_fill_params makes the page that the boot protocol demands.
- * Could be false: a file that is cut, a field that is missing, sizes that contradict each other; a field too many or too few in the page.
- * Provoked: a valid image cut at every byte, and one field changed at a time; the page is compared byte by byte with one put together
- * from boot.rst and zero-page.rst. Failure: an image accepted, or a refusal that does not say why.
+ * Claim: image_check takes an image that Linux's header describes, and refuses every other with one line that names the image and
+ * what is wrong; image_fill_params makes the page that the boot protocol demands.
+ * Could be false: a file that is cut, a field that is missing, sizes that contradict each other; a field too many or too few in
+ * the page.
+ * Provoked: a valid image cut at every byte, and one field changed at a time; the page is compared byte by byte with one put
+ * together from boot.rst and zero-page.rst. Failure: an image accepted, or a refusal that does not say why.
  */
 #include "boot/image.h"
 #include "tests/unit/build_image.h"

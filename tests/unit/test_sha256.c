@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: sha256 computes what FIPS 180-4 defines, for every length around a block's end, in one piece or in many; sha256_listed reads
- * what sha256sum writes.
+ * Claim: sha256 computes what FIPS 180-4 defines, for every length around a block's end, in one piece or in many; sha256_listed
+ * reads what sha256sum writes.
  * Could be false: the padding takes a block more or less at 55, 56, 63 and 64 bytes; a piece ends inside a block, at its end, or
  * reaches over several; a path may be the end of another.
  * Provoked: NIST's examples, random bytes compared with coreutils, and every way to cut them in three. Failure: both digests.

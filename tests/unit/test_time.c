@@ -2,8 +2,8 @@
 /*
  * Claim: time_us counts microseconds by the PM timer or by the 8254, across the wraps of either.
  * Could be false: the PM timer has 24 bits and what is above may be anything; the 8254 counts down, is latched, and read in halves.
- * Provoked: counters set by hand, no time passes. The expected microseconds come from the frequencies that ACPI (3.579545 MHz) and the
- * PC (1.193182 MHz) define.
+ * Provoked: counters set by hand, no time passes. The expected microseconds come from the frequencies that ACPI (3.579545 MHz) and
+ * the PC (1.193182 MHz) define.
  * Failure: another number of microseconds, or a port written that is not the 8254's.
  */
 #include "lib/time.h"
