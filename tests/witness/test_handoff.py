@@ -286,6 +286,7 @@ CHANGES: dict[str, dict[str, Change]] = {
     "window-intx": {
         "line rises in the window": before("jump", *gsi(21, 1)),
         "line up before the first clear and left so": before(f"out-{BELOW}", *gsi(20, 1)),
+        "the first PCI line rises, of nobody": before("jump", *gsi(16, 1)),
         "line rises while another device is driven": after(f"master-{VIRTIO}", *gsi(21, 1)),
     },
     "window-device": {

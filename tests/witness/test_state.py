@@ -11,7 +11,7 @@ from tests.witness.scene import BELOW, BRIDGE, COMMAND, CONTROL, EDU, VIRTIO, co
 from witness.pci.registers import Register
 from witness.pci.topology import Bdf, Function, Topology
 from witness.trace.events import ConfigWrite, parse
-from witness.trace.phases import Hop, hops
+from witness.trace.phases import Clock, Hop, hops
 from witness.trace.state import Bars, Change, History
 
 TOPOLOGY = Topology.of((bdf, config(bdf, 7, 0)) for bdf in (VIRTIO, EDU, BRIDGE, BELOW))
@@ -68,6 +68,12 @@ ON, OFF, SET = (EDU, CONTROL, 0x81), (EDU, COMMAND, 3), (EDU, COMMAND, 7)
 def test_a_hop() -> None:
     found = hops(changes(SET, ON, OFF, (VIRTIO, COMMAND, 3), SET), 20)
     assert found == [Hop(1, range(6, 7), range(7, 10), range(10, 21))]
+
+
+@pytest.mark.parametrize("armed, found", [({}, 0), ({"armed": True}, 1)])
+def test_a_clock_waits_for_messages_unless_it_is_told_not_to(armed: dict[str, bool], found: int) -> None:
+    clock = Clock(**armed)
+    assert len([edges for change in changes(SET, OFF, SET) if (edges := clock.read(change))]) == found
 
 
 def test_a_hop_that_never_ends() -> None:

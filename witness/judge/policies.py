@@ -32,8 +32,8 @@ class Update:
     """One 16-bit write."""
 
     register: Register
-    clear: int = 0
-    set: int = 0
+    clear: int
+    set: int
 
     def __str__(self) -> str:
         bits = (f"{verb} 0x{bits:04x}" for verb, bits in (("clear", self.clear), ("set", self.set)) if bits)
