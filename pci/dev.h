@@ -49,7 +49,7 @@ struct pci_dev {
 		u16 msix_flags;
 	} inherited;			/* as handed over: read by the enumeration, before anything was written */
 	u64 bar_size[PCI_STD_NUM_BARS]; /* of the BARs that pci_map_bar or pci_map_io_bar was asked for; 0 before */
-	u64 msix_table;			/* where pci_msix_enable mapped it; 0 before */
+	u64 msix_table;			/* where pci_enable_msix mapped it; 0 before */
 	u16 msix_used;			/* entries that this kernel programmed */
 	const struct pci_driver *driver;
 	void *driver_data;
