@@ -7,7 +7,9 @@ from witness import devices
 from witness.evidence.case import Case
 from witness.evidence.interrupts import own_messages
 from witness.judge import hazards
-from witness.judge.engine import Finding, Missing, device_write, need_trace, need_writes, span, started
+from witness.judge.engine import (
+    Finding, Missing, device_write, entered_at, need_functions, need_trace, need_writes, span, started,
+)  # fmt: skip
 from witness.trace.events import GsiLevel, Msi, PicInterrupt
 from witness.trace.phases import Hop
 
@@ -20,6 +22,10 @@ def no_msi(case: Case, hop: Hop) -> Finding | None:
         for bdf, register in senders:
             if not own_messages(case, case.topology.functions[bdf], range(case.begin(hop), hop.out.start)):
                 raise Missing(f"the trace does not show the messages of {bdf}, whose {register.value} is on")
+    elif not strays:
+        need_functions(case)
+        for bdf, register in case.history.signalling(entered_at(case, hop) + 1):
+            raise Missing(f"{register.value} of {bdf} is on at the jump, but the trace does not show that it was enabled")
     return (list(map(str, strays)), span("no message", hop.window)) if senders or strays else None
 
 
