@@ -25,6 +25,7 @@ class Mailbox(DeviceModel):
     kind = "mailbox"
     reset = Reset.NONE
     waiting: tuple[Request, ...] = (Request((Landing(range(0x7000, 0x7010), None),), gated=True),)
+    structure = range(0x4000, 0x4010)
     complaint = ""
 
     def matches(self, function: Function) -> bool:
@@ -34,7 +35,7 @@ class Mailbox(DeviceModel):
         return Effect.RESET if write.region == "edu-mmio" and write.address & 0xFF == 0x64 else Effect.OTHER
 
     def structures(self, case: Case, function: Function, lines: range) -> list[Extent]:
-        return [Extent("mailbox", range(0x4000, 0x4010))] if lines.start == 0 else []
+        return [Extent("mailbox", self.structure)] if lines.start == 0 else []
 
     def requests(self, case: Case, function: Function, lines: range, ram: Ram | None) -> list[Request]:
         return list(self.waiting)
@@ -68,6 +69,10 @@ def not_reserved(mailbox: Mailbox, scene: Scene) -> None:
     mailbox.waiting = (Request((Landing(range(0x9000, 0x9010), None),), gated=True),)
 
 
+def structure_not_reserved(mailbox: Mailbox, scene: Scene) -> None:
+    mailbox.structure = range(0x9000, 0x9010)
+
+
 def not_reset(mailbox: Mailbox, scene: Scene) -> None:
     mailbox.reset = Reset.REGISTER
 
@@ -76,6 +81,7 @@ BREAKS: list[tuple[Callable[[Mailbox, Scene], None], set[str]]] = [
     (nothing_in_flight, {"load"}),
     (not_driven, {"driven-first", "driven-next"}),
     (not_reserved, {"reserved"}),
+    (structure_not_reserved, {"reserved"}),
     (not_reset, {"reset"}),
 ]
 
