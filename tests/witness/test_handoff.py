@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from tests.witness.scene import (
-    AVAIL, BARS, BELOW, BRIDGE, COMMAND, CONTROL, CONTROL_OFF, DATA, DMA, EDU, EDU_TARGET, FIRST, NEW_DATA, NEW_DESC, NEW_STATUS,
-    NEW_TARGET, PARAMS, ROUTER, SECOND, STATUS, TABLE, TAKEN, USED, VECTOR, VIRTIO,
+    AVAIL, BARS, BELOW, BRIDGE, COMMAND, CONTROL, CONTROL_OFF, DATA, DMA, EDU, EDU_TARGET, FIRST, NEW_DATA, NEW_DESC, NEW_SOURCE,
+    NEW_STATUS, NEW_TARGET, PARAMS, ROUTER, SECOND, STATUS, TABLE, TAKEN, USED, VECTOR, VIRTIO,
     Change, Scene, after, all_of, at_end, at_jump, before, cases, config_read, config_write, cpu, edu, edu_dma, gsi, handed,
     handoff, instead, lands, later, left_out, memory_write, msi, relogged, unlogged, virtio, virtqueue, without,
 )  # fmt: skip
@@ -362,6 +362,7 @@ CHANGES: dict[str, dict[str, Change]] = {
         "transfer only out": without(f"again-{BELOW}-back"),
         "transfer without an end": left_out(f"again-{BELOW}-back", "apic-msi"),
         "transfer brings other bytes": at_end({NEW_TARGET: bytes(512)}),
+        "transfer brings back what may have been there": at_end({NEW_SOURCE: bytes(512), NEW_TARGET: bytes(512)}),
         "table is not written": without("again-table"),
         "disk sends no message": without("again-io"),
         "no request comes back": at_end({NEW_DESC + 0x200: bytes(12)}),
