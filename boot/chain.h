@@ -60,7 +60,7 @@ struct chain {
  */
 enum status chain_prepare(struct chain *chain, const char *name, const char *rest, const struct chain_env *env);
 
-/* Copies every region into place, but for what is skipped of it. */
+/* Copies every region into place, except its skipped part. */
 void chain_place(const struct chain *chain);
 
 /*

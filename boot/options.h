@@ -28,7 +28,7 @@ enum status options_parse(const char *cmdline, const struct option *table, size_
 const char *options_foreign(const char *cmdline);
 
 /*
- * A list is comma-separated items, each NAME or NAME*COUNT, which stands for NAME so many times. Checked are the length of each
+ * A list is comma-separated items, each NAME or NAME*COUNT, which is NAME repeated COUNT times. Checked are the length of each
  * name, 1 to OPTIONS_ITEM_MAX, and each count, 1 to OPTIONS_COUNT_MAX. An empty list is fine. ERR_INVALID after one line that names
  * the option and the list.
  */

@@ -26,7 +26,7 @@ struct driver {
 	enum status (*finish)(struct pci_dev *dev);
 	/* Starts requests and does not wait for them. The same under every policy. NULL where nothing can be left in flight. */
 	enum status (*arm)(struct pci_dev *dev);
-	/* Requests that have not completed: started by arm, or waiting as empty receive buffers do. Where there is arm. */
+	/* Requests that have not completed: started by arm, or waiting as empty receive buffers do. Required if arm is set. */
 	unsigned int (*in_flight)(const struct pci_dev *dev);
 };
 

@@ -22,7 +22,7 @@
 #define HEAP_SIZE     (2 * MIB)
 #define FUNCTIONS_MAX 4096
 
-/* Above the page at 0, which is to fault; DMA below 256 MiB if there is room, because edu has 28 address bits. */
+/* Page 0 stays unmapped, so that a NULL pointer faults; DMA below 256 MiB if there is room, because edu has 28 address bits. */
 #define ARENA_LOWEST  (2 * MIB)
 #define DMA_PREFERRED (256 * MIB)
 
@@ -189,7 +189,7 @@ static enum status take_arena(struct kernel *kernel, struct arena *arena, u64 si
 	return map_ram(arena->base, size);
 }
 
-/* All that we were given stays reserved until it was read; what else we need is taken from the rest. */
+/* All that we were given stays reserved until it was read; everything else is allocated from free memory. */
 static enum status init_memory(struct kernel *kernel)
 {
 	const struct boot_params *p = kernel->params;

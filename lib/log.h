@@ -44,7 +44,7 @@ void log_hold(void);
 /* Puts what another image held before what this one holds. Ignores a text that does not fit its own bounds. */
 void log_adopt(const struct log_ram *earlier);
 
-/* Prints what was held, and holds no more. */
+/* Prints the held lines; later ones are printed at once. */
 void log_release(void);
 
 #endif

@@ -8,7 +8,7 @@
  * Configuration space can be reached in two ways.
  *
  * CF8/CFC, configuration mechanism #1 (PCI 3.2.2.3.2): the address of a doubleword is written to one port, its bytes are then at
- * another. It reaches 256 bytes a function, in segment 0, by two accesses that no other may separate.
+ * another. It reaches 256 bytes a function, in segment 0, by two accesses that must not be separated by others.
  *
  * ECAM (PCIe 7.2.2): 4 KiB of memory a function, at bus << 20 | device << 15 | function << 12. One access is enough, and the
  * extended space is in reach. Its base comes from firmware (ACPI's MCFG) and can be wrong. CF8/CFC is always at the same place, so

@@ -110,8 +110,8 @@ enum status pci_find_ext_capability(const struct pci_dev *dev, u16 id, u16 size,
 /* --- bar.c --- */
 
 /*
- * Maps what a device says to be at an offset of a BAR: size bytes, which have to be inside it. After one line that says what it is:
- * ERR_ABSENT where there is no such memory BAR or it is not assigned, ERR_RANGE where the BAR is smaller. The first time it sizes
+ * Maps what a device says to be at an offset of a BAR: size bytes, which have to be inside it. Logs one line and returns
+ * ERR_ABSENT if there is no such memory BAR or it is not assigned, ERR_RANGE if the BAR is smaller. The first time it sizes
  * the BAR, as firmware does: memory decoding is off while the register holds ones. So the device must not be in use yet, nor what
  * is below it. On success the function decodes memory.
  */
@@ -208,7 +208,7 @@ struct pci_policy {
 const struct pci_policy *pci_policy_named(const struct pci_policy *const *table, const char *name); /* NULL where there is none */
 
 void pci_driver_shutdown(struct pci_dev *dev); /* the driver's callback, where it has one */
-void pci_driver_reset(struct pci_dev *dev);    /* its reset, whoever had the device before; the driver logs a failure */
+void pci_driver_reset(struct pci_dev *dev);    /* the driver's reset; the driver logs a failure */
 
 /* Enumeration stores each bridge before what is below it, so forward is parents first and backward children first. */
 void pci_apply_forward(struct pci *pci, const struct pci_policy *policy);

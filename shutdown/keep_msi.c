@@ -2,8 +2,8 @@
 #include "shutdown/policies.h"
 
 /*
- * The reference: Linux at kexec since January 2017 (fda78d7a0ead). A cleared bus master stops every request of the function, and a
- * message is one: a memory write. INTx is none.
+ * The reference: Linux at kexec since January 2017 (fda78d7a0ead). A cleared bus master stops every request of the function.
+ * A message is a memory write, so it stops, too; INTx is not a request, and does not.
  *
  * MSI and MSI-X stay on: a function in which both are off signals by INTx, and no handler is left to serve it. The next kernel
  * turns them off before it probes the function (startup/disable_msi.c).

@@ -4,7 +4,7 @@
 /*
  * Linux before 2011: what the previous kernel left enabled stayed enabled until a driver was probed, if there was one.
  *
- * Not done here: anything (until d5dea7d95c48).
+ * Nothing is done here, as in Linux until d5dea7d95c48.
  */
 static void apply(struct pci_dev *dev)
 {

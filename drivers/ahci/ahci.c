@@ -146,7 +146,7 @@ static bool complete(void *context)
 	u32 pending = pci_mem_read32(ahci->dev, ahci->bar + AHCI_IS), status, stays, ended;
 
 	if (!(pending & ahci->port_bit))
-		return ahci->irq.message; /* the line is shared, and it was another device; a message's cause was handled before */
+		return ahci->irq.message; /* a shared line: it was another device; a message: its cause is already handled */
 	status = pci_mem_read32(ahci->dev, ahci->port + AHCI_PxIS);
 	if (status == 0xffffffff)
 		return false; /* it was removed */

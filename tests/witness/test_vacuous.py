@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: no rule passes for want of evidence. Each passes on a whole run; on the same run without what it reads it does not, and
+"""Claim: no rule passes without evidence. Each passes on a whole run; on the same run without what it reads it does not, and
 says so in the table.
 
 It could be false of every rule that looks for something that must not be there: an empty trace has no stray message either. And

@@ -300,7 +300,7 @@ def address_of(build: Path, name: str, symbol: str) -> int:
 
 
 def crowd(count: int) -> Machine:
-    """The disk of the first I/O, and so many functions, every other one with MSI."""
+    """The disk of the first I/O, and `count` functions, every other one with MSI."""
     devices = []
     for n in range(count):
         bridge, slot, function = n // 256, n // 8 % 32, n % 8

@@ -12,7 +12,7 @@ from typing import Iterator, NamedTuple
 
 from witness.devices.model import DeviceModel, Drive, Effect, Extent, Landing, RegisterNames, Request, is_register, wide
 from witness.evidence.case import Case
-from witness.evidence.interrupts import interrupted, msi_message
+from witness.evidence.interrupts import interrupted
 from witness.machine.description import Sata
 from witness.machine.record import Ram
 from witness.pci.registers import Register
@@ -205,8 +205,7 @@ class Ahci(DeviceModel):
         if port is None:
             yield "no port got a command"
             return
-        message, _ = msi_message(drive.case, function, drive.lines)
-        yield from drive.no_interrupt((Register.MSI,), [write.line for write in port.issued], [message] if message else [])
+        yield from drive.no_interrupt((Register.MSIX, Register.MSI), [write.line for write in port.issued])
         disk = disk_of(drive.case, function)
         if drive.ram is None or not drive.last or disk is None:
             return

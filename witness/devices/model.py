@@ -76,8 +76,10 @@ class Landing:
 class Request:
     """Work that a device was given and has not completed.
 
-    Three sets that must not be mixed: what may land although bus master is off is in `writes` where it is not `gated`; what has to
-    be reserved is all of `writes`, and the structures; the addresses that a device has are these, and those it was given before.
+    Three sets must not be mixed:
+    - what may land while bus master is off: `writes` of requests that are not `gated`;
+    - what has to be reserved: all `writes`, and the structures;
+    - the addresses that a device holds: these, and those that it was given before.
     """
 
     writes: tuple[Landing, ...]

@@ -12,7 +12,6 @@ from typing import Iterator, NamedTuple
 
 from witness.devices.model import DeviceModel, Drive, Effect, Extent, Request, is_register, wide
 from witness.evidence.case import Case
-from witness.evidence.interrupts import msix_table
 from witness.machine.record import Ram
 from witness.pci.registers import Register
 from witness.pci.topology import Bdf, Function
@@ -135,10 +134,9 @@ class Nvme(DeviceModel):
         if found is None:
             yield "it was not enabled"
             return
-        table = msix_table(drive.case, function.bdf, drive.lines)
-        by_message = Register.MSIX in function.offsets
+        by_message = function.offsets.keys() & {Register.MSIX, Register.MSI}
         triggers = [found.enabled] if by_message else [write.line for write in found.doorbells]
-        yield from drive.no_interrupt((Register.MSIX,), triggers, [table[0]] if 0 in table else [])
+        yield from drive.no_interrupt((Register.MSIX, Register.MSI), triggers)
         if drive.ram is None:
             return
         status = found.completed(drive.ram)

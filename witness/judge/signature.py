@@ -52,7 +52,7 @@ def expected_steps(case: Case, bdf: Bdf, line: int, policy: Policy) -> list[Step
 
 
 def step(case: Case, event: Event, change: Change | None) -> tuple[Bdf, str]:
-    """The function, and the access as a policy's step, with its place in brackets; one that is no step is described as it is."""
+    """The function, and the access as a policy's step, with its place in brackets; any other access is printed as it is."""
     where = f" [trace {event.line}]"
     if isinstance(event, ConfigRead):
         return event.bdf, str(config_read(event.offset)) + where

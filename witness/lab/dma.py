@@ -16,7 +16,7 @@ from witness.evidence.case import Case
 from witness.machine.record import Ram
 from witness.pci.topology import Bdf
 
-# Hits are counted in units of so many bytes: one in 256 random bytes equals the old one.
+# Hits are counted in units of UNIT bytes: one in 256 random bytes equals the old one.
 UNIT = 16
 
 

@@ -43,7 +43,7 @@ HAZARDS = (
 # All of first's memory for DMA, which is more than any of these devices needs.
 DMA_SIZE = 4 << 20
 
-# Free RAM that no one has a reason to write: images allocate from below (boot/memmap.c), firmware from above. Filled before the
+# Free RAM that nothing should write: images allocate from below (boot/memmap.c), firmware from above. Filled before the
 # work ends.
 CANARY = range(64 << 20, 96 << 20)
 PATTERN = bytes.fromhex("c0 ff ee 5a 17 ca fe a5") * (len(CANARY) // 8)

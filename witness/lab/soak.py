@@ -47,7 +47,7 @@ def soak(
     say: Callable[[str], None],
     machine: Machine = EVERYTHING,
 ) -> tuple[Outcome, list[str]]:
-    """The outcome of so many hops, and lines of text about it; say() prints progress."""
+    """The outcome of `count` hops, and lines of text about it; say() prints progress."""
     words = cmdline or built_in(build)
     if "next" in options(words):
         raise Unusable(f"soak chooses handoff.next= itself: leave it out of CMDLINE={words}")

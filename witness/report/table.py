@@ -25,7 +25,7 @@ PRICE = ("DMA to reserved RAM", "work lost")
 
 KINDS = {"claim": "Claims", "limit": "Limits", "linux": "Linux"}
 
-# In a lane: at most so many characters a tick, and the signs.
+# In a lane: the most characters a tick, and the signs.
 COLUMNS_MAX = 8
 LOW, HIGH, SPIKE, PULSE, SINCE = "_", "#", "|", "^", "|"
 
