@@ -16,8 +16,9 @@ from typing import Any, Callable, Collection, Iterator, Sequence
 
 import pytest
 
+from witness.evidence.case import Case
 from witness.judge.engine import Result
-from witness.judge.rules import judge
+from witness.judge.rules import RULES, judge
 from witness.machine.description import REFERENCE, Machine
 from witness.machine.firmware import Firmware
 from witness.machine.qemu import AtEntry, Session, Settings, config_window, ecam, run
@@ -46,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def settings() -> Settings:
     """As `make run` has them, but for a firmware that boots in half the time."""
     given = Settings.of(os.environ)
-    return dataclasses.replace(given, firmware=given.firmware.without_tpm(Path(os.environ[SNAPSHOTS], "firmware.fd")))
+    return dataclasses.replace(given, firmware=given.firmware.without_tpm(BUILD / "test" / "firmware.fd"))
 
 
 @cache
@@ -64,9 +65,7 @@ def snapshot(machine: Machine = REFERENCE) -> Snapshot:
 
 def boot_into(directory: Path, machine: Machine = REFERENCE, cmdline: str = "", build: Path = BUILD,
               at_entry: AtEntry | None = None, stop_at_jump: bool = True, fds: Sequence[int] = (), fresh: bool = False) -> Run:
-    if fresh:
-        return run(machine, build, directory, cmdline, at_entry=at_entry, stop_at_jump=stop_at_jump)
-    if build is not BUILD or machine.models() & UNMIGRATABLE:
+    if fresh or build is not BUILD or machine.models() & UNMIGRATABLE:
         return run(machine, build, directory, cmdline, settings(), at_entry, stop_at_jump, fds)
     return snapshot(machine).run(directory, cmdline, at_entry=at_entry, stop_at_jump=stop_at_jump)
 
@@ -93,7 +92,8 @@ def booted(request: pytest.FixtureRequest, name: str) -> Iterator[Boot]:
 def boot(request: pytest.FixtureRequest) -> Iterator[Boot]:
     """boot(machine=…, cmdline=…, at_entry=…) -> Run, in a directory that is named after the test.
 
-    The machine begins at first's entry, from a snapshot where QEMU can make one; fresh: with firmware's part, too.
+    The machine begins at first's entry, from a snapshot where QEMU can make one. fresh: it boots, for the claim is about firmware's
+    part, too, or no other test has this machine.
     """
     yield from booted(request, request.node.name)
 
@@ -106,6 +106,12 @@ def shared(request: pytest.FixtureRequest) -> Iterator[Boot]:
 
 def results(record: Run) -> dict[str, Result]:
     return {verdict.id: verdict.result for verdict in judge(record)}
+
+
+def result(record: Run, id: str) -> Result | None:
+    """Of one rule alone."""
+    case = Case(record)
+    return next((verdict.result for rule in RULES if rule.id == id and (verdict := rule.verdict(case))), None)
 
 
 def failures(record: Run) -> list[str]:

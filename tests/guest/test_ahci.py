@@ -13,7 +13,7 @@ from __future__ import annotations
 
 
 import pytest
-from tests.guest.conftest import Boot, as_if, failures, log_has, results
+from tests.guest.conftest import Boot, as_if, failures, log_has, result, results
 
 from witness import devices
 from witness.devices import Effect, ahci
@@ -86,5 +86,5 @@ def test_twin_with_msi_off_the_same_completion_asserts_intx(boot: Boot) -> None:
     off = next(c.line for c in case.changes(hop.out) if c.bdf == DISK and c.msi_disabled)
     clear = next(c.line for c in case.changes(hop.out) if c.bdf == DISK and c.master_cleared)
     assert off < clear < hazard.line, "the line rises with bus master off"
-    assert results(record)["window-intx"] is Result.FAIL
-    assert results(as_if(record, cmdline=""))["out-signature"] is Result.FAIL
+    assert result(record, "window-intx") is Result.FAIL
+    assert result(as_if(record, cmdline=""), "out-signature") is Result.FAIL

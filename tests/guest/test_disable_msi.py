@@ -10,7 +10,7 @@ from __future__ import annotations
 
 
 import pytest
-from tests.guest.conftest import Boot, as_if, log_has, results
+from tests.guest.conftest import Boot, as_if, log_has, result
 
 from witness.evidence.case import Case
 from witness.judge.engine import Result
@@ -24,12 +24,12 @@ def record(shared: Boot) -> Run:
 
 
 def test_its_register_writes_are_the_policy(record: Run) -> None:
-    assert results(record)["out-signature"] is Result.PASS
+    assert result(record, "out-signature") is Result.PASS
 
 
 def test_twin_they_are_not_those_of_keep_msi(record: Run) -> None:
     other = as_if(record, cmdline="")
-    assert results(other)["out-signature"] is Result.FAIL
+    assert result(other, "out-signature") is Result.FAIL
 
 
 def test_intx_rises_and_no_handler_serves_it(record: Run) -> None:

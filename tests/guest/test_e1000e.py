@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.guest.conftest import Boot, as_if, failures, log_has, results, run_to, write_config
+from tests.guest.conftest import Boot, as_if, failures, log_has, result, run_to, write_config
 
 from witness.devices import e1000e
 from witness.evidence.case import Case
@@ -82,7 +82,7 @@ def test_work_is_in_flight(record: Run) -> None:
 
 def test_twin_another_card_s_frames(record: Run) -> None:
     other = replace(MACHINE, nics=(replace(NIC, mac="52:54:00:12:34:57"),))
-    assert results(as_if(record, machine=other))["frames"] is Result.FAIL
+    assert result(as_if(record, machine=other), "frames") is Result.FAIL
 
 
 def at_the_jump(session: Session, entry: Entry) -> None:
@@ -144,7 +144,7 @@ def test_with_msix_off_the_frame_raises_intx(boot: Boot) -> None:
     (raised,) = [line for hop in case.handed_over for line in unhandled_intx(case, hop)]
     assert raised.suspects == (f"{BDF} e1000e",)
     assert raised.fell and raised.lowered_by == f"a write to {BDF} e1000e"
-    assert results(record)["window-intx"] is Result.FAIL
+    assert result(record, "window-intx") is Result.FAIL
 
 
 def takes_an_interrupt(session: Session, entry: Entry) -> bool:

@@ -52,7 +52,7 @@ MASKBIT, WIDE_ADDRESS, QMASK, QSIZE = 0x100, 0x80, 0x0E, 0x70
 
 @pytest.fixture(scope="module")
 def record(shared: Boot) -> Run:
-    return shared(machine=MACHINE)
+    return shared(machine=MACHINE, fresh=True)
 
 
 def test_every_verdict_holds(record: Run) -> None:

@@ -41,7 +41,7 @@ NOTHING = Machine()
     ],
 )
 def test_what_is_left_is_handed_over(boot: Boot, machine: Machine, slots: list[int]) -> None:
-    record = boot(machine=machine)
+    record = boot(machine=machine, fresh=True)
     assert failures(record) == []
     found = [function for function, _ in devices.working(Case(record))]
     assert [f.bdf for f in found] == [Bdf(0, slot, 0) for slot in slots]

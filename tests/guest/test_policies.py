@@ -80,7 +80,7 @@ OTHERS = Machine(
 
 
 def test_hardened_masks_messages_and_drivers_enable_intx_again(boot: Boot) -> None:
-    record = boot(machine=OTHERS, cmdline="handoff.shutdown=none handoff.startup=hardened")
+    record = boot(machine=OTHERS, cmdline="handoff.shutdown=none handoff.startup=hardened", fresh=True)
     assert failures(record) == []
     case = Case(record)
     port = next(function for function in case.topology.functions.values() if function.msi_mask)

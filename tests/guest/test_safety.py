@@ -40,7 +40,7 @@ def end_with_second(session: Session, entry: Entry) -> None:
 
 def test_only_the_named_function_is_written_to(boot: Boot) -> None:
     hardware = dataclasses.replace(MACHINE, extra=("-cpu", "qemu64,-hypervisor"))
-    record = boot(machine=hardware, cmdline="handoff.allow=00:05.0", at_entry=end_with_second)
+    record = boot(machine=hardware, cmdline="handoff.allow=00:05.0", at_entry=end_with_second, fresh=True)
     case = Case(record)
     assert case.next, "first did not hand over: its shutdown is not in this trace"
     assert written(record) == {NAMED}

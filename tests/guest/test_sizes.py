@@ -82,7 +82,7 @@ def witnessed(boot: Boot, machine: Machine, count: int, at_first: AtEntry | None
         if at_first:
             at_first(session, entry)
 
-    record = boot(machine=machine, at_entry=look)
+    record = boot(machine=machine, at_entry=look, fresh=True)
     assert failures(record) == []
     assert len(states) == count
     for address, halted in states[1:]:

@@ -8,7 +8,7 @@ line than the one that it is judged by. edu has no migration state: the twin lea
 from __future__ import annotations
 
 import pytest
-from tests.guest.conftest import BUILD, failures, log_has, results, snapshot
+from tests.guest.conftest import BUILD, failures, log_has, result, snapshot
 
 from witness.evidence.case import Case
 from witness.judge.engine import Result
@@ -34,5 +34,5 @@ def test_a_run_from_a_snapshot_holds_before_the_judge(cmdline: str, hops: int) -
 def test_twin_edu_is_lost_without_its_configuration_space(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "HEADER_BY_FIRMWARE", ())
     record = snapshot(EVERYTHING).run(BUILD / "test" / "from-snapshot")
-    assert results(record)["driven-first"] is Result.FAIL
+    assert result(record, "driven-first") is Result.FAIL
     assert not log_has(record, "edu: INTx on irq")

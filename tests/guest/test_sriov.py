@@ -14,7 +14,7 @@ import dataclasses
 import re
 import struct
 
-from tests.guest.conftest import Boot, as_if, failures, log_has, results, write_config
+from tests.guest.conftest import Boot, as_if, failures, log_has, result, write_config
 
 from witness.evidence.case import Case
 from witness.judge.engine import Result
@@ -112,4 +112,4 @@ def test_virtual_functions_are_handed_over(boot: Boot) -> None:
 
     kept = case.next.configs | {vfs[-1]: case.first.configs[vfs[-1]]}
     twin = as_if(record, entries=[case.first, dataclasses.replace(case.next, configs=kept)])
-    assert results(twin)["handed"] is Result.FAIL
+    assert result(twin, "handed") is Result.FAIL

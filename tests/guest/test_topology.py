@@ -14,7 +14,7 @@ import dataclasses
 from dataclasses import dataclass
 
 import pytest
-from tests.guest.conftest import Boot, as_if, failures, log_has, results
+from tests.guest.conftest import Boot, as_if, failures, log_has, result
 
 from witness import devices
 from witness.devices import edu
@@ -138,7 +138,7 @@ def config_regions(record: Run) -> set[str]:
 
 def witnessed(boot: Boot, layout: Layout) -> Case:
     """The run of a machine for which all that this file claims is true."""
-    record = boot(machine=layout.machine)
+    record = boot(machine=layout.machine, fresh=True)
     assert failures(record) == []
     assert log_has(record, f"first  PCI segment 0000 buses 00-ff by {layout.access}")
     assert ("pcie-mmcfg-mmio" in config_regions(record)) == (layout.access == "ECAM")
@@ -171,7 +171,7 @@ def test_nested(boot: Boot) -> None:
     deepest = max(clears)
     highest = case.topology.upstream(deepest)[-1]
     twin = exchanged(case.run, clears[deepest], clears[highest])
-    assert results(twin)["out-order"] is Result.FAIL
+    assert result(twin, "out-order") is Result.FAIL
 
 
 def test_expanders(boot: Boot) -> None:

@@ -23,7 +23,7 @@ from dataclasses import replace
 from threading import Event, Thread
 
 import pytest
-from tests.guest.conftest import Boot, as_if, failures, log_has, results
+from tests.guest.conftest import Boot, as_if, failures, log_has, result, results
 
 from witness.devices.virtio import NET_RX, queues
 from witness.evidence.case import Case
@@ -57,7 +57,7 @@ def test_the_run_passes(record: Run) -> None:
 
 def test_twin_another_card_s_frames(record: Run) -> None:
     other = replace(EVERYTHING, nics=(replace(NIC, mac="52:54:00:12:34:57"),))
-    assert results(as_if(record, machine=other))["frames"] is Result.FAIL
+    assert result(as_if(record, machine=other), "frames") is Result.FAIL
 
 
 def test_twin_another_answer(record: Run) -> None:
@@ -65,7 +65,7 @@ def test_twin_another_answer(record: Run) -> None:
     name = sent_by_peer(NIC, record.directory)[0][6:12]
     other = NIC.record(record.directory).read_bytes().replace(name, name[:-1] + bytes([name[-1] ^ 1]))
     forged.record(record.directory).write_bytes(other)
-    assert results(as_if(record, machine=replace(EVERYTHING, nics=(forged,))))["frames"] is Result.FAIL
+    assert result(as_if(record, machine=replace(EVERYTHING, nics=(forged,))), "frames") is Result.FAIL
 
 
 def at_the_jump(session: Session, entry: Entry) -> None:
@@ -112,7 +112,7 @@ def test_frames_come_at_any_moment(boot: Boot) -> None:
         if entry.name == "first":
             Thread(target=flood, args=[session.peers[NIC.name]], daemon=True).start()
 
-    record = boot(machine=replace(EVERYTHING, nics=(replace(NIC, device="ioeventfd=off"),)), at_entry=begin)
+    record = boot(machine=replace(EVERYTHING, nics=(replace(NIC, device="ioeventfd=off"),)), at_entry=begin, fresh=True)
     ended.set()
     assert failures(record) == []
     assert frames_that_came_to_first(record) > BUFFERS
@@ -165,7 +165,7 @@ TRANSITIONAL = replace(
     ],
 )
 def test_kinds_of_cards(boot: Boot, machine: Machine, identity: int, logged: str) -> None:
-    is_driven_as(boot(machine=machine), identity, logged)
+    is_driven_as(boot(machine=machine, fresh=True), identity, logged)
 
 
 def test_kind_of_card_of_the_others(record: Run) -> None:
