@@ -10,7 +10,7 @@ from tests.witness.scene import BELOW, BRIDGE, COMMAND, CONTROL, EDU, VIRTIO, co
 
 from witness.pci.registers import Register
 from witness.pci.topology import Bdf, Function, Topology
-from witness.trace.events import ConfigWrite, parse
+from witness.trace.events import BarMap, ConfigWrite, parse
 from witness.trace.phases import Clock, Hop, hops
 from witness.trace.state import Bars, Change, History
 
@@ -112,15 +112,8 @@ def test_msi_switched_off_and_on_again_is_no_hop() -> None:
 
 
 def test_an_address_belongs_to_whoever_maps_it_then() -> None:
-    bars = Bars(
-        parse(
-            [
-                "pci_update_mappings_add edu 00:05.0 0,0xc0000000+0x1000",
-                "pci_update_mappings_del edu 00:05.0 0,0xc0000000+0x1000",
-                "pci_update_mappings_add edu 01:00.0 0,0xc0000000+0x1000",
-            ]
-        )
-    )
+    maps = [(1, EDU, True), (2, EDU, False), (3, BELOW, True)]
+    bars = Bars((BarMap(line, bdf, 0, 0xC0000000, 0x1000, mapped) for line, bdf, mapped in maps), end=3)
     assert [bars.owner(0xC0000FFF, line) for line in (1, 2, 3)] == [EDU, None, BELOW]
     assert bars.owner(0xC0001000, 1) is None
 

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Iterator, Sequence, TypeVar
+from operator import attrgetter, itemgetter
+from typing import Any, Iterator, Sequence, TypeVar
 
 from witness.evidence.policies import KEEPING_MASTER
 from witness.machine.record import Entry, Run
@@ -52,8 +54,11 @@ class Case:
         self.shutdown = run.option("shutdown", "keep-msi")
         self.startup = run.option("startup", "disable-msi")
         self.chain = run.chain
-        shown = [e.line for e in self.events if isinstance(e, MmioWrite) and shows_entry(e)]
-        stops = [e.line for e in self.events if isinstance(e, RunState) and e.state == "debug"]
+        self._by_kind: dict[type, list[Any]] = defaultdict(list)
+        for event in self.events:
+            self._by_kind[type(event)].append(event)
+        shown = [write.line for write in self._by_kind[MmioWrite] if shows_entry(write)]
+        stops = [state.line for state in self._by_kind[RunState] if state.state == "debug"]
         if before:
             self.entry_lines = {f"trace {line}": line for line in shown}
         else:
@@ -85,17 +90,19 @@ class Case:
     @cached_property
     def history(self) -> History:
         history = History(self.topology.functions, self.before.registers if self.before else None)
-        snapshots = {self.entry_lines[e.name]: e for e in self.run.entries if e.name in self.entry_lines}
-        for event in self.events:
-            if event.line in snapshots:
-                history.observe(event.line, Topology.of(snapshots[event.line].configs.items()).functions.values())
-            elif isinstance(event, ConfigWrite):
-                history.apply(event)
+        snapshots = [(self.entry_lines[e.name], e) for e in self.run.entries if e.name in self.entry_lines]
+        since = 0
+        for line, entry in [*sorted(snapshots, key=itemgetter(0)), (self.end + 1, None)]:
+            for write in self.within(ConfigWrite, range(since, line)):
+                history.apply(write)
+            if entry:
+                history.observe(line, Topology.of(entry.configs.items()).functions.values())
+            since = line
         return history
 
     @cached_property
     def _devices(self) -> dict[Bdf, str]:
-        return {e.bdf: e.device for e in self.events if isinstance(e, (ConfigRead, ConfigWrite))}
+        return {e.bdf: e.device for kind in (ConfigRead, ConfigWrite) for e in self._by_kind[kind]}
 
     def name(self, bdf: Bdf) -> str:
         """With QEMU's name for the device model."""
@@ -103,7 +110,7 @@ class Case:
 
     @cached_property
     def bars(self) -> Bars:
-        return Bars([*self.before.bars, *self.events] if self.before else self.events)
+        return Bars([*(self.before.bars if self.before else ()), *self._by_kind[BarMap]], self.end)
 
     @cached_property
     def hops(self) -> list[Hop]:
@@ -147,9 +154,9 @@ class Case:
 
     def within(self, kind: type[E], lines: range) -> Iterator[E]:
         """The events of a kind in these lines, found by bisection."""
-        start = bisect_left(self.events, lines.start, key=lambda event: event.line)
-        stop = bisect_left(self.events, lines.stop, key=lambda event: event.line)
-        return (event for event in self.events[start:stop] if isinstance(event, kind))
+        events = self.events if kind is object else self._by_kind[kind]
+        start, stop = (bisect_left(events, line, key=attrgetter("line")) for line in (lines.start, lines.stop))
+        return iter(events[start:stop])
 
     def changes(self, lines: range) -> list[Change]:
         return [change for change in self.history.changes if change.line in lines]
@@ -186,7 +193,7 @@ class Case:
 
     @cached_property
     def _device_writes(self) -> list[tuple[int, Bdf, MmioWrite]]:
-        owned = ((e, self.bars.owner(e.address, e.line)) for e in self.events if isinstance(e, MmioWrite))
+        owned = ((write, self.owner(write)) for write in self._by_kind[MmioWrite])
         return [(write.line, owner, write) for write, owner in owned if owner]
 
     @cached_property

@@ -148,21 +148,19 @@ def mapped(events: Iterable[Event]) -> list[BarMap]:
 class Bars:
     """The function that an address belongs to, at any point of the trace."""
 
-    def __init__(self, events: Iterable[Event]) -> None:
+    def __init__(self, maps: Iterable[BarMap], end: int) -> None:
+        """end: the last line of the trace."""
         self._maps: list[tuple[range, range, Bdf, int]] = []  # lines, addresses, owner, BAR
         self._at: dict[int, list[tuple[range, Bdf]]] = {}  # a cache: few addresses are queried, often
         opened: dict[tuple[Bdf, int], BarMap] = {}
-        last = 0
-        for event in events:
-            last = event.line
-            if isinstance(event, BarMap):
-                before = opened.pop((event.bdf, event.bar), None)
-                if before:
-                    self._close(before, event.line)
-                if event.mapped:
-                    opened[event.bdf, event.bar] = event
+        for change in maps:
+            before = opened.pop((change.bdf, change.bar), None)
+            if before:
+                self._close(before, change.line)
+            if change.mapped:
+                opened[change.bdf, change.bar] = change
         for bar in opened.values():
-            self._close(bar, last + 1)
+            self._close(bar, end + 1)
 
     def _close(self, bar: BarMap, line: int) -> None:
         addresses = range(bar.address, bar.address + bar.size)
