@@ -46,7 +46,7 @@ class Disk:
     def create(self, directory: Path) -> None:
         content = self.original()
         with self.file(directory).open("wb") as file:
-            if content.strip(b"\0"):
+            if content != bytes(len(content)):
                 file.write(content)
             file.truncate(len(content))  # zeros take no space
 
