@@ -9,6 +9,7 @@ through QEMU's pipe, and one small change in the third.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -211,6 +212,7 @@ CHANGES: dict[str, dict[str, Change]] = {
         "less memory": relogged("3-image", "246", "245"),
         "another text": after("3-reset", logged="second 0000:00:05.0 edu: something new"),
         "fewer words": unlogged("3-jump"),
+        "another next image": relogged("4-take", "next image second", "next image third"),
         "failure": after("3-reset", logged="second 0000:00:05.0 edu: failed, timeout"),
     },
     "out-order agreement": {"parent before child": parent_before_child},
@@ -247,10 +249,16 @@ def test_a_hop_without_its_evidence_does_not_pass(text: str, rules: set[str], sc
     assert objections(lines) == rules
 
 
+def edu_is_not_driven_at_hop_3(s: Scene) -> None:
+    """Nor is a transfer given to it: what hop 2 left under way is no transfer of this one's."""
+    s.drop(*(step.label for step in s.steps if re.match(rf"3-(master-)?{EDU}|4-(arm|out)-{EDU}", step.label)))
+
+
 @pytest.mark.parametrize(
     "change, result",
     [
         (without(), Result.PASS),
+        (edu_is_not_driven_at_hop_3, Result.PASS),
         (instead("first-enumerates"), Result.UNJUDGED),
         (all_of(instead("first-enumerates"), instead(f"4-out-{EDU}", *config_write(EDU, COMMAND, 0x0))), Result.FAIL),
     ],

@@ -165,8 +165,9 @@ class Case:
         return {register: self.history.value(bdf, register, line) for register in Register}
 
     def begin(self, hop: Hop) -> int:
-        """Where the image that hands over was entered; 0 where that is not known."""
-        return max((line for line in self.entry_lines.values() if line < hop.out.start), default=0)
+        """Where the image that hands over was entered; if that is unknown, where the window before it begins; 0 for the first."""
+        entered = [*self.entry_lines.values(), *(earlier.window.start for earlier in self.hops)]
+        return max((line for line in entered if line < hop.out.start), default=0)
 
     def shutdown_start(self, hop: Hop) -> int:
         """Where the out phase really begins: after a driver's last access before the first clear.

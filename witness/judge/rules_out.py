@@ -23,7 +23,7 @@ from witness.trace.phases import Hop
 def config_writes_are_policys(case: Case, hop: Hop) -> Finding:
     image = range(case.begin(hop), hop.out.stop)
     # Once a transfer is left in flight no more configuration writes are due, even if the next device is still to be given work.
-    submitted = [request.line for request in ram.all_in_flight(case, hop, None) if request.line]
+    submitted = [request.line for request in ram.all_in_flight(case, hop, None) if request.line > image.start]
     lines = range(min([case.shutdown_start(hop), *submitted]), hop.out.stop)
     done: list[Event] = [*case.within(ConfigWrite, lines), *_read_after_clear(case, hop)]
     policy = SHUTDOWN[case.shutdown]
@@ -70,7 +70,7 @@ def only_policy_writes_to_devices(case: Case, hop: Hop) -> Finding:
     """
     writes = [write for write in case.device_writes(hop.out) if not _allowed(case, write)]
     if not writes:
-        need_writes(case, range(case.begin(hop), hop.out.stop))
+        need_writes(case, range(hop.out.stop))
     return list(map(device_write, writes)), span("no write to a BAR", hop.out)
 
 
