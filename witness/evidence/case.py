@@ -60,7 +60,7 @@ class Case:
         shown = [write.line for write in self._by_kind[MmioWrite] if shows_entry(write)]
         stops = [state.line for state in self._by_kind[RunState] if state.state == "debug"]
         if before:
-            self.entry_lines = {f"trace {line}": line for line in shown}
+            self.entry_lines: dict[str, int] = {f"trace {line}": line for line in shown}
         else:
             self.entry_lines = dict(self._entries(stops, shown))
 
