@@ -81,7 +81,7 @@ def found(seen: Seen, line: int) -> str:
 
 
 # The same as second reports it; and the predecessor, which tells a panic from kexec -e.
-FOUND = re.compile(r"bus master on for (\d+), MSI on for (\d+), MSI-X on for (\d+)")
+FOUND = re.compile(r"bus master on in (\d+), MSI in (\d+), MSI-X in (\d+)")
 INHERITED = re.compile(r"inherited from (.+): bus master still on in ")
 
 

@@ -26,7 +26,7 @@ irq: local APIC ID 0 (xAPIC), {1} stale interrupts taken; 8259 masked
 PCI segment 0000 buses 00-ff by ECAM
 inherited 0000:00:03.0 virtio-blk: bus master on, MSI absent, MSI-X off, INTx enabled
 inherited 0000:00:05.0 edu: bus master on, MSI off, MSI-X absent, INTx enabled, interrupt pending
-inherited 10 functions: bus master on for 10, MSI on for 0, MSI-X on for 0, interrupt pending in 0
+inherited 10 functions: bus master on in 10, MSI in 0, MSI-X in 0, interrupt pending in 0
 startup disable-msi: on 10 of 10 functions
 pci 0000:00:03.0 virtio status 0x0b before the reset"""
 DRIVEN = """0000:00:03.0 virtio-blk: 8192 KiB, MSI-X vector 0x41: 19 requests, 19 interrupts, pattern written and read back
