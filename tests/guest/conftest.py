@@ -145,6 +145,7 @@ def log_has(record: Run, text: str) -> bool:
     return any(text in line for line in record.log)
 
 
+@cache
 def symbol(image: str, name: str) -> int:
     """A function's address relative to the image's load address: images are linked at 0 after their 4 KiB setup page.
 
