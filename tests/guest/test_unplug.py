@@ -100,8 +100,9 @@ def test_what_is_unplugged_does_no_harm(boot: Boot, image: str, moment: Callable
 
     record = boot(machine=MACHINE, at_entry=at_entry)
     assert record.outcome is Outcome.PASS, record.log
-    # QEMU completes requests when it stops a machine, and devices report them before the walk.
-    assert claims_that_fail(record, without(record, UNPLUGGED)) <= {"load"}
+    # QEMU completes requests when it stops a machine, and devices report them before the walk. If all devices below bridges are
+    # unplugged before it, too, the order of its clears cannot be judged.
+    assert claims_that_fail(record, without(record, UNPLUGGED)) <= {"load", *(["out-order"] if moment is before_the_walk else [])}
     assert not writes_into_the_hole(record, lines[0])
     assert not [line for line in record.log if line.startswith("second ") and any(f"0000:{bdf}" in line for bdf in UNPLUGGED)]
     assert log_has(record, f"second inherited {len(record.entries[0].configs) - len(UNPLUGGED)} functions: ")
