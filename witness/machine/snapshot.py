@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import shlex
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,6 +102,8 @@ class Snapshot(Start):
         session.qmp.command("migrate-incoming", uri=f"exec:cat {shlex.quote(str(self.directory / STATE))}")
         while session.qmp.command("query-status")["status"] == "inmigrate":
             pass  # some ten queries; QMP has no command that waits
+        with suppress(ValueError):  # QEMU before 10.0 has no such command: there, the disks are active by now
+            session.qmp.command("blockdev-set-active", active=True)
         # A device without migration state (edu) is as after a reset. Firmware changes its configuration space only: restore that.
         now = dict(configs(session.qmp))
         for bdf, config in self.entry.configs.items():
