@@ -28,7 +28,7 @@ from witness.pci.topology import Bdf
 from witness.trace.events import PicInterrupt
 
 CONSOLE = SerialPort("console", 5)  # the last of the three that is shut down
-# By the machine's own clock: what the console's driver waits for, and when a line counts as a storm, must not depend on the host's load.
+# By the machine's own clock: neither the wait of the console's driver nor the length of a storm may depend on the host's load.
 ICOUNT = ("-icount", "shift=3,sleep=off")
 MACHINE = Machine(serials=(CONSOLE,), devices=("edu,addr=0x9", "edu,addr=0xd"), extra=ICOUNT)
 CONSOLE_AT, *NEIGHBOURS = THREE = Bdf(0, 5, 0), Bdf(0, 9, 0), Bdf(0, 13, 0)
