@@ -162,7 +162,7 @@ def need_functions(case: Case) -> None:
         raise Missing("configuration space was never read")
 
 
-def working(case: Case) -> list[tuple[Function, DeviceModel]]:
+def need_working(case: Case) -> list[tuple[Function, DeviceModel]]:
     """The functions that an image can drive."""
     need_functions(case)
     return devices.working(case)
@@ -170,6 +170,6 @@ def working(case: Case) -> list[tuple[Function, DeviceModel]]:
 
 def need_writes(case: Case, lines: range) -> None:
     """A driver writes to its device: the absence of a write counts only where the trace shows writes to the device."""
-    for function, model in working(case):
+    for function, model in need_working(case):
         if model.reset is not Reset.NONE and not case.writes_to(function.bdf, lines):
             raise Missing(f"the trace shows no write to {function.bdf} at all")

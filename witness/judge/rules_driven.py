@@ -6,7 +6,7 @@ from __future__ import annotations
 from witness import devices
 from witness.evidence.case import Case
 from witness.judge import network
-from witness.judge.engine import Finding, Missing, working
+from witness.judge.engine import Finding, Missing, need_working
 from witness.machine.record import Ram
 from witness.trace.phases import Hop
 
@@ -31,7 +31,7 @@ def next_drives_every_device(case: Case, hop: Hop) -> Finding | None:
 
 
 def _driven(case: Case, lines: range, ram: Ram | None, last: bool) -> Finding | None:
-    functions = [function for function, _ in working(case)]
+    functions = [function for function, _ in need_working(case)]
     problems = [f"{f.bdf}: {p}" for f in functions for p in devices.not_driven(case, f, lines, ram, last)]
     looked = ", ".join(str(function.bdf) for function in functions)
     return (problems, f"{looked} in trace {lines.start}-{lines.stop - 1}") if functions else None

@@ -9,7 +9,7 @@ from witness import devices
 from witness.devices import Effect, Reset
 from witness.evidence.case import Case
 from witness.judge import signature
-from witness.judge.engine import Finding, Missing, device_write, entered_at, keeps_master, need_trace, started, working
+from witness.judge.engine import Finding, Missing, device_write, entered_at, keeps_master, need_trace, need_working, started
 from witness.judge.policies import STARTUP
 from witness.pci.registers import PCI_COMMAND, PIRQ_DISABLE, PIRQ_ROUTERS, Register
 from witness.pci.topology import Bdf
@@ -72,7 +72,7 @@ def _sizing(case: Case, first: ConfigWrite) -> Iterator[list[tuple[Bdf, int, int
 def reset_comes_before_bus_master(case: Case, hop: Hop) -> Finding | None:
     """The reset is the driver's first write, apart from writes that only disable interrupts or requests. Under policy `none` bus
     master was never off, and only that is judged."""
-    functions = [function.bdf for function, model in working(case) if model.reset is Reset.REGISTER]
+    functions = [function.bdf for function, model in need_working(case) if model.reset is Reset.REGISTER]
     lines = range(hop.window.start, hop.inward.stop)
     masters = {c.bdf: c.line for c in reversed(case.changes(lines)) if c.master_set}
     begun: dict[Bdf | None, MmioWrite] = {}
@@ -91,7 +91,7 @@ def reset_comes_before_bus_master(case: Case, hop: Hop) -> Finding | None:
 
 
 def upstream_bridges_come_first(case: Case, hop: Hop) -> Finding | None:
-    functions = [function.bdf for function, _ in working(case)]
+    functions = [function.bdf for function, _ in need_working(case)]
     enabled = [change for change in case.changes(hop.inward) if change.master_set]
     if not enabled and not functions:
         return None

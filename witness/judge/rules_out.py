@@ -11,7 +11,7 @@ from witness.evidence.case import Case
 from witness.evidence.interrupts import TABLE_MASKED, is_vector_control
 from witness.judge import ram, signature
 from witness.judge.engine import (
-    Finding, Missing, device_write, keeps_master, need_functions, need_trace, need_writes, span, working,
+    Finding, Missing, device_write, keeps_master, need_functions, need_trace, need_working, need_writes, span,
 )  # fmt: skip
 from witness.judge.policies import SHUTDOWN
 from witness.machine.record import Entry
@@ -92,7 +92,7 @@ def work_is_in_flight(case: Case, hop: Hop, entry: Entry) -> Finding | None:
         return None
     memory = case.run.ram_at(entry)
     groups: dict[str, list[devices.Request]] = {}
-    for function, model in working(case):
+    for function, model in need_working(case):
         if model.load is not Load.NONE:
             name = f"{model.kind} {function.bdf}" if model.load is Load.EACH else model.kind
             groups.setdefault(name, []).extend(ram.in_flight(case, hop, function, memory))
